@@ -1,0 +1,32 @@
+//! The vocabulary that every other module speaks: identifiers, the datum codec, conditions,
+//! formatting and the ownership of background tasks.
+//!
+//! Nothing here knows about the network. Identifier types of all subsystems live here, so that a
+//! catalog entry can list streams and groups without importing the modules that own them.
+
+pub mod backoff;
+mod conditions;
+pub mod datum;
+mod digest;
+pub mod encoding;
+mod format;
+mod ids;
+mod one_or_many;
+mod scope;
+mod signal;
+
+pub use backoff::BackoffFactory;
+pub use bytes::{self, Bytes, BytesMut};
+pub(crate) use conditions::{Condition, ConditionSource, Tagged};
+pub use datum::{Datum, Encoded};
+pub use digest::Digest;
+pub use format::{
+    Abbreviated, FmtIter, Pretty, PrettyFmtExt, Redacted, RedactedFmtExt, Short, ShortFmtExt,
+};
+pub use ids::{
+    FunctionId, GroupId, NetworkId, PeerId, StoreId, StreamId, Tag, TicketClass, UniqueId,
+};
+#[doc(hidden)]
+pub use one_or_many::{IntoIterOrSingle, Variant};
+pub(crate) use scope::Scope;
+pub(crate) use signal::{Signal, WakerSlot};
