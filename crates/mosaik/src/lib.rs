@@ -1,6 +1,14 @@
 //! Programs that are given a network name find each other and organise themselves.
 
+mod net;
 pub mod primitives;
+/// facade
+pub mod network {
+    pub use crate::net::{CloseReason, close, close::make_close_reason};
+}
+
+pub use futures;
+pub use iroh::{self, SecretKey, Signature};
 
 pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};
 

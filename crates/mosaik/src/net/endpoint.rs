@@ -1,0 +1,144 @@
+//! Binding the endpoint.
+
+use std::{collections::BTreeSet, fmt, net::SocketAddr, sync::LazyLock};
+
+use futures::StreamExt;
+use iroh::Watcher;
+use iroh::{
+    Endpoint, EndpointAddr, RelayMode, SecretKey,
+    address_lookup::memory::MemoryLookup,
+    endpoint::{
+        BindError, Builder, IdleTimeout, InvalidSocketAddr, QuicTransportConfig, VarInt, presets,
+    },
+};
+
+use super::{
+    Links, LocalNode, Router,
+    limits::{
+        CONNECTION_WINDOW_BYTES, KEEP_ALIVE, MAX_SILENCE, MAX_STREAMS_PER_CONNECTION,
+        STREAM_WINDOW_BYTES,
+    },
+    router::Acceptors,
+};
+use crate::primitives::{NetworkId, Scope};
+
+/// Addresses of the nodes of this process, so that they reach each other by id alone.
+static PROCESS_NODES: LazyLock<MemoryLookup> =
+    LazyLock::new(|| MemoryLookup::with_provenance("process"));
+
+/// A user's last word on how the endpoint is built.
+pub(crate) type EndpointHook = Box<dyn FnOnce(Builder) -> Builder + Send>;
+
+/// How the endpoint is bound.
+pub(crate) struct EndpointOptions {
+    pub(crate) network_id: NetworkId,
+    pub(crate) secret_key: SecretKey,
+    pub(crate) relay_mode: RelayMode,
+    pub(crate) addresses: BTreeSet<SocketAddr>,
+    pub(crate) hook: Option<EndpointHook>,
+}
+
+/// Why the endpoint could not be bound.
+#[derive(Debug)]
+pub(crate) enum EndpointError {
+    Bind(BindError),
+    InvalidAddress(InvalidSocketAddr),
+}
+
+/// A bound endpoint with its pool and router.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    pub(crate) local: LocalNode,
+    pub(crate) links: Links,
+    pub(crate) router: Router,
+}
+
+/// Binds the endpoint. Waits for nothing but the sockets.
+pub(crate) async fn bind(
+    options: EndpointOptions,
+    scope: &Scope,
+) -> Result<Transport, EndpointError> {
+    let addresses = MemoryLookup::with_provenance("catalog");
+    let mut builder = Endpoint::builder(presets::Minimal)
+        .secret_key(options.secret_key)
+        .relay_mode(options.relay_mode)
+        .address_lookup(addresses.clone())
+        .address_lookup(PROCESS_NODES.clone())
+        .transport_config(transport_config());
+    if !options.addresses.is_empty() {
+        builder = builder.clear_ip_transports();
+        for address in options.addresses {
+            builder = builder
+                .bind_addr(address)
+                .map_err(EndpointError::InvalidAddress)?;
+        }
+    }
+    if let Some(hook) = options.hook {
+        builder = hook(builder);
+    }
+    let endpoint = builder.bind().await.map_err(EndpointError::Bind)?;
+    publish_in_process(&endpoint, scope);
+
+    let acceptors = Acceptors::default();
+    let links = Links::new(
+        endpoint.clone(),
+        options.network_id,
+        addresses,
+        acceptors.clone(),
+        scope.clone(),
+    );
+    let router = Router::new(endpoint.clone(), links.clone(), acceptors, scope.clone());
+    Ok(Transport {
+        local: LocalNode::new(options.network_id, endpoint),
+        links,
+        router,
+    })
+}
+
+/// The transport's settings: windows for bulk data, and silence noticed within seconds.
+pub(crate) fn transport_config() -> QuicTransportConfig {
+    let idle = IdleTimeout::try_from(MAX_SILENCE).ok();
+    QuicTransportConfig::builder()
+        .max_idle_timeout(idle)
+        .keep_alive_interval(KEEP_ALIVE)
+        .default_path_max_idle_timeout(MAX_SILENCE)
+        .default_path_keep_alive_interval(KEEP_ALIVE)
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS_PER_CONNECTION))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .build()
+}
+
+/// Keeps this process's table of its own nodes current until the scope ends.
+fn publish_in_process(endpoint: &Endpoint, scope: &Scope) {
+    let listed = Listed(endpoint.addr());
+    PROCESS_NODES.set_endpoint_info(listed.0.clone());
+    let mut changes = endpoint.watch_addr().stream_updates_only();
+    scope.spawn(async move {
+        let _listed = listed;
+        while let Some(addr) = changes.next().await {
+            PROCESS_NODES.set_endpoint_info(addr);
+        }
+        // The stream may end before the node does; the entry stays until then.
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Takes the node off the table when dropped.
+struct Listed(EndpointAddr);
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        PROCESS_NODES.remove_endpoint_info(self.0.id);
+    }
+}
+
+impl fmt::Debug for EndpointOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointOptions")
+            .field("relay_mode", &self.relay_mode)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,14 @@
+//! Links: framed messages on one QUIC stream, and the errors that they end with.
+
+mod error;
+mod frame;
+mod receiver;
+mod sender;
+mod stream;
+
+pub use error::{AcceptError, CloseError, LinkError, OpenError, RecvError, SendError};
+pub(crate) use frame::{FRAME_HEADER_BYTES, Frame, FrameBuffer, begin_frame, finish_frame};
+pub(crate) use receiver::LinkReceiver;
+pub(crate) use sender::LinkSender;
+pub use stream::Protocol;
+pub(crate) use stream::{Link, LinkState, path_rtt};

@@ -1,0 +1,144 @@
+//! The receiving half of a link.
+
+use std::sync::Arc;
+
+use iroh::endpoint::{ApplicationClose, Connection, RecvStream};
+use serde::de::DeserializeOwned;
+
+use super::{Frame, FrameBuffer, LinkState, RecvError};
+use crate::{
+    net::{
+        close::{ProtocolViolation, UnexpectedClose},
+        limits::MAX_FRAME_BYTES,
+    },
+    primitives::{Bytes, PeerId, encoding},
+};
+
+/// Segments that are taken from the transport in one go.
+const SEGMENTS_PER_READ: usize = 32;
+
+/// Receives frames; see [`Link`](super::Link).
+#[derive(Debug)]
+pub(crate) struct LinkReceiver {
+    stream: RecvStream,
+    buffer: FrameBuffer,
+    ended: bool,
+    pub(super) state: Arc<LinkState>,
+}
+
+impl LinkReceiver {
+    pub(crate) fn new(stream: RecvStream, state: Arc<LinkState>) -> Self {
+        Self {
+            stream,
+            buffer: FrameBuffer::new(MAX_FRAME_BYTES),
+            ended: false,
+            state,
+        }
+    }
+
+    /// The peer at the other end.
+    pub(crate) fn peer(&self) -> PeerId {
+        self.state.peer()
+    }
+
+    /// The connection under this link.
+    pub(crate) fn connection(&self) -> &Connection {
+        self.state.connection()
+    }
+
+    /// Sets the largest message that is accepted. Default 16 MiB.
+    pub(crate) fn set_max_frame_bytes(&mut self, max: usize) {
+        self.buffer.set_max_frame_bytes(max);
+    }
+
+    /// Receives one message.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn recv<T: DeserializeOwned>(&mut self) -> Result<T, RecvError> {
+        let bytes = self.recv_bytes().await?;
+        encoding::deserialize(&bytes).map_err(|error| {
+            self.state.set_drop_code(&ProtocolViolation.into());
+            RecvError::Decode(Box::new(error))
+        })
+    }
+
+    /// Receives one message without decoding it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn recv_bytes(&mut self) -> Result<Bytes, RecvError> {
+        loop {
+            if let Some(frame) = self.guard(|buffer| buffer.pop_bytes())? {
+                return frame.map_err(RecvError::Closed);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The next message that has arrived completely, without waiting and without copying.
+    pub(crate) fn pop(&mut self) -> Result<Option<&[u8]>, RecvError> {
+        match self.buffer.pop() {
+            Ok(Some(Frame::Data(payload))) => Ok(Some(payload)),
+            Ok(Some(Frame::Close(reason))) => Err(RecvError::Closed(reason)),
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.state.set_drop_code(&ProtocolViolation.into());
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until more bytes have arrived, to be taken with [`pop`](Self::pop).
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn fill(&mut self) -> Result<(), RecvError> {
+        if self.ended {
+            return Err(RecvError::Closed(UnexpectedClose.into()));
+        }
+        let mut segments = [const { Bytes::new() }; SEGMENTS_PER_READ];
+        let Some(count) = self.stream.read_many_chunks(&mut segments).await? else {
+            self.ended = true;
+            return Err(RecvError::Closed(UnexpectedClose.into()));
+        };
+        let mut total = 0;
+        for segment in &segments[..count] {
+            self.buffer.extend(segment);
+            total += segment.len();
+        }
+        self.state.metrics.ingress(total);
+        Ok(())
+    }
+
+    /// Tells the peer that nothing more is read, with the code of a reason.
+    pub(crate) fn stop(mut self, reason: &ApplicationClose) {
+        self.state.set_drop_code(reason);
+        self.stop_with_drop_code();
+    }
+
+    fn stop_with_drop_code(&mut self) {
+        // Fails only when the stream has ended already.
+        let _ = self.stream.stop(self.state.drop_code());
+    }
+
+    fn guard<R>(
+        &mut self,
+        take: impl FnOnce(&mut FrameBuffer) -> Result<R, RecvError>,
+    ) -> Result<R, RecvError> {
+        let result = take(&mut self.buffer);
+        if result.is_err() {
+            self.state.set_drop_code(&ProtocolViolation.into());
+        }
+        result
+    }
+}
+
+impl Drop for LinkReceiver {
+    fn drop(&mut self) {
+        self.stop_with_drop_code();
+    }
+}

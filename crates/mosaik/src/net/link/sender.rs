@@ -1,0 +1,148 @@
+//! The sending half of a link.
+
+use std::sync::Arc;
+
+use iroh::endpoint::{ApplicationClose, Connection, SendStream};
+use serde::Serialize;
+
+use super::{
+    LinkState, SendError,
+    frame::{begin_frame, finish_frame, put_close},
+};
+use crate::{
+    net::limits::{CLOSE_TIMEOUT, MAX_FRAME_BYTES},
+    primitives::{Bytes, BytesMut, PeerId, encoding},
+};
+
+/// Sends frames; see [`Link`](super::Link).
+#[derive(Debug)]
+pub(crate) struct LinkSender {
+    /// `None` once it was closed.
+    stream: Option<SendStream>,
+    buffer: BytesMut,
+    max_frame_bytes: usize,
+    pub(super) state: Arc<LinkState>,
+}
+
+impl LinkSender {
+    pub(crate) fn new(stream: SendStream, state: Arc<LinkState>) -> Self {
+        Self {
+            stream: Some(stream),
+            buffer: BytesMut::new(),
+            max_frame_bytes: MAX_FRAME_BYTES,
+            state,
+        }
+    }
+
+    /// The peer at the other end.
+    pub(crate) fn peer(&self) -> PeerId {
+        self.state.peer()
+    }
+
+    /// The connection under this link.
+    pub(crate) fn connection(&self) -> &Connection {
+        self.state.connection()
+    }
+
+    /// Sets the largest message that may be sent. Default 16 MiB.
+    pub(crate) fn set_max_frame_bytes(&mut self, max: usize) {
+        self.max_frame_bytes = max;
+    }
+
+    /// How much is queued and not yet handed to the transport.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Appends a message to what the next [`flush`](Self::flush) sends.
+    pub(crate) fn queue<T: Serialize>(&mut self, message: &T) -> Result<(), SendError> {
+        let start = begin_frame(&mut self.buffer);
+        if let Err(error) = encoding::serialize_into(message, &mut self.buffer) {
+            self.buffer.truncate(start);
+            return Err(SendError::Encode(Box::new(error)));
+        }
+        self.end_frame(start)
+    }
+
+    /// Appends a message that is already encoded to what the next flush sends.
+    pub(crate) fn queue_bytes(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        let start = begin_frame(&mut self.buffer);
+        self.buffer.extend_from_slice(payload);
+        self.end_frame(start)
+    }
+
+    fn end_frame(&mut self, start: usize) -> Result<(), SendError> {
+        let max = self.max_frame_bytes;
+        finish_frame(&mut self.buffer, start, max)
+            .map_err(|len| SendError::FrameTooLarge { len, max })
+    }
+
+    /// Hands everything queued to the transport; waits while the peer takes nothing.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped flush may have written a part: the link must then be dropped too.
+    pub(crate) async fn flush(&mut self) -> Result<(), SendError> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.buffer.split().freeze();
+        self.write_framed(&mut [bytes]).await
+    }
+
+    /// Writes bytes that are complete frames already, without copying them.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`flush`](Self::flush).
+    pub(crate) async fn write_framed(&mut self, frames: &mut [Bytes]) -> Result<(), SendError> {
+        let total: usize = frames.iter().map(Bytes::len).sum();
+        let stream = self.stream.as_mut().ok_or(SendError::Cancelled)?;
+        stream.write_all_chunks(frames).await?;
+        self.state.metrics.egress(total);
+        Ok(())
+    }
+
+    /// Sends one message.
+    pub(crate) async fn send<T: Serialize + Sync>(&mut self, message: &T) -> Result<(), SendError> {
+        self.queue(message)?;
+        self.flush().await
+    }
+
+    /// Resolves when the peer has stopped reading or the connection is lost.
+    pub(crate) async fn stopped(&self) {
+        match &self.stream {
+            Some(stream) => drop(stream.stopped().await),
+            None => (),
+        }
+    }
+
+    /// Closes with a reason, in the background: what was sent before still arrives.
+    pub(crate) fn close(self, reason: impl Into<ApplicationClose>) {
+        let reason = reason.into();
+        let scope = self.state.scope().clone();
+        scope.spawn_orderly(async move { self.close_now(&reason).await });
+    }
+
+    /// Closes with a reason and waits until it is written, or resets when that takes too long.
+    pub(crate) async fn close_now(mut self, reason: &ApplicationClose) {
+        self.state.set_drop_code(reason);
+        put_close(&mut self.buffer, reason);
+        let written = tokio::time::timeout(CLOSE_TIMEOUT, self.flush()).await;
+        if matches!(written, Ok(Ok(())))
+            && let Some(mut stream) = self.stream.take()
+        {
+            // Fails only when the stream is closed already.
+            let _ = stream.finish();
+        }
+    }
+}
+
+impl Drop for LinkSender {
+    fn drop(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            // Fails only when the stream is closed already.
+            let _ = stream.reset(self.state.drop_code());
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The pool: one connection per peer and protocol, shared by all links.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use iroh::{
+    Endpoint, EndpointAddr,
+    address_lookup::memory::MemoryLookup,
+    endpoint::{ApplicationClose, Connection, ConnectionError},
+};
+use parking_lot::Mutex;
+use tokio::{sync::broadcast, time::Instant};
+
+use super::{
+    handshake,
+    limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, MAX_CONNECTIONS_PER_PEER},
+    link::{Link, LinkReceiver, LinkSender, LinkState, OpenError},
+    metrics::TransportMetrics,
+    router::Acceptors,
+};
+use crate::primitives::{NetworkId, PeerId, Scope};
+
+const LOST_BACKLOG: usize = 256;
+
+/// Opens links to peers, on pooled connections.
+///
+/// Connections serve both directions: one that a peer dialed is used for links towards it. When
+/// two nodes dial each other at the same instant both connections stand for a moment; both sides
+/// then prefer the one that the smaller id dialed, and the other is closed once it is idle.
+#[derive(Clone)]
+pub(crate) struct Links(Arc<Inner>);
+
+struct Inner {
+    endpoint: Endpoint,
+    network: NetworkId,
+    scope: Scope,
+    acceptors: Acceptors,
+    addresses: MemoryLookup,
+    pool: Mutex<HashMap<Key, Arc<Slot>>>,
+    lost: broadcast::Sender<PeerId>,
+    metrics: TransportMetrics,
+}
+
+type Key = (PeerId, &'static [u8]);
+
+/// The connections of one peer and protocol: one, or for a moment two.
+#[derive(Default)]
+struct Slot {
+    /// Held while dialing, so that concurrent users share one attempt.
+    dialing: tokio::sync::Mutex<()>,
+    connections: Mutex<Vec<Pooled>>,
+}
+
+#[derive(Clone)]
+pub(super) struct Pooled {
+    connection: Connection,
+    dialed_here: bool,
+    use_count: Arc<UseCount>,
+}
+
+struct UseCount {
+    links: AtomicUsize,
+    idle_since: Mutex<Instant>,
+}
+
+/// Counts a link as long as it exists.
+pub(crate) struct Activity(Arc<UseCount>);
+
+impl Activity {
+    fn begin(count: &Arc<UseCount>) -> Self {
+        count.links.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        *self.0.idle_since.lock() = Instant::now();
+        self.0.links.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Activity")
+    }
+}
+
+impl Pooled {
+    fn is_live(&self) -> bool {
+        self.connection.close_reason().is_none()
+    }
+
+    fn idle_for(&self) -> Option<Duration> {
+        let unused = self.use_count.links.load(Ordering::Acquire) == 0;
+        unused.then(|| self.use_count.idle_since.lock().elapsed())
+    }
+}
+
+impl Links {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        network: NetworkId,
+        addresses: MemoryLookup,
+        acceptors: Acceptors,
+        scope: Scope,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            endpoint,
+            network,
+            scope,
+            acceptors,
+            addresses,
+            pool: Mutex::default(),
+            lost: broadcast::channel(LOST_BACKLOG).0,
+            metrics: TransportMetrics::register(),
+        }))
+    }
+
+    /// Opens a link to a peer, dialing it when no connection of that protocol stands.
+    ///
+    /// Waits for at most the connect and handshake timeouts (10 s in all); callers with less
+    /// patience put their own bound around it.
+    pub(crate) async fn open(
+        &self,
+        alpn: &'static [u8],
+        peer: impl Into<EndpointAddr>,
+    ) -> Result<Link, OpenError> {
+        let peer = peer.into();
+        let mut last_chance = false;
+        loop {
+            let pooled = self.connection(alpn, peer.clone()).await?;
+            match self.open_on(&pooled).await {
+                // The peer may have closed an idle connection in this very moment: dial anew.
+                Err(error) if !last_chance && !error.is_cancelled() => last_chance = true,
+                result => return result,
+            }
+        }
+    }
+
+    /// Opens a link only if a connection stands already; never dials.
+    pub(crate) async fn open_existing(&self, alpn: &'static [u8], peer: &PeerId) -> Option<Link> {
+        let pooled = self.slot((*peer, alpn)).preferred(self.id(), peer)?;
+        self.open_on(&pooled).await.ok()
+    }
+
+    /// Whether a connection of this protocol with the peer stands.
+    pub(crate) fn is_connected(&self, alpn: &'static [u8], peer: &PeerId) -> bool {
+        let slot = self.0.pool.lock().get(&(*peer, alpn)).cloned();
+        slot.is_some_and(|slot| slot.preferred(self.id(), peer).is_some())
+    }
+
+    /// Peers with at least one standing connection, of any protocol.
+    pub(crate) fn connected_peers(&self) -> HashSet<PeerId> {
+        let pool = self.0.pool.lock();
+        let live = pool
+            .iter()
+            .filter(|(_, slot)| slot.connections.lock().iter().any(Pooled::is_live));
+        live.map(|((peer, _), _)| *peer).collect()
+    }
+
+    /// Remembers where a peer can be reached, replacing what was known.
+    pub(crate) fn learn(&self, addr: &EndpointAddr) {
+        if addr.id != self.id() && !addr.addrs.is_empty() {
+            self.0.addresses.set_endpoint_info(addr.clone());
+        }
+    }
+
+    /// Forgets where a peer can be reached.
+    pub(crate) fn forget(&self, peer: PeerId) {
+        self.0.addresses.remove_endpoint_info(peer);
+    }
+
+    /// Peers whose connection was lost without a goodbye: a hint that they may be gone.
+    pub(crate) fn lost(&self) -> broadcast::Receiver<PeerId> {
+        self.0.lost.subscribe()
+    }
+
+    pub(crate) fn id(&self) -> PeerId {
+        self.0.endpoint.id()
+    }
+
+    pub(crate) fn network_id(&self) -> &NetworkId {
+        &self.0.network
+    }
+
+    /// Closes every connection with a reason.
+    pub(crate) fn close_all(&self, reason: impl Into<ApplicationClose>) {
+        let reason = reason.into();
+        for slot in self.0.pool.lock().values() {
+            for pooled in slot.connections.lock().iter() {
+                pooled.connection.close(reason.error_code, &reason.reason);
+            }
+        }
+    }
+
+    fn slot(&self, key: Key) -> Arc<Slot> {
+        self.0.pool.lock().entry(key).or_default().clone()
+    }
+
+    async fn connection(
+        &self,
+        alpn: &'static [u8],
+        peer: EndpointAddr,
+    ) -> Result<Pooled, OpenError> {
+        let id = peer.id;
+        let slot = self.slot((id, alpn));
+        if let Some(pooled) = slot.preferred(self.id(), &id) {
+            return Ok(pooled);
+        }
+        let _dialing = slot.dialing.lock().await;
+        // Somebody else may have dialed, or been dialed, meanwhile.
+        if let Some(pooled) = slot.preferred(self.id(), &id) {
+            return Ok(pooled);
+        }
+        if self.0.scope.is_cancelled() {
+            return Err(OpenError::Cancelled);
+        }
+        self.learn_more(&peer);
+        let dialing = self.0.endpoint.connect(peer, alpn);
+        let connection = tokio::time::timeout(CONNECT_TIMEOUT, dialing)
+            .await
+            .map_err(|_| OpenError::TimedOut)?
+            .map_err(|error| OpenError::Io(Box::new(error)))?;
+        handshake::dial(&connection, &self.0.network).await?;
+        self.adopt(alpn, connection, true)
+            .ok_or(OpenError::Cancelled)
+    }
+
+    /// Adds addresses given for one dial to what is known, so that a later dial by id works.
+    fn learn_more(&self, addr: &EndpointAddr) {
+        if !addr.addrs.is_empty() {
+            self.0.addresses.add_endpoint_info(addr.clone());
+        }
+    }
+
+    /// Puts a proven connection into the pool and serves the links that the peer opens on it.
+    pub(super) fn adopt(
+        &self,
+        alpn: &'static [u8],
+        connection: Connection,
+        dialed_here: bool,
+    ) -> Option<Pooled> {
+        let pooled = Pooled {
+            connection,
+            dialed_here,
+            use_count: Arc::new(UseCount {
+                links: AtomicUsize::new(0),
+                idle_since: Mutex::new(Instant::now()),
+            }),
+        };
+        let key = (pooled.connection.remote_id(), alpn);
+        {
+            let slot = self.slot(key);
+            let mut connections = slot.connections.lock();
+            connections.retain(Pooled::is_live);
+            if connections.len() >= MAX_CONNECTIONS_PER_PEER {
+                return None;
+            }
+            connections.push(pooled.clone());
+        }
+        self.0.metrics.connection_opened();
+        let (links, served) = (self.clone(), pooled.clone());
+        self.0
+            .scope
+            .spawn(async move { links.serve(key, served).await });
+        Some(pooled)
+    }
+
+    /// Hands the links that a peer opens to the protocol's acceptor, until the connection ends.
+    async fn serve(&self, key: Key, pooled: Pooled) {
+        let acceptor = self.0.acceptors.links(key.1);
+        let end = loop {
+            match pooled.connection.accept_bi().await {
+                Ok((send, recv)) => {
+                    let link = self.link(&pooled, send, recv);
+                    match &acceptor {
+                        Some(acceptor) => self.0.scope.spawn(acceptor.accept(link)),
+                        None => drop(link),
+                    }
+                }
+                Err(end) => break end,
+            }
+        };
+        self.0.metrics.connection_closed();
+        let slot = self.slot(key);
+        slot.connections.lock().retain(Pooled::is_live);
+        if matches!(end, ConnectionError::TimedOut | ConnectionError::Reset) {
+            // Nobody listening is fine: it is a hint.
+            let _ = self.0.lost.send(key.0);
+        }
+    }
+
+    async fn open_on(&self, pooled: &Pooled) -> Result<Link, OpenError> {
+        let (send, recv) = pooled.connection.open_bi().await?;
+        Ok(self.link(pooled, send, recv))
+    }
+
+    fn link(
+        &self,
+        pooled: &Pooled,
+        send: iroh::endpoint::SendStream,
+        recv: iroh::endpoint::RecvStream,
+    ) -> Link {
+        let state = LinkState::new(
+            pooled.connection.clone(),
+            self.0.scope.clone(),
+            self.0.metrics.clone(),
+            Activity::begin(&pooled.use_count),
+        );
+        Link::new(
+            LinkSender::new(send, state.clone()),
+            LinkReceiver::new(recv, state),
+        )
+    }
+
+    /// Closes connections that this node dialed and that carried nothing for a while, until the
+    /// scope ends.
+    pub(super) async fn close_idle_connections(self) {
+        let mut ticks = tokio::time::interval(IDLE_CONNECTION / 4);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let success = ApplicationClose::from(super::close::Success);
+            self.0.pool.lock().retain(|_, slot| {
+                let mut connections = slot.connections.lock();
+                connections.retain(Pooled::is_live);
+                for pooled in connections.iter().filter(|pooled| pooled.dialed_here) {
+                    if pooled
+                        .idle_for()
+                        .is_some_and(|idle| idle >= IDLE_CONNECTION)
+                    {
+                        pooled.connection.close(success.error_code, &success.reason);
+                    }
+                }
+                // A slot that somebody holds may be about to dial.
+                !connections.is_empty() || Arc::strong_count(slot) > 1
+            });
+        }
+    }
+}
+
+impl Slot {
+    /// The connection to use: of two, the one that the smaller id dialed.
+    fn preferred(&self, local: PeerId, remote: &PeerId) -> Option<Pooled> {
+        let connections = self.connections.lock();
+        let prefer_own = local < *remote;
+        let live = || connections.iter().filter(|pooled| pooled.is_live());
+        live()
+            .find(|pooled| pooled.dialed_here == prefer_own)
+            .or_else(|| live().next())
+            .cloned()
+    }
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Links")
+            .field("connections", &self.0.pool.lock().len())
+            .finish()
+    }
+}
