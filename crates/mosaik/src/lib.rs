@@ -1,8 +1,10 @@
 //! Programs that are given a network name find each other and organise themselves.
 
 pub mod primitives;
+pub mod tickets;
 
 pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};
+pub use tickets::Ticket;
 
 /// Turns a string literal into a [`Digest`] at compile time.
 ///
