@@ -10,6 +10,7 @@ pub use futures;
 pub use iroh::{self, SecretKey, Signature};
 
 pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};
+pub use network::{Network, NetworkId, PeerId};
 pub use tickets::Ticket;
 
 /// Turns a string literal into a [`Digest`] at compile time.
