@@ -1,5 +1,6 @@
 //! Programs that are given a network name find each other and organise themselves.
 
+pub mod declare;
 pub mod primitives;
 
 pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};
@@ -33,5 +34,5 @@ macro_rules! tag {
 
 #[doc(hidden)]
 pub mod __macros {
-    pub use mosaik_macros::digest_bytes;
+    pub use mosaik_macros::{digest_bytes, function_impl, stream_impl};
 }
