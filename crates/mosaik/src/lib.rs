@@ -1,6 +1,7 @@
 //! Programs that are given a network name find each other and organise themselves.
 
 mod net;
+pub mod declare;
 pub mod primitives;
 pub mod discovery;
 pub mod network;
@@ -42,5 +43,5 @@ macro_rules! tag {
 
 #[doc(hidden)]
 pub mod __macros {
-    pub use mosaik_macros::digest_bytes;
+    pub use mosaik_macros::{digest_bytes, function_impl, stream_impl};
 }

@@ -388,10 +388,10 @@ impl Discovery {
             let window = inner.config.graceful_departure_window;
             inner.gossip.depart(inner.store.sign_goodbye());
             let connected = inner.links.connected_peers();
-            let mut told = connected.into_iter().sample(&mut rand::rng(), MAX_DIRECT_GOODBYES);
+            let mut told = connected.into_iter().choose_multiple(&mut rand::rng(), MAX_DIRECT_GOODBYES);
             if told.is_empty() {
                 let catalog = inner.store.catalog();
-                told = catalog.signed.keys().copied().sample(&mut rand::rng(), MAX_DIRECT_GOODBYES);
+                told = catalog.signed.keys().copied().choose_multiple(&mut rand::rng(), MAX_DIRECT_GOODBYES);
             }
             if !told.is_empty() {
                 let direct = told.into_iter().map(|peer| inner.pinger.leave(peer, window));

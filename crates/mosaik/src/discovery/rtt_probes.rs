@@ -65,7 +65,7 @@ impl RttProbes {
         loop {
             sleep(interval.mul_f64(0.5 + rand::random::<f64>())).await;
             let catalog = self.store.catalog();
-            let peers = catalog.signed.keys().copied().sample(&mut rand::rng(), SAMPLE);
+            let peers = catalog.signed.keys().copied().choose_multiple(&mut rand::rng(), SAMPLE);
             for peer in peers {
                 // An unreachable peer is the business of the liveness probes.
                 let _ = self.pinger.ping(peer).await;

@@ -274,7 +274,7 @@ impl GossipWorker {
 
     fn random_peers(&self, count: usize) -> Vec<PeerId> {
         let catalog = self.store.catalog();
-        catalog.signed.keys().copied().sample(&mut rand::rng(), count)
+        catalog.signed.keys().copied().choose_multiple(&mut rand::rng(), count)
     }
 
     fn heartbeat_delay(&self) -> Duration {

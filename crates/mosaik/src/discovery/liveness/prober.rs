@@ -130,7 +130,7 @@ impl Prober {
     async fn reached_by_others(&self, peer: PeerId, timeout: Duration) -> bool {
         let catalog = self.store.catalog();
         let others = catalog.signed.keys().filter(|other| **other != peer).copied();
-        let helpers = others.sample(&mut rand::rng(), HELPERS);
+        let helpers = others.choose_multiple(&mut rand::rng(), HELPERS);
         let mut attempts: futures::stream::FuturesUnordered<_> = helpers
             .into_iter()
             .map(|helper| self.pinger.probe_for(helper, peer, timeout))
