@@ -8,6 +8,7 @@
 //! Tickets work without any built-in validator, through [`PeerEntry::has_valid_ticket`] in a
 //! `require` closure. Entries live here, and not in `discovery`, because validators are given one.
 
+mod cache;
 mod entry;
 mod expiration;
 mod format;
@@ -22,6 +23,7 @@ mod validator;
 mod version;
 mod wire;
 
+pub(crate) use cache::TicketCache;
 pub use entry::PeerEntry;
 pub use expiration::{ChronoDuration, Duration, Expiration};
 pub use info::PeerInfo;
