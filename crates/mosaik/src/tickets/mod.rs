@@ -12,7 +12,10 @@ mod cache;
 mod entry;
 mod expiration;
 mod format;
+mod identity;
 mod info;
+mod jwt;
+mod keys;
 mod limits;
 mod signed;
 mod ticket;
@@ -24,6 +27,12 @@ pub(crate) use cache::TicketCache;
 pub use entry::PeerEntry;
 pub use expiration::{ChronoDuration, Duration, Expiration};
 pub use info::PeerInfo;
+pub use jwt::{Jwt, JwtTicketBuilder};
+pub use keys::{
+    EdDsa, EdDsaSigningKey, Es256, Es256SigningKey, Es256k, Es256kSigningKey, Es384,
+    Es384SigningKey, Es512, Es512SigningKey, Hs256, Hs384, Hs512, InvalidKey, SigningAlgorithm,
+    SigningKey, VerifyingAlgorithm, VerifyingKey,
+};
 pub(crate) use limits::{
     LimitError, MAX_ADDRESSES, MAX_ENTRY_BYTES, MAX_FUNCTIONS, MAX_GROUPS, MAX_STREAMS, MAX_TAGS,
     MAX_TICKET_BYTES, MAX_TICKETS,
