@@ -1,17 +1,17 @@
 //! Programs that are given a network name find each other and organise themselves.
 
-mod net;
 pub mod declare;
-pub mod primitives;
 pub mod discovery;
+mod net;
 pub mod network;
+pub mod primitives;
 pub mod tickets;
 
 pub use futures;
 pub use iroh::{self, SecretKey, Signature};
 
-pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};
 pub use network::{Network, NetworkId, PeerId};
+pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};
 pub use tickets::Ticket;
 
 /// Turns a string literal into a [`Digest`] at compile time.

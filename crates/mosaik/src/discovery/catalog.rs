@@ -95,12 +95,17 @@ impl Catalog {
         let fresh = move |entry: &&SignedPeerEntry| is_fresh(entry, stale_before);
         let before = self.signed.range(..self.local_id).map(|(_, entry)| entry);
         let after = self.signed.range(self.local_id..).map(|(_, entry)| entry);
-        before.filter(fresh).chain(core::iter::once(&self.local)).chain(after.filter(fresh))
+        before
+            .filter(fresh)
+            .chain(core::iter::once(&self.local))
+            .chain(after.filter(fresh))
     }
 
     /// All remote peers: signed ones, then unsigned ones.
     pub fn peers(&self) -> impl DoubleEndedIterator<Item = &PeerEntry> {
-        self.signed_peers().map(|entry| &**entry).chain(self.unsigned_peers())
+        self.signed_peers()
+            .map(|entry| &**entry)
+            .chain(self.unsigned_peers())
     }
 
     /// All remote peers with signed entries.
@@ -123,7 +128,9 @@ impl Catalog {
             let entry = self.unsigned.get(peer_id)?;
             (is_fresh(entry, self.stale_before()) && self.is_near(peer_id)).then_some(&**entry)
         };
-        self.get_signed(peer_id).map(|entry| &**entry).or_else(unsigned)
+        self.get_signed(peer_id)
+            .map(|entry| &**entry)
+            .or_else(unsigned)
     }
 
     /// The signed entry of a peer; the local entry for the local id.

@@ -106,11 +106,16 @@ impl Config {
             ("dht_publish_interval", self.dht_publish_interval),
             ("dht_poll_interval", self.dht_poll_interval),
         ];
-        if let Some((name, _)) = nonzero.iter().find(|(_, value)| *value == Some(Duration::ZERO)) {
+        if let Some((name, _)) = nonzero
+            .iter()
+            .find(|(_, value)| *value == Some(Duration::ZERO))
+        {
             return Err(format!("{name} must be greater than zero").into());
         }
         if self.events_backlog == 0 || self.max_peers == 0 {
-            return Err("events_backlog and max_peers must be at least 1".to_owned().into());
+            return Err("events_backlog and max_peers must be at least 1"
+                .to_owned()
+                .into());
         }
         if !(0.0..=1.0).contains(&self.announce_jitter) {
             let jitter = self.announce_jitter;
@@ -307,8 +312,12 @@ mod tests {
 
     #[test]
     fn adders_add_and_duplicates_collapse() {
-        let config =
-            Config::builder().with_tags("a").with_tags(["b", "a"]).with_tags("c").build().unwrap();
+        let config = Config::builder()
+            .with_tags("a")
+            .with_tags(["b", "a"])
+            .with_tags("c")
+            .build()
+            .unwrap();
         assert_eq!(config.tags, ["a", "b", "c"].map(Tag::from));
     }
 
@@ -326,8 +335,16 @@ mod tests {
             Config::builder().with_announce_jitter(f32::NAN),
         ];
         for builder in bad {
-            assert!(matches!(builder.build(), Err(ConfigBuilderError::ValidationError(_))));
+            assert!(matches!(
+                builder.build(),
+                Err(ConfigBuilderError::ValidationError(_))
+            ));
         }
-        assert!(Config::builder().with_dht_poll_interval(None).build().is_ok());
+        assert!(
+            Config::builder()
+                .with_dht_poll_interval(None)
+                .build()
+                .is_ok()
+        );
     }
 }

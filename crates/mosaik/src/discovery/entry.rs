@@ -22,6 +22,7 @@ impl PeerEntry {
     ///
     /// [`Error::InvalidSecretKey`] when the key is not that of the peer that the entry describes.
     pub fn sign(self, secret: &SecretKey) -> Result<SignedPeerEntry, Error> {
-        self.signed_by(secret).map_err(|(key, entry)| Error::InvalidSecretKey(key, entry))
+        self.signed_by(secret)
+            .map_err(|(key, entry)| Error::InvalidSecretKey(key, entry))
     }
 }

@@ -223,8 +223,11 @@ impl Discovery {
         &self,
         peer_addr: impl Into<EndpointAddr>,
     ) -> impl Future<Output = Result<(), Error>> + Send + Sync + 'static {
-        let (addr, syncer, gossip) =
-            (peer_addr.into(), self.0.syncer.clone(), self.0.gossip.clone());
+        let (addr, syncer, gossip) = (
+            peer_addr.into(),
+            self.0.syncer.clone(),
+            self.0.gossip.clone(),
+        );
         let (done, outcome) = oneshot::channel();
         self.0.scope.spawn(async move {
             let peer = addr.id;
@@ -288,13 +291,17 @@ impl Discovery {
 
     /// Removes all tickets of a class from the local entry.
     pub fn remove_tickets_of(&self, class: TicketClass) {
-        self.0.store.update_local(|entry| entry.remove_tickets_of(class));
+        self.0
+            .store
+            .update_local(|entry| entry.remove_tickets_of(class));
     }
 
     /// Replaces all tickets of the ticket's class by this one, in one step: nobody sees an entry
     /// with both or neither.
     pub fn replace_ticket(&self, ticket: Ticket) {
-        self.0.store.update_local(|entry| entry.replace_ticket(ticket));
+        self.0
+            .store
+            .update_local(|entry| entry.replace_ticket(ticket));
     }
 
     // ---- for the other subsystems
@@ -320,7 +327,9 @@ impl Discovery {
     }
 
     pub(crate) fn remove_function(&self, id: FunctionId) {
-        self.0.store.update_local(|entry| entry.remove_functions(id));
+        self.0
+            .store
+            .update_local(|entry| entry.remove_functions(id));
     }
 
     pub(crate) fn add_group(&self, id: GroupId) {
@@ -388,13 +397,21 @@ impl Discovery {
             let window = inner.config.graceful_departure_window;
             inner.gossip.depart(inner.store.sign_goodbye());
             let connected = inner.links.connected_peers();
-            let mut told = connected.into_iter().choose_multiple(&mut rand::rng(), MAX_DIRECT_GOODBYES);
+            let mut told = connected
+                .into_iter()
+                .choose_multiple(&mut rand::rng(), MAX_DIRECT_GOODBYES);
             if told.is_empty() {
                 let catalog = inner.store.catalog();
-                told = catalog.signed.keys().copied().choose_multiple(&mut rand::rng(), MAX_DIRECT_GOODBYES);
+                told = catalog
+                    .signed
+                    .keys()
+                    .copied()
+                    .choose_multiple(&mut rand::rng(), MAX_DIRECT_GOODBYES);
             }
             if !told.is_empty() {
-                let direct = told.into_iter().map(|peer| inner.pinger.leave(peer, window));
+                let direct = told
+                    .into_iter()
+                    .map(|peer| inner.pinger.leave(peer, window));
                 let all = futures::future::join_all(direct);
                 let goodbyes = futures::future::join(all, sleep(GOSSIP_FLUSH));
                 // What was not delivered in time is found out by the others' probes.

@@ -46,7 +46,10 @@ impl DiscoveryMetrics {
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a catalog has far fewer than 2^52 peers")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a catalog has far fewer than 2^52 peers"
+    )]
     pub(crate) fn catalog_size(&self, peers: usize) {
         self.catalog_size.set(peers as f64);
     }

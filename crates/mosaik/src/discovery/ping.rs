@@ -56,7 +56,14 @@ impl Pinger {
         max_time_drift: Duration,
     ) -> Self {
         let probes_for = Arc::new(Semaphore::new(MAX_PROBES_FOR));
-        Self { store, links, gossip, suspicions, max_time_drift, probes_for }
+        Self {
+            store,
+            links,
+            gossip,
+            suspicions,
+            max_time_drift,
+            probes_for,
+        }
     }
 
     /// Pings a peer: measures its round-trip time and takes in its current entry.
@@ -75,20 +82,31 @@ impl Pinger {
     /// Gives this node's current entry to a peer, and waits until it is merged there.
     pub(crate) async fn push(&self, peer: PeerId) -> Result<(), Error> {
         let entry = self.store.catalog().local().clone();
-        self.ask(peer, &Request::Push { entry }, PING_TIMEOUT).await.map(drop)
+        self.ask(peer, &Request::Push { entry }, PING_TIMEOUT)
+            .await
+            .map(drop)
     }
 
     /// Says goodbye to a peer.
     pub(crate) async fn leave(&self, peer: PeerId, timeout: Duration) -> Result<(), Error> {
         let goodbye = self.store.sign_goodbye();
-        self.ask(peer, &Request::Leave(goodbye), timeout).await.map(drop)
+        self.ask(peer, &Request::Leave(goodbye), timeout)
+            .await
+            .map(drop)
     }
 
     /// Whether a peer answers, and if so, whether its catalog has the same content.
     pub(super) async fn probe(&self, peer: PeerId, timeout: Duration) -> Option<bool> {
         let fingerprint = self.store.content_fingerprint();
-        match self.ask(peer, &Request::Probe { fingerprint }, timeout).await.ok()? {
-            PingReply::Alive { fingerprint, suspected } => {
+        match self
+            .ask(peer, &Request::Probe { fingerprint }, timeout)
+            .await
+            .ok()?
+        {
+            PingReply::Alive {
+                fingerprint,
+                suspected,
+            } => {
                 if let Some(version) = suspected {
                     // It holds us for gone: say otherwise, to everybody and to it.
                     self.store.outlive(version);
@@ -170,7 +188,10 @@ impl Pinger {
         &self,
         suspected: Option<crate::tickets::PeerEntryVersion>,
     ) -> PingReply<SignedPeerEntry> {
-        PingReply::Alive { fingerprint: self.store.content_fingerprint(), suspected }
+        PingReply::Alive {
+            fingerprint: self.store.content_fingerprint(),
+            suspected,
+        }
     }
 }
 
@@ -182,5 +203,7 @@ impl Acceptor for Pinger {
 }
 
 fn unexpected() -> Error {
-    Error::Link(LinkError::Recv(RecvError::Decode("unexpected answer to a ping".into())))
+    Error::Link(LinkError::Recv(RecvError::Decode(
+        "unexpected answer to a ping".into(),
+    )))
 }

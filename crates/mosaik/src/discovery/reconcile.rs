@@ -117,7 +117,10 @@ impl Reconciler {
         let summary = if end - start <= MAX_LISTED {
             Summary::List(self.items[start..end].to_vec())
         } else {
-            Summary::Fingerprint { count: (end - start) as u64, sum: self.sum(start, end) }
+            Summary::Fingerprint {
+                count: (end - start) as u64,
+                sum: self.sum(start, end),
+            }
         };
         Range { from, to, summary }
     }
@@ -141,7 +144,10 @@ fn find(items: &[(PeerId, PeerEntryVersion)], id: &PeerId) -> Option<PeerEntryVe
 }
 
 fn hash((id, version): &(PeerId, PeerEntryVersion)) -> u128 {
-    let (start, update) = (version.start_ms().to_le_bytes(), version.update_ms().to_le_bytes());
+    let (start, update) = (
+        version.start_ms().to_le_bytes(),
+        version.update_ms().to_le_bytes(),
+    );
     let digest = Digest::from_parts(&[id.as_ref(), &start, &update]);
     let mut half = [0; 16];
     half.copy_from_slice(&digest.as_bytes()[..16]);
@@ -166,7 +172,10 @@ mod tests {
 
     /// Plays a whole sync; returns what each side wants, and the bytes exchanged.
     fn play(a: &Items, b: &Items) -> ([Vec<PeerId>; 2], usize) {
-        let sides = [Reconciler::new(a.values().copied()), Reconciler::new(b.values().copied())];
+        let sides = [
+            Reconciler::new(a.values().copied()),
+            Reconciler::new(b.values().copied()),
+        ];
         let mut wants = [Vec::new(), Vec::new()];
         let mut offers = [Vec::new(), Vec::new()];
         let mut ranges = sides[0].opening();
@@ -207,13 +216,23 @@ mod tests {
 
     #[test]
     fn each_side_learns_what_it_lacks() {
-        for (only_a, only_b, common) in
-            [(0, 1, 0), (1, 0, 0), (1, 1000, 0), (1000, 1, 1), (3, 5, 1000), (40, 40, 400), (0, 0, 5)]
-        {
+        for (only_a, only_b, common) in [
+            (0, 1, 0),
+            (1, 0, 0),
+            (1, 1000, 0),
+            (1000, 1, 1),
+            (3, 5, 1000),
+            (40, 40, 400),
+            (0, 0, 5),
+        ] {
             let common_items = items(0..common);
             let extra_a = items(10_000..10_000 + only_a);
             let extra_b = items(20_000..20_000 + only_b);
-            let a = common_items.clone().into_iter().chain(extra_a.clone()).collect();
+            let a = common_items
+                .clone()
+                .into_iter()
+                .chain(extra_a.clone())
+                .collect();
             let b = common_items.into_iter().chain(extra_b.clone()).collect();
             let ([want_a, want_b], bytes) = play(&a, &b);
             assert_eq!(want_a, ids(&extra_b), "{only_a} {only_b} {common}");
@@ -238,11 +257,18 @@ mod tests {
     fn nonsense_ranges_do_no_harm() {
         let side = Reconciler::new(items(0..100).into_values());
         let answer = side.answer(&[
-            Range { from: [255; 32], to: Some([0; 32]), summary: Summary::List(Vec::new()) },
+            Range {
+                from: [255; 32],
+                to: Some([0; 32]),
+                summary: Summary::List(Vec::new()),
+            },
             Range {
                 from: [9; 32],
                 to: Some([3; 32]),
-                summary: Summary::Fingerprint { count: u64::MAX, sum: 7 },
+                summary: Summary::Fingerprint {
+                    count: u64::MAX,
+                    sum: 7,
+                },
             },
         ]);
         assert!(answer.want.is_empty() && answer.offer.is_empty());

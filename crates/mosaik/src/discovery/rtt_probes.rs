@@ -31,7 +31,12 @@ pub(crate) struct RttProbes {
 
 impl RttProbes {
     pub(crate) fn new(store: SharedStore, pinger: Pinger, scope: Scope) -> Self {
-        Self { store, pinger, scope, running: Arc::default() }
+        Self {
+            store,
+            pinger,
+            scope,
+            running: Arc::default(),
+        }
     }
 
     /// Measures a peer in the background, unless its round-trip time is known or being measured.
@@ -65,7 +70,11 @@ impl RttProbes {
         loop {
             sleep(interval.mul_f64(0.5 + rand::random::<f64>())).await;
             let catalog = self.store.catalog();
-            let peers = catalog.signed.keys().copied().choose_multiple(&mut rand::rng(), SAMPLE);
+            let peers = catalog
+                .signed
+                .keys()
+                .copied()
+                .choose_multiple(&mut rand::rng(), SAMPLE);
             for peer in peers {
                 // An unreachable peer is the business of the liveness probes.
                 let _ = self.pinger.ping(peer).await;

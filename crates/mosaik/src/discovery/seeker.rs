@@ -150,9 +150,14 @@ impl Seeker {
         if found {
             searches.remove(&peer);
             self.gossip.join(vec![peer]);
-            let bootstrap = self.config.bootstrap_peers.iter().any(|addr| addr.id == peer);
+            let bootstrap = self
+                .config
+                .bootstrap_peers
+                .iter()
+                .any(|addr| addr.id == peer);
             if bootstrap {
-                self.answered.send_if_modified(|answered| !std::mem::replace(answered, true));
+                self.answered
+                    .send_if_modified(|answered| !std::mem::replace(answered, true));
             }
         } else if let Some(search) = searches.get_mut(&peer) {
             search.running = false;

@@ -158,10 +158,19 @@ impl State {
         if version.update_ms() < self.catalog.stale_before() {
             return Err(Refusal::Stale);
         }
-        if self.tombstones.get(id).is_some_and(|tombstone| version <= tombstone.version) {
+        if self
+            .tombstones
+            .get(id)
+            .is_some_and(|tombstone| version <= tombstone.version)
+        {
             return Err(Refusal::Departed);
         }
-        if self.catalog.signed.get(id).is_some_and(|known| version <= known.version()) {
+        if self
+            .catalog
+            .signed
+            .get(id)
+            .is_some_and(|known| version <= known.version())
+        {
             return Err(Refusal::NotNewer);
         }
         Ok(())
@@ -199,7 +208,9 @@ impl State {
         self.toggle_fingerprint(&entry);
         self.catalog.signed.insert_mut(id, entry.clone());
 
-        let new_address = previous.as_ref().is_none_or(|old| old.address() != entry.address());
+        let new_address = previous
+            .as_ref()
+            .is_none_or(|old| old.address() != entry.address());
         if new_address {
             effects.push(Effect::Learn(entry.address().clone()));
         }
@@ -259,7 +270,11 @@ impl State {
         if ids.is_empty() {
             return None;
         }
-        Some(ids.iter().flat_map(|id| self.remove_unsigned(id).unwrap_or_default()).collect())
+        Some(
+            ids.iter()
+                .flat_map(|id| self.remove_unsigned(id).unwrap_or_default())
+                .collect(),
+        )
     }
 
     /// Takes a departure in: the peer's entry up to `version` goes, and can't come back.
@@ -272,13 +287,20 @@ impl State {
     ) -> Vec<Effect> {
         let known = self.catalog.signed.get(&id).cloned();
         if id == self.catalog.local_id
-            || known.as_ref().is_some_and(|entry| entry.version() > version)
-            || self.tombstones.get(&id).is_some_and(|tombstone| tombstone.version >= version)
+            || known
+                .as_ref()
+                .is_some_and(|entry| entry.version() > version)
+            || self
+                .tombstones
+                .get(&id)
+                .is_some_and(|tombstone| tombstone.version >= version)
         {
             return Vec::new();
         }
         self.bury(id, version, departure, now_ms);
-        let Some(entry) = known else { return Vec::new() };
+        let Some(entry) = known else {
+            return Vec::new();
+        };
         if departure == Departure::Vanished {
             self.vanished.retain(|addr| addr.id != id);
             if self.vanished.len() >= MAX_VANISHED {
@@ -306,8 +328,15 @@ impl State {
                 None => drop(self.by_update.remove(&(update_ms, id))),
             }
         }
-        let stale = |(_, entry): &(&PeerId, &std::sync::Arc<PeerEntry>)| !is_fresh(entry, stale_before);
-        let unsigned: Vec<_> = self.catalog.unsigned.iter().filter(stale).map(|(id, _)| *id).collect();
+        let stale =
+            |(_, entry): &(&PeerId, &std::sync::Arc<PeerEntry>)| !is_fresh(entry, stale_before);
+        let unsigned: Vec<_> = self
+            .catalog
+            .unsigned
+            .iter()
+            .filter(stale)
+            .map(|(id, _)| *id)
+            .collect();
         for id in unsigned {
             effects.extend(self.remove_unsigned(&id).unwrap_or_default());
         }
@@ -328,14 +357,21 @@ impl State {
     pub(crate) fn next_stale_ms(&self) -> Option<u64> {
         let age = u64::try_from(self.catalog.purge_after.as_millis()).unwrap_or(u64::MAX);
         let signed = self.by_update.first().map(|(update_ms, _)| *update_ms);
-        let unsigned = self.catalog.unsigned.values().map(|entry| entry.version().update_ms()).min();
+        let unsigned = self
+            .catalog
+            .unsigned
+            .values()
+            .map(|entry| entry.version().update_ms())
+            .min();
         let first = [signed, unsigned].into_iter().flatten().min()?;
         Some(first.saturating_add(age).saturating_add(1))
     }
 
     /// The version up to which a peer is known to have departed.
     pub(crate) fn departed(&self, id: &PeerId) -> Option<(PeerEntryVersion, Departure)> {
-        self.tombstones.get(id).map(|tombstone| (tombstone.version, tombstone.departure))
+        self.tombstones
+            .get(id)
+            .map(|tombstone| (tombstone.version, tombstone.departure))
     }
 
     /// Takes a round-trip time sample in.
@@ -362,7 +398,8 @@ impl State {
 
     fn remove_signed(&mut self, entry: &SignedPeerEntry) {
         self.catalog.signed.remove_mut(entry.id());
-        self.by_update.remove(&(entry.version().update_ms(), *entry.id()));
+        self.by_update
+            .remove(&(entry.version().update_ms(), *entry.id()));
         self.toggle_fingerprint(entry);
     }
 
@@ -382,7 +419,14 @@ impl State {
             self.tombstones.remove(&oldest);
         }
         let expires_ms = now_ms.saturating_add(age);
-        self.tombstones.insert(id, Tombstone { version, departure, expires_ms });
+        self.tombstones.insert(
+            id,
+            Tombstone {
+                version,
+                departure,
+                expires_ms,
+            },
+        );
         self.tombstone_order.push_back(id);
     }
 

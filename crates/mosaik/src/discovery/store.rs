@@ -72,7 +72,9 @@ impl Store {
             tags: config.tags.iter().copied().collect(),
             ..PeerEntry::new(network_id, addr)
         };
-        let local = entry.signed_by(&secret).expect("the entry was made for this key");
+        let local = entry
+            .signed_by(&secret)
+            .expect("the entry was made for this key");
         let catalog = Catalog::new(local, config.purge_after, config.max_rtt, clock.clone());
         let audience = Audience {
             catalog: watch::channel(catalog.clone()).0,
@@ -81,7 +83,11 @@ impl Store {
         };
         Self {
             state: Mutex::new(State::new(catalog, config.max_time_drift, config.max_peers)),
-            author: Mutex::new(Author { secret, start_ms, started: Instant::now() }),
+            author: Mutex::new(Author {
+                secret,
+                start_ms,
+                started: Instant::now(),
+            }),
             audience: Mutex::new(Some(audience)),
             links,
             clock,
@@ -139,14 +145,19 @@ impl Store {
         id: &PeerId,
         version: PeerEntryVersion,
     ) -> Result<(), Refusal> {
-        self.state.lock().admissible_version(id, version, self.clock.now_ms())
+        self.state
+            .lock()
+            .admissible_version(id, version, self.clock.now_ms())
     }
 
     // ---- remote entries
 
     /// Offers an entry that was received; verifies it only if it would be admitted.
     pub(crate) fn offer(&self, entry: UnverifiedEntry) -> Result<SignedPeerEntry, Refusal> {
-        let checked = self.state.lock().admissible(entry.entry(), self.clock.now_ms());
+        let checked = self
+            .state
+            .lock()
+            .admissible(entry.entry(), self.clock.now_ms());
         if let Err(refusal) = checked {
             if refusal == Refusal::OwnEntry {
                 self.outgrow(entry);
@@ -281,7 +292,12 @@ impl Store {
     pub(crate) fn sign_goodbye(&self) -> Goodbye {
         let author = self.author.lock();
         let local = self.state.lock().catalog().local().clone();
-        Goodbye::new(*local.network_id(), local.version(), self.clock.now_ms(), &author.secret)
+        Goodbye::new(
+            *local.network_id(),
+            local.version(),
+            self.clock.now_ms(),
+            &author.secret,
+        )
     }
 
     pub(crate) fn has_tag(&self, tag: &Tag) -> bool {
@@ -296,9 +312,17 @@ impl Store {
     ) -> SignedPeerEntry {
         let elapsed = u64::try_from(author.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         // The wall clock may have stepped back: then the monotonic one goes on.
-        let now = self.clock.now_ms().max(author.start_ms.saturating_add(elapsed));
-        let entry = PeerEntry { version: after.bumped(now), ..entry };
-        let signed = entry.signed_by(&author.secret).expect("the local entry has this key's id");
+        let now = self
+            .clock
+            .now_ms()
+            .max(author.start_ms.saturating_add(elapsed));
+        let entry = PeerEntry {
+            version: after.bumped(now),
+            ..entry
+        };
+        let signed = entry
+            .signed_by(&author.secret)
+            .expect("the local entry has this key's id");
         let mut state = self.state.lock();
         let content_changed = state.catalog().local().content() != signed.content();
         state.set_local(signed.clone());
@@ -352,9 +376,12 @@ impl Store {
         self.deadlines.notify_one();
         let audience = self.audience.lock();
         let Some(audience) = &*audience else { return };
-        let visible = effects.iter().any(|e| matches!(e, Effect::Changed(_) | Effect::Event(_)));
+        let visible = effects
+            .iter()
+            .any(|e| matches!(e, Effect::Changed(_) | Effect::Event(_)));
         let catalog = state.catalog().clone();
-        self.metrics.catalog_size(catalog.signed.size() + catalog.unsigned.size());
+        self.metrics
+            .catalog_size(catalog.signed.size() + catalog.unsigned.size());
         audience.catalog.send_if_modified(|current| {
             *current = catalog;
             visible

@@ -106,7 +106,9 @@ impl Syncer {
         }
         let syncer = self.clone();
         self.0.scope.spawn(async move {
-            let Ok(_permit) = syncer.0.background.acquire().await else { return };
+            let Ok(_permit) = syncer.0.background.acquire().await else {
+                return;
+            };
             syncer.0.requested.lock().remove(&peer);
             if let Err(error) = syncer.sync(addr).await {
                 tracing::debug!(peer = %peer.short(), %error, "background sync failed");
@@ -136,7 +138,10 @@ impl Syncer {
     async fn initiate(&self, addr: EndpointAddr) -> Result<(), Error> {
         let mut link = self.0.links.open(SYNC_ALPN, addr).await?;
         let mut session = Session::new(&self.0, &link);
-        let opening = SyncTurn { ranges: session.reconciler.opening(), ..SyncTurn::empty() };
+        let opening = SyncTurn {
+            ranges: session.reconciler.opening(),
+            ..SyncTurn::empty()
+        };
         session.send(&mut link, &opening).await?;
         for _ in 0..MAX_TURNS {
             let turn: SyncTurn<UnverifiedEntry> = link.recv_within(TURN_TIMEOUT).await?;
@@ -150,11 +155,15 @@ impl Syncer {
             session.send(&mut link, &reply).await?;
         }
         link.close(ProtocolViolation);
-        Err(Error::Link(LinkError::Recv(RecvError::Decode("the sync has no end".into()))))
+        Err(Error::Link(LinkError::Recv(RecvError::Decode(
+            "the sync has no end".into(),
+        ))))
     }
 
     async fn respond(&self, mut link: Link) {
-        let Ok(_permit) = self.0.served.acquire().await else { return };
+        let Ok(_permit) = self.0.served.acquire().await else {
+            return;
+        };
         let mut session = Session::new(&self.0, &link);
         for _ in 0..MAX_TURNS {
             let turn = match link.recv_within(TURN_TIMEOUT).await {
@@ -219,7 +228,9 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(inner: &'a Inner, link: &Link) -> Self {
         let catalog = inner.store.catalog();
-        let items = catalog.iter_signed().map(|entry| (*entry.id(), entry.version()));
+        let items = catalog
+            .iter_signed()
+            .map(|entry| (*entry.id(), entry.version()));
         Self {
             inner,
             peer: link.peer(),
@@ -231,7 +242,10 @@ impl<'a> Session<'a> {
     async fn send(&self, link: &mut Link, turn: &SyncTurn<SignedPeerEntry>) -> Result<(), Error> {
         link.receiver.set_max_frame_bytes(MAX_SYNC_FRAME_BYTES);
         link.sender.queue(turn)?;
-        self.inner.store.metrics.sync_bytes(link.sender.queued_bytes());
+        self.inner
+            .store
+            .metrics
+            .sync_bytes(link.sender.queued_bytes());
         let flushed = tokio::time::timeout(TURN_TIMEOUT, link.sender.flush()).await;
         flushed.unwrap_or(Err(crate::net::link::SendError::TimedOut))?;
         Ok(())
@@ -248,13 +262,18 @@ impl<'a> Session<'a> {
         let answer = self.reconciler.answer(&turn.ranges);
         self.outgoing.extend(answer.offer);
         self.outgoing.extend(turn.want);
-        let mut reply = SyncTurn { ranges: answer.ranges, ..SyncTurn::empty() };
+        let mut reply = SyncTurn {
+            ranges: answer.ranges,
+            ..SyncTurn::empty()
+        };
         for (peer, version) in answer.want {
             match self.inner.store.admissible_version(&peer, version) {
                 Ok(()) => reply.want.push(peer),
                 Err(Refusal::Departed) => {
                     let departed = self.inner.store.departed(&peer);
-                    reply.departed.extend(departed.map(|(version, _)| (peer, version)));
+                    reply
+                        .departed
+                        .extend(departed.map(|(version, _)| (peer, version)));
                 }
                 Err(_) => {}
             }
@@ -266,7 +285,9 @@ impl<'a> Session<'a> {
     fn merge(&self, entry: UnverifiedEntry) {
         let first_hand = *entry.entry().id() == self.peer;
         if let Ok(entry) = self.inner.store.offer(entry) {
-            self.inner.suspicions.clear(entry.id(), Some(entry.version()));
+            self.inner
+                .suspicions
+                .clear(entry.id(), Some(entry.version()));
             if first_hand {
                 // Its owner may not have joined gossip yet.
                 self.inner.gossip.relay(entry);
@@ -279,7 +300,11 @@ impl<'a> Session<'a> {
         let catalog = self.inner.store.catalog();
         if peer == catalog.local_id() {
             self.inner.store.outlive(version);
-        } else if catalog.signed.get(&peer).is_some_and(|entry| entry.version() <= version) {
+        } else if catalog
+            .signed
+            .get(&peer)
+            .is_some_and(|entry| entry.version() <= version)
+        {
             // Hearsay: the peer has the usual time to show that it is there.
             self.inner.suspicions.suspect(peer, version);
             self.inner.gossip.suspect(peer, version);

@@ -40,7 +40,10 @@ pub(crate) enum Announcement<E> {
     Departure(Goodbye),
     /// Somebody can't reach this peer, whose entry had this version. It refutes that with a newer
     /// version, or is gone.
-    Suspicion { peer: PeerId, version: PeerEntryVersion },
+    Suspicion {
+        peer: PeerId,
+        version: PeerEntryVersion,
+    },
 }
 
 /// A signed departure.
@@ -63,7 +66,13 @@ impl Goodbye {
         secret: &SecretKey,
     ) -> Self {
         let signature = secret.sign(&Self::message(&network, version, time_ms));
-        Self { peer: secret.public(), network, version, time_ms, signature }
+        Self {
+            peer: secret.public(),
+            network,
+            version,
+            time_ms,
+            signature,
+        }
     }
 
     pub(crate) fn is_signed(&self) -> bool {
@@ -96,7 +105,12 @@ pub(crate) struct SyncTurn<E> {
 
 impl<E> SyncTurn<E> {
     pub(crate) const fn empty() -> Self {
-        Self { ranges: Vec::new(), want: Vec::new(), entries: Vec::new(), departed: Vec::new() }
+        Self {
+            ranges: Vec::new(),
+            want: Vec::new(),
+            entries: Vec::new(),
+            departed: Vec::new(),
+        }
     }
 
     /// Whether the sender has nothing left to say.
@@ -148,7 +162,10 @@ pub(crate) enum PingReply<E> {
     Entry(E),
     /// The answerer is there. `fingerprint` sums up the content of its catalog; `suspected` is
     /// the asker's version up to which the answerer holds it for gone or suspects it.
-    Alive { fingerprint: u128, suspected: Option<PeerEntryVersion> },
+    Alive {
+        fingerprint: u128,
+        suspected: Option<PeerEntryVersion>,
+    },
     /// Whether the peer in question answered.
     Reached(bool),
 }

@@ -148,10 +148,7 @@ impl NetworkBuilder {
 
     /// Replaces the wall clock that entries are stamped and judged with, to test clock skew.
     #[must_use]
-    pub fn with_clock(
-        mut self,
-        now: impl Fn() -> SystemTime + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Clock::new(now);
         self
     }
@@ -174,6 +171,8 @@ impl NetworkBuilder {
 
 impl fmt::Debug for NetworkBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NetworkBuilder").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("NetworkBuilder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }

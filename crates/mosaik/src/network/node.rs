@@ -62,8 +62,14 @@ impl Network {
         };
         let transport = net::bind(options, &scope).await?;
         let (local, links, router) = (transport.local, transport.links, transport.router);
-        let discovery =
-            Discovery::start(discovery_config, &local, &links, &router, builder.clock, &scope);
+        let discovery = Discovery::start(
+            discovery_config,
+            &local,
+            &links,
+            &router,
+            builder.clock,
+            &scope,
+        );
         router.start();
         let shutdown = Shutdown {
             discovery: discovery.clone(),
@@ -72,7 +78,11 @@ impl Network {
             scope,
             closing: Scope::new(),
         };
-        Ok(Self { local, discovery, shutdown: Some(shutdown) })
+        Ok(Self {
+            local,
+            discovery,
+            shutdown: Some(shutdown),
+        })
     }
 
     /// The network that this node belongs to.

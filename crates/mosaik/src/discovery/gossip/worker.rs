@@ -82,7 +82,18 @@ impl GossipWorker {
             .spawn(endpoint);
         let acceptor = GossipAcceptor(gossip.clone());
         let neighbors = HashSet::new();
-        (Self { gossip, store, syncer, suspicions, config, inbox, neighbors }, acceptor)
+        (
+            Self {
+                gossip,
+                store,
+                syncer,
+                suspicions,
+                config,
+                inbox,
+                neighbors,
+            },
+            acceptor,
+        )
     }
 
     /// Runs until the node ends; a failure of the gossip layer is logged and survived.
@@ -142,7 +153,8 @@ impl GossipWorker {
                 self.broadcast(sender, &message).await
             }
             Command::Depart(goodbye) => {
-                self.broadcast(sender, &Announcement::Departure(goodbye)).await
+                self.broadcast(sender, &Announcement::Departure(goodbye))
+                    .await
             }
             Command::Join(peers) => {
                 sleep(JOIN_SPREAD.mul_f64(rand::random())).await;
@@ -178,7 +190,8 @@ impl GossipWorker {
     }
 
     fn on_message(&mut self, message: &Message) {
-        let Ok(announcement) = encoding::deserialize::<Announcement<UnverifiedEntry>>(&message.content)
+        let Ok(announcement) =
+            encoding::deserialize::<Announcement<UnverifiedEntry>>(&message.content)
         else {
             tracing::debug!(peer = %message.delivered_from.short(), "undecodable announcement");
             return;
@@ -191,14 +204,23 @@ impl GossipWorker {
                     self.suspicions.clear(entry.id(), Some(entry.version()));
                 }
             }
-            Announcement::Heartbeat { stamp_ms, peer, version, content, signature } => {
+            Announcement::Heartbeat {
+                stamp_ms,
+                peer,
+                version,
+                content,
+                signature,
+            } => {
                 if !self.is_timely(stamp_ms, &peer)
                     || self.store.admissible_version(&peer, version).is_err()
                 {
                     return;
                 }
                 let catalog = self.store.catalog();
-                let known = catalog.signed.get(&peer).filter(|known| *known.content() == content);
+                let known = catalog
+                    .signed
+                    .get(&peer)
+                    .filter(|known| *known.content() == content);
                 match known.map(|known| known.reversioned(version, signature)) {
                     Some(Some(renewed)) => {
                         if self.store.admit(renewed).is_ok() {
@@ -220,7 +242,11 @@ impl GossipWorker {
                 let catalog = self.store.catalog();
                 if peer == catalog.local_id() {
                     self.store.outlive(version);
-                } else if catalog.signed.get(&peer).is_some_and(|e| e.version() <= version) {
+                } else if catalog
+                    .signed
+                    .get(&peer)
+                    .is_some_and(|e| e.version() <= version)
+                {
                     self.suspicions.suspect(peer, version);
                 }
             }
@@ -250,9 +276,16 @@ impl GossipWorker {
         to_neighbors: bool,
     ) -> Result<(), Error> {
         let stamp_ms = self.store.clock.now_ms();
-        let message = Announcement::Entry { stamp_ms, entry: entry.clone() };
+        let message = Announcement::Entry {
+            stamp_ms,
+            entry: entry.clone(),
+        };
         let bytes = encode(&message)?;
-        let bytes = if fits(&bytes) { bytes } else { encode(&heartbeat(entry, stamp_ms))? };
+        let bytes = if fits(&bytes) {
+            bytes
+        } else {
+            encode(&heartbeat(entry, stamp_ms))?
+        };
         self.store.metrics.announced(bytes.len());
         if to_neighbors {
             sender.broadcast_neighbors(bytes).await?;
@@ -274,7 +307,11 @@ impl GossipWorker {
 
     fn random_peers(&self, count: usize) -> Vec<PeerId> {
         let catalog = self.store.catalog();
-        catalog.signed.keys().copied().choose_multiple(&mut rand::rng(), count)
+        catalog
+            .signed
+            .keys()
+            .copied()
+            .choose_multiple(&mut rand::rng(), count)
     }
 
     fn heartbeat_delay(&self) -> Duration {
@@ -323,6 +360,9 @@ mod tests {
         let bytes = encode(&heartbeat(&entry, entry.version().update_ms())).unwrap();
         assert!(bytes.len() <= 200, "{} bytes", bytes.len());
         let large = Announcement::Entry { stamp_ms: 0, entry };
-        assert!(!fits(&encode(&large).unwrap()), "the entry must not fit for this test to count");
+        assert!(
+            !fits(&encode(&large).unwrap()),
+            "the entry must not fit for this test to count"
+        );
     }
 }

@@ -98,7 +98,10 @@ impl Prober {
     /// that gossip reaches this node.
     fn on_mismatch(&self, peer: PeerId, mismatches: &mut Mismatches) {
         self.syncer.request(peer.into());
-        if mismatches.last_rejoin.is_none_or(|last| last.elapsed() > REJOIN_PAUSE) {
+        if mismatches
+            .last_rejoin
+            .is_none_or(|last| last.elapsed() > REJOIN_PAUSE)
+        {
             mismatches.last_rejoin = Some(Instant::now());
             self.gossip.join(vec![peer]);
         }
@@ -114,11 +117,19 @@ impl Prober {
             return Some(agrees);
         }
         let entry = self.store.catalog().signed.get(&peer).cloned()?;
-        if self.reached_by_others(peer, INDIRECT_TIMEOUT * patience).await {
+        if self
+            .reached_by_others(peer, INDIRECT_TIMEOUT * patience)
+            .await
+        {
             self.suspicions.note_probe(false);
             return Some(true);
         }
-        let current = self.store.catalog().signed.get(&peer).map(|entry| entry.version());
+        let current = self
+            .store
+            .catalog()
+            .signed
+            .get(&peer)
+            .map(|entry| entry.version());
         if current == Some(entry.version()) && self.suspicions.suspected(&peer).is_none() {
             tracing::debug!(peer = %peer.short(), "peer can't be reached and is suspected");
             self.suspicions.suspect(peer, entry.version());
@@ -129,7 +140,11 @@ impl Prober {
 
     async fn reached_by_others(&self, peer: PeerId, timeout: Duration) -> bool {
         let catalog = self.store.catalog();
-        let others = catalog.signed.keys().filter(|other| **other != peer).copied();
+        let others = catalog
+            .signed
+            .keys()
+            .filter(|other| **other != peer)
+            .copied();
         let helpers = others.choose_multiple(&mut rand::rng(), HELPERS);
         let mut attempts: futures::stream::FuturesUnordered<_> = helpers
             .into_iter()

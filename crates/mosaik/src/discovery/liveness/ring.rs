@@ -9,7 +9,9 @@ const RINGS: u8 = 3;
 
 /// The peers that `local` watches: its successor on each ring, of all that it knows.
 pub(super) fn subjects(local: &PeerId, peers: &[PeerId]) -> BTreeSet<PeerId> {
-    (0..RINGS).filter_map(|ring| successor(ring, local, peers)).collect()
+    (0..RINGS)
+        .filter_map(|ring| successor(ring, local, peers))
+        .collect()
 }
 
 /// The peer whose place on the ring is the first behind that of `local`, around the end.
@@ -19,7 +21,11 @@ fn successor(ring: u8, local: &PeerId, peers: &[PeerId]) -> Option<PeerId> {
         let other = place(ring, peer);
         (other <= own, other)
     };
-    peers.iter().filter(|peer| *peer != local).min_by_key(distance).copied()
+    peers
+        .iter()
+        .filter(|peer| *peer != local)
+        .min_by_key(distance)
+        .copied()
 }
 
 fn place(ring: u8, peer: &PeerId) -> [u8; 32] {
@@ -33,10 +39,14 @@ mod tests {
 
     #[test]
     fn every_peer_is_watched_once_on_each_ring() {
-        let peers: Vec<_> = (0..40u8).map(|n| SecretKey::from_bytes(&[n; 32]).public()).collect();
+        let peers: Vec<_> = (0..40u8)
+            .map(|n| SecretKey::from_bytes(&[n; 32]).public())
+            .collect();
         for ring in 0..RINGS {
-            let watched: BTreeSet<_> =
-                peers.iter().filter_map(|local| successor(ring, local, &peers)).collect();
+            let watched: BTreeSet<_> = peers
+                .iter()
+                .filter_map(|local| successor(ring, local, &peers))
+                .collect();
             assert_eq!(watched.len(), peers.len());
         }
         for local in &peers {

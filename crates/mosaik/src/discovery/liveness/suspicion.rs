@@ -43,7 +43,11 @@ impl Suspicions {
 
     /// The version up to which a peer is suspected.
     pub(crate) fn suspected(&self, peer: &PeerId) -> Option<PeerEntryVersion> {
-        self.inner.lock().suspected.get(peer).map(|(version, _)| *version)
+        self.inner
+            .lock()
+            .suspected
+            .get(peer)
+            .map(|(version, _)| *version)
     }
 
     /// Clears a peer that gave a sign of life: one that is newer than the suspicion, or a direct
@@ -51,7 +55,11 @@ impl Suspicions {
     pub(crate) fn clear(&self, peer: &PeerId, version: Option<PeerEntryVersion>) {
         let mut inner = self.inner.lock();
         let newer = |suspected: &PeerEntryVersion| version.is_none_or(|v| v > *suspected);
-        if inner.suspected.get(peer).is_some_and(|(suspected, _)| newer(suspected)) {
+        if inner
+            .suspected
+            .get(peer)
+            .is_some_and(|(suspected, _)| newer(suspected))
+        {
             inner.suspected.remove(peer);
             tracing::debug!(peer = %peer.fmt_short(), "suspicion refuted");
         }
@@ -82,12 +90,18 @@ impl Suspicions {
             let next = {
                 let mut inner = self.inner.lock();
                 let now = Instant::now();
-                let due = inner.suspected.extract_if(|_, (_, deadline)| *deadline <= now);
+                let due = inner
+                    .suspected
+                    .extract_if(|_, (_, deadline)| *deadline <= now);
                 let due: Vec<_> = due.map(|(peer, (version, _))| (peer, version)).collect();
                 if !due.is_empty() {
                     return due;
                 }
-                inner.suspected.values().map(|(_, deadline)| *deadline).min()
+                inner
+                    .suspected
+                    .values()
+                    .map(|(_, deadline)| *deadline)
+                    .min()
             };
             match next {
                 Some(deadline) => tokio::select! {
