@@ -7,4 +7,5 @@
 )]
 
 mod discovery;
+mod streams;
 mod support;
