@@ -5,13 +5,30 @@ pub mod discovery;
 mod net;
 pub mod network;
 pub mod primitives;
+#[path = "streams/mod.rs"]
+mod streams_layer;
 pub mod tickets;
+
+/// Typed publish/subscribe channels between nodes.
+// The layer itself lies below `network`; the few items that name a `Network` lie above, in it.
+pub mod streams {
+    #[doc(inline)]
+    pub use crate::network::{
+        ConsumerDef, ConsumerOf, ProducerDef, ProducerOf, StreamConsumer, StreamProducer,
+    };
+    #[doc(inline)]
+    pub use crate::streams_layer::{
+        Config, ConfigBuilder, ConfigBuilderError, Consumer, Criteria, Producer, StreamDef,
+        StreamId, Streams, backoff, consumer, producer, status,
+    };
+}
 
 pub use futures;
 pub use iroh::{self, SecretKey, Signature};
 
 pub use network::{Network, NetworkId, PeerId};
 pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};
+pub use streams::{ConsumerOf, Criteria, ProducerOf, StreamConsumer, StreamId, StreamProducer};
 pub use tickets::Ticket;
 
 /// Turns a string literal into a [`Digest`] at compile time.

@@ -7,5 +7,6 @@
 )]
 
 mod discovery;
+mod streams;
 mod support;
 mod surface;

@@ -9,6 +9,7 @@ use crate::{
     discovery::{self, clock::Clock},
     net::EndpointHook,
     primitives::NetworkId,
+    streams_layer as streams,
 };
 
 /// The options of a network, in plain fields.
@@ -27,6 +28,8 @@ pub struct NetworkConfig {
     pub mdns_discovery: bool,
     /// Discovery's configuration.
     pub discovery: discovery::ConfigBuilder,
+    /// Streams' configuration.
+    pub streams: streams::ConfigBuilder,
     /// Where metrics are served. Default nowhere.
     #[cfg(feature = "prometheus")]
     pub prometheus_addr: Option<SocketAddr>,
@@ -72,6 +75,7 @@ impl Default for NetworkBuilder {
                 secret_key: SecretKey::generate(),
                 mdns_discovery: false,
                 discovery: discovery::ConfigBuilder::default(),
+                streams: streams::ConfigBuilder::default(),
                 #[cfg(feature = "prometheus")]
                 prometheus_addr: None,
             },
@@ -124,6 +128,13 @@ impl NetworkBuilder {
     #[must_use]
     pub fn with_discovery(mut self, value: discovery::ConfigBuilder) -> Self {
         self.config.discovery = value;
+        self
+    }
+
+    /// Sets the configuration of streams.
+    #[must_use]
+    pub fn with_streams(mut self, value: streams::ConfigBuilder) -> Self {
+        self.config.streams = value;
         self
     }
 

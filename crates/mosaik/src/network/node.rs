@@ -9,6 +9,7 @@ use crate::{
     discovery::{Discovery, IntoConfig},
     net::{self, EndpointOptions, Links, LocalNode, close::GracefulShutdown},
     primitives::{NetworkId, Scope},
+    streams_layer::Streams,
 };
 
 /// How long the endpoint may take to tell its peers that it closes.
@@ -33,6 +34,7 @@ const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Network {
     local: LocalNode,
     discovery: Discovery,
+    streams: Streams,
     shutdown: Option<Shutdown>,
 }
 
@@ -55,6 +57,7 @@ impl Network {
         let network_id = builder.network_id.ok_or(Error::MissingNetworkId)?;
         let config = builder.config;
         let discovery_config = config.discovery.into_config()?;
+        let streams_config = config.streams.build()?;
 
         let scope = Scope::new();
         let options = EndpointOptions {
@@ -74,6 +77,7 @@ impl Network {
             builder.clock,
             &scope,
         );
+        let streams = Streams::start(streams_config, &discovery, &router, &scope);
         router.start();
         let shutdown = Shutdown {
             discovery: discovery.clone(),
@@ -85,6 +89,7 @@ impl Network {
         Ok(Self {
             local,
             discovery,
+            streams,
             shutdown: Some(shutdown),
         })
     }
@@ -109,11 +114,28 @@ impl Network {
         &self.discovery
     }
 
+    /// Typed publish/subscribe channels.
+    pub const fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
     /// Leaves the network and waits until everything has ended: at most some seconds.
     pub async fn shutdown(mut self) {
         if let Some(shutdown) = self.shutdown.take() {
-            shutdown.run().await;
+            shutdown.run(&self.streams).await;
         }
+    }
+}
+
+impl AsRef<Discovery> for Network {
+    fn as_ref(&self) -> &Discovery {
+        &self.discovery
+    }
+}
+
+impl AsRef<Streams> for Network {
+    fn as_ref(&self) -> &Streams {
+        &self.streams
     }
 }
 
@@ -121,7 +143,7 @@ impl Drop for Network {
     fn drop(&mut self) {
         if let Some(shutdown) = self.shutdown.take() {
             let closing = shutdown.closing.clone();
-            closing.spawn_orderly(shutdown.run());
+            closing.spawn_orderly(shutdown.run(&self.streams));
         }
     }
 }
@@ -137,8 +159,10 @@ struct Shutdown {
 
 impl Shutdown {
     /// From the top layer down.
-    fn run(self) -> BoxFuture<'static, ()> {
+    fn run(self, streams: &Streams) -> BoxFuture<'static, ()> {
+        let streams = streams.close();
         Box::pin(async move {
+            streams.await;
             self.discovery.depart().await;
             self.scope.cancel();
             self.links.close_all(GracefulShutdown);
