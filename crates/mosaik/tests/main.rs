@@ -7,4 +7,5 @@
 )]
 
 mod discovery;
+mod functions;
 mod support;

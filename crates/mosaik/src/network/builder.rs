@@ -8,6 +8,7 @@ use iroh::{RelayMode, SecretKey, endpoint::Builder as EndpointBuilder};
 use super::{Error, Network};
 use crate::{
     discovery::{self, clock::Clock},
+    functions_layer,
     net::EndpointHook,
     primitives::NetworkId,
 };
@@ -28,6 +29,8 @@ pub struct NetworkConfig {
     pub mdns_discovery: bool,
     /// Discovery's configuration.
     pub discovery: discovery::ConfigBuilder,
+    /// The configuration of functions.
+    pub functions: functions_layer::ConfigBuilder,
     /// Where metrics are served. Default nowhere.
     #[cfg(feature = "prometheus")]
     pub prometheus_addr: Option<SocketAddr>,
@@ -72,6 +75,7 @@ impl Default for NetworkBuilder {
                 secret_key: SecretKey::generate(),
                 mdns_discovery: false,
                 discovery: discovery::ConfigBuilder::default(),
+                functions: functions_layer::ConfigBuilder::default(),
                 #[cfg(feature = "prometheus")]
                 prometheus_addr: None,
             },
@@ -124,6 +128,13 @@ impl NetworkBuilder {
     #[must_use]
     pub fn with_discovery(mut self, value: discovery::ConfigBuilder) -> Self {
         self.config.discovery = value;
+        self
+    }
+
+    /// Sets the configuration of functions.
+    #[must_use]
+    pub fn with_functions(mut self, value: functions_layer::ConfigBuilder) -> Self {
+        self.config.functions = value;
         self
     }
 

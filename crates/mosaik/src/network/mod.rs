@@ -1,10 +1,12 @@
 //! The composition root: one node of one network, with all its subsystems on one endpoint.
 
 mod builder;
+mod declared_functions;
 pub mod error;
 mod node;
 
 pub use builder::{NetworkBuilder, NetworkConfig};
+pub use declared_functions::{CallerOf, FunctionCaller, FunctionHandler, HandlerOf};
 pub use error::Error;
 #[doc(no_inline)]
 pub use error::Error as NetworkError;

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use super::{Error, NetworkBuilder};
 use crate::{
     discovery::{Discovery, IntoConfig},
+    functions_layer::Functions,
     net::{self, EndpointOptions, Links, LocalNode, close::GracefulShutdown},
     primitives::{NetworkId, Scope},
 };
@@ -29,6 +30,7 @@ const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Network {
     local: LocalNode,
     discovery: Discovery,
+    functions: Functions,
     shutdown: Option<Shutdown>,
 }
 
@@ -51,6 +53,7 @@ impl Network {
         let network_id = builder.network_id.ok_or(Error::MissingNetworkId)?;
         let config = builder.config;
         let discovery_config = config.discovery.into_config()?;
+        let functions_config = config.functions.build()?;
 
         let scope = Scope::new();
         let options = EndpointOptions {
@@ -70,8 +73,10 @@ impl Network {
             builder.clock,
             &scope,
         );
+        let functions = Functions::start(functions_config, &discovery, &links, &router, &scope);
         router.start();
         let shutdown = Shutdown {
+            functions: functions.share(),
             discovery: discovery.clone(),
             local: local.clone(),
             links,
@@ -81,6 +86,7 @@ impl Network {
         Ok(Self {
             local,
             discovery,
+            functions,
             shutdown: Some(shutdown),
         })
     }
@@ -105,11 +111,22 @@ impl Network {
         &self.discovery
     }
 
+    /// Remote functions: serving and calling them.
+    pub const fn functions(&self) -> &Functions {
+        &self.functions
+    }
+
     /// Leaves the network and waits until everything has ended: at most some seconds.
     pub async fn shutdown(mut self) {
         if let Some(shutdown) = self.shutdown.take() {
             shutdown.run().await;
         }
+    }
+}
+
+impl AsRef<Functions> for Network {
+    fn as_ref(&self) -> &Functions {
+        &self.functions
     }
 }
 
@@ -124,6 +141,7 @@ impl Drop for Network {
 
 /// The orderly end of a node.
 struct Shutdown {
+    functions: Functions,
     discovery: Discovery,
     local: LocalNode,
     links: Links,
@@ -135,6 +153,7 @@ impl Shutdown {
     /// From the top layer down.
     fn run(self) -> BoxFuture<'static, ()> {
         Box::pin(async move {
+            self.functions.close().await;
             self.discovery.depart().await;
             self.scope.cancel();
             self.links.close_all(GracefulShutdown);
