@@ -9,3 +9,4 @@
 mod discovery;
 mod functions;
 mod support;
+mod surface;
