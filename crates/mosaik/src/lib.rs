@@ -2,6 +2,8 @@
 
 pub mod declare;
 pub mod discovery;
+#[path = "functions/mod.rs"]
+mod functions_layer;
 mod net;
 pub mod network;
 pub mod primitives;
@@ -23,9 +25,23 @@ pub mod streams {
     };
 }
 
+/// Remote procedure calls to whoever serves them best, without a coordinator.
+// The layer lies below `network`, and what names `Network` above it: here is where both meet.
+pub mod functions {
+    pub use crate::functions_layer::{
+        CallContext, CallError, Caller, Config, ConfigBuilder, ConfigBuilderError, Function,
+        FunctionDef, Functions, Handler, caller, handler, status,
+    };
+    pub use crate::network::{CallerOf, FunctionCaller, FunctionHandler, HandlerOf};
+    pub use crate::primitives::FunctionId;
+}
+
 pub use futures;
 pub use iroh::{self, SecretKey, Signature};
 
+pub use functions::{
+    CallContext, CallerOf, Function, FunctionCaller, FunctionHandler, FunctionId, HandlerOf,
+};
 pub use network::{Network, NetworkId, PeerId};
 pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};
 pub use streams::{ConsumerOf, Criteria, ProducerOf, StreamConsumer, StreamId, StreamProducer};

@@ -7,6 +7,7 @@ use iroh::{RelayMode, SecretKey, endpoint::Builder as EndpointBuilder};
 use super::{Error, Network};
 use crate::{
     discovery::{self, clock::Clock},
+    functions_layer,
     net::EndpointHook,
     primitives::NetworkId,
     streams_layer as streams,
@@ -30,6 +31,8 @@ pub struct NetworkConfig {
     pub discovery: discovery::ConfigBuilder,
     /// Streams' configuration.
     pub streams: streams::ConfigBuilder,
+    /// The configuration of functions.
+    pub functions: functions_layer::ConfigBuilder,
     /// Where metrics are served. Default nowhere.
     #[cfg(feature = "prometheus")]
     pub prometheus_addr: Option<SocketAddr>,
@@ -76,6 +79,7 @@ impl Default for NetworkBuilder {
                 mdns_discovery: false,
                 discovery: discovery::ConfigBuilder::default(),
                 streams: streams::ConfigBuilder::default(),
+                functions: functions_layer::ConfigBuilder::default(),
                 #[cfg(feature = "prometheus")]
                 prometheus_addr: None,
             },
@@ -135,6 +139,13 @@ impl NetworkBuilder {
     #[must_use]
     pub fn with_streams(mut self, value: streams::ConfigBuilder) -> Self {
         self.config.streams = value;
+        self
+    }
+
+    /// Sets the configuration of functions.
+    #[must_use]
+    pub fn with_functions(mut self, value: functions_layer::ConfigBuilder) -> Self {
+        self.config.functions = value;
         self
     }
 

@@ -3,7 +3,7 @@
 use iroh::endpoint::{BindError, InvalidSocketAddr};
 
 pub use crate::net::CloseReason;
-use crate::{discovery, net::EndpointError, streams_layer as streams};
+use crate::{discovery, functions_layer, net::EndpointError, streams_layer as streams};
 
 /// Why a [`Network`](crate::Network) could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum Error {
     /// The configuration of streams is not valid.
     #[error("Streams config error: {0}")]
     StreamsConfig(#[from] streams::ConfigBuilderError),
+    /// The configuration of functions is not valid.
+    #[error("Functions config error: {0}")]
+    FunctionsConfig(#[from] functions_layer::ConfigBuilderError),
     /// The exporter could not be started.
     #[cfg(feature = "prometheus")]
     #[error("Prometheus exporter error: {0}")]

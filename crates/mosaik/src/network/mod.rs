@@ -1,11 +1,13 @@
 //! The composition root: one node of one network, with all its subsystems on one endpoint.
 
 mod builder;
+mod declared_functions;
 mod declared_streams;
 pub mod error;
 mod node;
 
 pub use builder::{NetworkBuilder, NetworkConfig};
+pub use declared_functions::{CallerOf, FunctionCaller, FunctionHandler, HandlerOf};
 #[doc(hidden)]
 pub use declared_streams::{
     ConsumerDef, ConsumerOf, ProducerDef, ProducerOf, StreamConsumer, StreamProducer,

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use super::{Error, NetworkBuilder};
 use crate::{
     discovery::{Discovery, IntoConfig},
+    functions_layer::Functions,
     net::{self, EndpointOptions, Links, LocalNode, close::GracefulShutdown},
     primitives::{NetworkId, Scope},
     streams_layer::Streams,
@@ -35,6 +36,7 @@ pub struct Network {
     local: LocalNode,
     discovery: Discovery,
     streams: Streams,
+    functions: Functions,
     shutdown: Option<Shutdown>,
 }
 
@@ -58,6 +60,7 @@ impl Network {
         let config = builder.config;
         let discovery_config = config.discovery.into_config()?;
         let streams_config = config.streams.build()?;
+        let functions_config = config.functions.build()?;
 
         let scope = Scope::new();
         let options = EndpointOptions {
@@ -78,8 +81,10 @@ impl Network {
             &scope,
         );
         let streams = Streams::start(streams_config, &discovery, &router, &scope);
+        let functions = Functions::start(functions_config, &discovery, &links, &router, &scope);
         router.start();
         let shutdown = Shutdown {
+            functions: functions.share(),
             discovery: discovery.clone(),
             local: local.clone(),
             links,
@@ -90,6 +95,7 @@ impl Network {
             local,
             discovery,
             streams,
+            functions,
             shutdown: Some(shutdown),
         })
     }
@@ -119,6 +125,11 @@ impl Network {
         &self.streams
     }
 
+    /// Remote functions: serving and calling them.
+    pub const fn functions(&self) -> &Functions {
+        &self.functions
+    }
+
     /// Leaves the network and waits until everything has ended: at most some seconds.
     pub async fn shutdown(mut self) {
         if let Some(shutdown) = self.shutdown.take() {
@@ -139,6 +150,12 @@ impl AsRef<Streams> for Network {
     }
 }
 
+impl AsRef<Functions> for Network {
+    fn as_ref(&self) -> &Functions {
+        &self.functions
+    }
+}
+
 impl Drop for Network {
     fn drop(&mut self) {
         if let Some(shutdown) = self.shutdown.take() {
@@ -150,6 +167,7 @@ impl Drop for Network {
 
 /// The orderly end of a node.
 struct Shutdown {
+    functions: Functions,
     discovery: Discovery,
     local: LocalNode,
     links: Links,
@@ -163,6 +181,7 @@ impl Shutdown {
         let streams = streams.close();
         Box::pin(async move {
             streams.await;
+            self.functions.close().await;
             self.discovery.depart().await;
             self.scope.cancel();
             self.links.close_all(GracefulShutdown);
