@@ -2,15 +2,15 @@
 
 mod net;
 pub mod primitives;
-/// facade
-pub mod network {
-    pub use crate::net::{CloseReason, close, close::make_close_reason};
-}
+pub mod discovery;
+pub mod network;
+pub mod tickets;
 
 pub use futures;
 pub use iroh::{self, SecretKey, Signature};
 
 pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};
+pub use tickets::Ticket;
 
 /// Turns a string literal into a [`Digest`] at compile time.
 ///

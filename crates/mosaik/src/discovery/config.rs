@@ -1,0 +1,333 @@
+//! How discovery behaves.
+
+use std::time::Duration;
+
+use iroh::EndpointAddr;
+use serde::{Deserialize, Serialize};
+
+use crate::primitives::{IntoIterOrSingle, PeerId, Tag};
+
+/// Past events that a slow receiver may lag behind.
+pub const DEFAULT_EVENTS_BACKLOG: usize = 100;
+/// Age after which an entry is stale.
+pub const DEFAULT_PURGE_AFTER: Duration = Duration::from_mins(5);
+/// Largest accepted clock difference.
+pub const DEFAULT_MAX_TIME_DRIFT: Duration = Duration::from_secs(10);
+/// Period of re-announcement.
+pub const DEFAULT_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(15);
+/// Random part of the period of re-announcement.
+pub const DEFAULT_ANNOUNCE_JITTER: f32 = 0.5;
+/// Period of publishing to the DHT.
+pub const DEFAULT_DHT_PUBLISH_INTERVAL: Duration = Duration::from_mins(5);
+/// Period of polling the DHT.
+pub const DEFAULT_DHT_POLL_INTERVAL: Duration = Duration::from_mins(1);
+/// Period of RTT probing.
+pub const DEFAULT_RTT_PROBE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a shutdown lets the goodbye propagate.
+pub const DEFAULT_GRACEFUL_DEPARTURE_WINDOW: Duration = Duration::from_millis(500);
+/// How many peers a catalog holds.
+pub const DEFAULT_MAX_PEERS: usize = 16 * 1024;
+
+/// The configuration of discovery. Made by [`Config::builder`].
+///
+/// Only `max_time_drift` and `purge_after` should be alike on all nodes of a network; nothing
+/// here is part of the network's identity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Events that a slow receiver may lag behind before it loses some. Default 100; not 0.
+    pub events_backlog: usize,
+    /// Peers that are dialed at start, and again while they can't be reached. Default none.
+    pub bootstrap_peers: Vec<EndpointAddr>,
+    /// Tags in the local entry from the start. Default none.
+    pub tags: Vec<Tag>,
+    /// Age of an entry's update after which it is hidden and removed. Default 300 s; not 0.
+    pub purge_after: Duration,
+    /// Largest accepted difference between two peers' clocks. Default 10 s.
+    pub max_time_drift: Duration,
+    /// Period of re-announcement. Default 15 s; not 0.
+    pub announce_interval: Duration,
+    /// Factor j from 0 to 1: each delay is drawn from interval·(1−j) … interval·(1+j).
+    /// Default 0.5.
+    pub announce_jitter: f32,
+    /// Period of publishing to the DHT; `None` never publishes. Default 300 s; not 0.
+    pub dht_publish_interval: Option<Duration>,
+    /// Period of polling the DHT for peers; `None` never polls. Default 60 s; not 0.
+    pub dht_poll_interval: Option<Duration>,
+    /// Switches the DHT off altogether. Default `false`.
+    pub no_dht_bootstrap: bool,
+    /// Period of RTT probing, jittered by ±50 %. Default 30 s; not 0.
+    pub rtt_probe_interval: Duration,
+    /// Peers with a greater smoothed round-trip time are hidden. Default `None`.
+    pub max_rtt: Option<Duration>,
+    /// How long a shutdown lets the goodbye propagate. Default 500 ms.
+    pub graceful_departure_window: Duration,
+    /// How many peers the catalog holds; beyond, the longest silent ones are dropped.
+    /// Default 16 384; not 0.
+    pub max_peers: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            events_backlog: DEFAULT_EVENTS_BACKLOG,
+            bootstrap_peers: Vec::new(),
+            tags: Vec::new(),
+            purge_after: DEFAULT_PURGE_AFTER,
+            max_time_drift: DEFAULT_MAX_TIME_DRIFT,
+            announce_interval: DEFAULT_ANNOUNCE_INTERVAL,
+            announce_jitter: DEFAULT_ANNOUNCE_JITTER,
+            dht_publish_interval: Some(DEFAULT_DHT_PUBLISH_INTERVAL),
+            dht_poll_interval: Some(DEFAULT_DHT_POLL_INTERVAL),
+            no_dht_bootstrap: false,
+            rtt_probe_interval: DEFAULT_RTT_PROBE_INTERVAL,
+            max_rtt: None,
+            graceful_departure_window: DEFAULT_GRACEFUL_DEPARTURE_WINDOW,
+            max_peers: DEFAULT_MAX_PEERS,
+        }
+    }
+}
+
+impl Config {
+    /// Starts from the defaults.
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::default()
+    }
+
+    /// The ids of the bootstrap peers, in the order given.
+    pub fn bootstrap_peers_ids(&self) -> Vec<PeerId> {
+        self.bootstrap_peers.iter().map(|addr| addr.id).collect()
+    }
+
+    fn validate(&self) -> Result<(), ConfigBuilderError> {
+        let nonzero = [
+            ("announce_interval", Some(self.announce_interval)),
+            ("purge_after", Some(self.purge_after)),
+            ("rtt_probe_interval", Some(self.rtt_probe_interval)),
+            ("dht_publish_interval", self.dht_publish_interval),
+            ("dht_poll_interval", self.dht_poll_interval),
+        ];
+        if let Some((name, _)) = nonzero.iter().find(|(_, value)| *value == Some(Duration::ZERO)) {
+            return Err(format!("{name} must be greater than zero").into());
+        }
+        if self.events_backlog == 0 || self.max_peers == 0 {
+            return Err("events_backlog and max_peers must be at least 1".to_owned().into());
+        }
+        if !(0.0..=1.0).contains(&self.announce_jitter) {
+            let jitter = self.announce_jitter;
+            return Err(format!("announce_jitter must be from 0.0 to 1.0, not {jitter}").into());
+        }
+        Ok(())
+    }
+}
+
+/// Builds a [`Config`]; given to
+/// [`NetworkBuilder::with_discovery`](crate::network::NetworkBuilder::with_discovery).
+///
+/// # Examples
+///
+/// ```
+/// use mosaik::discovery;
+/// use std::time::Duration;
+///
+/// let config = discovery::Config::builder()
+///     .with_tags("matcher")
+///     .with_tags(["validator", "signer"])
+///     .with_announce_interval(Duration::from_secs(10))
+///     .build()?;
+/// assert_eq!(config.tags.len(), 3);
+/// # Ok::<_, discovery::ConfigBuilderError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ConfigBuilder(Config);
+
+impl ConfigBuilder {
+    /// Adds bootstrap peers: addresses, or bare ids of peers that can be looked up.
+    #[must_use]
+    pub fn with_bootstrap<V>(mut self, peers: impl IntoIterOrSingle<EndpointAddr, V>) -> Self {
+        self.0.bootstrap_peers.extend(peers.iterator());
+        self
+    }
+
+    /// Adds tags to the local entry.
+    #[must_use]
+    pub fn with_tags<V>(mut self, tags: impl IntoIterOrSingle<Tag, V>) -> Self {
+        for tag in tags.iterator() {
+            if !self.0.tags.contains(&tag) {
+                self.0.tags.push(tag);
+            }
+        }
+        self
+    }
+
+    /// Sets the age after which entries are stale.
+    #[must_use]
+    pub const fn with_purge_after(mut self, age: Duration) -> Self {
+        self.0.purge_after = age;
+        self
+    }
+
+    /// Sets the largest accepted clock difference.
+    #[must_use]
+    pub const fn with_max_time_drift(mut self, drift: Duration) -> Self {
+        self.0.max_time_drift = drift;
+        self
+    }
+
+    /// Sets the period of re-announcement.
+    #[must_use]
+    pub const fn with_announce_interval(mut self, interval: Duration) -> Self {
+        self.0.announce_interval = interval;
+        self
+    }
+
+    /// Sets the random part of the period of re-announcement, from 0.0 to 1.0.
+    #[must_use]
+    pub const fn with_announce_jitter(mut self, jitter: f32) -> Self {
+        self.0.announce_jitter = jitter;
+        self
+    }
+
+    /// Sets how many events a slow receiver may lag behind.
+    #[must_use]
+    pub const fn with_events_backlog(mut self, events: usize) -> Self {
+        self.0.events_backlog = events;
+        self
+    }
+
+    /// Sets the period of publishing to the DHT; `None` never publishes.
+    #[must_use]
+    pub fn with_dht_publish_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.0.dht_publish_interval = interval.into();
+        self
+    }
+
+    /// Sets the period of polling the DHT; `None` never polls.
+    #[must_use]
+    pub fn with_dht_poll_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.0.dht_poll_interval = interval.into();
+        self
+    }
+
+    /// Switches the DHT off altogether.
+    #[must_use]
+    pub const fn no_dht_bootstrap(self) -> Self {
+        self.with_no_dht_bootstrap(true)
+    }
+
+    /// The same as [`ConfigBuilder::no_dht_bootstrap`].
+    #[must_use]
+    pub const fn no_auto_bootstrap(self) -> Self {
+        self.with_no_dht_bootstrap(true)
+    }
+
+    /// Switches the DHT off or on.
+    #[must_use]
+    pub const fn with_no_dht_bootstrap(mut self, off: bool) -> Self {
+        self.0.no_dht_bootstrap = off;
+        self
+    }
+
+    /// Sets the period of RTT probing.
+    #[must_use]
+    pub const fn with_rtt_probe_interval(mut self, interval: Duration) -> Self {
+        self.0.rtt_probe_interval = interval;
+        self
+    }
+
+    /// Hides peers with a greater smoothed round-trip time.
+    #[must_use]
+    pub const fn with_max_rtt(mut self, rtt: Duration) -> Self {
+        self.0.max_rtt = Some(rtt);
+        self
+    }
+
+    /// Sets how many peers the catalog holds.
+    #[must_use]
+    pub const fn with_max_peers(mut self, peers: usize) -> Self {
+        self.0.max_peers = peers;
+        self
+    }
+
+    /// Checks and returns the configuration.
+    ///
+    /// # Errors
+    ///
+    /// When an interval or limit is zero, or the jitter is not from 0.0 to 1.0.
+    pub fn build(self) -> Result<Config, ConfigBuilderError> {
+        self.0.validate()?;
+        Ok(self.0)
+    }
+}
+
+/// Why a configuration is not valid.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigBuilderError {
+    /// A value is missing.
+    #[error("`{0}` must be initialized")]
+    UninitializedField(&'static str),
+    /// A value is out of its bounds.
+    #[error("{0}")]
+    ValidationError(String),
+}
+
+impl From<String> for ConfigBuilderError {
+    fn from(text: String) -> Self {
+        Self::ValidationError(text)
+    }
+}
+
+/// A configuration, or a builder of one.
+#[doc(hidden)]
+pub trait IntoConfig {
+    /// The checked configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConfigBuilder::build`].
+    fn into_config(self) -> Result<Config, ConfigBuilderError>;
+}
+
+impl IntoConfig for Config {
+    fn into_config(self) -> Result<Config, ConfigBuilderError> {
+        self.validate()?;
+        Ok(self)
+    }
+}
+
+impl IntoConfig for ConfigBuilder {
+    fn into_config(self) -> Result<Config, ConfigBuilderError> {
+        self.build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adders_add_and_duplicates_collapse() {
+        let config =
+            Config::builder().with_tags("a").with_tags(["b", "a"]).with_tags("c").build().unwrap();
+        assert_eq!(config.tags, ["a", "b", "c"].map(Tag::from));
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        let bad = [
+            Config::builder().with_announce_interval(Duration::ZERO),
+            Config::builder().with_purge_after(Duration::ZERO),
+            Config::builder().with_rtt_probe_interval(Duration::ZERO),
+            Config::builder().with_dht_poll_interval(Duration::ZERO),
+            Config::builder().with_dht_publish_interval(Some(Duration::ZERO)),
+            Config::builder().with_events_backlog(0),
+            Config::builder().with_announce_jitter(1.5),
+            Config::builder().with_announce_jitter(-0.1),
+            Config::builder().with_announce_jitter(f32::NAN),
+        ];
+        for builder in bad {
+            assert!(matches!(builder.build(), Err(ConfigBuilderError::ValidationError(_))));
+        }
+        assert!(Config::builder().with_dht_poll_interval(None).build().is_ok());
+    }
+}

@@ -1,0 +1,54 @@
+//! What can go wrong in discovery.
+
+use crate::{
+    net::link::{LinkError, OpenError, RecvError, SendError},
+    primitives::{NetworkId, PeerId, ShortFmtExt},
+};
+
+/// A failure of a discovery operation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An entry can only be signed with the key of the peer that it describes.
+    #[error("the secret key of {} can't sign the entry of {}", .0.short(), .1.short())]
+    InvalidSecretKey(PeerId, PeerId),
+    /// The peer belongs to another network.
+    #[error("the peer is not in network {}", .local_network.short())]
+    DifferentNetwork {
+        /// This node's network.
+        local_network: NetworkId,
+        /// What the peer's network is said to be; all zeros when the peer proved only that it is
+        /// another one, since a network id is never disclosed to strangers.
+        remote_network: NetworkId,
+    },
+    /// The signature does not belong to the entry.
+    #[error("invalid signature")]
+    InvalidSignature,
+    /// The gossip topic could not be joined.
+    #[error("joining the gossip topic failed")]
+    GossipJoin(#[from] iroh_gossip::api::ApiError),
+    /// An entry keeps the peer id that it was made for: current, attempted.
+    #[error("the entry of {} can't become one of {}", .0.short(), .1.short())]
+    PeerIdChanged(PeerId, PeerId),
+    /// The peer could not be reached or the exchange broke off.
+    #[error("exchange with the peer failed")]
+    Link(#[from] LinkError),
+    /// Something else failed.
+    #[error(transparent)]
+    Other(#[from] Box<dyn std::error::Error + Send + Sync>),
+    /// The network was shut down.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+macro_rules! from_link_parts {
+    ($($part:ident),*) => {$(
+        impl From<$part> for Error {
+            fn from(error: $part) -> Self {
+                if error.is_cancelled() { Self::Cancelled } else { Self::Link(error.into()) }
+            }
+        }
+    )*};
+}
+
+from_link_parts!(OpenError, RecvError, SendError);

@@ -1,0 +1,36 @@
+//! Typed credentials, and the signed catalog entry that carries them.
+//!
+//! A [`Ticket`] is an opaque byte string with a class. A node attaches tickets to its own
+//! [`PeerEntry`]; they travel with the signed entry and are therefore **public to every node of
+//! the network**. Whoever decides about a peer runs one or more [`TicketValidator`]s over the
+//! peer's tickets, and ends the relationship when the [`Expiration`] that they answer has passed.
+//!
+//! Tickets work without any built-in validator, through [`PeerEntry::has_valid_ticket`] in a
+//! `require` closure. Entries live here, and not in `discovery`, because validators are given one.
+
+mod entry;
+mod expiration;
+mod format;
+mod info;
+mod limits;
+mod signed;
+mod ticket;
+mod validator;
+mod version;
+mod wire;
+
+pub use entry::PeerEntry;
+pub use expiration::{ChronoDuration, Duration, Expiration};
+pub use info::PeerInfo;
+pub(crate) use limits::{
+    LimitError, MAX_ADDRESSES, MAX_ENTRY_BYTES, MAX_FUNCTIONS, MAX_GROUPS, MAX_STREAMS, MAX_TAGS,
+    MAX_TICKET_BYTES, MAX_TICKETS,
+};
+pub use signed::SignedPeerEntry;
+pub(crate) use signed::UnverifiedEntry;
+pub use ticket::Ticket;
+pub use validator::{InvalidTicket, TicketValidator};
+pub use version::PeerEntryVersion;
+pub(crate) use version::system_now_ms;
+
+pub use crate::primitives::TicketClass;

@@ -1,0 +1,87 @@
+//! What decides about a ticket.
+
+use std::sync::Arc;
+
+use crate::{
+    primitives::{TicketClass, UniqueId},
+    tickets::{Expiration, PeerEntry},
+};
+
+/// A ticket was refused, or none was there. The reason is in the log, at debug level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("InvalidTicket")]
+pub struct InvalidTicket;
+
+/// Decides whether a ticket admits the peer that carries it.
+///
+/// Validation runs where peers are admitted: it must not block and must not do I/O. Its verdict
+/// is remembered until it expires, for as long as the peer's tickets stay the same; it may be
+/// asked again at any time. A validator that panics refuses the peer.
+///
+/// # Examples
+///
+/// ```
+/// use mosaik::{
+///     UniqueId, id,
+///     tickets::{Expiration, InvalidTicket, PeerEntry, TicketClass, TicketValidator},
+/// };
+///
+/// struct Password(&'static str);
+///
+/// impl TicketValidator for Password {
+///     fn class(&self) -> TicketClass {
+///         id!("example.password")
+///     }
+///     fn signature(&self) -> UniqueId {
+///         id!("example.password.validator").derive(self.0)
+///     }
+///     fn validate(&self, ticket: &[u8], _: &PeerEntry) -> Result<Expiration, InvalidTicket> {
+///         if ticket == self.0.as_bytes() { Ok(Expiration::Never) } else { Err(InvalidTicket) }
+///     }
+/// }
+/// ```
+pub trait TicketValidator: Send + Sync + 'static {
+    /// The only class of tickets that is handed to [`validate`](Self::validate).
+    fn class(&self) -> TicketClass;
+
+    /// The identity of this validator's type **and** configuration.
+    ///
+    /// Equal configurations must give equal signatures in every process, different ones different
+    /// signatures: it is an input of the ids of groups, collections and functions.
+    fn signature(&self) -> UniqueId;
+
+    /// Looks at the raw data of a ticket and at the entry that carries it.
+    ///
+    /// # Errors
+    ///
+    /// When the ticket doesn't admit this peer. Malformed data is an error like any other.
+    fn validate(&self, ticket: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket>;
+}
+
+impl<T: TicketValidator + ?Sized> TicketValidator for Box<T> {
+    fn class(&self) -> TicketClass {
+        (**self).class()
+    }
+
+    fn signature(&self) -> UniqueId {
+        (**self).signature()
+    }
+
+    fn validate(&self, ticket: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket> {
+        (**self).validate(ticket, peer)
+    }
+}
+
+impl<T: TicketValidator + ?Sized> TicketValidator for Arc<T> {
+    fn class(&self) -> TicketClass {
+        (**self).class()
+    }
+
+    fn signature(&self) -> UniqueId {
+        (**self).signature()
+    }
+
+    fn validate(&self, ticket: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket> {
+        (**self).validate(ticket, peer)
+    }
+}
