@@ -1,9 +1,12 @@
 //! Programs that are given a network name find each other and organise themselves.
 
+pub mod groups;
 mod net;
 pub mod primitives;
-pub mod discovery;
-pub mod network;
+/// facade
+pub mod network {
+    pub use crate::net::{CloseReason, close, close::make_close_reason};
+}
 pub mod tickets;
 
 pub use futures;

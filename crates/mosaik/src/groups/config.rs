@@ -138,7 +138,13 @@ macro_rules! setters {
     };
 }
 
-builder!(Config, ConfigBuilder, ConfigBuilderError { handshake_timeout: Duration });
+builder!(
+    Config,
+    ConfigBuilder,
+    ConfigBuilderError {
+        handshake_timeout: Duration
+    }
+);
 
 setters!(ConfigBuilder { with_handshake_timeout(handshake_timeout: Duration) });
 
@@ -207,7 +213,9 @@ impl ConsensusConfigBuilder {
     pub fn build(self) -> Result<ConsensusConfig, ConsensusConfigBuilderError> {
         let default = ConsensusConfig::default();
         let config = ConsensusConfig {
-            heartbeat_interval: self.heartbeat_interval.unwrap_or(default.heartbeat_interval),
+            heartbeat_interval: self
+                .heartbeat_interval
+                .unwrap_or(default.heartbeat_interval),
             heartbeat_jitter: self.heartbeat_jitter.unwrap_or(default.heartbeat_jitter),
             max_missed_heartbeats: self
                 .max_missed_heartbeats

@@ -9,13 +9,17 @@
 
 mod commands;
 mod config;
+mod duplex;
 mod error;
 mod key;
 mod machine;
 mod member;
 mod position;
+mod raft;
+mod replica;
 mod status;
 mod storage;
+mod submissions;
 mod sync;
 mod when;
 

@@ -365,9 +365,6 @@ mod tests {
         assert!(old.is_behind(&new) && old > Index(8) && new == Term(2) && Index(4) > new);
         assert_eq!(format!("{new} {new:?}"), "(t:2,i:3) Cursor(t:2,i:3)");
         assert_eq!(<(Term, Index)>::from(new), (Term(2), Index(3)));
-        assert_eq!(
-            Pretty(&(Index(1)..=Index(4))).to_string(),
-            "[1..4]"
-        );
+        assert_eq!(Pretty(&(Index(1)..=Index(4))).to_string(), "[1..4]");
     }
 }

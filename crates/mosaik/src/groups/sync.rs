@@ -279,9 +279,7 @@ impl<M: SnapshotStateMachine> SnapshotHooks<M> for Hooks<M> {
     fn install(&self, machine: &mut M, chunks: &[Bytes]) -> Result<(), encoding::DecodeError> {
         let mut snapshot = M::Snapshot::default();
         for chunk in chunks {
-            snapshot.append(encoding::deserialize::<
-                Vec<<M::Snapshot as Snapshot>::Item>,
-            >(chunk)?);
+            snapshot.append(encoding::deserialize::<Vec<<M::Snapshot as Snapshot>::Item>>(chunk)?);
         }
         machine.install_snapshot(snapshot);
         Ok(())

@@ -56,7 +56,7 @@ impl When {
         let local = self.status.local();
         let leaders = self.status.watch_leader();
         async move {
-            matching(leaders, |leader| *leader != Some(local)).await;
+            matching(leaders, move |leader| *leader != Some(local)).await;
         }
     }
 
@@ -129,10 +129,10 @@ impl<T: PartialOrd<Index> + Ord + Copy + Send + Sync + 'static> CursorWatcher<T>
 
     /// Resolves when the position is at least the target: an [`Index`], an integer, or an
     /// [`IndexRange`], whose end counts. Yields the position seen, which may lie beyond.
-    pub fn reaches<V>(
+    pub fn reaches<V, X: Target<V>>(
         &self,
-        target: impl Target<V>,
-    ) -> impl Future<Output = T> + Send + Sync + 'static + use<T, V> {
+        target: X,
+    ) -> impl Future<Output = T> + Send + Sync + 'static + use<T, V, X> {
         let target = target.index();
         matching(self.0.clone(), move |position| *position >= target)
     }

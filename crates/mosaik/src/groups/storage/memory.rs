@@ -114,7 +114,10 @@ mod tests {
     #[test]
     fn what_was_appended_is_found() {
         let store = filled();
-        assert_eq!(InMemoryLogStore::<u32>::default().available(), Index(0)..=Index(0));
+        assert_eq!(
+            InMemoryLogStore::<u32>::default().available(),
+            Index(0)..=Index(0)
+        );
         assert_eq!(store.available(), Index(0)..=Index(5));
         assert_eq!(store.get(Index(3)), Some((30, Term(2))));
         assert_eq!(store.get(Index(0)), None);
