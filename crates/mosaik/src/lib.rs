@@ -1,17 +1,17 @@
 //! Programs that are given a network name find each other and organise themselves.
 
+pub mod declare;
+pub mod discovery;
 pub mod groups;
 mod net;
+pub mod network;
 pub mod primitives;
-/// facade
-pub mod network {
-    pub use crate::net::{CloseReason, close, close::make_close_reason};
-}
 pub mod tickets;
 
 pub use futures;
 pub use iroh::{self, SecretKey, Signature};
 
+pub use network::{Network, NetworkId, PeerId};
 pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};
 pub use tickets::Ticket;
 
@@ -44,5 +44,5 @@ macro_rules! tag {
 
 #[doc(hidden)]
 pub mod __macros {
-    pub use mosaik_macros::digest_bytes;
+    pub use mosaik_macros::{digest_bytes, function_impl, stream_impl};
 }

@@ -8,25 +8,25 @@ use serde::{Deserialize, Serialize};
 use crate::primitives::{IntoIterOrSingle, PeerId, Tag};
 
 /// Past events that a slow receiver may lag behind.
-pub const DEFAULT_EVENTS_BACKLOG: usize = 100;
+pub(super) const DEFAULT_EVENTS_BACKLOG: usize = 100;
 /// Age after which an entry is stale.
-pub const DEFAULT_PURGE_AFTER: Duration = Duration::from_mins(5);
+pub(super) const DEFAULT_PURGE_AFTER: Duration = Duration::from_mins(5);
 /// Largest accepted clock difference.
-pub const DEFAULT_MAX_TIME_DRIFT: Duration = Duration::from_secs(10);
+pub(super) const DEFAULT_MAX_TIME_DRIFT: Duration = Duration::from_secs(10);
 /// Period of re-announcement.
-pub const DEFAULT_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(15);
+pub(super) const DEFAULT_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(15);
 /// Random part of the period of re-announcement.
-pub const DEFAULT_ANNOUNCE_JITTER: f32 = 0.5;
+pub(super) const DEFAULT_ANNOUNCE_JITTER: f32 = 0.5;
 /// Period of publishing to the DHT.
-pub const DEFAULT_DHT_PUBLISH_INTERVAL: Duration = Duration::from_mins(5);
+pub(super) const DEFAULT_DHT_PUBLISH_INTERVAL: Duration = Duration::from_mins(5);
 /// Period of polling the DHT.
-pub const DEFAULT_DHT_POLL_INTERVAL: Duration = Duration::from_mins(1);
+pub(super) const DEFAULT_DHT_POLL_INTERVAL: Duration = Duration::from_mins(1);
 /// Period of RTT probing.
-pub const DEFAULT_RTT_PROBE_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const DEFAULT_RTT_PROBE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a shutdown lets the goodbye propagate.
-pub const DEFAULT_GRACEFUL_DEPARTURE_WINDOW: Duration = Duration::from_millis(500);
+pub(super) const DEFAULT_GRACEFUL_DEPARTURE_WINDOW: Duration = Duration::from_millis(500);
 /// How many peers a catalog holds.
-pub const DEFAULT_MAX_PEERS: usize = 16 * 1024;
+pub(super) const DEFAULT_MAX_PEERS: usize = 16 * 1024;
 
 /// The configuration of discovery. Made by [`Config::builder`].
 ///
@@ -106,11 +106,16 @@ impl Config {
             ("dht_publish_interval", self.dht_publish_interval),
             ("dht_poll_interval", self.dht_poll_interval),
         ];
-        if let Some((name, _)) = nonzero.iter().find(|(_, value)| *value == Some(Duration::ZERO)) {
+        if let Some((name, _)) = nonzero
+            .iter()
+            .find(|(_, value)| *value == Some(Duration::ZERO))
+        {
             return Err(format!("{name} must be greater than zero").into());
         }
         if self.events_backlog == 0 || self.max_peers == 0 {
-            return Err("events_backlog and max_peers must be at least 1".to_owned().into());
+            return Err("events_backlog and max_peers must be at least 1"
+                .to_owned()
+                .into());
         }
         if !(0.0..=1.0).contains(&self.announce_jitter) {
             let jitter = self.announce_jitter;
@@ -307,8 +312,12 @@ mod tests {
 
     #[test]
     fn adders_add_and_duplicates_collapse() {
-        let config =
-            Config::builder().with_tags("a").with_tags(["b", "a"]).with_tags("c").build().unwrap();
+        let config = Config::builder()
+            .with_tags("a")
+            .with_tags(["b", "a"])
+            .with_tags("c")
+            .build()
+            .unwrap();
         assert_eq!(config.tags, ["a", "b", "c"].map(Tag::from));
     }
 
@@ -326,8 +335,16 @@ mod tests {
             Config::builder().with_announce_jitter(f32::NAN),
         ];
         for builder in bad {
-            assert!(matches!(builder.build(), Err(ConfigBuilderError::ValidationError(_))));
+            assert!(matches!(
+                builder.build(),
+                Err(ConfigBuilderError::ValidationError(_))
+            ));
         }
-        assert!(Config::builder().with_dht_poll_interval(None).build().is_ok());
+        assert!(
+            Config::builder()
+                .with_dht_poll_interval(None)
+                .build()
+                .is_ok()
+        );
     }
 }

@@ -12,7 +12,10 @@ pub(crate) struct Rtt {
 impl Rtt {
     /// The first sample is taken as it is.
     pub(crate) fn first(sample: Duration) -> Self {
-        Self { smoothed: sample, variation: sample / 2 }
+        Self {
+            smoothed: sample,
+            variation: sample / 2,
+        }
     }
 
     /// Takes another sample in.

@@ -70,7 +70,10 @@ pub struct PeerEntry {
     #[serde(deserialize_with = "wire::ids::<_, MAX_GROUPS>")]
     pub groups: BTreeSet<GroupId>,
     /// The owner's credentials, by [`Ticket::id`].
-    #[serde(with = "wire::tickets")]
+    #[serde(
+        serialize_with = "wire::serialize_tickets",
+        deserialize_with = "wire::tickets"
+    )]
     pub tickets: BTreeMap<UniqueId, Ticket>,
 }
 

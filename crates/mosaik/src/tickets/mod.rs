@@ -8,10 +8,14 @@
 //! Tickets work without any built-in validator, through [`PeerEntry::has_valid_ticket`] in a
 //! `require` closure. Entries live here, and not in `discovery`, because validators are given one.
 
+mod cache;
 mod entry;
 mod expiration;
 mod format;
+mod identity;
 mod info;
+mod jwt;
+mod keys;
 mod limits;
 mod signed;
 mod ticket;
@@ -19,9 +23,16 @@ mod validator;
 mod version;
 mod wire;
 
+pub(crate) use cache::TicketCache;
 pub use entry::PeerEntry;
 pub use expiration::{ChronoDuration, Duration, Expiration};
 pub use info::PeerInfo;
+pub use jwt::{Jwt, JwtTicketBuilder};
+pub use keys::{
+    EdDsa, EdDsaSigningKey, Es256, Es256SigningKey, Es256k, Es256kSigningKey, Es384,
+    Es384SigningKey, Es512, Es512SigningKey, Hs256, Hs384, Hs512, InvalidKey, SigningAlgorithm,
+    SigningKey, VerifyingAlgorithm, VerifyingKey,
+};
 pub(crate) use limits::{
     LimitError, MAX_ADDRESSES, MAX_ENTRY_BYTES, MAX_FUNCTIONS, MAX_GROUPS, MAX_STREAMS, MAX_TAGS,
     MAX_TICKET_BYTES, MAX_TICKETS,

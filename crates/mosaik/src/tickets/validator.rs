@@ -14,9 +14,9 @@ pub struct InvalidTicket;
 
 /// Decides whether a ticket admits the peer that carries it.
 ///
-/// Validation runs where peers are admitted: it must not block and must not do I/O. Its verdict
-/// is remembered until it expires, for as long as the peer's tickets stay the same; it may be
-/// asked again at any time. A validator that panics refuses the peer.
+/// Validation runs where peers are admitted: it must not block and must not do I/O. It may be
+/// asked any number of times; verdicts are remembered as [`is_pure`](Self::is_pure) tells. A
+/// validator that panics refuses the peer.
 ///
 /// # Examples
 ///
@@ -56,6 +56,16 @@ pub trait TicketValidator: Send + Sync + 'static {
     ///
     /// When the ticket doesn't admit this peer. Malformed data is an error like any other.
     fn validate(&self, ticket: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket>;
+
+    /// Whether the verdict depends on nothing but the ticket, the id of its carrier and the time
+    /// of expiry.
+    ///
+    /// If so, an accepting verdict is remembered until it expires. Otherwise, which is the
+    /// default, it is asked again after a second, and whenever the carrier's entry changed.
+    /// Refusals are remembered for a second in both cases.
+    fn is_pure(&self) -> bool {
+        false
+    }
 }
 
 impl<T: TicketValidator + ?Sized> TicketValidator for Box<T> {
@@ -70,6 +80,10 @@ impl<T: TicketValidator + ?Sized> TicketValidator for Box<T> {
     fn validate(&self, ticket: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket> {
         (**self).validate(ticket, peer)
     }
+
+    fn is_pure(&self) -> bool {
+        (**self).is_pure()
+    }
 }
 
 impl<T: TicketValidator + ?Sized> TicketValidator for Arc<T> {
@@ -83,5 +97,9 @@ impl<T: TicketValidator + ?Sized> TicketValidator for Arc<T> {
 
     fn validate(&self, ticket: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket> {
         (**self).validate(ticket, peer)
+    }
+
+    fn is_pure(&self) -> bool {
+        (**self).is_pure()
     }
 }

@@ -30,32 +30,30 @@ pub(crate) fn ids<'de, D: Deserializer<'de>, const MAX: usize>(
     Ok(ids.into_iter().collect())
 }
 
-pub(crate) mod tickets {
-    use super::*;
+/// Tickets, without their ids.
+pub(crate) fn serialize_tickets<S: Serializer>(
+    tickets: &BTreeMap<UniqueId, Ticket>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(tickets.values())
+}
 
-    pub(crate) fn serialize<S: Serializer>(
-        tickets: &BTreeMap<UniqueId, Ticket>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(tickets.values())
+/// Tickets, in the order of their ids.
+pub(crate) fn tickets<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<UniqueId, Ticket>, D::Error> {
+    let tickets: Vec<Ticket> = bounded(deserializer, MAX_TICKETS)?;
+    if tickets
+        .iter()
+        .any(|ticket| ticket.data.len() > MAX_TICKET_BYTES)
+    {
+        return Err(D::Error::custom(format_args!(
+            "more than {MAX_TICKET_BYTES} bytes of data in a ticket"
+        )));
     }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<UniqueId, Ticket>, D::Error> {
-        let tickets: Vec<Ticket> = bounded(deserializer, MAX_TICKETS)?;
-        if tickets
-            .iter()
-            .any(|ticket| ticket.data.len() > MAX_TICKET_BYTES)
-        {
-            return Err(D::Error::custom(format_args!(
-                "more than {MAX_TICKET_BYTES} bytes of data in a ticket"
-            )));
-        }
-        let ids: Vec<UniqueId> = tickets.iter().map(Ticket::id).collect();
-        ascending(&ids)?;
-        Ok(ids.into_iter().zip(tickets).collect())
-    }
+    let ids: Vec<UniqueId> = tickets.iter().map(Ticket::id).collect();
+    ascending(&ids)?;
+    Ok(ids.into_iter().zip(tickets).collect())
 }
 
 /// An address, of the same encoding as [`EndpointAddr`]. Custom transports, which no two builds

@@ -1,0 +1,141 @@
+//! What follows the declared type: `[, id] [, side? key : expression]* [,]`.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::parse::ParseStream;
+use syn::{Expr, ExprLit, Ident, Lit, Token};
+
+use crate::declaration::{Side, Sides, at_colon, word};
+use crate::digest::digest_of;
+
+/// The identifier written after the declared type.
+pub(crate) enum Id {
+    /// A string literal, as its digest.
+    Literal([u8; 32]),
+    /// Anything that converts into an identifier, evaluated each time a handle is opened.
+    Expression(Box<Expr>),
+}
+
+impl Id {
+    fn new(expression: Expr) -> Self {
+        let mut bare = &expression;
+        // A literal that came through another macro's `$id:literal` is wrapped in a group.
+        while let Expr::Group(group) = bare {
+            bare = &group.expr;
+        }
+        match bare {
+            Expr::Lit(ExprLit {
+                lit: Lit::Str(text),
+                ..
+            }) => Self::Literal(digest_of(&text.value())),
+            _ => Self::Expression(Box::new(expression)),
+        }
+    }
+
+    pub(crate) fn argument(&self, mosaik: &TokenStream) -> TokenStream {
+        match self {
+            Self::Literal(bytes) => {
+                quote!(#mosaik::primitives::Digest::from_bytes([#(#bytes),*]))
+            }
+            Self::Expression(expression) => expression.to_token_stream(),
+        }
+    }
+}
+
+/// One `side? key: value`.
+pub(crate) struct Entry {
+    pub(crate) side: Option<Side>,
+    pub(crate) key: Ident,
+    value: Expr,
+}
+
+impl Entry {
+    /// The call of a builder method with this entry's value, reported at the key if it fails to
+    /// compile.
+    pub(crate) fn call(&self, method: &str) -> TokenStream {
+        let method = Ident::new(method, self.key.span());
+        let value = &self.value;
+        quote_spanned!(self.key.span()=> .#method(#value))
+    }
+
+    /// The error of a key that `kind` declarations don't know.
+    pub(crate) fn unknown(&self, kind: &str) -> syn::Error {
+        let text = format!("unknown {kind} config key `{}`", self.key);
+        syn::Error::new(self.key.span(), text)
+    }
+
+    /// Fails when the entry is addressed to another side than the only one that has its key.
+    pub(crate) fn only_for(&self, owner: Side, sides: &Sides) -> syn::Result<()> {
+        if self.side.is_none_or(|side| side == owner) {
+            return Ok(());
+        }
+        let text = format!("`{}` is a {}-side config key", self.key, sides.word(owner));
+        Err(syn::Error::new(self.key.span(), text))
+    }
+}
+
+/// The optional identifier and the entries, in source order.
+pub(crate) struct Settings {
+    pub(crate) id: Option<Id>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Settings {
+    pub(crate) fn parse(input: ParseStream<'_>, sides: &Sides) -> syn::Result<Self> {
+        let mut settings = Self {
+            id: None,
+            entries: Vec::new(),
+        };
+        if !next(input)? {
+            return Ok(settings);
+        }
+        if !at_entry(input, sides) {
+            settings.id = Some(Id::new(input.parse()?));
+            if !next(input)? {
+                return Ok(settings);
+            }
+        }
+        loop {
+            settings.entries.push(parse_entry(input, sides)?);
+            if !next(input)? {
+                return Ok(settings);
+            }
+        }
+    }
+}
+
+/// Steps over a comma; false at the end of the input, with or without a trailing comma.
+fn next(input: ParseStream<'_>) -> syn::Result<bool> {
+    if input.is_empty() {
+        return Ok(false);
+    }
+    input.parse::<Token![,]>()?;
+    Ok(!input.is_empty())
+}
+
+/// Tells an entry from an identifier expression: `ident :` or `side ident :`.
+fn at_entry(input: ParseStream<'_>, sides: &Sides) -> bool {
+    let ahead = input.fork();
+    let Ok(first) = word(&ahead) else {
+        return false;
+    };
+    at_colon(&ahead) || (sides.named(&first).is_some() && word(&ahead).is_ok() && at_colon(&ahead))
+}
+
+fn parse_entry(input: ParseStream<'_>, sides: &Sides) -> syn::Result<Entry> {
+    if !at_entry(input, sides) {
+        return Err(input.error("expected `key: value`"));
+    }
+    let first = word(input)?;
+    let (side, key) = if at_colon(input) {
+        (None, first)
+    } else {
+        (sides.named(&first), word(input)?)
+    };
+    input.parse::<Token![:]>()?;
+    Ok(Entry {
+        side,
+        key,
+        value: input.parse()?,
+    })
+}

@@ -1,0 +1,134 @@
+//! Declarations: one line per stream or function that gives it a name, its types, its id and its
+//! settings, shared by every program that takes part in it.
+//!
+//! A declaration generates a type of the given name, without values of its own; handles are
+//! opened through the traits it implements, for example
+//! [`StreamProducer`](crate::streams::StreamProducer) and
+//! [`StreamConsumer`](crate::streams::StreamConsumer). All programs that use the same declaration
+//! agree on id, types and requirements, which is what makes them find each other.
+
+pub use crate::{function, stream};
+
+/// Declares a typed stream.
+///
+/// ```text
+/// stream!( attribute* visibility? side? Name generics? = DatumType [, id] [, entry]* [,] )
+/// side  := producer | consumer            only when another identifier follows; absent = both
+/// id    := string literal | expression
+/// entry := side? key : expression
+/// ```
+///
+/// * `Name` becomes a unit struct; with type parameters, a struct with one private phantom field.
+///   Attributes and doc comments are put on it.
+/// * The struct implements [`StreamProducer`](crate::streams::StreamProducer) and
+///   [`StreamConsumer`](crate::streams::StreamConsumer), or only the one that `side` names.
+///   `Name::producer(&network)` returns the existing producer if the node has one already.
+/// * Without an id, the id is derived from the **datum type's** path, which changes when the type
+///   moves: streams between separately built programs should have an explicit one. A string
+///   literal is decoded if it is 64 hex digits and else hashed, at compile time; any other
+///   expression goes to the builder's `with_stream_id`.
+/// * Expressions are evaluated each time a handle is opened. Closures need no type annotations.
+///
+/// | Key | Sets | Without prefix goes to | With prefix goes to |
+/// |---|---|---|---|
+/// | `require` | predicate over the other end's peer | both sides | the opposite side: the prefix names who must satisfy it |
+/// | `require_ticket` | validator of the other end's tickets | both sides | the opposite side, same reading |
+/// | `online_when` | when the handle is online | both sides | that side |
+/// | `max_consumers` | simultaneous subscriptions, default unlimited | producer | producer |
+/// | `buffer_size` | datums kept per consumer, default 1024 | producer | producer |
+/// | `disconnect_lagging` | cut slow consumers, default `true` | producer | producer |
+/// | `criteria` | selection of datums, default all | consumer | consumer |
+/// | `backoff` | reconnection policy | consumer | consumer |
+///
+/// `require` and `require_ticket` accumulate; of the others the last wins. In a one-sided
+/// declaration an unprefixed requirement applies to that side, and what concerns the other side
+/// only is ignored. An unknown key, or a key on a side that doesn't have it, is a compile error.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mosaik::{Network, StreamConsumer, StreamProducer};
+///
+/// mosaik::stream!(
+///     /// Orders from the traders' desks.
+///     pub Orders = String, "example/orders",
+///     consumer require: |peer| peer.tags().contains(&"matcher".into()),
+///     buffer_size: 4096,
+/// );
+///
+/// fn open(network: &Network) {
+///     let orders = Orders::producer(network);
+///     let received = Orders::consumer(network);
+/// #   drop((orders, received));
+/// }
+/// ```
+#[macro_export]
+macro_rules! stream {
+    ($($declaration:tt)*) => {
+        $crate::__macros::stream_impl! { [$crate] $($declaration)* }
+    };
+}
+
+/// Declares a remote function.
+///
+/// ```text
+/// function!( attribute* visibility? side? Name generics? = Req -> Ret [, id] [, entry]* [,] )
+/// side  := handler | caller               only when another identifier follows; absent = both
+/// Ret   := Res | Result<Res, E>
+/// id    := string literal | expression
+/// entry := side? key : expression
+/// ```
+///
+/// * `Ret` written as plain `Result` with two type arguments declares a typed application error.
+///   Any other type, also a qualified one such as `std::result::Result<A, B>`, is the response
+///   itself and the error is `()`.
+/// * `Name` becomes a unit struct; with type parameters, a struct with one private phantom field.
+///   Attributes and doc comments are put on it.
+/// * The struct implements [`FunctionHandler`](crate::functions::FunctionHandler) and
+///   [`FunctionCaller`](crate::functions::FunctionCaller), or only the one that `side` names.
+/// * Without an id, the id is derived from the paths of `Name`, `Req` and `Res`, so two programs
+///   share a function by sharing the crate that declares it. A string literal is decoded if it is
+///   64 hex digits and else hashed, at compile time; any other expression goes to the builders'
+///   `with_function_id`.
+/// * Expressions are evaluated each time a handle is opened. Closures need no type annotations.
+///
+/// | Key | Side | Effect |
+/// |---|---|---|
+/// | `require` | the prefix names who must satisfy it; none: both | predicate checked by the opposite side |
+/// | `require_ticket` | the prefix names who must present the ticket; none: both | validator checked by the opposite side; part of the function's id on both |
+/// | `timeout` | caller | budget of one call, default 30 s |
+/// | `online_when` | caller | when the caller is online |
+/// | `idempotent` | caller | whether a call may run again after it may have started, default `false` |
+/// | `max_concurrent` | handler | calls running at once, default unlimited |
+///
+/// `require` and `require_ticket` accumulate; of the others the last wins. Entries for a side that
+/// isn't declared are ignored, except that `require_ticket` always shapes the id. An unknown key,
+/// or a key on a side that doesn't have it, is a compile error.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mosaik::{FunctionCaller, FunctionHandler, Network};
+///
+/// mosaik::function!(
+///     /// Divides, unless asked to divide by zero.
+///     pub Divide = (i64, i64) -> Result<i64, String>, "example/divide",
+///     timeout: std::time::Duration::from_secs(2),
+///     idempotent: true,
+/// );
+///
+/// async fn run(network: &Network) {
+///     let handler = Divide::handler(network, |(a, b): (i64, i64), _context| async move {
+///         a.checked_div(b).ok_or_else(|| format!("{a} can't be divided by {b}"))
+///     });
+///     let caller = Divide::online_caller(network).await;
+///     let quotient = caller.call((12, 4)).await;
+/// #   drop((handler, quotient));
+/// }
+/// ```
+#[macro_export]
+macro_rules! function {
+    ($($declaration:tt)*) => {
+        $crate::__macros::function_impl! { [$crate] $($declaration)* }
+    };
+}

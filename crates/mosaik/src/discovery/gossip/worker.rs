@@ -1,0 +1,368 @@
+//! The worker that talks to the gossip topic.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture};
+use iroh::{Endpoint, endpoint::Connection};
+use iroh_gossip::{
+    api::{Event as TopicEvent, GossipReceiver, GossipSender, Message},
+    net::Gossip,
+    proto::TopicId,
+};
+use rand::seq::IteratorRandom;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::command::{Command, GossipInbox};
+use crate::{
+    discovery::{
+        Config, Error,
+        liveness::Suspicions,
+        state::Refusal,
+        store::SharedStore,
+        sync::Syncer,
+        wire::{ANNOUNCE_ALPN, Announcement},
+    },
+    net::ConnectionAcceptor,
+    primitives::{PeerId, ShortFmtExt, encoding},
+    tickets::{SignedPeerEntry, UnverifiedEntry},
+};
+
+/// Largest gossip message; alike on all nodes. Larger entries are announced by digest.
+const MAX_MESSAGE_BYTES: usize = 8192;
+/// What the gossip layer adds to a payload at most.
+const MESSAGE_OVERHEAD_BYTES: usize = 128;
+/// Changes of the local entry within this time become one announcement.
+const COALESCE: Duration = Duration::from_millis(2);
+/// How often random peers of the catalog are joined, against a topic that has split.
+const REJOIN: Duration = Duration::from_secs(20);
+/// Joins are spread over this time: many at the same instant can leave a node deaf.
+const JOIN_SPREAD: Duration = Duration::from_millis(30);
+/// Pause before the topic is joined anew after the gossip layer failed.
+const RESTART_PAUSE: Duration = Duration::from_millis(500);
+
+/// Serves gossip connections.
+#[derive(Debug, Clone)]
+pub(crate) struct GossipAcceptor(Gossip);
+
+impl ConnectionAcceptor for GossipAcceptor {
+    fn accept(&self, connection: Connection) -> BoxFuture<'static, ()> {
+        let gossip = self.0.clone();
+        Box::pin(async move {
+            if let Err(error) = gossip.handle_connection(connection).await {
+                tracing::debug!(%error, "gossip refused a connection");
+            }
+        })
+    }
+}
+
+/// Announces the local entry and takes in what others announce.
+pub(crate) struct GossipWorker {
+    gossip: Gossip,
+    store: SharedStore,
+    syncer: Syncer,
+    suspicions: Arc<Suspicions>,
+    config: Config,
+    inbox: GossipInbox,
+    neighbors: HashSet<PeerId>,
+}
+
+impl GossipWorker {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        store: SharedStore,
+        syncer: Syncer,
+        suspicions: Arc<Suspicions>,
+        config: Config,
+        inbox: GossipInbox,
+    ) -> (Self, GossipAcceptor) {
+        let gossip = Gossip::builder()
+            .alpn(ANNOUNCE_ALPN)
+            .max_message_size(MAX_MESSAGE_BYTES)
+            .spawn(endpoint);
+        let acceptor = GossipAcceptor(gossip.clone());
+        let neighbors = HashSet::new();
+        (
+            Self {
+                gossip,
+                store,
+                syncer,
+                suspicions,
+                config,
+                inbox,
+                neighbors,
+            },
+            acceptor,
+        )
+    }
+
+    /// Runs until the node ends; a failure of the gossip layer is logged and survived.
+    pub(crate) async fn run(mut self) {
+        loop {
+            if let Err(error) = self.run_topic().await {
+                tracing::warn!(%error, "gossip failed, joining the topic again");
+            }
+            self.neighbors.clear();
+            self.store.metrics.neighbors(0);
+            sleep(RESTART_PAUSE).await;
+        }
+    }
+
+    async fn run_topic(&mut self) -> Result<(), Error> {
+        let network_id = self.store.catalog().network_id();
+        let topic = TopicId::from_bytes(*network_id.as_bytes());
+        let known = self.random_peers(8);
+        let (sender, mut receiver) = self.gossip.subscribe(topic, known).await?.split();
+        let mut next_heartbeat = Instant::now() + self.heartbeat_delay();
+        let mut next_rejoin = Instant::now() + REJOIN;
+        let store = self.store.clone();
+        self.announce(&sender).await?;
+        loop {
+            tokio::select! {
+                () = store.unannounced.notified() => {
+                    sleep(COALESCE).await;
+                    self.announce(&sender).await?;
+                }
+                () = sleep_until(next_heartbeat) => {
+                    next_heartbeat = Instant::now() + self.heartbeat_delay();
+                    let entry = self.store.renew_local();
+                    self.broadcast(&sender, &heartbeat(&entry, self.store.clock.now_ms())).await?;
+                }
+                () = sleep_until(next_rejoin) => {
+                    next_rejoin = Instant::now() + REJOIN.mul_f64(0.5 + rand::random::<f64>());
+                    let peers = self.random_peers(2);
+                    if !peers.is_empty() {
+                        sender.join_peers(peers).await?;
+                    }
+                }
+                Some(command) = self.inbox.recv() => self.obey(&sender, command).await?,
+                event = next(&mut receiver) => match event {
+                    Some(Ok(event)) => self.on_event(&sender, event).await?,
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn obey(&mut self, sender: &GossipSender, command: Command) -> Result<(), Error> {
+        match command {
+            Command::Relay(entry) => self.send_entry(sender, &entry, false).await,
+            Command::Suspect(peer, version) => {
+                let message = Announcement::<SignedPeerEntry>::Suspicion { peer, version };
+                self.broadcast(sender, &message).await
+            }
+            Command::Depart(goodbye) => {
+                self.broadcast(sender, &Announcement::Departure(goodbye))
+                    .await
+            }
+            Command::Join(peers) => {
+                sleep(JOIN_SPREAD.mul_f64(rand::random())).await;
+                Ok(sender.join_peers(peers).await?)
+            }
+        }
+    }
+
+    async fn on_event(&mut self, sender: &GossipSender, event: TopicEvent) -> Result<(), Error> {
+        match event {
+            TopicEvent::NeighborUp(peer) => {
+                self.neighbors.insert(peer);
+                self.store.metrics.neighbors(self.neighbors.len());
+                let entry = self.store.catalog().local().clone();
+                self.send_entry(sender, &entry, true).await?;
+                if !self.store.catalog().contains(&peer) {
+                    self.syncer.request(peer.into());
+                }
+            }
+            TopicEvent::NeighborDown(peer) => {
+                self.neighbors.remove(&peer);
+                self.store.metrics.neighbors(self.neighbors.len());
+            }
+            TopicEvent::Received(message) => self.on_message(&message),
+            TopicEvent::Lagged => {
+                tracing::debug!("gossip lagged, syncing the catalog with a neighbour");
+                if let Some(peer) = self.neighbors.iter().choose(&mut rand::rng()) {
+                    self.syncer.request((*peer).into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_message(&mut self, message: &Message) {
+        let Ok(announcement) =
+            encoding::deserialize::<Announcement<UnverifiedEntry>>(&message.content)
+        else {
+            tracing::debug!(peer = %message.delivered_from.short(), "undecodable announcement");
+            return;
+        };
+        match announcement {
+            Announcement::Entry { stamp_ms, entry } => {
+                if self.is_timely(stamp_ms, entry.entry().id())
+                    && let Ok(entry) = self.store.offer(entry)
+                {
+                    self.suspicions.clear(entry.id(), Some(entry.version()));
+                }
+            }
+            Announcement::Heartbeat {
+                stamp_ms,
+                peer,
+                version,
+                content,
+                signature,
+            } => {
+                if !self.is_timely(stamp_ms, &peer)
+                    || self.store.admissible_version(&peer, version).is_err()
+                {
+                    return;
+                }
+                let catalog = self.store.catalog();
+                let known = catalog
+                    .signed
+                    .get(&peer)
+                    .filter(|known| *known.content() == content);
+                match known.map(|known| known.reversioned(version, signature)) {
+                    Some(Some(renewed)) => {
+                        // Refused when a newer one has arrived meanwhile.
+                        let _ = self.store.admit(renewed);
+                        self.suspicions.clear(&peer, Some(version));
+                    }
+                    Some(None) => drop(self.store.refused(Refusal::BadSignature, &peer)),
+                    // Whoever passed this on has the content, or is about to get it.
+                    None if peer != catalog.local_id() => {
+                        self.syncer.request(message.delivered_from.into());
+                    }
+                    None => {}
+                }
+            }
+            Announcement::Departure(goodbye) => {
+                self.store.goodbye(&goodbye, self.config.max_time_drift);
+            }
+            Announcement::Suspicion { peer, version } => {
+                let catalog = self.store.catalog();
+                if peer == catalog.local_id() {
+                    self.store.outlive(version);
+                } else if catalog
+                    .signed
+                    .get(&peer)
+                    .is_some_and(|e| e.version() <= version)
+                {
+                    self.suspicions.suspect(peer, version);
+                }
+            }
+        }
+    }
+
+    /// Whether an announcement's stamp agrees with this node's clock.
+    fn is_timely(&self, stamp_ms: u64, peer: &PeerId) -> bool {
+        let drift = u64::try_from(self.config.max_time_drift.as_millis()).unwrap_or(u64::MAX);
+        let timely = stamp_ms.abs_diff(self.store.clock.now_ms()) <= drift;
+        if !timely {
+            self.store.refused(Refusal::FutureDated, peer);
+        }
+        timely
+    }
+
+    /// Broadcasts the local entry.
+    async fn announce(&mut self, sender: &GossipSender) -> Result<(), Error> {
+        let entry = self.store.catalog().local().clone();
+        self.send_entry(sender, &entry, false).await
+    }
+
+    async fn send_entry(
+        &self,
+        sender: &GossipSender,
+        entry: &SignedPeerEntry,
+        to_neighbors: bool,
+    ) -> Result<(), Error> {
+        let stamp_ms = self.store.clock.now_ms();
+        let message = Announcement::Entry {
+            stamp_ms,
+            entry: entry.clone(),
+        };
+        let bytes = encode(&message)?;
+        let bytes = if fits(&bytes) {
+            bytes
+        } else {
+            encode(&heartbeat(entry, stamp_ms))?
+        };
+        self.store.metrics.announced(bytes.len());
+        if to_neighbors {
+            sender.broadcast_neighbors(bytes).await?;
+        } else {
+            sender.broadcast(bytes).await?;
+        }
+        Ok(())
+    }
+
+    async fn broadcast(
+        &self,
+        sender: &GossipSender,
+        message: &Announcement<SignedPeerEntry>,
+    ) -> Result<(), Error> {
+        let bytes = encode(message)?;
+        self.store.metrics.announced(bytes.len());
+        Ok(sender.broadcast(bytes).await?)
+    }
+
+    fn random_peers(&self, count: usize) -> Vec<PeerId> {
+        let catalog = self.store.catalog();
+        catalog
+            .signed
+            .keys()
+            .copied()
+            .choose_multiple(&mut rand::rng(), count)
+    }
+
+    fn heartbeat_delay(&self) -> Duration {
+        let jitter = f64::from(self.config.announce_jitter);
+        let factor = 1.0 - jitter + 2.0 * jitter * rand::random::<f64>();
+        self.config.announce_interval.mul_f64(factor)
+    }
+}
+
+async fn next(
+    receiver: &mut GossipReceiver,
+) -> Option<Result<TopicEvent, iroh_gossip::api::ApiError>> {
+    receiver.next().await
+}
+
+fn heartbeat(entry: &SignedPeerEntry, stamp_ms: u64) -> Announcement<SignedPeerEntry> {
+    Announcement::Heartbeat {
+        stamp_ms,
+        peer: *entry.id(),
+        version: entry.version(),
+        content: *entry.content(),
+        signature: *entry.signature(),
+    }
+}
+
+fn encode(message: &Announcement<SignedPeerEntry>) -> Result<Bytes, Error> {
+    encoding::try_serialize(message).map_err(|error| Error::Other(Box::new(error)))
+}
+
+/// The gossip layer goes silent for good after one oversized message: never hand it one.
+const fn fits(bytes: &Bytes) -> bool {
+    bytes.len() <= MAX_MESSAGE_BYTES - MESSAGE_OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{primitives::Digest, tickets::PeerEntry};
+
+    #[test]
+    fn a_heartbeat_is_small_whatever_the_entry() {
+        let secret = iroh::SecretKey::generate();
+        let entry = PeerEntry::new(Digest::random(), secret.public());
+        let tags: Vec<_> = (0..500u32).map(Digest::from_u32).collect();
+        let entry = entry.add_tags(tags).signed_by(&secret).unwrap();
+        let bytes = encode(&heartbeat(&entry, entry.version().update_ms())).unwrap();
+        assert!(bytes.len() <= 200, "{} bytes", bytes.len());
+        let large = Announcement::Entry { stamp_ms: 0, entry };
+        assert!(
+            !fits(&encode(&large).unwrap()),
+            "the entry must not fit for this test to count"
+        );
+    }
+}

@@ -1,0 +1,478 @@
+//! The handle through which programs and subsystems see the network.
+
+use core::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use std::{sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use iroh::{EndpointAddr, Watcher};
+use rand::seq::IteratorRandom;
+use tokio::{
+    sync::{broadcast, oneshot, watch},
+    time::sleep,
+};
+
+use super::{
+    Catalog, Config, Error, Event,
+    clock::Clock,
+    gossip::{GossipHandle, GossipWorker, gossip_channel},
+    liveness::{Prober, Suspicions},
+    ping::Pinger,
+    rtt_probes::RttProbes,
+    seeker::Seeker,
+    store::{SharedStore, Store},
+    sync::Syncer,
+    wire::{ANNOUNCE_ALPN, PING_ALPN, SYNC_ALPN},
+};
+use crate::{
+    net::{Links, LocalNode, Router},
+    primitives::{
+        FunctionId, GroupId, IntoIterOrSingle, NetworkId, PeerId, Scope, ShortFmtExt, StreamId,
+        Tag, TicketClass, UniqueId,
+    },
+    tickets::{Expiration, InvalidTicket, PeerEntry, PeerInfo, SignedPeerEntry, Ticket},
+    tickets::{TicketCache, TicketValidator},
+};
+
+/// Peers that are told directly when this node leaves.
+const MAX_DIRECT_GOODBYES: usize = 8;
+/// How long gossip gets to pass a goodbye on.
+const GOSSIP_FLUSH: Duration = Duration::from_millis(100);
+
+/// The view that a node has of its network, and its own entry in it. Cheap to clone.
+///
+/// Handles outlive their network: then reading goes on with the last state, waiting ends, and
+/// nothing hangs or panics.
+#[derive(Clone)]
+pub struct Discovery(Arc<Inner>);
+
+struct Inner {
+    network_id: NetworkId,
+    config: Config,
+    store: SharedStore,
+    links: Links,
+    syncer: Syncer,
+    pinger: Pinger,
+    gossip: GossipHandle,
+    rtt_probes: RttProbes,
+    ticket_cache: TicketCache,
+    answered: watch::Receiver<bool>,
+    scope: Scope,
+}
+
+impl Discovery {
+    /// Starts discovery and installs its protocols.
+    pub(crate) fn start(
+        config: Config,
+        local: &LocalNode,
+        links: &Links,
+        router: &Router,
+        clock: Clock,
+        scope: &Scope,
+    ) -> Self {
+        let scope = scope.child();
+        let network_id = *local.network_id();
+        let (links, endpoint) = (links.clone(), local.endpoint().clone());
+        let store = Arc::new(Store::new(
+            &config,
+            network_id,
+            local.addr(),
+            local.secret_key().clone(),
+            links.clone(),
+            clock,
+        ));
+        for addr in &config.bootstrap_peers {
+            links.learn(addr);
+        }
+        let (gossip, inbox) = gossip_channel();
+        let suspicions = Arc::new(Suspicions::default());
+        let syncer = Syncer::new(
+            store.clone(),
+            links.clone(),
+            gossip.clone(),
+            suspicions.clone(),
+            scope.clone(),
+        );
+        let pinger = Pinger::new(
+            store.clone(),
+            links.clone(),
+            gossip.clone(),
+            suspicions.clone(),
+            config.max_time_drift,
+        );
+        let (worker, acceptor) = GossipWorker::new(
+            endpoint.clone(),
+            store.clone(),
+            syncer.clone(),
+            suspicions.clone(),
+            config.clone(),
+            inbox,
+        );
+        router.install_raw(ANNOUNCE_ALPN, acceptor);
+        router.install(SYNC_ALPN, syncer.clone());
+        router.install(PING_ALPN, pinger.clone());
+        scope.spawn(worker.run());
+
+        let prober = Prober {
+            store: store.clone(),
+            links: links.clone(),
+            pinger: pinger.clone(),
+            syncer: syncer.clone(),
+            gossip: gossip.clone(),
+            suspicions,
+            scope: scope.clone(),
+        };
+        scope.spawn(prober.run());
+
+        let (answered_sender, answered) = watch::channel(false);
+        let seeker = Seeker {
+            config: config.clone(),
+            store: store.clone(),
+            syncer: syncer.clone(),
+            gossip: gossip.clone(),
+            scope: scope.clone(),
+            answered: answered_sender,
+        };
+        scope.spawn(seeker.run());
+
+        let rtt_probes = RttProbes::new(store.clone(), pinger.clone(), scope.clone());
+        scope.spawn(rtt_probes.clone().run(config.rtt_probe_interval));
+        scope.spawn(purge_when_due(store.clone()));
+        scope.spawn(follow_address(endpoint, store.clone()));
+
+        Self(Arc::new(Inner {
+            network_id,
+            config,
+            store,
+            links,
+            syncer,
+            pinger,
+            gossip,
+            rtt_probes,
+            ticket_cache: TicketCache::default(),
+            answered,
+            scope,
+        }))
+    }
+
+    // ---- the catalog
+
+    /// A snapshot of everything known; O(1).
+    pub fn catalog(&self) -> Catalog {
+        self.0.store.catalog()
+    }
+
+    /// Watches the catalog. The receiver has already seen the current value: `changed()` waits for
+    /// the next change, and fast successive changes coalesce. After shutdown `changed()` fails.
+    pub fn catalog_watch(&self) -> watch::Receiver<Catalog> {
+        self.0.store.watch()
+    }
+
+    /// Events from now on. A receiver that falls behind loses the oldest and is told with
+    /// `RecvError::Lagged`: it should read [`catalog`](Self::catalog) again. After shutdown
+    /// `recv()` yields `Closed`.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.0.store.events()
+    }
+
+    /// This node's signed entry, as others see it; equals `catalog().local()`.
+    pub fn me(&self) -> SignedPeerEntry {
+        self.0.store.catalog().local().clone()
+    }
+
+    // ---- finding peers
+
+    /// Connects to peers: remembers their addresses, syncs catalogs and joins them in gossip.
+    ///
+    /// The work starts when this is called; awaiting the result is not needed, and dropping it
+    /// cancels nothing. Best effort: unreachable peers are not reported. Each peer is an address,
+    /// or a bare id of a peer that can be looked up.
+    pub fn dial<V>(&self, peers: impl IntoIterOrSingle<EndpointAddr, V>) -> Dial {
+        for addr in peers.iterator() {
+            if addr.id == self.0.links.id() || self.0.scope.is_cancelled() {
+                continue;
+            }
+            self.0.links.learn(&addr);
+            let discovery = self.clone();
+            self.0.scope.spawn(async move {
+                let peer = addr.id;
+                match discovery.0.syncer.sync(addr).await {
+                    Ok(()) => discovery.0.gossip.join(vec![peer]),
+                    Err(error) => tracing::debug!(peer = %peer.short(), %error, "dialing failed"),
+                }
+            });
+        }
+        Dial(())
+    }
+
+    /// Syncs catalogs with a peer, given by address or by bare id. When it resolves, both sides
+    /// have merged everything that the other knew.
+    ///
+    /// The sync starts when this is called, and goes on when the future is dropped. It takes 10 s
+    /// at most.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Link`] when the peer can't be reached or does not answer in time,
+    /// [`Error::DifferentNetwork`] when it belongs to another network, [`Error::Cancelled`] after
+    /// shutdown.
+    pub fn sync_with(
+        &self,
+        peer_addr: impl Into<EndpointAddr>,
+    ) -> impl Future<Output = Result<(), Error>> + Send + Sync + 'static {
+        let (addr, syncer, gossip) = (
+            peer_addr.into(),
+            self.0.syncer.clone(),
+            self.0.gossip.clone(),
+        );
+        let (done, outcome) = oneshot::channel();
+        self.0.scope.spawn(async move {
+            let peer = addr.id;
+            let result = syncer.sync(addr).await;
+            if result.is_ok() {
+                gossip.join(vec![peer]);
+            }
+            // Fails when nobody waits any more.
+            let _ = done.send(result);
+        });
+        async move { outcome.await.unwrap_or(Err(Error::Cancelled)) }
+    }
+
+    /// Offers a signed entry obtained elsewhere; `true` if it was new or newer and is in the
+    /// catalog now. From there it is passed on like any other.
+    pub fn feed(&self, entry: SignedPeerEntry) -> bool {
+        self.0.store.admit(entry).is_ok()
+    }
+
+    /// Puts an unsigned entry into the local catalog, replacing an earlier unsigned one. It is
+    /// never passed on, and gives way to a signed entry of the peer. `false` for this node's own
+    /// id, another network's entry, or a peer with a signed entry.
+    pub fn insert(&self, entry: impl Into<PeerEntry>) -> bool {
+        self.0.store.insert_unsigned(entry.into())
+    }
+
+    /// Drops the unsigned entry of a peer; `true` if there was one.
+    pub fn remove(&self, peer_id: PeerId) -> bool {
+        self.0.store.remove_unsigned(&peer_id)
+    }
+
+    /// Drops all unsigned entries; `true` if there were any.
+    pub fn clear_unsigned(&self) -> bool {
+        self.0.store.clear_unsigned()
+    }
+
+    // ---- the local entry
+
+    /// Adds tags to the local entry. Visible when this returns, and announced at once; nothing
+    /// happens when all are there already.
+    pub fn add_tags<V>(&self, tags: impl IntoIterOrSingle<Tag, V>) {
+        let tags: Vec<Tag> = tags.iterator().into_iter().collect();
+        self.0.store.update_local(|entry| entry.add_tags(tags));
+    }
+
+    /// Removes tags from the local entry, with the same effect as [`add_tags`](Self::add_tags).
+    pub fn remove_tags<V>(&self, tags: impl IntoIterOrSingle<Tag, V>) {
+        let tags: Vec<Tag> = tags.iterator().into_iter().collect();
+        self.0.store.update_local(|entry| entry.remove_tags(tags));
+    }
+
+    /// Adds a ticket to the local entry. Tickets are public to all nodes of the network.
+    pub fn add_ticket(&self, ticket: Ticket) {
+        self.0.store.update_local(|entry| entry.add_ticket(ticket));
+    }
+
+    /// Removes a ticket from the local entry.
+    pub fn remove_ticket(&self, id: UniqueId) {
+        self.0.store.update_local(|entry| entry.remove_ticket(id));
+    }
+
+    /// Removes all tickets of a class from the local entry.
+    pub fn remove_tickets_of(&self, class: TicketClass) {
+        self.0
+            .store
+            .update_local(|entry| entry.remove_tickets_of(class));
+    }
+
+    /// Replaces all tickets of the ticket's class by this one, in one step: nobody sees an entry
+    /// with both or neither.
+    pub fn replace_ticket(&self, ticket: Ticket) {
+        self.0
+            .store
+            .update_local(|entry| entry.replace_ticket(ticket));
+    }
+
+    // ---- for the other subsystems
+
+    pub(crate) fn network_id(&self) -> &NetworkId {
+        &self.0.network_id
+    }
+
+    pub(crate) fn links(&self) -> &Links {
+        &self.0.links
+    }
+
+    pub(crate) fn add_stream(&self, id: StreamId) {
+        self.0.store.update_local(|entry| entry.add_streams(id));
+    }
+
+    pub(crate) fn remove_stream(&self, id: StreamId) {
+        self.0.store.update_local(|entry| entry.remove_streams(id));
+    }
+
+    pub(crate) fn add_function(&self, id: FunctionId) {
+        self.0.store.update_local(|entry| entry.add_functions(id));
+    }
+
+    pub(crate) fn remove_function(&self, id: FunctionId) {
+        self.0
+            .store
+            .update_local(|entry| entry.remove_functions(id));
+    }
+
+    pub(crate) fn add_group(&self, id: GroupId) {
+        self.0.store.update_local(|entry| entry.add_groups(id));
+    }
+
+    pub(crate) fn remove_group(&self, id: GroupId) {
+        self.0.store.update_local(|entry| entry.remove_groups(id));
+    }
+
+    /// A visible remote peer's entry with its round-trip time.
+    pub(crate) fn info(&self, peer: &PeerId) -> Option<PeerInfo> {
+        self.0.store.catalog().info(peer)
+    }
+
+    /// Whether a remote peer has an entry, be it hidden or not.
+    pub(crate) fn knows(&self, peer: &PeerId) -> bool {
+        self.0.store.catalog().contains(peer)
+    }
+
+    /// Ids of peers whose content, visibility or round-trip time changed, this node's own among
+    /// them. On `Lagged` look at the whole catalog again; `Closed` after shutdown.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<PeerId> {
+        self.0.store.changes()
+    }
+
+    /// Checks a peer's tickets against all validators, with cached verdicts: the earliest
+    /// expiration, `None` without validators.
+    pub(crate) fn authorize(
+        &self,
+        entry: &PeerEntry,
+        validators: &[Arc<dyn TicketValidator>],
+    ) -> Result<Option<Expiration>, InvalidTicket> {
+        self.0.ticket_cache.validate(entry, validators)
+    }
+
+    /// Takes a round-trip time sample in.
+    pub(crate) fn record_rtt(&self, peer: PeerId, sample: Duration) {
+        self.0.store.record_rtt(peer, sample);
+    }
+
+    /// Measures the round-trip time of a peer in the background, if it is unknown: the result
+    /// shows up among [`changes`](Self::changes). One measurement per peer runs at a time.
+    pub(crate) fn request_rtt(&self, peer: PeerId) {
+        self.0.rtt_probes.request(peer);
+    }
+
+    /// Hands this node's current entry to a peer and waits until it is merged there.
+    pub(crate) async fn deliver_own_entry(&self, peer: PeerId) -> Result<(), Error> {
+        self.0.pinger.push(peer).await
+    }
+
+    /// Resolves once a bootstrap peer has answered, or at once without bootstrap peers.
+    pub(crate) async fn settled(&self) {
+        let mut answered = self.0.answered.clone();
+        // Fails only after shutdown, when nothing is left to wait for.
+        let _ = answered.wait_for(|answered| *answered).await;
+    }
+
+    /// Says goodbye, lets it propagate for the configured time at most, and ends all waiting.
+    pub(crate) fn depart(&self) -> BoxFuture<'static, ()> {
+        let discovery = self.clone();
+        Box::pin(async move {
+            let inner = &discovery.0;
+            let window = inner.config.graceful_departure_window;
+            inner.gossip.depart(inner.store.sign_goodbye());
+            let connected = inner.links.connected_peers();
+            let mut told = connected
+                .into_iter()
+                .choose_multiple(&mut rand::rng(), MAX_DIRECT_GOODBYES);
+            if told.is_empty() {
+                let catalog = inner.store.catalog();
+                told = catalog
+                    .signed
+                    .keys()
+                    .copied()
+                    .choose_multiple(&mut rand::rng(), MAX_DIRECT_GOODBYES);
+            }
+            if !told.is_empty() {
+                let direct = told
+                    .into_iter()
+                    .map(|peer| inner.pinger.leave(peer, window));
+                let all = futures::future::join_all(direct);
+                let goodbyes = futures::future::join(all, sleep(GOSSIP_FLUSH));
+                // What was not delivered in time is found out by the others' probes.
+                let _ = tokio::time::timeout(window, goodbyes).await;
+            }
+            inner.store.dismiss_audience();
+            inner.scope.cancel();
+        })
+    }
+}
+
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Discovery(network_id={})", self.0.network_id.short())
+    }
+}
+
+/// The result of [`Discovery::dial`]: resolves once the attempts are under way.
+pub struct Dial(());
+
+impl Future for Dial {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dial")
+    }
+}
+
+/// Removes entries when they become stale.
+async fn purge_when_due(store: SharedStore) {
+    loop {
+        let wait = match store.next_stale_ms() {
+            Some(due) => Duration::from_millis(due.saturating_sub(store.clock.now_ms())),
+            None => Duration::from_hours(1),
+        };
+        tokio::select! {
+            () = sleep(wait) => store.purge(),
+            () = store.deadlines.notified() => {}
+        }
+    }
+}
+
+/// Keeps the address in the local entry current.
+async fn follow_address(endpoint: iroh::Endpoint, store: SharedStore) {
+    let mut addresses = endpoint.watch_addr();
+    loop {
+        let addr = addresses.get();
+        store.update_local(|entry| {
+            if *entry.address() == addr {
+                return entry;
+            }
+            entry.clone().with_address(addr).unwrap_or(entry)
+        });
+        if addresses.updated().await.is_err() {
+            return;
+        }
+    }
+}

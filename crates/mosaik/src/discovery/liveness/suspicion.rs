@@ -1,0 +1,161 @@
+//! Peers that somebody could not reach, until they refute it or the time is up.
+
+use std::{collections::HashMap, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{primitives::PeerId, tickets::PeerEntryVersion};
+
+/// How long a suspected peer has to refute, when this node seems healthy.
+const SUSPICION: Duration = Duration::from_secs(3);
+/// Suspicions that are held at once; more are ignored, as the peers are also probed by others.
+const MAX_SUSPICIONS: usize = 1024;
+/// The worst score of this node's own health.
+const MAX_UNHEALTH: u32 = 4;
+
+/// The suspected peers, and how much this node trusts its own view.
+#[derive(Debug, Default)]
+pub(crate) struct Suspicions {
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    suspected: HashMap<PeerId, (PeerEntryVersion, Instant)>,
+    /// Lifeguard's local health multiplier: 0 is healthy.
+    unhealth: u32,
+}
+
+impl Suspicions {
+    /// Suspects a peer at a version, unless it is suspected already.
+    pub(crate) fn suspect(&self, peer: PeerId, version: PeerEntryVersion) {
+        let mut inner = self.inner.lock();
+        if inner.suspected.len() >= MAX_SUSPICIONS {
+            return;
+        }
+        let deadline = Instant::now() + SUSPICION * (1 + inner.unhealth);
+        inner.suspected.entry(peer).or_insert((version, deadline));
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// The version up to which a peer is suspected.
+    pub(crate) fn suspected(&self, peer: &PeerId) -> Option<PeerEntryVersion> {
+        self.inner
+            .lock()
+            .suspected
+            .get(peer)
+            .map(|(version, _)| *version)
+    }
+
+    /// Clears a peer that gave a sign of life: one that is newer than the suspicion, or a direct
+    /// one (`None`).
+    pub(crate) fn clear(&self, peer: &PeerId, version: Option<PeerEntryVersion>) {
+        let mut inner = self.inner.lock();
+        let newer = |suspected: &PeerEntryVersion| version.is_none_or(|v| v > *suspected);
+        if inner
+            .suspected
+            .get(peer)
+            .is_some_and(|(suspected, _)| newer(suspected))
+        {
+            inner.suspected.remove(peer);
+            tracing::debug!(peer = %peer.fmt_short(), "suspicion refuted");
+        }
+    }
+
+    /// Notes how one of this node's own probes went.
+    pub(crate) fn note_probe(&self, answered: bool) {
+        let mut inner = self.inner.lock();
+        inner.unhealth = if answered {
+            inner.unhealth.saturating_sub(1)
+        } else {
+            (inner.unhealth + 1).min(MAX_UNHEALTH)
+        };
+    }
+
+    /// What to multiply timeouts with: 1 when this node seems healthy.
+    pub(crate) fn patience(&self) -> u32 {
+        1 + self.inner.lock().unhealth
+    }
+
+    /// Waits until the time of at least one suspected peer is up, and takes those out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn confirmed(&self) -> Vec<(PeerId, PeerEntryVersion)> {
+        loop {
+            let next = {
+                let mut inner = self.inner.lock();
+                let now = Instant::now();
+                let due = inner
+                    .suspected
+                    .extract_if(|_, (_, deadline)| *deadline <= now);
+                let due: Vec<_> = due.map(|(peer, (version, _))| (peer, version)).collect();
+                if !due.is_empty() {
+                    return due;
+                }
+                inner
+                    .suspected
+                    .values()
+                    .map(|(_, deadline)| *deadline)
+                    .min()
+            };
+            match next {
+                Some(deadline) => tokio::select! {
+                    () = tokio::time::sleep_until(deadline) => {}
+                    () = self.changed.notified() => {}
+                },
+                None => self.changed.notified().await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iroh::SecretKey;
+
+    fn at(update: u64) -> PeerEntryVersion {
+        PeerEntryVersion::from_millis(1, update)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_suspicion_is_confirmed_after_its_time() {
+        let (suspicions, peer) = (Suspicions::default(), SecretKey::generate().public());
+        let started = Instant::now();
+        suspicions.suspect(peer, at(5));
+        assert_eq!(suspicions.confirmed().await, [(peer, at(5))]);
+        assert!(started.elapsed() >= SUSPICION);
+        assert_eq!(suspicions.suspected(&peer), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_newer_version_or_a_direct_sign_refutes() {
+        let (suspicions, peer) = (Suspicions::default(), SecretKey::generate().public());
+        suspicions.suspect(peer, at(5));
+        suspicions.clear(&peer, Some(at(5)));
+        assert!(suspicions.suspected(&peer).is_some());
+        suspicions.clear(&peer, Some(at(6)));
+        assert!(suspicions.suspected(&peer).is_none());
+        suspicions.suspect(peer, at(7));
+        suspicions.clear(&peer, None);
+        assert!(suspicions.suspected(&peer).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_observer_is_more_patient() {
+        let (suspicions, peer) = (Suspicions::default(), SecretKey::generate().public());
+        suspicions.note_probe(false);
+        assert_eq!(suspicions.patience(), 2);
+        let started = Instant::now();
+        suspicions.suspect(peer, at(5));
+        suspicions.confirmed().await;
+        assert!(started.elapsed() >= 2 * SUSPICION);
+        suspicions.note_probe(true);
+        assert_eq!(suspicions.patience(), 1);
+    }
+}

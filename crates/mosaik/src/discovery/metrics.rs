@@ -1,0 +1,87 @@
+//! Metrics of discovery.
+
+use std::fmt;
+
+use metrics::{Counter, Gauge};
+
+use super::{Event, state::Refusal};
+use crate::primitives::{NetworkId, ShortFmtExt};
+
+/// Handles to the metrics of one node's discovery, registered once.
+pub(crate) struct DiscoveryMetrics {
+    network: String,
+    catalog_size: Gauge,
+    discovered: Counter,
+    updated: Counter,
+    departed: Counter,
+    syncs: Counter,
+    sync_bytes: Counter,
+    announce_bytes: Counter,
+    neighbors: Gauge,
+}
+
+impl DiscoveryMetrics {
+    pub(crate) fn register(network_id: &NetworkId) -> Self {
+        let network = network_id.short().to_string();
+        let counter = |name| metrics::counter!(name, "network" => network.clone());
+        let gauge = |name| metrics::gauge!(name, "network" => network.clone());
+        Self {
+            catalog_size: gauge("mosaik.discovery.catalog.size"),
+            discovered: counter("mosaik.discovery.peers.discovered"),
+            updated: counter("mosaik.discovery.peers.updated"),
+            departed: counter("mosaik.discovery.peers.departed"),
+            syncs: counter("mosaik.discovery.catalog.syncs"),
+            sync_bytes: counter("mosaik.discovery.sync.bytes"),
+            announce_bytes: counter("mosaik.discovery.announce.bytes"),
+            neighbors: gauge("mosaik.discovery.gossip.neighbors"),
+            network,
+        }
+    }
+
+    pub(crate) fn event(&self, event: &Event) {
+        match event {
+            Event::PeerDiscovered(_) => self.discovered.increment(1),
+            Event::PeerUpdated(_) => self.updated.increment(1),
+            Event::PeerDeparted(_) => self.departed.increment(1),
+        }
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a catalog has far fewer than 2^52 peers"
+    )]
+    pub(crate) fn catalog_size(&self, peers: usize) {
+        self.catalog_size.set(peers as f64);
+    }
+
+    /// Refusals are rare enough for a lookup each.
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        let network = self.network.clone();
+        metrics::counter!("mosaik.discovery.entries.refused",
+            "network" => network, "reason" => refusal.label())
+        .increment(1);
+    }
+
+    pub(crate) fn synced(&self) {
+        self.syncs.increment(1);
+    }
+
+    pub(crate) fn sync_bytes(&self, bytes: usize) {
+        self.sync_bytes.increment(bytes as u64);
+    }
+
+    pub(crate) fn announced(&self, bytes: usize) {
+        self.announce_bytes.increment(bytes as u64);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a node has few neighbours")]
+    pub(crate) fn neighbors(&self, neighbors: usize) {
+        self.neighbors.set(neighbors as f64);
+    }
+}
+
+impl fmt::Debug for DiscoveryMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DiscoveryMetrics")
+    }
+}

@@ -1,0 +1,47 @@
+//! Discovery keeps, on every node, a catalog of all peers of its network: who they are, where they
+//! can be reached, and what they offer. All other subsystems find their partners by watching it.
+//!
+//! ```text
+//! seeker ───── dials bootstrap peers and lost ones ──┐
+//! sync ─────── brings two catalogs up to date ───────┤
+//! gossip ───── spreads changes within milliseconds ──┼──► store ──► catalog, events, changes
+//! liveness ─── finds the dead, heals the deaf ───────┤     (rules in `state`)
+//! ping ─────── measures, delivers, says goodbye ─────┘
+//! ```
+//!
+//! Entries are signed by their owners and versioned; only a newer version replaces an older one.
+//! One rule of admission holds for every way in, see [`Discovery::feed`].
+//!
+//! | task | ends when |
+//! |---|---|
+//! | gossip worker, prober, seeker, RTT probes, purge, address follower | the node ends |
+//! | one per accepted sync or ping | the exchange ends, 20 s at most |
+//! | one per background sync | the sync ends, 10 s at most |
+
+mod catalog;
+pub(crate) mod clock;
+mod config;
+mod entry;
+mod error;
+mod event;
+mod gossip;
+mod handle;
+mod liveness;
+mod metrics;
+mod ping;
+mod reconcile;
+mod rtt;
+mod rtt_probes;
+mod seeker;
+mod state;
+mod store;
+mod sync;
+pub(crate) mod wire;
+
+pub use catalog::Catalog;
+pub use config::{Config, ConfigBuilder, ConfigBuilderError, IntoConfig};
+pub use error::Error;
+pub use event::{AnnounceEvent, Event};
+pub use handle::{Dial, Discovery};
+
+pub use crate::tickets::{PeerEntry, PeerEntryVersion, PeerInfo, SignedPeerEntry};

@@ -1,0 +1,168 @@
+//! Looks for peers: bootstrap peers at start, and everybody who vanished, for as long as the node
+//! runs.
+//!
+//! A network that was cut heals from here: both sides keep trying the peers that they lost, also
+//! when they have other neighbours.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use iroh::EndpointAddr;
+use rand::seq::IteratorRandom;
+use tokio::{sync::watch, time::Instant};
+
+use super::{Config, gossip::GossipHandle, store::SharedStore, sync::Syncer};
+use crate::primitives::{
+    PeerId, Scope,
+    backoff::{Backoff, ExponentialBackoff},
+};
+
+/// How often it is checked who is missing.
+const PERIOD: Duration = Duration::from_millis(250);
+/// First wait after a failed attempt.
+const MIN_BACKOFF: Duration = Duration::from_millis(250);
+/// Longest wait between attempts.
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
+/// Longest wait between attempts while this node knows nobody.
+const MAX_BACKOFF_ALONE: Duration = Duration::from_secs(5);
+/// The first attempt is cut short: the peer may be starting right now, and a new attempt reaches
+/// it sooner than the transport's retransmission.
+const MIN_ATTEMPT: Duration = Duration::from_millis(300);
+/// Longest attempt.
+const MAX_ATTEMPT: Duration = Duration::from_secs(10);
+/// Mean time between syncs with a random peer, against anything that gossip lost.
+const ANTI_ENTROPY: Duration = Duration::from_secs(15);
+
+/// The worker that looks for peers.
+pub(crate) struct Seeker {
+    pub(crate) config: Config,
+    pub(crate) store: SharedStore,
+    pub(crate) syncer: Syncer,
+    pub(crate) gossip: GossipHandle,
+    pub(crate) scope: Scope,
+    /// Becomes `true` once a bootstrap peer has answered, or there is none.
+    pub(crate) answered: watch::Sender<bool>,
+}
+
+/// How a missing peer is being looked for.
+struct Search {
+    addr: EndpointAddr,
+    backoff: ExponentialBackoff,
+    attempt: Duration,
+    next: Instant,
+    running: bool,
+}
+
+impl Search {
+    fn new(addr: EndpointAddr) -> Self {
+        Self {
+            addr,
+            backoff: ExponentialBackoff::endless(MIN_BACKOFF, MAX_BACKOFF),
+            attempt: MIN_ATTEMPT,
+            next: Instant::now(),
+            running: false,
+        }
+    }
+}
+
+impl Seeker {
+    /// Runs until the node ends.
+    pub(crate) async fn run(self) {
+        let mut searches = HashMap::<PeerId, Search>::new();
+        let (done, mut outcomes) = tokio::sync::mpsc::channel::<(PeerId, bool)>(64);
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut next_anti_entropy = Instant::now() + ANTI_ENTROPY.mul_f64(rand::random());
+        if self.config.bootstrap_peers.is_empty() {
+            self.answered.send_replace(true);
+        }
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                Some((peer, found)) = outcomes.recv() => self.on_outcome(&mut searches, peer, found),
+            }
+            self.update(&mut searches);
+            for (peer, search) in &mut searches {
+                if !search.running && search.next <= Instant::now() {
+                    search.running = true;
+                    self.attempt(*peer, search, done.clone());
+                }
+            }
+            if next_anti_entropy <= Instant::now() {
+                let factor = 0.5 + rand::random::<f64>();
+                next_anti_entropy = Instant::now() + ANTI_ENTROPY.mul_f64(factor);
+                let catalog = self.store.catalog();
+                if let Some(peer) = catalog.signed.keys().choose(&mut rand::rng()) {
+                    self.syncer.request((*peer).into());
+                }
+            }
+        }
+    }
+
+    /// Starts to look for who is missing, and stops to look for who is there.
+    fn update(&self, searches: &mut HashMap<PeerId, Search>) {
+        let catalog = self.store.catalog();
+        let missing: HashMap<PeerId, EndpointAddr> = self
+            .config
+            .bootstrap_peers
+            .iter()
+            .cloned()
+            .chain(self.store.vanished())
+            .filter(|addr| addr.id != catalog.local_id() && !catalog.signed.contains_key(&addr.id))
+            .map(|addr| (addr.id, addr))
+            .collect();
+        let alone = catalog.signed.is_empty();
+        let wanted: HashSet<PeerId> = missing.keys().copied().collect();
+        searches.retain(|peer, search| search.running || wanted.contains(peer));
+        for (peer, addr) in missing {
+            let search = searches.entry(peer).or_insert_with(|| Search::new(addr));
+            if alone {
+                search.next = search.next.min(Instant::now() + MAX_BACKOFF_ALONE);
+            }
+        }
+    }
+
+    fn attempt(
+        &self,
+        peer: PeerId,
+        search: &Search,
+        done: tokio::sync::mpsc::Sender<(PeerId, bool)>,
+    ) {
+        let (syncer, addr, limit) = (self.syncer.clone(), search.addr.clone(), search.attempt);
+        self.scope.spawn(async move {
+            let attempt = tokio::time::timeout(limit, syncer.sync(addr)).await;
+            let found = match attempt {
+                Ok(Ok(())) => true,
+                Ok(Err(error)) => {
+                    tracing::debug!(peer = %peer.fmt_short(), %error, "peer not found");
+                    false
+                }
+                Err(_) => false,
+            };
+            // Fails only when the seeker has ended.
+            let _ = done.send((peer, found)).await;
+        });
+    }
+
+    fn on_outcome(&self, searches: &mut HashMap<PeerId, Search>, peer: PeerId, found: bool) {
+        if found {
+            searches.remove(&peer);
+            self.gossip.join(vec![peer]);
+            let bootstrap = self
+                .config
+                .bootstrap_peers
+                .iter()
+                .any(|addr| addr.id == peer);
+            if bootstrap {
+                self.answered
+                    .send_if_modified(|answered| !std::mem::replace(answered, true));
+            }
+        } else if let Some(search) = searches.get_mut(&peer) {
+            search.running = false;
+            search.attempt = (search.attempt * 2).min(MAX_ATTEMPT);
+            search.next = Instant::now() + search.backoff.next_backoff().unwrap_or(MAX_BACKOFF);
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! The rules of the catalog: which entries are admitted, which events that causes, and when
+//! peers are gone. No I/O, no clock of its own.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use iroh::EndpointAddr;
+
+use super::{
+    Event,
+    catalog::{Catalog, is_fresh},
+    rtt::Rtt,
+};
+use crate::{
+    primitives::{Digest, PeerId},
+    tickets::{PeerEntry, PeerEntryVersion, SignedPeerEntry},
+};
+
+/// Departures that are remembered at most; the oldest are forgotten first.
+const MAX_TOMBSTONES: usize = 16 * 1024;
+/// Peers that vanished without a goodbye and are looked for again; the oldest are forgotten first.
+const MAX_VANISHED: usize = 64;
+
+/// Why an entry was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    DifferentNetwork,
+    OwnEntry,
+    FutureDated,
+    Stale,
+    NotNewer,
+    Departed,
+    TooLarge,
+    BadSignature,
+}
+
+impl Refusal {
+    /// The value of the metric's `reason` label.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::DifferentNetwork => "different_network",
+            Self::OwnEntry => "own_entry",
+            Self::FutureDated => "future_dated",
+            Self::Stale => "stale",
+            Self::NotNewer => "not_newer",
+            Self::Departed => "departed",
+            Self::TooLarge => "too_large",
+            Self::BadSignature => "bad_signature",
+        }
+    }
+
+    /// Whether this happens all the time without anybody being at fault.
+    pub(crate) const fn is_ordinary(self) -> bool {
+        matches!(self, Self::NotNewer | Self::OwnEntry | Self::Departed)
+    }
+}
+
+/// How a peer is known to have left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// It said so.
+    Goodbye,
+    /// It was found dead, or its entry became stale.
+    Vanished,
+}
+
+/// A departure that late copies of older entries must not undo.
+#[derive(Debug, Clone, Copy)]
+struct Tombstone {
+    version: PeerEntryVersion,
+    departure: Departure,
+    expires_ms: u64,
+}
+
+/// What a change of the state causes.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "effects are consumed where they are made"
+)]
+pub(crate) enum Effect {
+    /// Tell everybody who listens to events.
+    Event(Event),
+    /// The content, visibility or round-trip time of a peer changed.
+    Changed(PeerId),
+    /// Remember where the peer can be reached.
+    Learn(EndpointAddr),
+}
+
+/// All that is known about the network, and the rules by which that changes.
+#[derive(Debug)]
+pub(crate) struct State {
+    catalog: Catalog,
+    tombstones: HashMap<PeerId, Tombstone>,
+    tombstone_order: VecDeque<PeerId>,
+    /// Remote signed entries by the time of their update: the first is the next to become stale.
+    by_update: BTreeSet<(u64, PeerId)>,
+    vanished: VecDeque<EndpointAddr>,
+    /// Round-trip times that consumers of the catalog last decided with.
+    published_rtts: HashMap<PeerId, Duration>,
+    content_fingerprint: u128,
+    max_time_drift_ms: u64,
+    max_peers: usize,
+}
+
+impl State {
+    pub(crate) fn new(catalog: Catalog, max_time_drift: Duration, max_peers: usize) -> Self {
+        let mut state = Self {
+            content_fingerprint: 0,
+            catalog,
+            tombstones: HashMap::new(),
+            tombstone_order: VecDeque::new(),
+            by_update: BTreeSet::new(),
+            vanished: VecDeque::new(),
+            published_rtts: HashMap::new(),
+            max_time_drift_ms: u64::try_from(max_time_drift.as_millis()).unwrap_or(u64::MAX),
+            max_peers,
+        };
+        state.toggle_fingerprint(&state.catalog.local.clone());
+        state
+    }
+
+    pub(crate) const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// A summary of all signed content: equal on two nodes that know the same content. Versions
+    /// that differ only in their last sign of life do not alter it.
+    pub(crate) const fn content_fingerprint(&self) -> u128 {
+        self.content_fingerprint
+    }
+
+    /// Peers that vanished without a goodbye, to be looked for.
+    pub(crate) fn vanished(&self) -> impl Iterator<Item = &EndpointAddr> {
+        self.vanished.iter()
+    }
+
+    /// The cheap part of admission, on an entry whose signature was not looked at yet.
+    pub(crate) fn admissible(&self, entry: &PeerEntry, now_ms: u64) -> Result<(), Refusal> {
+        let (id, version) = (entry.id(), entry.version());
+        if *entry.network_id() != self.catalog.network_id {
+            return Err(Refusal::DifferentNetwork);
+        }
+        if *id == self.catalog.local_id {
+            return Err(Refusal::OwnEntry);
+        }
+        self.admissible_version(id, version, now_ms)?;
+        entry.check_limits().map_err(|_| Refusal::TooLarge)
+    }
+
+    /// Whether a version of a remote peer's entry would replace what is known of it.
+    pub(crate) fn admissible_version(
+        &self,
+        id: &PeerId,
+        version: PeerEntryVersion,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let newest = now_ms.saturating_add(self.max_time_drift_ms);
+        if version.update_ms() > newest || version.start_ms() > version.update_ms() {
+            return Err(Refusal::FutureDated);
+        }
+        if version.update_ms() < self.catalog.stale_before() {
+            return Err(Refusal::Stale);
+        }
+        if self
+            .tombstones
+            .get(id)
+            .is_some_and(|tombstone| version <= tombstone.version)
+        {
+            return Err(Refusal::Departed);
+        }
+        if self
+            .catalog
+            .signed
+            .get(id)
+            .is_some_and(|known| version <= known.version())
+        {
+            return Err(Refusal::NotNewer);
+        }
+        Ok(())
+    }
+
+    /// Admits a verified entry.
+    pub(crate) fn admit(
+        &mut self,
+        entry: SignedPeerEntry,
+        now_ms: u64,
+    ) -> Result<Vec<Effect>, Refusal> {
+        self.admissible(&entry, now_ms)?;
+        let id = *entry.id();
+        let mut effects = Vec::new();
+        let previous = self.catalog.signed.get(&id).cloned();
+        if previous.is_none() && self.catalog.signed.size() >= self.max_peers {
+            self.evict_longest_silent(&mut effects, now_ms);
+        }
+        self.forget_tombstone(&id);
+        self.vanished.retain(|addr| addr.id != id);
+        let unsigned = self.catalog.unsigned.get(&id).cloned();
+        self.catalog.unsigned.remove_mut(&id);
+
+        let same_run = |old: &PeerEntry| old.version().start_ms() == entry.version().start_ms();
+        let unchanged = match (&previous, &unsigned) {
+            (Some(old), _) => old.content() == entry.content() && same_run(old),
+            (None, Some(old)) => old.content_digest() == *entry.content() && same_run(old),
+            (None, None) => false,
+        };
+        if let Some(old) = &previous {
+            self.by_update.remove(&(old.version().update_ms(), id));
+            self.toggle_fingerprint(old);
+        }
+        self.by_update.insert((entry.version().update_ms(), id));
+        self.toggle_fingerprint(&entry);
+        self.catalog.signed.insert_mut(id, entry.clone());
+
+        let new_address = previous
+            .as_ref()
+            .is_none_or(|old| old.address() != entry.address());
+        if new_address {
+            effects.push(Effect::Learn(entry.address().clone()));
+        }
+        if !unchanged {
+            let event = if previous.is_some() || unsigned.is_some() {
+                Event::PeerUpdated(entry.into_unsigned())
+            } else {
+                Event::PeerDiscovered(entry.into_unsigned())
+            };
+            effects.push(Effect::Event(event));
+            effects.push(Effect::Changed(id));
+        } else if unsigned.is_some() {
+            effects.push(Effect::Changed(id));
+        }
+        Ok(effects)
+    }
+
+    /// Replaces the local entry.
+    pub(crate) fn set_local(&mut self, entry: SignedPeerEntry) {
+        self.toggle_fingerprint(&self.catalog.local.clone());
+        self.toggle_fingerprint(&entry);
+        self.catalog.local = entry;
+    }
+
+    /// Inserts an unsigned entry.
+    pub(crate) fn insert_unsigned(&mut self, entry: PeerEntry) -> Option<Vec<Effect>> {
+        let id = *entry.id();
+        let foreign = *entry.network_id() != self.catalog.network_id;
+        if foreign || id == self.catalog.local_id || self.catalog.signed.contains_key(&id) {
+            return None;
+        }
+        let previous = self.catalog.unsigned.get(&id).cloned();
+        let mut effects = vec![Effect::Learn(entry.address().clone())];
+        let changed = previous
+            .as_ref()
+            .is_none_or(|old| old.content_digest() != entry.content_digest());
+        self.catalog.unsigned.insert_mut(id, entry.clone().into());
+        if changed {
+            effects.push(Effect::Event(if previous.is_some() {
+                Event::PeerUpdated(entry)
+            } else {
+                Event::PeerDiscovered(entry)
+            }));
+            effects.push(Effect::Changed(id));
+        }
+        Some(effects)
+    }
+
+    /// Removes the unsigned entry of a peer.
+    pub(crate) fn remove_unsigned(&mut self, id: &PeerId) -> Option<Vec<Effect>> {
+        self.catalog.unsigned.remove_mut(id).then(|| self.gone(*id))
+    }
+
+    /// Removes all unsigned entries.
+    pub(crate) fn clear_unsigned(&mut self) -> Option<Vec<Effect>> {
+        let ids: Vec<_> = self.catalog.unsigned.keys().copied().collect();
+        if ids.is_empty() {
+            return None;
+        }
+        Some(
+            ids.iter()
+                .flat_map(|id| self.remove_unsigned(id).unwrap_or_default())
+                .collect(),
+        )
+    }
+
+    /// Takes a departure in: the peer's entry up to `version` goes, and can't come back.
+    pub(crate) fn depart(
+        &mut self,
+        id: PeerId,
+        version: PeerEntryVersion,
+        departure: Departure,
+        now_ms: u64,
+    ) -> Vec<Effect> {
+        let known = self.catalog.signed.get(&id).cloned();
+        if id == self.catalog.local_id
+            || known
+                .as_ref()
+                .is_some_and(|entry| entry.version() > version)
+            || self
+                .tombstones
+                .get(&id)
+                .is_some_and(|tombstone| tombstone.version >= version)
+        {
+            return Vec::new();
+        }
+        self.bury(id, version, departure, now_ms);
+        let Some(entry) = known else {
+            return Vec::new();
+        };
+        if departure == Departure::Vanished {
+            self.vanished.retain(|addr| addr.id != id);
+            if self.vanished.len() >= MAX_VANISHED {
+                self.vanished.pop_front();
+            }
+            self.vanished.push_back(entry.address().clone());
+        }
+        self.remove_signed(&entry);
+        self.gone(id)
+    }
+
+    /// Removes what has become stale or expired by now.
+    pub(crate) fn purge(&mut self, now_ms: u64) -> Vec<Effect> {
+        let stale_before = self.catalog.stale_before();
+        let mut effects = Vec::new();
+        while let Some(&(update_ms, id)) = self.by_update.first() {
+            if update_ms >= stale_before {
+                break;
+            }
+            match self.catalog.signed.get(&id).map(|entry| entry.version()) {
+                Some(version) => {
+                    effects.extend(self.depart(id, version, Departure::Vanished, now_ms));
+                    self.by_update.remove(&(update_ms, id));
+                }
+                None => drop(self.by_update.remove(&(update_ms, id))),
+            }
+        }
+        let stale =
+            |(_, entry): &(&PeerId, &std::sync::Arc<PeerEntry>)| !is_fresh(entry, stale_before);
+        let unsigned: Vec<_> = self
+            .catalog
+            .unsigned
+            .iter()
+            .filter(stale)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in unsigned {
+            effects.extend(self.remove_unsigned(&id).unwrap_or_default());
+        }
+        while let Some(id) = self.tombstone_order.front() {
+            match self.tombstones.get(id) {
+                Some(tombstone) if tombstone.expires_ms > now_ms => break,
+                _ => {
+                    let id = *id;
+                    self.tombstone_order.pop_front();
+                    self.tombstones.remove(&id);
+                }
+            }
+        }
+        effects
+    }
+
+    /// When the next entry becomes stale, in ms since the epoch.
+    pub(crate) fn next_stale_ms(&self) -> Option<u64> {
+        let age = u64::try_from(self.catalog.purge_after.as_millis()).unwrap_or(u64::MAX);
+        let signed = self.by_update.first().map(|(update_ms, _)| *update_ms);
+        let unsigned = self
+            .catalog
+            .unsigned
+            .values()
+            .map(|entry| entry.version().update_ms())
+            .min();
+        let first = [signed, unsigned].into_iter().flatten().min()?;
+        Some(first.saturating_add(age).saturating_add(1))
+    }
+
+    /// The version up to which a peer is known to have departed.
+    pub(crate) fn departed(&self, id: &PeerId) -> Option<(PeerEntryVersion, Departure)> {
+        self.tombstones
+            .get(id)
+            .map(|tombstone| (tombstone.version, tombstone.departure))
+    }
+
+    /// Takes a round-trip time sample in.
+    pub(crate) fn record_rtt(&mut self, id: PeerId, sample: Duration) -> Vec<Effect> {
+        if id == self.catalog.local_id {
+            return Vec::new();
+        }
+        let was_near = self.catalog.is_near(&id);
+        let mut rtt = self.catalog.rtts.get(&id).copied();
+        match &mut rtt {
+            Some(rtt) => rtt.update(sample),
+            None => rtt = Some(Rtt::first(sample)),
+        }
+        let Some(rtt) = rtt else { return Vec::new() };
+        self.catalog.rtts.insert_mut(id, rtt);
+        let published = self.published_rtts.get(&id);
+        let material = published.is_none_or(|published| rtt.differs_materially(*published));
+        if !material && was_near == self.catalog.is_near(&id) {
+            return Vec::new();
+        }
+        self.published_rtts.insert(id, rtt.smoothed());
+        vec![Effect::Changed(id)]
+    }
+
+    fn remove_signed(&mut self, entry: &SignedPeerEntry) {
+        self.catalog.signed.remove_mut(entry.id());
+        self.by_update
+            .remove(&(entry.version().update_ms(), *entry.id()));
+        self.toggle_fingerprint(entry);
+    }
+
+    /// What follows from a peer being out of the catalog.
+    fn gone(&mut self, id: PeerId) -> Vec<Effect> {
+        self.catalog.rtts.remove_mut(&id);
+        self.published_rtts.remove(&id);
+        vec![Effect::Event(Event::PeerDeparted(id)), Effect::Changed(id)]
+    }
+
+    fn bury(&mut self, id: PeerId, version: PeerEntryVersion, departure: Departure, now_ms: u64) {
+        let age = u64::try_from(self.catalog.purge_after.as_millis()).unwrap_or(u64::MAX);
+        self.forget_tombstone(&id);
+        if self.tombstones.len() >= MAX_TOMBSTONES
+            && let Some(oldest) = self.tombstone_order.pop_front()
+        {
+            self.tombstones.remove(&oldest);
+        }
+        let expires_ms = now_ms.saturating_add(age);
+        self.tombstones.insert(
+            id,
+            Tombstone {
+                version,
+                departure,
+                expires_ms,
+            },
+        );
+        self.tombstone_order.push_back(id);
+    }
+
+    fn forget_tombstone(&mut self, id: &PeerId) {
+        if self.tombstones.remove(id).is_some() {
+            self.tombstone_order.retain(|other| other != id);
+        }
+    }
+
+    fn evict_longest_silent(&mut self, effects: &mut Vec<Effect>, now_ms: u64) {
+        if let Some(&(_, id)) = self.by_update.first()
+            && let Some(entry) = self.catalog.signed.get(&id).cloned()
+        {
+            effects.extend(self.depart(id, entry.version(), Departure::Vanished, now_ms));
+        }
+    }
+
+    /// Adds an entry to the fingerprint, or takes it out again.
+    fn toggle_fingerprint(&mut self, entry: &SignedPeerEntry) {
+        self.content_fingerprint ^= fingerprint(entry);
+    }
+}
+
+fn fingerprint(entry: &SignedPeerEntry) -> u128 {
+    let start = entry.version().start_ms().to_le_bytes();
+    let digest = Digest::from_parts(&[entry.id().as_ref(), &start, entry.content().as_ref()]);
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest.as_bytes()[..16]);
+    u128::from_le_bytes(half)
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

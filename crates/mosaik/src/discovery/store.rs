@@ -1,0 +1,403 @@
+//! The keeper of the catalog: applies the rules under a lock, and tells everybody what changed.
+
+use std::{sync::Arc, time::Duration};
+
+use iroh::{EndpointAddr, SecretKey};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, broadcast, watch},
+    time::Instant,
+};
+
+use super::{
+    Catalog, Config, Event,
+    clock::Clock,
+    metrics::DiscoveryMetrics,
+    state::{Departure, Effect, Refusal, State},
+    wire::Goodbye,
+};
+use crate::{
+    net::Links,
+    primitives::{NetworkId, PeerId, ShortFmtExt, Tag},
+    tickets::{PeerEntry, PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
+};
+
+/// Changed peers that a slow subsystem may lag behind before it must look at everything again.
+const CHANGES_BACKLOG: usize = 4096;
+
+/// The catalog of one node, shared by all parts of discovery.
+#[derive(Debug)]
+pub(crate) struct Store {
+    state: Mutex<State>,
+    /// Held while the local entry is changed and signed, so that no change is lost.
+    author: Mutex<Author>,
+    audience: Mutex<Option<Audience>>,
+    links: Links,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: DiscoveryMetrics,
+    /// The local entry has a content that was not announced yet.
+    pub(crate) unannounced: Notify,
+    /// The next entry may become stale earlier than thought.
+    pub(crate) deadlines: Notify,
+}
+
+/// The owner of the local entry.
+#[derive(Debug)]
+struct Author {
+    secret: SecretKey,
+    start_ms: u64,
+    started: Instant,
+}
+
+/// Everybody who is told about changes; gone after shutdown.
+#[derive(Debug)]
+struct Audience {
+    catalog: watch::Sender<Catalog>,
+    events: broadcast::Sender<Event>,
+    changes: broadcast::Sender<PeerId>,
+}
+
+impl Store {
+    pub(crate) fn new(
+        config: &Config,
+        network_id: NetworkId,
+        addr: EndpointAddr,
+        secret: SecretKey,
+        links: Links,
+        clock: Clock,
+    ) -> Self {
+        let start_ms = clock.now_ms();
+        let entry = PeerEntry {
+            version: PeerEntryVersion::from_millis(start_ms, start_ms),
+            tags: config.tags.iter().copied().collect(),
+            ..PeerEntry::new(network_id, addr)
+        };
+        let local = entry
+            .signed_by(&secret)
+            .expect("the entry was made for this key");
+        let catalog = Catalog::new(local, config.purge_after, config.max_rtt, clock.clone());
+        let audience = Audience {
+            catalog: watch::channel(catalog.clone()).0,
+            events: broadcast::channel(config.events_backlog).0,
+            changes: broadcast::channel(CHANGES_BACKLOG).0,
+        };
+        Self {
+            state: Mutex::new(State::new(catalog, config.max_time_drift, config.max_peers)),
+            author: Mutex::new(Author {
+                secret,
+                start_ms,
+                started: Instant::now(),
+            }),
+            audience: Mutex::new(Some(audience)),
+            links,
+            clock,
+            metrics: DiscoveryMetrics::register(&network_id),
+            unannounced: Notify::new(),
+            deadlines: Notify::new(),
+        }
+    }
+
+    // ---- looking
+
+    pub(crate) fn catalog(&self) -> Catalog {
+        self.state.lock().catalog().clone()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Catalog> {
+        match &*self.audience.lock() {
+            Some(audience) => audience.catalog.subscribe(),
+            None => watch::channel(self.catalog()).1,
+        }
+    }
+
+    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
+        match &*self.audience.lock() {
+            Some(audience) => audience.events.subscribe(),
+            None => broadcast::channel(1).1,
+        }
+    }
+
+    pub(crate) fn changes(&self) -> broadcast::Receiver<PeerId> {
+        match &*self.audience.lock() {
+            Some(audience) => audience.changes.subscribe(),
+            None => broadcast::channel(1).1,
+        }
+    }
+
+    pub(crate) fn content_fingerprint(&self) -> u128 {
+        self.state.lock().content_fingerprint()
+    }
+
+    pub(crate) fn departed(&self, id: &PeerId) -> Option<(PeerEntryVersion, Departure)> {
+        self.state.lock().departed(id)
+    }
+
+    pub(crate) fn vanished(&self) -> Vec<EndpointAddr> {
+        self.state.lock().vanished().cloned().collect()
+    }
+
+    pub(crate) fn next_stale_ms(&self) -> Option<u64> {
+        self.state.lock().next_stale_ms()
+    }
+
+    pub(crate) fn admissible_version(
+        &self,
+        id: &PeerId,
+        version: PeerEntryVersion,
+    ) -> Result<(), Refusal> {
+        self.state
+            .lock()
+            .admissible_version(id, version, self.clock.now_ms())
+    }
+
+    // ---- remote entries
+
+    /// Offers an entry that was received; verifies it only if it would be admitted.
+    pub(crate) fn offer(&self, entry: UnverifiedEntry) -> Result<SignedPeerEntry, Refusal> {
+        let checked = self
+            .state
+            .lock()
+            .admissible(entry.entry(), self.clock.now_ms());
+        if let Err(refusal) = checked {
+            if refusal == Refusal::OwnEntry {
+                self.outgrow(entry);
+            } else {
+                self.refused(refusal, entry.entry().id());
+            }
+            return Err(refusal);
+        }
+        let id = *entry.entry().id();
+        match entry.verify() {
+            Some(entry) => self.admit(entry),
+            None => Err(self.refused(Refusal::BadSignature, &id)),
+        }
+    }
+
+    /// Offers an entry whose signature is known to be good.
+    pub(crate) fn admit(&self, entry: SignedPeerEntry) -> Result<SignedPeerEntry, Refusal> {
+        let mut state = self.state.lock();
+        match state.admit(entry.clone(), self.clock.now_ms()) {
+            Ok(effects) => {
+                self.apply(&state, effects);
+                Ok(entry)
+            }
+            Err(refusal) => {
+                drop(state);
+                Err(self.refused(refusal, entry.id()))
+            }
+        }
+    }
+
+    /// Counts and logs a refusal.
+    pub(crate) fn refused(&self, refusal: Refusal, peer: &PeerId) -> Refusal {
+        if !refusal.is_ordinary() {
+            self.metrics.refused(refusal);
+            if refusal == Refusal::FutureDated {
+                tracing::warn!(peer = %peer.short(), "entry refused: the peer's clock and ours \
+                    differ by more than max_time_drift");
+            } else {
+                tracing::debug!(peer = %peer.short(), reason = refusal.label(), "entry refused");
+            }
+        }
+        refusal
+    }
+
+    pub(crate) fn insert_unsigned(&self, entry: PeerEntry) -> bool {
+        self.change(|state| state.insert_unsigned(entry))
+    }
+
+    pub(crate) fn remove_unsigned(&self, id: &PeerId) -> bool {
+        self.change(|state| state.remove_unsigned(id))
+    }
+
+    pub(crate) fn clear_unsigned(&self) -> bool {
+        self.change(State::clear_unsigned)
+    }
+
+    /// Takes a goodbye in; `true` if it took effect.
+    pub(crate) fn goodbye(&self, goodbye: &Goodbye, max_time_drift: Duration) -> bool {
+        let now = self.clock.now_ms();
+        let drift = u64::try_from(max_time_drift.as_millis()).unwrap_or(u64::MAX);
+        let network_id = self.state.lock().catalog().network_id();
+        if goodbye.network != network_id
+            || goodbye.time_ms.abs_diff(now) > drift
+            || goodbye.version.update_ms() > now.saturating_add(drift)
+            || !goodbye.is_signed()
+        {
+            return false;
+        }
+        self.depart(goodbye.peer, goodbye.version, Departure::Goodbye)
+    }
+
+    /// Removes a peer's entry up to a version.
+    pub(crate) fn depart(&self, id: PeerId, version: PeerEntryVersion, how: Departure) -> bool {
+        let now = self.clock.now_ms();
+        self.change(|state| Some(state.depart(id, version, how, now)).filter(|e| !e.is_empty()))
+    }
+
+    pub(crate) fn purge(&self) {
+        let now = self.clock.now_ms();
+        self.change(|state| Some(state.purge(now)).filter(|effects| !effects.is_empty()));
+    }
+
+    pub(crate) fn record_rtt(&self, id: PeerId, sample: Duration) {
+        let mut state = self.state.lock();
+        let effects = state.record_rtt(id, sample);
+        self.apply(&state, effects);
+    }
+
+    // ---- the local entry
+
+    /// Changes the content of the local entry; `true` if that made a difference.
+    ///
+    /// The change is visible when this returns, and is announced at once.
+    pub(crate) fn update_local(&self, change: impl FnOnce(PeerEntry) -> PeerEntry) -> bool {
+        let author = self.author.lock();
+        let current = self.state.lock().catalog().local().clone();
+        let changed = change(current.clone().into_unsigned());
+        if changed.content_digest() == *current.content() {
+            return false;
+        }
+        if let Err(error) = changed.check_limits() {
+            tracing::error!(%error, "the change of the local entry is refused: it stays as it is");
+            return false;
+        }
+        self.sign_local(&author, changed, current.version());
+        true
+    }
+
+    /// Gives the local entry a new version with the same content: a sign of life.
+    pub(crate) fn renew_local(&self) -> SignedPeerEntry {
+        let author = self.author.lock();
+        let current = self.state.lock().catalog().local().clone();
+        self.sign_local(&author, current.clone().into_unsigned(), current.version())
+    }
+
+    /// Makes the local entry newer than `version`, and announces it if that changed it.
+    pub(crate) fn outlive(&self, version: PeerEntryVersion) {
+        let author = self.author.lock();
+        let current = self.state.lock().catalog().local().clone();
+        if current.version() > version {
+            return;
+        }
+        let base = PeerEntryVersion::from_millis(
+            current.version().start_ms().max(version.start_ms()),
+            current.version().update_ms().max(version.update_ms()),
+        );
+        self.sign_local(&author, current.into_unsigned(), base);
+        self.unannounced.notify_one();
+    }
+
+    /// A signed goodbye for everything up to the current version.
+    pub(crate) fn sign_goodbye(&self) -> Goodbye {
+        let author = self.author.lock();
+        let local = self.state.lock().catalog().local().clone();
+        Goodbye::new(
+            *local.network_id(),
+            local.version(),
+            self.clock.now_ms(),
+            &author.secret,
+        )
+    }
+
+    pub(crate) fn has_tag(&self, tag: &Tag) -> bool {
+        self.state.lock().catalog().local().tags().contains(tag)
+    }
+
+    fn sign_local(
+        &self,
+        author: &Author,
+        entry: PeerEntry,
+        after: PeerEntryVersion,
+    ) -> SignedPeerEntry {
+        let elapsed = u64::try_from(author.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // The wall clock may have stepped back: then the monotonic one goes on.
+        let now = self
+            .clock
+            .now_ms()
+            .max(author.start_ms.saturating_add(elapsed));
+        let entry = PeerEntry {
+            version: after.bumped(now),
+            ..entry
+        };
+        let signed = entry
+            .signed_by(&author.secret)
+            .expect("the local entry has this key's id");
+        let mut state = self.state.lock();
+        let content_changed = state.catalog().local().content() != signed.content();
+        state.set_local(signed.clone());
+        if content_changed {
+            let local_id = *signed.id();
+            self.apply(&state, vec![Effect::Changed(local_id)]);
+            self.unannounced.notify_one();
+        } else if let Some(audience) = &*self.audience.lock() {
+            let catalog = state.catalog().clone();
+            audience.catalog.send_if_modified(|current| {
+                *current = catalog;
+                false
+            });
+        }
+        signed
+    }
+
+    /// An own entry from elsewhere: a former run, or a second process with the same key.
+    fn outgrow(&self, entry: UnverifiedEntry) {
+        let current = self.state.lock().catalog().local().version();
+        if entry.entry().version() <= current {
+            return;
+        }
+        let newest = self.clock.now_ms().saturating_add(3_600_000);
+        if let Some(foreign) = entry.verify()
+            && foreign.version().update_ms() <= newest
+        {
+            tracing::warn!(version = %foreign.version(), "somebody else announces entries with \
+                this node's key, or its clock has stepped back");
+            self.outlive(foreign.version());
+        }
+    }
+
+    // ---- telling
+
+    /// Ends all watches and event receivers.
+    pub(crate) fn dismiss_audience(&self) {
+        self.audience.lock().take();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State) -> Option<Vec<Effect>>) -> bool {
+        let mut state = self.state.lock();
+        let effects = change(&mut state);
+        let changed = effects.is_some();
+        self.apply(&state, effects.unwrap_or_default());
+        changed
+    }
+
+    /// Publishes a change. Called with the state locked, so that changes are told in order.
+    fn apply(&self, state: &State, effects: Vec<Effect>) {
+        self.deadlines.notify_one();
+        let audience = self.audience.lock();
+        let Some(audience) = &*audience else { return };
+        let visible = effects
+            .iter()
+            .any(|e| matches!(e, Effect::Changed(_) | Effect::Event(_)));
+        let catalog = state.catalog().clone();
+        self.metrics
+            .catalog_size(catalog.signed.size() + catalog.unsigned.size());
+        audience.catalog.send_if_modified(|current| {
+            *current = catalog;
+            visible
+        });
+        for effect in effects {
+            match effect {
+                Effect::Learn(addr) => self.links.learn(&addr),
+                // Nobody listening is fine, here and below.
+                Effect::Changed(peer) => drop(audience.changes.send(peer)),
+                Effect::Event(event) => {
+                    self.metrics.event(&event);
+                    drop(audience.events.send(event));
+                }
+            }
+        }
+    }
+}
+
+pub(crate) type SharedStore = Arc<Store>;

@@ -1,0 +1,328 @@
+//! Catalog syncs: two nodes bring each other up to date.
+//!
+//! ```text
+//! initiator                                        responder
+//!    │── turn: fingerprint of the whole catalog ──────►│
+//!    │◄─ turn: finer ranges, wanted ids, entries ──────│     turns alternate; each side merges
+//!    │── turn: … ─────────────────────────────────────►│     what it receives at once
+//!    │◄─ turn: nothing left ───────────────────────────│
+//!    │── close: Success ──────────────────────────────►│
+//! ```
+//!
+//! Both catalogs then hold, for every peer, the newer of the two entries. Unsigned entries take no
+//! part. Entries travel in turns of bounded size.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use iroh::EndpointAddr;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::{
+    Error,
+    gossip::GossipHandle,
+    liveness::Suspicions,
+    reconcile::Reconciler,
+    state::Refusal,
+    store::SharedStore,
+    wire::{SYNC_ALPN, SyncTurn},
+};
+use crate::{
+    net::{
+        Acceptor, Link, Links,
+        close::{DifferentNetwork, ProtocolViolation, Success},
+        link::{LinkError, RecvError},
+    },
+    primitives::{Digest, PeerId, Scope, ShortFmtExt},
+    tickets::{PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
+};
+
+/// How long a sync may take in all.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the other side may take for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+/// More turns than any honest sync needs.
+const MAX_TURNS: usize = 4096;
+/// Entries of one turn, encoded; a single larger one still goes.
+const MAX_TURN_BYTES: usize = 256 * 1024;
+/// Largest message: ranges and ids of a catalog of the default maximum size.
+const MAX_SYNC_FRAME_BYTES: usize = 4 * 1024 * 1024;
+/// Syncs that this node serves at once; more wait within their own time limits.
+const MAX_SERVED: usize = 32;
+/// Syncs that this node starts by itself at once.
+const MAX_BACKGROUND: usize = 8;
+/// Syncs that are waiting to be started by the node itself; more are dropped.
+const MAX_WAITING: usize = 256;
+
+/// Starts and serves syncs.
+#[derive(Clone, Debug)]
+pub(crate) struct Syncer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: SharedStore,
+    links: Links,
+    gossip: GossipHandle,
+    suspicions: Arc<Suspicions>,
+    scope: Scope,
+    served: Semaphore,
+    background: Semaphore,
+    requested: Mutex<HashSet<PeerId>>,
+}
+
+impl Syncer {
+    pub(crate) fn new(
+        store: SharedStore,
+        links: Links,
+        gossip: GossipHandle,
+        suspicions: Arc<Suspicions>,
+        scope: Scope,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            links,
+            gossip,
+            suspicions,
+            scope,
+            served: Semaphore::new(MAX_SERVED),
+            background: Semaphore::new(MAX_BACKGROUND),
+            requested: Mutex::default(),
+        }))
+    }
+
+    /// Starts a sync in the background, unless one with that peer is waiting already.
+    pub(crate) fn request(&self, addr: EndpointAddr) {
+        let peer = addr.id;
+        {
+            let mut requested = self.0.requested.lock();
+            if requested.len() >= MAX_WAITING || !requested.insert(peer) {
+                return;
+            }
+        }
+        let syncer = self.clone();
+        self.0.scope.spawn(async move {
+            let Ok(_permit) = syncer.0.background.acquire().await else {
+                return;
+            };
+            syncer.0.requested.lock().remove(&peer);
+            if let Err(error) = syncer.sync(addr).await {
+                tracing::debug!(peer = %peer.short(), %error, "background sync failed");
+            }
+        });
+    }
+
+    /// Syncs with a peer: when this succeeds, both sides have merged.
+    pub(crate) async fn sync(&self, addr: EndpointAddr) -> Result<(), Error> {
+        if self.0.scope.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        if addr.id == self.0.links.id() {
+            return Ok(());
+        }
+        let exchange = tokio::time::timeout(SYNC_TIMEOUT, self.initiate(addr));
+        tokio::select! {
+            biased;
+            () = self.0.scope.cancelled() => Err(Error::Cancelled),
+            result = exchange => {
+                let timeout = || Err(Error::Link(LinkError::Recv(RecvError::TimedOut)));
+                result.unwrap_or_else(|_| timeout()).map_err(|error| self.name_network(error))
+            }
+        }
+    }
+
+    async fn initiate(&self, addr: EndpointAddr) -> Result<(), Error> {
+        let mut link = self.0.links.open(SYNC_ALPN, addr).await?;
+        let mut session = Session::new(&self.0, &link);
+        let opening = SyncTurn {
+            ranges: session.reconciler.opening(),
+            ..SyncTurn::empty()
+        };
+        session.send(&mut link, &opening).await?;
+        for _ in 0..MAX_TURNS {
+            let turn: SyncTurn<UnverifiedEntry> = link.recv_within(TURN_TIMEOUT).await?;
+            let finished = turn.is_empty();
+            let reply = session.reply(turn);
+            if finished && reply.is_empty() {
+                self.0.finished(&link);
+                link.close(Success);
+                return Ok(());
+            }
+            session.send(&mut link, &reply).await?;
+        }
+        link.close(ProtocolViolation);
+        Err(Error::Link(LinkError::Recv(RecvError::Decode(
+            "the sync has no end".into(),
+        ))))
+    }
+
+    async fn respond(&self, mut link: Link) {
+        let Ok(_permit) = self.0.served.acquire().await else {
+            return;
+        };
+        let mut session = Session::new(&self.0, &link);
+        for _ in 0..MAX_TURNS {
+            let turn = match link.recv_within(TURN_TIMEOUT).await {
+                Ok(turn) => turn,
+                Err(error) if error.is_violation() => return link.close(ProtocolViolation),
+                Err(error) => {
+                    if error.close_reason().is_some_and(|reason| reason == Success) {
+                        self.0.finished(&link);
+                    }
+                    return;
+                }
+            };
+            let reply = session.reply(turn);
+            if session.send(&mut link, &reply).await.is_err() {
+                return;
+            }
+        }
+        link.close(ProtocolViolation);
+    }
+
+    /// A peer that belongs elsewhere is an error of its own.
+    fn name_network(&self, error: Error) -> Error {
+        match &error {
+            Error::Link(link) if link.close_reason().is_some_and(|r| r == DifferentNetwork) => {
+                Error::DifferentNetwork {
+                    local_network: *self.0.links.network_id(),
+                    remote_network: Digest::zero(),
+                }
+            }
+            _ => error,
+        }
+    }
+}
+
+impl Acceptor for Syncer {
+    fn accept(&self, link: Link) -> BoxFuture<'static, ()> {
+        let syncer = self.clone();
+        Box::pin(async move {
+            // The initiator gives up by then.
+            let _ = tokio::time::timeout(2 * SYNC_TIMEOUT, syncer.respond(link)).await;
+        })
+    }
+}
+
+impl Inner {
+    fn finished(&self, link: &Link) {
+        self.store.metrics.synced();
+        if let Some(rtt) = link.rtt() {
+            self.store.record_rtt(link.peer(), rtt);
+        }
+    }
+}
+
+/// One side of one sync.
+struct Session<'a> {
+    inner: &'a Inner,
+    peer: PeerId,
+    reconciler: Reconciler,
+    outgoing: VecDeque<PeerId>,
+}
+
+impl<'a> Session<'a> {
+    fn new(inner: &'a Inner, link: &Link) -> Self {
+        let catalog = inner.store.catalog();
+        let items = catalog
+            .iter_signed()
+            .map(|entry| (*entry.id(), entry.version()));
+        Self {
+            inner,
+            peer: link.peer(),
+            reconciler: Reconciler::new(items),
+            outgoing: VecDeque::new(),
+        }
+    }
+
+    async fn send(&self, link: &mut Link, turn: &SyncTurn<SignedPeerEntry>) -> Result<(), Error> {
+        link.receiver.set_max_frame_bytes(MAX_SYNC_FRAME_BYTES);
+        link.sender.queue(turn)?;
+        self.inner
+            .store
+            .metrics
+            .sync_bytes(link.sender.queued_bytes());
+        let flushed = tokio::time::timeout(TURN_TIMEOUT, link.sender.flush()).await;
+        flushed.unwrap_or(Err(crate::net::link::SendError::TimedOut))?;
+        Ok(())
+    }
+
+    /// Merges the other side's turn and makes this side's.
+    fn reply(&mut self, turn: SyncTurn<UnverifiedEntry>) -> SyncTurn<SignedPeerEntry> {
+        for entry in turn.entries {
+            self.merge(entry);
+        }
+        for (peer, version) in turn.departed {
+            self.on_departed(peer, version);
+        }
+        let answer = self.reconciler.answer(&turn.ranges);
+        self.outgoing.extend(answer.offer);
+        self.outgoing.extend(turn.want);
+        let mut reply = SyncTurn {
+            ranges: answer.ranges,
+            ..SyncTurn::empty()
+        };
+        for (peer, version) in answer.want {
+            match self.inner.store.admissible_version(&peer, version) {
+                Ok(()) => reply.want.push(peer),
+                Err(Refusal::Departed) => {
+                    let departed = self.inner.store.departed(&peer);
+                    reply
+                        .departed
+                        .extend(departed.map(|(version, _)| (peer, version)));
+                }
+                Err(_) => {}
+            }
+        }
+        reply.entries = self.next_entries();
+        reply
+    }
+
+    fn merge(&self, entry: UnverifiedEntry) {
+        let first_hand = *entry.entry().id() == self.peer;
+        if let Ok(entry) = self.inner.store.offer(entry) {
+            self.inner
+                .suspicions
+                .clear(entry.id(), Some(entry.version()));
+            if first_hand {
+                // Its owner may not have joined gossip yet.
+                self.inner.gossip.relay(entry);
+            }
+        }
+    }
+
+    /// The other side holds a peer for gone that this side believes in.
+    fn on_departed(&self, peer: PeerId, version: PeerEntryVersion) {
+        let catalog = self.inner.store.catalog();
+        if peer == catalog.local_id() {
+            self.inner.store.outlive(version);
+        } else if catalog
+            .signed
+            .get(&peer)
+            .is_some_and(|entry| entry.version() <= version)
+        {
+            // Hearsay: the peer has the usual time to show that it is there.
+            self.inner.suspicions.suspect(peer, version);
+            self.inner.gossip.suspect(peer, version);
+        }
+    }
+
+    fn next_entries(&mut self) -> Vec<SignedPeerEntry> {
+        let catalog = self.inner.store.catalog();
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while bytes < MAX_TURN_BYTES
+            && let Some(id) = self.outgoing.pop_front()
+        {
+            let own = (id == catalog.local_id()).then(|| catalog.local());
+            if let Some(entry) = own.or_else(|| catalog.signed.get(&id)) {
+                bytes += entry.encoded_len();
+                entries.push(entry.clone());
+            }
+        }
+        entries
+    }
+}

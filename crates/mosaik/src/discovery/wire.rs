@@ -1,0 +1,171 @@
+//! All that discovery puts on the network.
+//!
+//! Types that carry entries are generic over them: what is sent holds [`SignedPeerEntry`], what is
+//! received holds [`UnverifiedEntry`], which has the same bytes and is verified only when it is
+//! wanted.
+//!
+//! [`SignedPeerEntry`]: crate::tickets::SignedPeerEntry
+//! [`UnverifiedEntry`]: crate::tickets::UnverifiedEntry
+
+use iroh::{SecretKey, Signature};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    primitives::{Digest, NetworkId, PeerId},
+    tickets::PeerEntryVersion,
+};
+
+/// Protocol of the gossip topic.
+pub(crate) const ANNOUNCE_ALPN: &[u8] = b"/mosaik/announce";
+/// Protocol of catalog syncs.
+pub(crate) const SYNC_ALPN: &[u8] = b"/mosaik/catalog-sync";
+/// Protocol of pings and probes.
+pub(crate) const PING_ALPN: &[u8] = b"/mosaik/discovery/ping/1.0";
+
+/// A gossip message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Announcement<E> {
+    /// A peer's whole entry. `stamp_ms` is when the message was sent, by the sender's clock.
+    Entry { stamp_ms: u64, entry: E },
+    /// A sign of life: the entry with this content has this version now, and the owner's
+    /// signature over that proves it. Also announces entries too large for one message.
+    Heartbeat {
+        stamp_ms: u64,
+        peer: PeerId,
+        version: PeerEntryVersion,
+        content: Digest,
+        signature: Signature,
+    },
+    /// A goodbye.
+    Departure(Goodbye),
+    /// Somebody can't reach this peer, whose entry had this version. It refutes that with a newer
+    /// version, or is gone.
+    Suspicion {
+        peer: PeerId,
+        version: PeerEntryVersion,
+    },
+}
+
+/// A signed departure.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Goodbye {
+    pub(crate) peer: PeerId,
+    pub(crate) network: NetworkId,
+    pub(crate) version: PeerEntryVersion,
+    pub(crate) time_ms: u64,
+    signature: Signature,
+}
+
+impl Goodbye {
+    const CONTEXT: &'static [u8] = b"mosaik discovery goodbye signature v1\0";
+
+    pub(crate) fn new(
+        network: NetworkId,
+        version: PeerEntryVersion,
+        time_ms: u64,
+        secret: &SecretKey,
+    ) -> Self {
+        let signature = secret.sign(&Self::message(&network, version, time_ms));
+        Self {
+            peer: secret.public(),
+            network,
+            version,
+            time_ms,
+            signature,
+        }
+    }
+
+    pub(crate) fn is_signed(&self) -> bool {
+        let message = Self::message(&self.network, self.version, self.time_ms);
+        self.peer.verify(&message, &self.signature).is_ok()
+    }
+
+    fn message(network: &NetworkId, version: PeerEntryVersion, time_ms: u64) -> Vec<u8> {
+        let mut message = Self::CONTEXT.to_vec();
+        message.extend_from_slice(network.as_bytes());
+        for part in [version.start_ms(), version.update_ms(), time_ms] {
+            message.extend_from_slice(&part.to_le_bytes());
+        }
+        message
+    }
+}
+
+/// One side's move in a catalog sync; the sides take turns, the initiator begins and ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SyncTurn<E> {
+    /// Parts of the id space that are still to be compared.
+    pub(crate) ranges: Vec<Range>,
+    /// Entries that the sender of this turn asks for.
+    pub(crate) want: Vec<PeerId>,
+    /// Entries that the other side lacks or asked for.
+    pub(crate) entries: Vec<E>,
+    /// Peers that the sender knows to have departed, up to these versions.
+    pub(crate) departed: Vec<(PeerId, PeerEntryVersion)>,
+}
+
+impl<E> SyncTurn<E> {
+    pub(crate) const fn empty() -> Self {
+        Self {
+            ranges: Vec::new(),
+            want: Vec::new(),
+            entries: Vec::new(),
+            departed: Vec::new(),
+        }
+    }
+
+    /// Whether the sender has nothing left to say.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+            && self.want.is_empty()
+            && self.entries.is_empty()
+            && self.departed.is_empty()
+    }
+}
+
+/// What one side holds in a part of the id space.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Range {
+    /// First id, inclusive.
+    pub(crate) from: [u8; 32],
+    /// First id behind the range; `None` is the end of the space.
+    pub(crate) to: Option<[u8; 32]>,
+    pub(crate) summary: Summary,
+}
+
+/// The content of a range, in full or as a fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Summary {
+    Fingerprint { count: u64, sum: u128 },
+    List(Vec<(PeerId, PeerEntryVersion)>),
+}
+
+/// A question on a ping link. Each is answered once, then the link is closed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum PingRequest<E> {
+    /// Are you there, and what is your entry? Answered with [`PingReply::Entry`].
+    Ping,
+    /// Are you there? `fingerprint` sums up the content of the asker's catalog. Answered with
+    /// [`PingReply::Alive`].
+    Probe { fingerprint: u128 },
+    /// Is that peer there? Answered with [`PingReply::Reached`].
+    ProbeFor { peer: PeerId },
+    /// Here is my entry. Answered with [`PingReply::Alive`] once it is merged.
+    Push { entry: E },
+    /// I am leaving. Answered with [`PingReply::Alive`].
+    Leave(Goodbye),
+}
+
+/// The answer to a [`PingRequest`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum PingReply<E> {
+    /// The answerer's current entry.
+    Entry(E),
+    /// The answerer is there. `fingerprint` sums up the content of its catalog; `suspected` is
+    /// the asker's version up to which the answerer holds it for gone or suspects it.
+    Alive {
+        fingerprint: u128,
+        suspected: Option<PeerEntryVersion>,
+    },
+    /// Whether the peer in question answered.
+    Reached(bool),
+}

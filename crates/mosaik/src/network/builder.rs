@@ -1,0 +1,170 @@
+//! Builds a network.
+
+use std::{collections::BTreeSet, net::SocketAddr, time::SystemTime};
+
+use iroh::{RelayMode, SecretKey, endpoint::Builder as EndpointBuilder};
+
+use super::{Error, Network};
+use crate::{
+    discovery::{self, clock::Clock},
+    net::EndpointHook,
+    primitives::NetworkId,
+};
+
+/// The options of a network, in plain fields.
+#[derive(Debug, Clone)]
+pub struct NetworkConfig {
+    /// The network to belong to.
+    pub network_id: NetworkId,
+    /// Which relays to use; `Disabled` neither listens on nor dials relays. Default
+    /// `RelayMode::Default`.
+    pub relay_mode: RelayMode,
+    /// Socket addresses to bind. Default none: a random port on all interfaces.
+    pub addresses: BTreeSet<SocketAddr>,
+    /// Decides the peer id. Default random.
+    pub secret_key: SecretKey,
+    /// Whether peers on the local segment are looked for. Default `false`.
+    pub mdns_discovery: bool,
+    /// Discovery's configuration.
+    pub discovery: discovery::ConfigBuilder,
+    /// Where metrics are served. Default nowhere.
+    #[cfg(feature = "prometheus")]
+    pub prometheus_addr: Option<SocketAddr>,
+}
+
+/// Builds a [`Network`].
+///
+/// A network name alone is a complete configuration. Setting an option twice keeps the last value.
+///
+/// # Examples
+///
+/// ```
+/// use mosaik::{Network, discovery, iroh::RelayMode};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), mosaik::network::Error> {
+/// let network = Network::builder("example")
+///     .with_relay_mode(RelayMode::Disabled)
+///     .with_addresses(["127.0.0.1:0".parse().unwrap()])
+///     .with_discovery(discovery::Config::builder().no_dht_bootstrap().with_tags("matcher"))
+///     .build()
+///     .await?;
+/// assert!(network.discovery().me().tags().contains(&"matcher".into()));
+/// # Ok(())
+/// # }
+/// ```
+#[allow(missing_debug_implementations, reason = "it may hold a user's hook")]
+pub struct NetworkBuilder {
+    pub(super) network_id: Option<NetworkId>,
+    pub(super) config: NetworkConfig,
+    pub(super) endpoint_hook: Option<EndpointHook>,
+    pub(super) clock: Clock,
+}
+
+impl Default for NetworkBuilder {
+    fn default() -> Self {
+        Self {
+            network_id: None,
+            config: NetworkConfig {
+                network_id: NetworkId::zero(),
+                relay_mode: RelayMode::Default,
+                addresses: BTreeSet::new(),
+                secret_key: SecretKey::generate(),
+                mdns_discovery: false,
+                discovery: discovery::ConfigBuilder::default(),
+                #[cfg(feature = "prometheus")]
+                prometheus_addr: None,
+            },
+            endpoint_hook: None,
+            clock: Clock::default(),
+        }
+    }
+}
+
+impl NetworkBuilder {
+    /// Sets the network to belong to: a name, or an id. Required.
+    #[must_use]
+    pub fn with_network_id<V: Into<NetworkId>>(mut self, value: V) -> Self {
+        let id = value.into();
+        self.network_id = Some(id);
+        self.config.network_id = id;
+        self
+    }
+
+    /// Sets which relays to use.
+    #[must_use]
+    pub fn with_relay_mode(mut self, value: RelayMode) -> Self {
+        self.config.relay_mode = value;
+        self
+    }
+
+    /// Sets the socket addresses to bind, replacing those set before; port 0 is any free port.
+    #[must_use]
+    pub fn with_addresses<V: Into<BTreeSet<SocketAddr>>>(mut self, value: V) -> Self {
+        self.config.addresses = value.into();
+        self
+    }
+
+    /// Sets whether peers of this network on the local segment are looked for.
+    #[must_use]
+    pub fn with_mdns_discovery(mut self, value: bool) -> Self {
+        self.config.mdns_discovery = value;
+        self
+    }
+
+    /// Sets the secret key, which decides the peer id. Needed only where an identity must be
+    /// stable, as for bootstrap nodes.
+    #[must_use]
+    pub fn with_secret_key<V: Into<SecretKey>>(mut self, value: V) -> Self {
+        self.config.secret_key = value.into();
+        self
+    }
+
+    /// Sets the configuration of discovery.
+    #[must_use]
+    pub fn with_discovery(mut self, value: discovery::ConfigBuilder) -> Self {
+        self.config.discovery = value;
+        self
+    }
+
+    /// Sets where metrics are served in the Prometheus text format.
+    #[cfg(feature = "prometheus")]
+    #[must_use]
+    pub fn with_prometheus_addr<V: Into<Option<SocketAddr>>>(mut self, value: V) -> Self {
+        self.config.prometheus_addr = value.into();
+        self
+    }
+
+    /// Has the last word on how the endpoint is built: other transports, address lookups or
+    /// transport settings.
+    #[must_use]
+    pub fn with_endpoint(
+        mut self,
+        hook: impl FnOnce(EndpointBuilder) -> EndpointBuilder + Send + 'static,
+    ) -> Self {
+        self.endpoint_hook = Some(Box::new(hook));
+        self
+    }
+
+    /// Replaces the wall clock that entries are stamped and judged with, to test clock skew.
+    #[must_use]
+    pub fn with_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Clock::new(now);
+        self
+    }
+
+    /// Builds the network: checks the configuration, binds the endpoint and starts everything.
+    ///
+    /// Waits for no relay, name server or DHT; ready within milliseconds also without internet.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. Nothing is left running then.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub async fn build(self) -> Result<Network, Error> {
+        Network::compose(self).await
+    }
+}

@@ -1,0 +1,36 @@
+//! Why a network could not be built.
+
+use iroh::endpoint::{BindError, InvalidSocketAddr};
+
+pub use crate::net::CloseReason;
+use crate::{discovery, net::EndpointError};
+
+/// Why a [`Network`](crate::Network) could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The builder was given no network id.
+    #[error("Missing network ID")]
+    MissingNetworkId,
+    /// A socket could not be bound.
+    #[error("Bind error: {0}")]
+    Bind(#[from] BindError),
+    /// An address to bind is not valid.
+    #[error("Invalid address: {0}")]
+    InvalidAddress(#[from] InvalidSocketAddr),
+    /// The configuration of discovery is not valid.
+    #[error("Discovery config error: {0}")]
+    DiscoveryConfig(#[from] discovery::ConfigBuilderError),
+    /// The exporter could not be started.
+    #[cfg(feature = "prometheus")]
+    #[error("Prometheus exporter error: {0}")]
+    Prometheus(String),
+}
+
+impl From<EndpointError> for Error {
+    fn from(error: EndpointError) -> Self {
+        match error {
+            EndpointError::Bind(error) => Self::Bind(error),
+            EndpointError::InvalidAddress(error) => Self::InvalidAddress(error),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! One node of one network.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::{Error, NetworkBuilder};
+use crate::{
+    discovery::{Discovery, IntoConfig},
+    net::{self, EndpointOptions, Links, LocalNode, close::GracefulShutdown},
+    primitives::{NetworkId, Scope},
+};
+
+/// How long the endpoint may take to tell its peers that it closes.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long tasks may take to end after that.
+const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One node of one network. Any number may live in a process.
+///
+/// Built from a network name alone, it finds the other nodes of that name by itself. It is usable
+/// as soon as it is built.
+///
+/// # On drop
+///
+/// The node leaves in the background: it says goodbye, closes its streams, groups and functions in
+/// order, and ends every task within a few seconds, provided that the runtime lives that long.
+/// Handles that outlive it stay safe to use. [`Network::shutdown`] does the same and waits.
+#[allow(
+    missing_debug_implementations,
+    reason = "a network is a place, not a value to print"
+)]
+pub struct Network {
+    local: LocalNode,
+    discovery: Discovery,
+    shutdown: Option<Shutdown>,
+}
+
+impl Network {
+    /// Starts to configure a node of the given network.
+    pub fn builder(network_id: impl Into<NetworkId>) -> NetworkBuilder {
+        NetworkBuilder::default().with_network_id(network_id)
+    }
+
+    /// A node of the given network with every default.
+    ///
+    /// # Errors
+    ///
+    /// See [`NetworkBuilder::build`].
+    pub async fn new(network_id: impl Into<NetworkId>) -> Result<Self, Error> {
+        Self::builder(network_id).build().await
+    }
+
+    pub(super) async fn compose(builder: NetworkBuilder) -> Result<Self, Error> {
+        let network_id = builder.network_id.ok_or(Error::MissingNetworkId)?;
+        let config = builder.config;
+        let discovery_config = config.discovery.into_config()?;
+
+        let scope = Scope::new();
+        let options = EndpointOptions {
+            network_id,
+            secret_key: config.secret_key,
+            relay_mode: config.relay_mode,
+            addresses: config.addresses,
+            hook: builder.endpoint_hook,
+        };
+        let transport = net::bind(options, &scope).await?;
+        let (local, links, router) = (transport.local, transport.links, transport.router);
+        let discovery = Discovery::start(
+            discovery_config,
+            &local,
+            &links,
+            &router,
+            builder.clock,
+            &scope,
+        );
+        router.start();
+        let shutdown = Shutdown {
+            discovery: discovery.clone(),
+            local: local.clone(),
+            links,
+            scope,
+            closing: Scope::new(),
+        };
+        Ok(Self {
+            local,
+            discovery,
+            shutdown: Some(shutdown),
+        })
+    }
+
+    /// The network that this node belongs to.
+    pub fn network_id(&self) -> &NetworkId {
+        self.local.network_id()
+    }
+
+    /// This node's own transport: id, addresses, secret key.
+    pub const fn local(&self) -> &LocalNode {
+        &self.local
+    }
+
+    /// Resolves once the node can be dialed, which is so when it is built.
+    pub async fn online(&self) {
+        self.local.online().await;
+    }
+
+    /// The catalog of peers, and this node's own entry in it.
+    pub const fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    /// Leaves the network and waits until everything has ended: at most some seconds.
+    pub async fn shutdown(mut self) {
+        if let Some(shutdown) = self.shutdown.take() {
+            shutdown.run().await;
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Some(shutdown) = self.shutdown.take() {
+            let closing = shutdown.closing.clone();
+            closing.spawn_orderly(shutdown.run());
+        }
+    }
+}
+
+/// The orderly end of a node.
+struct Shutdown {
+    discovery: Discovery,
+    local: LocalNode,
+    links: Links,
+    scope: Scope,
+    closing: Scope,
+}
+
+impl Shutdown {
+    /// From the top layer down.
+    fn run(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.discovery.depart().await;
+            self.scope.cancel();
+            self.links.close_all(GracefulShutdown);
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.local.endpoint().close()).await;
+            let left = self.scope.finish(TASKS_TIMEOUT).await;
+            if left > 0 {
+                tracing::warn!(tasks = left, "tasks did not end in time");
+            }
+        })
+    }
+}

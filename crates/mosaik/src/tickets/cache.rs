@@ -1,0 +1,189 @@
+//! Verdicts of validators, remembered.
+//!
+//! A peer is judged again on every change of the catalog and on every call, by every stream,
+//! group and function; its tickets change hardly ever.
+
+use core::{hash::Hash, panic::AssertUnwindSafe, time::Duration};
+use std::{collections::HashMap, panic::catch_unwind, sync::Arc, time::Instant};
+
+use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
+use tracing::error;
+
+use crate::{
+    primitives::{Digest, PeerId, Short, UniqueId},
+    tickets::{Expiration, InvalidTicket, PeerEntry, TicketValidator},
+};
+
+/// How many verdicts are kept at least, when there are more.
+const DEFAULT_CAPACITY: usize = 16 * 1024;
+
+/// How long a verdict holds that may change without the ticket: a refusal, as the token may be
+/// valid from a later time on, and whatever a validator that isn't pure says.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// Remembers what validators said about the tickets of peers. Shared by reference.
+#[derive(Debug)]
+pub(crate) struct TicketCache {
+    verdicts: Mutex<Generations>,
+}
+
+impl TicketCache {
+    /// Keeps at least `capacity` verdicts, and at most twice as many.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            verdicts: Mutex::new(Generations {
+                capacity,
+                young: HashMap::new(),
+                old: HashMap::new(),
+            }),
+        }
+    }
+
+    /// As [`PeerEntry::validate_tickets`]: all validators must accept, and the earliest of their
+    /// expirations is the answer; `None` without validators.
+    ///
+    /// Validators run only if no verdict is known that still holds. One that panics refuses the
+    /// peer. An expiration that has passed is a refusal, remembered or not.
+    pub(crate) fn validate(
+        &self,
+        entry: &PeerEntry,
+        validators: &[Arc<dyn TicketValidator>],
+    ) -> Result<Option<Expiration>, InvalidTicket> {
+        self.validate_at(entry, validators, Utc::now(), Instant::now())
+    }
+
+    fn validate_at(
+        &self,
+        entry: &PeerEntry,
+        validators: &[Arc<dyn TicketValidator>],
+        wall: DateTime<Utc>,
+        now: Instant,
+    ) -> Result<Option<Expiration>, InvalidTicket> {
+        let mut earliest = None;
+        for validator in validators {
+            let expiration = self.ask(entry, validator.as_ref(), wall, now)?;
+            earliest = Some(earliest.map_or(expiration, |other| expiration.min(other)));
+        }
+        Ok(earliest)
+    }
+
+    fn ask(
+        &self,
+        entry: &PeerEntry,
+        validator: &dyn TicketValidator,
+        wall: DateTime<Utc>,
+        now: Instant,
+    ) -> Result<Expiration, InvalidTicket> {
+        let (key, is_pure) = guarded(entry, || {
+            let is_pure = validator.is_pure();
+            (Key::new(entry, validator, is_pure), is_pure)
+        })?;
+        // Neither lookup nor insertion is held over the validator: it may be slow, or ask others.
+        if let Some(verdict) = self.verdicts.lock().get(&key)
+            && verdict.holds(wall, now)
+        {
+            return verdict.outcome;
+        }
+        let outcome = guarded(entry, || entry.validate_ticket(validator))
+            .flatten()
+            .and_then(|expiration| {
+                let is_live = !expiration.is_expired_at(wall);
+                is_live.then_some(expiration).ok_or(InvalidTicket)
+            });
+        let until = (outcome.is_err() || !is_pure).then(|| now + SHORT_LIFE);
+        self.verdicts.lock().insert(key, Verdict { outcome, until });
+        outcome
+    }
+}
+
+impl Default for TicketCache {
+    fn default() -> Self {
+        Self::new(DEFAULT_CAPACITY)
+    }
+}
+
+/// All that a verdict follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    validator: UniqueId,
+    peer: PeerId,
+    subject: Digest,
+}
+
+impl Key {
+    fn new(entry: &PeerEntry, validator: &dyn TicketValidator, is_pure: bool) -> Self {
+        let subject = if is_pure {
+            let class = validator.class();
+            let mut hasher = blake3::Hasher::new();
+            for (id, ticket) in &entry.tickets {
+                if ticket.class == class {
+                    hasher.update(id.as_bytes());
+                }
+            }
+            Digest::from_hasher(&hasher)
+        } else {
+            entry.content_digest()
+        };
+        Self {
+            validator: validator.signature(),
+            peer: *entry.id(),
+            subject,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Verdict {
+    outcome: Result<Expiration, InvalidTicket>,
+    /// `None`: until it expires.
+    until: Option<Instant>,
+}
+
+impl Verdict {
+    fn holds(&self, wall: DateTime<Utc>, now: Instant) -> bool {
+        let is_expired = self
+            .outcome
+            .is_ok_and(|expiration| expiration.is_expired_at(wall));
+        !is_expired && self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// A bounded map that forgets what was not asked for in a while: once as many entries as fit were
+/// put in, those that were not looked up since the last time are dropped.
+#[derive(Debug)]
+struct Generations {
+    capacity: usize,
+    young: HashMap<Key, Verdict>,
+    old: HashMap<Key, Verdict>,
+}
+
+impl Generations {
+    fn get(&mut self, key: &Key) -> Option<Verdict> {
+        if let Some(verdict) = self.young.get(key) {
+            return Some(*verdict);
+        }
+        let verdict = self.old.remove(key)?;
+        self.insert(*key, verdict);
+        Some(verdict)
+    }
+
+    fn insert(&mut self, key: Key, verdict: Verdict) {
+        if self.young.len() >= self.capacity && !self.young.contains_key(&key) {
+            self.old = core::mem::take(&mut self.young);
+        }
+        self.young.insert(key, verdict);
+    }
+}
+
+/// Runs code of a user that must not take the caller down.
+fn guarded<T>(entry: &PeerEntry, ask: impl FnOnce() -> T) -> Result<T, InvalidTicket> {
+    catch_unwind(AssertUnwindSafe(ask)).map_err(|_| {
+        error!(peer = %Short(entry.id()), "a ticket validator panicked, the peer is refused");
+        InvalidTicket
+    })
+}
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

@@ -1,0 +1,98 @@
+//! What all tests need: nodes on loopback, and waits that end.
+
+use std::{future::Future, panic::Location, sync::OnceLock, time::Duration};
+
+use mosaik::{
+    Digest, Network, NetworkId, discovery,
+    iroh::{EndpointAddr, RelayMode},
+    network::NetworkBuilder,
+};
+
+/// A network id that no other test uses.
+pub fn random_network() -> NetworkId {
+    Digest::random()
+}
+
+/// A node on loopback without relay and DHT.
+pub fn builder(network: NetworkId, discovery: discovery::ConfigBuilder) -> NetworkBuilder {
+    logging();
+    Network::builder(network)
+        .with_relay_mode(RelayMode::Disabled)
+        .with_addresses(["127.0.0.1:0".parse().unwrap()])
+        .with_discovery(discovery.no_dht_bootstrap())
+}
+
+/// A node that knows nobody.
+pub async fn node(network: NetworkId) -> Network {
+    builder(network, discovery::Config::builder())
+        .build()
+        .await
+        .unwrap()
+}
+
+/// A node that knows one other.
+pub async fn node_at(network: NetworkId, bootstrap: EndpointAddr) -> Network {
+    let discovery = discovery::Config::builder().with_bootstrap(bootstrap);
+    builder(network, discovery).build().await.unwrap()
+}
+
+/// Waits for a future, and fails at the caller's line when it takes longer.
+///
+/// `MOSAIK_TEST_PATIENCE` multiplies all bounds.
+#[track_caller]
+pub fn within<F: Future>(seconds: u64, future: F) -> impl Future<Output = F::Output> {
+    let caller = Location::caller();
+    let limit = Duration::from_secs(seconds).mul_f64(patience());
+    async move {
+        match tokio::time::timeout(limit, future).await {
+            Ok(output) => output,
+            Err(_) => panic!("not within {limit:?} at {caller}"),
+        }
+    }
+}
+
+/// Waits until the catalog of a node satisfies a condition.
+#[track_caller]
+pub fn until_catalog(
+    seconds: u64,
+    node: &Network,
+    mut condition: impl FnMut(&discovery::Catalog) -> bool,
+) -> impl Future<Output = ()> {
+    let caller = Location::caller();
+    let limit = Duration::from_secs(seconds).mul_f64(patience());
+    let mut watch = node.discovery().catalog_watch();
+    async move {
+        let met = watch.wait_for(|catalog| condition(catalog));
+        let outcome = tokio::time::timeout(limit, met)
+            .await
+            .map(|met| drop(met.unwrap()));
+        if outcome.is_err() {
+            panic!(
+                "catalog not as expected within {limit:?} at {caller}: {:?}",
+                *watch.borrow()
+            );
+        }
+    }
+}
+
+fn patience() -> f64 {
+    static PATIENCE: OnceLock<f64> = OnceLock::new();
+    *PATIENCE.get_or_init(|| {
+        std::env::var("MOSAIK_TEST_PATIENCE")
+            .ok()
+            .and_then(|p| p.parse().ok())
+            .unwrap_or(1.0)
+    })
+}
+
+/// Shows the library's logs as `RUST_LOG` asks.
+fn logging() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
+    });
+}
