@@ -4,6 +4,7 @@ pub mod declare;
 pub mod discovery;
 #[path = "functions/mod.rs"]
 mod functions_layer;
+pub mod groups;
 mod net;
 pub mod network;
 pub mod primitives;
@@ -41,6 +42,11 @@ pub use iroh::{self, SecretKey, Signature};
 
 pub use functions::{
     CallContext, CallerOf, Function, FunctionCaller, FunctionHandler, FunctionId, HandlerOf,
+};
+pub use groups::{
+    Consistency,
+    Consistency::{Strong, Weak},
+    Group, GroupId, GroupKey,
 };
 pub use network::{Network, NetworkId, PeerId};
 pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};

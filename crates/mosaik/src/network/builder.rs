@@ -7,7 +7,7 @@ use iroh::{RelayMode, SecretKey, endpoint::Builder as EndpointBuilder};
 use super::{Error, Network};
 use crate::{
     discovery::{self, clock::Clock},
-    functions_layer,
+    functions_layer, groups,
     net::EndpointHook,
     primitives::NetworkId,
     streams_layer as streams,
@@ -33,6 +33,8 @@ pub struct NetworkConfig {
     pub streams: streams::ConfigBuilder,
     /// The configuration of functions.
     pub functions: functions_layer::ConfigBuilder,
+    /// The configuration of groups.
+    pub groups: groups::ConfigBuilder,
     /// Where metrics are served. Default nowhere.
     #[cfg(feature = "prometheus")]
     pub prometheus_addr: Option<SocketAddr>,
@@ -80,6 +82,7 @@ impl Default for NetworkBuilder {
                 discovery: discovery::ConfigBuilder::default(),
                 streams: streams::ConfigBuilder::default(),
                 functions: functions_layer::ConfigBuilder::default(),
+                groups: groups::ConfigBuilder::default(),
                 #[cfg(feature = "prometheus")]
                 prometheus_addr: None,
             },
@@ -139,6 +142,13 @@ impl NetworkBuilder {
     #[must_use]
     pub fn with_streams(mut self, value: streams::ConfigBuilder) -> Self {
         self.config.streams = value;
+        self
+    }
+
+    /// Sets the configuration of groups.
+    #[must_use]
+    pub fn with_groups(mut self, value: groups::ConfigBuilder) -> Self {
+        self.config.groups = value;
         self
     }
 

@@ -3,7 +3,7 @@
 use iroh::endpoint::{BindError, InvalidSocketAddr};
 
 pub use crate::net::CloseReason;
-use crate::{discovery, functions_layer, net::EndpointError, streams_layer as streams};
+use crate::{discovery, functions_layer, groups, net::EndpointError, streams_layer as streams};
 
 /// Why a [`Network`](crate::Network) could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,9 @@ pub enum Error {
     /// The configuration of functions is not valid.
     #[error("Functions config error: {0}")]
     FunctionsConfig(#[from] functions_layer::ConfigBuilderError),
+    /// The configuration of groups is not valid.
+    #[error("Groups config error: {0}")]
+    GroupsConfig(#[from] groups::ConfigBuilderError),
     /// The exporter could not be started.
     #[cfg(feature = "prometheus")]
     #[error("Prometheus exporter error: {0}")]

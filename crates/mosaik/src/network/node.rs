@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 
 use super::{Error, NetworkBuilder};
 use crate::{
     discovery::{Discovery, IntoConfig},
     functions_layer::Functions,
+    groups::Groups,
     net::{self, EndpointOptions, Links, LocalNode, close::GracefulShutdown},
     primitives::{NetworkId, Scope},
     streams_layer::Streams,
@@ -37,6 +38,7 @@ pub struct Network {
     discovery: Discovery,
     streams: Streams,
     functions: Functions,
+    groups: Groups,
     shutdown: Option<Shutdown>,
 }
 
@@ -61,6 +63,7 @@ impl Network {
         let discovery_config = config.discovery.into_config()?;
         let streams_config = config.streams.build()?;
         let functions_config = config.functions.build()?;
+        let groups_config = config.groups.build()?;
 
         let scope = Scope::new();
         let options = EndpointOptions {
@@ -82,9 +85,9 @@ impl Network {
         );
         let streams = Streams::start(streams_config, &discovery, &router, &scope);
         let functions = Functions::start(functions_config, &discovery, &links, &router, &scope);
+        let groups = Groups::start(groups_config, &discovery, &links, &router, &scope);
         router.start();
         let shutdown = Shutdown {
-            functions: functions.share(),
             discovery: discovery.clone(),
             local: local.clone(),
             links,
@@ -96,6 +99,7 @@ impl Network {
             discovery,
             streams,
             functions,
+            groups,
             shutdown: Some(shutdown),
         })
     }
@@ -130,11 +134,30 @@ impl Network {
         &self.functions
     }
 
+    /// Replicated state machines.
+    pub const fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
     /// Leaves the network and waits until everything has ended: at most some seconds.
     pub async fn shutdown(mut self) {
         if let Some(shutdown) = self.shutdown.take() {
-            shutdown.run(&self.streams).await;
+            let subsystems = self.close_subsystems();
+            shutdown.run(subsystems).await;
         }
+    }
+}
+
+impl Network {
+    /// Starts to close everything that stands on discovery; resolves when that is done, after some
+    /// seconds at most.
+    fn close_subsystems(&self) -> BoxFuture<'static, ()> {
+        let all = [
+            self.streams.close(),
+            self.functions.close(),
+            self.groups.shutdown(),
+        ];
+        Box::pin(futures::future::join_all(all).map(drop))
     }
 }
 
@@ -156,18 +179,23 @@ impl AsRef<Functions> for Network {
     }
 }
 
+impl AsRef<Groups> for Network {
+    fn as_ref(&self) -> &Groups {
+        &self.groups
+    }
+}
+
 impl Drop for Network {
     fn drop(&mut self) {
         if let Some(shutdown) = self.shutdown.take() {
             let closing = shutdown.closing.clone();
-            closing.spawn_orderly(shutdown.run(&self.streams));
+            closing.spawn_orderly(shutdown.run(self.close_subsystems()));
         }
     }
 }
 
 /// The orderly end of a node.
 struct Shutdown {
-    functions: Functions,
     discovery: Discovery,
     local: LocalNode,
     links: Links,
@@ -177,11 +205,9 @@ struct Shutdown {
 
 impl Shutdown {
     /// From the top layer down.
-    fn run(self, streams: &Streams) -> BoxFuture<'static, ()> {
-        let streams = streams.close();
+    fn run(self, subsystems: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            streams.await;
-            self.functions.close().await;
+            subsystems.await;
             self.discovery.depart().await;
             self.scope.cancel();
             self.links.close_all(GracefulShutdown);
