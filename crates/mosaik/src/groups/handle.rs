@@ -47,6 +47,8 @@ pub struct Groups(Arc<Registry>);
 pub(crate) struct Registry {
     host: Host,
     joined: Mutex<HashMap<GroupId, Joined>>,
+    /// Instances whose last handle is gone, until they have left in order.
+    leaving: Mutex<Vec<Arc<Instance>>>,
     scope: Scope,
 }
 
@@ -75,6 +77,7 @@ impl Groups {
                 handshake_timeout: config.handshake_timeout,
             },
             joined: Mutex::default(),
+            leaving: Mutex::default(),
             scope,
         });
         router.install(ALPN, Doorman(Arc::downgrade(&registry)));
@@ -100,15 +103,15 @@ impl Groups {
             let mut joined = self.0.joined.lock();
             joined.drain().map(|(_, joined)| joined).collect()
         };
+        let mut leaving = core::mem::take(&mut *self.0.leaving.lock());
         let scope = self.0.scope.clone();
         Box::pin(async move {
-            for joined in &joined {
+            for joined in joined {
                 joined.begin_leaving();
+                leaving.push(joined.instance);
             }
             let left = futures::future::join_all(
-                joined
-                    .iter()
-                    .map(|joined| joined.instance.scope().cancelled()),
+                leaving.iter().map(|instance| instance.scope().cancelled()),
             );
             if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
                 tracing::debug!("not every group was left in order");
@@ -154,6 +157,9 @@ impl Registry {
             .is_some_and(|joined| joined.instance.session == instance.session);
         if is_current && let Some(joined) = joined.remove(&instance.id()) {
             joined.begin_leaving();
+            let mut leaving = self.leaving.lock();
+            leaving.retain(|instance| !instance.scope().is_cancelled());
+            leaving.push(joined.instance);
         }
     }
 
