@@ -52,7 +52,7 @@ async fn a_group_shrinks_with_those_who_leave() {
         agreed(&groups).await;
         within(10, groups[0].execute(2)).await.unwrap();
     }
-    assert!(groups[0].is_leader());
+    within(10, groups[0].when().is_leader()).await;
     assert_eq!(groups[0].committed(), 3);
 }
 
