@@ -204,7 +204,9 @@ impl<M: StateMachine> Group<M> {
             if instance.status().is_terminated() {
                 return Err(QueryError::GroupTerminated);
             }
-            if consistency == Consistency::Strong && !Exclusive::new(confirm(instance.clone())).await {
+            if consistency == Consistency::Strong
+                && !Exclusive::new(confirm(instance.clone())).await
+            {
                 return Err(if instance.status().is_terminated() {
                     QueryError::GroupTerminated
                 } else {

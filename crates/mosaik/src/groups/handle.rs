@@ -174,10 +174,17 @@ impl Registry {
             let found = instance.bonds().get(peer);
             instance.id() == *group && found.is_some_and(|found| found.id == *bond)
         };
-        let joined = self.joined.lock().get(group).map(|joined| joined.instance.clone());
+        let joined = self
+            .joined
+            .lock()
+            .get(group)
+            .map(|joined| joined.instance.clone());
         joined.filter(has_bond).or_else(|| {
             let departing = self.departing.lock();
-            departing.iter().find(|instance| has_bond(instance)).cloned()
+            departing
+                .iter()
+                .find(|instance| has_bond(instance))
+                .cloned()
         })
     }
 

@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
 use crate::{
+    discovery::Discovery,
     groups::{
         GroupConfig, GroupKey, Index, LeadershipPreference,
         bond::{
@@ -37,9 +38,8 @@ use crate::{
         status::Status,
         submissions::Submissions,
     },
-    net::{Link, Links},
+    net::{Link, Links, close::GracefulShutdown},
     primitives::{Bytes, GroupId, PeerId, Scope, ShortFmtExt},
-    discovery::Discovery,
     tickets::{Expiration, InvalidTicket, PeerEntry},
 };
 
@@ -268,7 +268,8 @@ impl Instance {
             tracing::debug!(
                 group = %self.id().short(), peer = %bond.peer.short(), %reason, "bond ended"
             );
-            self.tell_soon(Event::BondDown(bond.peer));
+            let graceful = GracefulShutdown == *reason;
+            self.tell_soon(Event::BondDown(bond.peer, graceful));
             let (bond, reason) = (bond.clone(), reason.clone());
             self.scope
                 .spawn_orderly(async move { bond.shut(&reason).await });
@@ -355,7 +356,9 @@ impl Instance {
         if let Some(node) = self.node() {
             return (node.lineage() == lineage).then(|| node.core().clone());
         }
-        self.take_part(lineage).await.map(|node| node.core().clone())
+        self.take_part(lineage)
+            .await
+            .map(|node| node.core().clone())
     }
 
     /// Begins to take part in a history, unless this member belongs to one already.

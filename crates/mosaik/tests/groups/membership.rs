@@ -16,7 +16,9 @@ async fn rivals_merge_into_the_one_with_more_commands() {
     within(5, small.execute_many([1, 2])).await.unwrap();
     within(5, large.execute_many([7, 8, 9])).await.unwrap();
     let reverted = small.when().committed().reverted();
-    within(5, a.discovery().sync_with(b.local().addr())).await.unwrap();
+    within(5, a.discovery().sync_with(b.local().addr()))
+        .await
+        .unwrap();
     within(10, reverted).await;
     let groups = [small, large];
     assert_eq!(agreed(&groups).await, b.local().id());

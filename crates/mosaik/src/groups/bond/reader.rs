@@ -5,11 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream::FuturesUnordered};
 use iroh::endpoint::ApplicationClose;
 
-use super::{
-    core::BondCore,
-    handshake::Bonded,
-    wire::Control,
-};
+use super::{core::BondCore, handshake::Bonded, wire::Control};
 use crate::{
     groups::{instance::Instance, member::worker::Event},
     net::{

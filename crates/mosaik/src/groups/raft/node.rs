@@ -217,8 +217,7 @@ impl Node {
         core.applied.attach(Arc::downgrade(&core));
         core.refresh();
         let watched = core.clone();
-        core.scope
-            .spawn(async move { watched.follow_role().await });
+        core.scope.spawn(async move { watched.follow_role().await });
         let forwarding = core.clone();
         core.scope
             .spawn(async move { forwarding.forward_commands().await });
@@ -257,6 +256,12 @@ impl Node {
     pub(crate) fn tick(&self, now: Instant) {
         self.0.submissions.expire(now);
         self.0.refresh();
+    }
+
+    /// The leader has said goodbye.
+    pub(crate) fn leader_left(&self) {
+        self.0.contact.lock().at = None;
+        self.0.assess();
     }
 
     /// Keeps this member offline for good: its machine holds discarded commands.
