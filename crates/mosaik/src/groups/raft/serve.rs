@@ -72,7 +72,7 @@ impl NodeCore {
             node.note(&request);
             Some((request, (rx, node)))
         });
-        let mut results = std::pin::pin!(self.raft.stream_append(Box::pin(requests)));
+        let mut results = std::pin::pin!(self.raft.stream_append(Box::pin(requests)).fuse());
         while let Some(result) = results.next().await {
             let Ok(result) = result else { return };
             if acknowledge(&mut tx, &result, &mut results).await.is_err() {
