@@ -97,17 +97,18 @@ impl Groups {
         }
     }
 
-    /// Leaves all groups in order, and waits for it for a bounded time.
+    /// Leaves all groups in order. They have ended for their handles when this returns; the future
+    /// waits, for a bounded time, until the other members know.
     pub(crate) fn shutdown(&self) -> BoxFuture<'static, ()> {
         let joined: Vec<_> = {
             let mut joined = self.0.joined.lock();
             joined.drain().map(|(_, joined)| joined).collect()
         };
-        let (registry, scope) = (self.0.clone(), self.0.scope.clone());
+        for joined in &joined {
+            self.0.begin_leaving(joined);
+        }
+        let scope = self.0.scope.clone();
         Box::pin(async move {
-            for joined in &joined {
-                registry.begin_leaving(joined);
-            }
             let left = futures::future::join_all(
                 joined
                     .iter()

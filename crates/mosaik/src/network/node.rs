@@ -150,8 +150,9 @@ struct Shutdown {
 impl Shutdown {
     /// From the top layer down.
     fn run(self) -> BoxFuture<'static, ()> {
+        let groups_left = self.groups.shutdown();
         Box::pin(async move {
-            self.groups.shutdown().await;
+            groups_left.await;
             self.discovery.depart().await;
             self.scope.cancel();
             self.links.close_all(GracefulShutdown);
