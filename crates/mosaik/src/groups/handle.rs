@@ -97,19 +97,20 @@ impl Groups {
         }
     }
 
-    /// Leaves all groups in order, and waits for it for a bounded time.
+    /// Leaves all groups in order. They have ended for their handles when this returns; the future
+    /// waits, for a bounded time, until the other members know.
     pub(crate) fn shutdown(&self) -> BoxFuture<'static, ()> {
         let joined: Vec<_> = {
             let mut joined = self.0.joined.lock();
             joined.drain().map(|(_, joined)| joined).collect()
         };
-        let (registry, scope) = (self.0.clone(), self.0.scope.clone());
+        for joined in &joined {
+            self.0.begin_leaving(joined);
+        }
+        let departing = self.0.departing.lock().clone();
+        let scope = self.0.scope.clone();
         Box::pin(async move {
-            for joined in &joined {
-                registry.begin_leaving(joined);
-            }
             // Those whose handles were dropped before are among them.
-            let departing = registry.departing.lock().clone();
             let left = departing
                 .iter()
                 .map(|instance| instance.scope().cancelled());

@@ -647,14 +647,9 @@ impl NodeCore {
         }
         let leader = leader.and_then(|leader| self.peer_of(&leader));
         let online = online && !self.barred.load(Ordering::Relaxed);
-        // Going online is told after the leader, going offline before.
-        if !online {
-            self.status.set_online(false);
-        }
+        // The leader first: who sees this member go online or offline finds it as it is then.
         self.status.set_leader(leader);
-        if online {
-            self.status.set_online(true);
-        }
+        self.status.set_online(online);
     }
 
     fn has_caught_up(&self, view: &View) -> bool {

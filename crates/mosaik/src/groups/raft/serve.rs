@@ -79,6 +79,8 @@ impl NodeCore {
                 return;
             }
         }
+        // The last acknowledgement may say that the logs differ: it must arrive.
+        tx.finish();
     }
 
     /// Takes a snapshot from a leader.
@@ -107,7 +109,9 @@ impl NodeCore {
             .await
             .map_err(|_| Gone)?;
         let reply = wire::encode(&SnapshotReply(installed))?;
-        stream.tx.send(&reply).await
+        stream.tx.send(&reply).await?;
+        stream.tx.finish();
+        Ok(())
     }
 
     /// Takes commands from a member, for as long as this member leads.
