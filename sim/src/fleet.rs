@@ -7,7 +7,7 @@ use mosaik::{Digest, Network, NetworkId, PeerId, SecretKey, discovery, network::
 use crate::{Conditions, Hub};
 
 /// Events that a slow reader may lag behind: invariants must see every one.
-pub const EVENTS_BACKLOG: usize = 64 * 1024;
+pub const EVENTS_BACKLOG: usize = 4 * 1024;
 
 /// Builds nodes of one network, which talk through one hub. Everything follows from the seed.
 #[derive(Debug)]

@@ -1,10 +1,13 @@
 //! What is broken right now.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use mosaik::PeerId;
 
-use super::inbox::Packet;
+use super::{handle::Port, inbox::Packet};
 
 /// Packets that are held for one paused node; more are lost.
 const MAX_HELD: usize = 16 * 1024;
@@ -23,7 +26,7 @@ pub(super) struct Faults {
 /// A packet that waits for a paused node.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) to: PeerId,
+    pub(super) to: Arc<Port>,
     pub(super) packet: Packet,
 }
 

@@ -34,7 +34,8 @@ struct Inner {
     seed: u64,
     conditions: RwLock<Conditions>,
     faults: Mutex<Faults>,
-    ports: RwLock<HashMap<PeerId, Arc<Port>>>,
+    /// By the bytes of the id, which are cheaper to come by than the id.
+    ports: RwLock<HashMap<[u8; 32], Arc<Port>>>,
     next_number: AtomicU64,
 }
 
@@ -93,7 +94,7 @@ impl Hub {
 
     fn plug_in(&self, id: PeerId, endpoint: Builder) -> Builder {
         let port = Arc::new(Port::new(id));
-        self.0.ports.write().insert(id, port.clone());
+        self.0.ports.write().insert(*id.as_bytes(), port.clone());
         endpoint
             .clear_ip_transports()
             .clear_relay_transports()
@@ -141,27 +142,29 @@ impl Hub {
         let now = Instant::now();
         for Held { to, mut packet } in waiting {
             packet.due = packet.due.max(now);
-            self.deliver(to, packet);
+            self.deliver(&to, packet);
         }
     }
 
     /// What a node has sent so far.
     pub fn traffic(&self, peer: &PeerId) -> Traffic {
-        let port = self.0.ports.read().get(peer).cloned();
-        port.map(|port| port.traffic()).unwrap_or_default()
+        self.port(peer.as_bytes())
+            .map(|port| port.traffic())
+            .unwrap_or_default()
     }
 
-    pub(super) fn knows(&self, peer: &PeerId) -> bool {
-        self.0.ports.read().contains_key(peer)
+    /// The place of the node with these bytes as its id.
+    pub(super) fn port(&self, id: &[u8]) -> Option<Arc<Port>> {
+        self.0.ports.read().get(id).cloned()
     }
 
     /// Takes a packet from a node. Like a real network, it reports no loss.
-    pub(super) fn send(&self, from: &Port, to: PeerId, payload: Bytes) {
+    pub(super) fn send(&self, from: &Port, to: &Arc<Port>, payload: Bytes) {
         let conditions = *self.0.conditions.read();
         let bytes = payload.len() as u64;
         from.sent_packets.fetch_add(1, Ordering::Relaxed);
         from.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let due = from.due(self.0.seed, to, bytes, &conditions);
+        let due = from.due(self.0.seed, to.id, bytes, &conditions);
         let delivered = due.is_some_and(|due| {
             let number = self.0.next_number.fetch_add(1, Ordering::Relaxed);
             self.deliver(
@@ -180,17 +183,19 @@ impl Hub {
     }
 
     /// Puts a packet on its way, if no fault prevents it.
-    fn deliver(&self, to: PeerId, packet: Packet) -> bool {
+    fn deliver(&self, to: &Arc<Port>, packet: Packet) -> bool {
         {
             let mut faults = self.0.faults.lock();
-            match faults.fate(packet.from, to) {
+            match faults.fate(packet.from, to.id) {
                 Fate::Pass => {}
                 Fate::Drop => return false,
-                Fate::Hold(paused) => return faults.hold(paused, Held { to, packet }),
+                Fate::Hold(paused) => {
+                    let to = to.clone();
+                    return faults.hold(paused, Held { to, packet });
+                }
             }
         }
-        let port = self.0.ports.read().get(&to).cloned();
-        port.is_some_and(|port| port.inbox.lock().push(packet))
+        to.inbox.lock().push(packet)
     }
 }
 
