@@ -200,7 +200,10 @@ impl Discovery {
             self.0.scope.spawn(async move {
                 let peer = addr.id;
                 match discovery.0.syncer.sync(addr).await {
-                    Ok(()) => discovery.0.gossip.join(vec![peer]),
+                    Ok(()) => {
+                        discovery.0.gossip.join(vec![peer]);
+                        discovery.0.syncer.follow_up(peer);
+                    }
                     Err(error) => tracing::debug!(peer = %peer.short(), %error, "dialing failed"),
                 }
             });

@@ -24,6 +24,9 @@ pub(crate) const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 pub(crate) const MAX_SILENCE: Duration = Duration::from_secs(5);
 /// Something is sent at least this often on an otherwise silent connection.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// The round-trip time that is assumed before the first is measured. A lost first packet is sent
+/// again after three times this; the usual 333 ms would cost a second.
+pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Flow-control window of one stream.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Flow-control window of one connection, and what may be sent and not yet acknowledged.
