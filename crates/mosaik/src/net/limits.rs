@@ -28,6 +28,11 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// again after three times this; the usual 333 ms would cost a second.
 pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Flow-control window of one stream.
-pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+///
+/// The transport (noq 1.4) gives a connection up when one of its streams holds more than 2048
+/// received and unread packets, as it doesn't merge packets that are nearly full: the window must
+/// be smaller than that many of the smallest full packets (1200 bytes). It still takes streams to
+/// be read without delay, since packets may be smaller.
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// Flow-control window of one connection, and what may be sent and not yet acknowledged.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
