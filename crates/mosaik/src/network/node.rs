@@ -71,6 +71,10 @@ impl Network {
             &scope,
         );
         router.start();
+        #[cfg(feature = "mdns")]
+        if config.mdns_discovery {
+            discovery.look_around();
+        }
         let shutdown = Shutdown {
             discovery: discovery.clone(),
             local: local.clone(),

@@ -1,1 +1,3 @@
 mod convergence;
+#[cfg(feature = "dht")]
+mod dht;
