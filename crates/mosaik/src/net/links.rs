@@ -120,7 +120,7 @@ impl Links {
             addresses,
             pool: Mutex::default(),
             lost: broadcast::channel(LOST_BACKLOG).0,
-            metrics: TransportMetrics::register(),
+            metrics: TransportMetrics::register(&network),
         }))
     }
 

@@ -2,6 +2,8 @@
 
 mod builder;
 pub mod error;
+#[cfg(feature = "prometheus")]
+mod exporter;
 mod node;
 
 pub use builder::{NetworkBuilder, NetworkConfig};

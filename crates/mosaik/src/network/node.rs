@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+#[cfg(feature = "prometheus")]
+use super::exporter::Exporter;
 use super::{Error, NetworkBuilder};
 use crate::{
     discovery::{Discovery, IntoConfig},
@@ -52,6 +54,12 @@ impl Network {
         let config = builder.config;
         let discovery_config = config.discovery.into_config()?;
 
+        #[cfg(feature = "prometheus")]
+        let exporter = match config.prometheus_addr {
+            Some(addr) => Some(Exporter::bind(addr, &network_id).await?),
+            None => None,
+        };
+
         let scope = Scope::new();
         let options = EndpointOptions {
             network_id,
@@ -71,6 +79,10 @@ impl Network {
             &scope,
         );
         router.start();
+        #[cfg(feature = "prometheus")]
+        if let Some(exporter) = exporter {
+            exporter.start(&scope);
+        }
         #[cfg(feature = "mdns")]
         if config.mdns_discovery {
             discovery.look_around();
