@@ -51,9 +51,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let client = Client::open(&options.dht_node)
         .await
         .context("can't use the DHT")?;
-    let pinger = match options.check_status {
-        true => Some(pinger(options.network).await?),
-        false => None,
+    let pinger = if options.check_status {
+        Some(pinger(options.network).await?)
+    } else {
+        None
     };
     let limit = Duration::from_secs(options.timeout);
     let slots = slots(&options.network);

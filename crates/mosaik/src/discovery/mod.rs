@@ -43,6 +43,7 @@ mod seeker;
 mod settling;
 mod state;
 mod store;
+mod suspicions;
 mod sync;
 pub(crate) mod wire;
 

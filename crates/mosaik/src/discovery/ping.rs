@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use super::{
     Error,
     gossip::GossipHandle,
-    liveness::Suspicions,
     store::SharedStore,
+    suspicions::Suspicions,
     wire::{PING_ALPN, PingReply, PingRequest},
 };
 use crate::{

@@ -26,10 +26,10 @@ use tokio::sync::Semaphore;
 use super::{
     Error,
     gossip::GossipHandle,
-    liveness::Suspicions,
     reconcile::Reconciler,
     state::Refusal,
     store::SharedStore,
+    suspicions::Suspicions,
     wire::{SYNC_ALPN, SyncTurn},
 };
 use crate::{

@@ -16,6 +16,7 @@
 //!   on the next use when broken.
 //! - Everything that arrives is bounded before it is allocated, see [`limits`].
 
+mod activity;
 pub mod close;
 mod endpoint;
 mod handshake;

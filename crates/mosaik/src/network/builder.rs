@@ -172,7 +172,8 @@ impl NetworkBuilder {
     ///
     /// Outside a Tokio runtime.
     pub async fn build(self) -> Result<Network, Error> {
-        Network::compose(self).await
+        // Boxed, because the callers' futures would carry all its steps.
+        Box::pin(Network::compose(self)).await
     }
 }
 

@@ -133,7 +133,7 @@ impl Publication {
 mod tests {
     use super::*;
 
-    const INTERVAL: Duration = Duration::from_secs(300);
+    const INTERVAL: Duration = Duration::from_mins(5);
 
     fn rng() -> impl Rng {
         <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(1)

@@ -24,7 +24,7 @@ use crate::{
 /// Longest time between polls while this node knows nobody.
 const ALONE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often slots are looked at by a node that publishes but does not poll.
-const PUBLISH_ONLY_INTERVAL: Duration = Duration::from_secs(60);
+const PUBLISH_ONLY_INTERVAL: Duration = Duration::from_mins(1);
 /// Waits after the DHT could not be reached.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
@@ -94,11 +94,10 @@ impl DhtWorker {
         }
         if let (Some(client), Some((slot, sequence))) = (client, self.own) {
             let withdrawal = client.withdraw(&self.slots[slot], sequence);
-            match tokio::time::timeout(WITHDRAW_TIMEOUT, withdrawal).await {
-                Ok(Ok(_)) => tracing::debug!(slot, "withdrawn from the DHT"),
-                // Others replace the record when they find that nobody answers.
-                _ => tracing::debug!(slot, "could not withdraw from the DHT in time"),
-            }
+            let withdrawn = tokio::time::timeout(WITHDRAW_TIMEOUT, withdrawal).await;
+            // If not, others replace the record when they find that nobody answers.
+            let withdrawn = matches!(withdrawn, Ok(Ok(_)));
+            tracing::debug!(slot, withdrawn, "leaving the DHT");
         }
     }
 

@@ -17,9 +17,9 @@ use super::command::{Command, GossipInbox};
 use crate::{
     discovery::{
         Config, Error,
-        liveness::Suspicions,
         state::Refusal,
         store::SharedStore,
+        suspicions::Suspicions,
         sync::Syncer,
         wire::{ANNOUNCE_ALPN, Announcement},
     },

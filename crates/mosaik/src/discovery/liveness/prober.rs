@@ -8,10 +8,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Suspicions, ring::subjects};
+use super::ring::subjects;
 use crate::{
     discovery::{
-        gossip::GossipHandle, ping::Pinger, state::Departure, store::SharedStore, sync::Syncer,
+        gossip::GossipHandle, ping::Pinger, state::Departure, store::SharedStore,
+        suspicions::Suspicions, sync::Syncer,
     },
     net::Links,
     primitives::{PeerId, Scope, ShortFmtExt},
