@@ -7,4 +7,7 @@
 )]
 
 mod discovery;
+mod functions;
+mod streams;
 mod support;
+mod surface;

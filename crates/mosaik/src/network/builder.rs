@@ -1,6 +1,5 @@
 //! Builds a network.
 
-use core::fmt;
 use std::{collections::BTreeSet, net::SocketAddr, time::SystemTime};
 
 use iroh::{RelayMode, SecretKey, endpoint::Builder as EndpointBuilder};
@@ -8,8 +7,10 @@ use iroh::{RelayMode, SecretKey, endpoint::Builder as EndpointBuilder};
 use super::{Error, Network};
 use crate::{
     discovery::{self, clock::Clock},
+    functions_layer, groups,
     net::EndpointHook,
     primitives::NetworkId,
+    streams_layer as streams,
 };
 
 /// The options of a network, in plain fields.
@@ -28,6 +29,12 @@ pub struct NetworkConfig {
     pub mdns_discovery: bool,
     /// Discovery's configuration.
     pub discovery: discovery::ConfigBuilder,
+    /// Streams' configuration.
+    pub streams: streams::ConfigBuilder,
+    /// The configuration of functions.
+    pub functions: functions_layer::ConfigBuilder,
+    /// The configuration of groups.
+    pub groups: groups::ConfigBuilder,
     /// Where metrics are served. Default nowhere.
     #[cfg(feature = "prometheus")]
     pub prometheus_addr: Option<SocketAddr>,
@@ -54,6 +61,7 @@ pub struct NetworkConfig {
 /// # Ok(())
 /// # }
 /// ```
+#[allow(missing_debug_implementations, reason = "it may hold a user's hook")]
 pub struct NetworkBuilder {
     pub(super) network_id: Option<NetworkId>,
     pub(super) config: NetworkConfig,
@@ -72,6 +80,9 @@ impl Default for NetworkBuilder {
                 secret_key: SecretKey::generate(),
                 mdns_discovery: false,
                 discovery: discovery::ConfigBuilder::default(),
+                streams: streams::ConfigBuilder::default(),
+                functions: functions_layer::ConfigBuilder::default(),
+                groups: groups::ConfigBuilder::default(),
                 #[cfg(feature = "prometheus")]
                 prometheus_addr: None,
             },
@@ -127,6 +138,27 @@ impl NetworkBuilder {
         self
     }
 
+    /// Sets the configuration of streams.
+    #[must_use]
+    pub fn with_streams(mut self, value: streams::ConfigBuilder) -> Self {
+        self.config.streams = value;
+        self
+    }
+
+    /// Sets the configuration of groups.
+    #[must_use]
+    pub fn with_groups(mut self, value: groups::ConfigBuilder) -> Self {
+        self.config.groups = value;
+        self
+    }
+
+    /// Sets the configuration of functions.
+    #[must_use]
+    pub fn with_functions(mut self, value: functions_layer::ConfigBuilder) -> Self {
+        self.config.functions = value;
+        self
+    }
+
     /// Sets where metrics are served in the Prometheus text format, by HTTP on any path.
     ///
     /// The first node that asks for it installs the process's recorder of the `metrics` facade,
@@ -174,13 +206,5 @@ impl NetworkBuilder {
     pub async fn build(self) -> Result<Network, Error> {
         // Boxed, because the callers' futures would carry all its steps.
         Box::pin(Network::compose(self)).await
-    }
-}
-
-impl fmt::Debug for NetworkBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NetworkBuilder")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
     }
 }
