@@ -22,6 +22,13 @@ const LAYERS: &[&[&str]] = &[
     &["network"],
 ];
 
+/// Folders that have a circle between their files. No other may be added; one that has lost its
+/// circle must be taken off.
+const CIRCULAR: &[&str] = &["functions", "groups", "groups::raft", "streams"];
+
+/// A layer whose public path is a facade above it has this behind its name.
+const LAYER_SUFFIX: &str = "_layer";
+
 /// Facades, which re-export and decode but are imported by nobody.
 const FACADES: &[&str] = &["lib", "declare", "__fuzz", "tee"];
 
@@ -212,6 +219,9 @@ fn expand(tree: &str, base: &[String], line: usize, found: &mut Vec<Import>) {
         }
     }
     if path.len() > base.len() {
+        if let Some(name) = path[0].strip_suffix(LAYER_SUFFIX) {
+            path[0] = name.to_owned();
+        }
         found.push(Import { line, path });
     }
 }
@@ -307,6 +317,7 @@ fn files_of_a_folder_form_no_circle() {
     let modules: BTreeSet<_> = parsed.iter().map(|(_, module, _)| module.clone()).collect();
     let mut faults = Vec::new();
     for folder in &modules {
+        let is_listed = CIRCULAR.contains(&folder.join("::").as_str());
         let mut edges = BTreeMap::<&str, BTreeMap<&str, String>>::new();
         for (file, module, imports) in &parsed {
             let Some(own) = child_in(folder, module) else {
@@ -322,7 +333,11 @@ fn files_of_a_folder_form_no_circle() {
                 }
             }
         }
-        if let Some(circle) = find_circle(&edges) {
+        let circle = find_circle(&edges);
+        if is_listed && circle.is_none() {
+            faults.push(format!("{} has no circle any more", folder.join("::")));
+        }
+        if let Some(circle) = circle.filter(|_| !is_listed) {
             let steps = circle.windows(2).map(|step| {
                 format!(
                     "  {} -> {} at {}",

@@ -30,6 +30,7 @@ mod entry;
 mod error;
 mod event;
 mod gossip;
+mod gossip_worker;
 mod handle;
 mod liveness;
 #[cfg(feature = "mdns")]
