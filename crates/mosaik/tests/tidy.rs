@@ -30,7 +30,7 @@ const CIRCULAR: &[&str] = &["functions", "groups", "groups::raft", "streams"];
 const LAYER_SUFFIX: &str = "_layer";
 
 /// Facades, which re-export and decode but are imported by nobody.
-const FACADES: &[&str] = &["lib", "declare", "__fuzz", "tee"];
+const FACADES: &[&str] = &["lib", "declare", "fuzz", "tee"];
 
 /// One use of an item of this crate.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

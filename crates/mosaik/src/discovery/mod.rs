@@ -29,6 +29,8 @@ mod dialer;
 mod entry;
 mod error;
 mod event;
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) mod fuzz;
 mod gossip;
 mod gossip_worker;
 mod handle;

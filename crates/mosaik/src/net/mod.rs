@@ -19,6 +19,8 @@
 mod activity;
 pub mod close;
 mod endpoint;
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) mod fuzz;
 mod handshake;
 pub(crate) mod limits;
 pub mod link;
