@@ -1,5 +1,9 @@
 //! Programs that are given a network name find each other and organise themselves.
 
+#[cfg(any(test, feature = "unstable-fuzz"))]
+#[doc(hidden)]
+#[path = "fuzz.rs"]
+pub mod __fuzz;
 pub mod declare;
 pub mod discovery;
 #[path = "functions/mod.rs"]

@@ -11,9 +11,9 @@ use std::{
 
 use iroh::EndpointAddr;
 use rand::seq::IteratorRandom;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
-use super::{Config, gossip::GossipHandle, store::SharedStore, sync::Syncer};
+use super::{Config, gossip::GossipHandle, settling::Pending, store::SharedStore, sync::Syncer};
 use crate::primitives::{
     PeerId, Scope,
     backoff::{Backoff, ExponentialBackoff},
@@ -37,8 +37,8 @@ pub(crate) struct Seeker {
     pub(crate) syncer: Syncer,
     pub(crate) gossip: GossipHandle,
     pub(crate) scope: Scope,
-    /// Becomes `true` once a bootstrap peer has answered, or there is none.
-    pub(crate) answered: watch::Sender<bool>,
+    /// Answered once a bootstrap peer has.
+    pub(crate) pending: Pending,
 }
 
 /// How a missing peer is being looked for.
@@ -69,7 +69,7 @@ impl Seeker {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut next_anti_entropy = Instant::now() + ANTI_ENTROPY.mul_f64(rand::random());
         if self.config.bootstrap_peers.is_empty() {
-            self.answered.send_replace(true);
+            self.pending.answer();
         }
         loop {
             tokio::select! {
@@ -145,8 +145,7 @@ impl Seeker {
                 .iter()
                 .any(|addr| addr.id == peer);
             if bootstrap {
-                self.answered
-                    .send_if_modified(|answered| !std::mem::replace(answered, true));
+                self.pending.answer();
             }
         } else if let Some(search) = searches.get_mut(&peer) {
             search.running = false;

@@ -26,19 +26,19 @@ use tokio::{sync::Semaphore, time::sleep};
 use super::{
     Error,
     gossip::GossipHandle,
-    liveness::Suspicions,
     reconcile::Reconciler,
     state::Refusal,
     store::SharedStore,
+    suspicions::Suspicions,
     wire::{SYNC_ALPN, SyncTurn},
 };
 use crate::{
     net::{
         Acceptor, Link, Links,
-        close::{DifferentNetwork, ProtocolViolation, Success},
+        close::{ProtocolViolation, Success},
         link::{LinkError, RecvError},
     },
-    primitives::{Digest, PeerId, Scope, ShortFmtExt},
+    primitives::{PeerId, Scope, ShortFmtExt},
     tickets::{PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
 };
 
@@ -163,7 +163,7 @@ impl Syncer {
             () = self.0.scope.cancelled() => Err(Error::Cancelled),
             result = exchange => {
                 let timeout = || Err(Error::Link(LinkError::Recv(RecvError::TimedOut)));
-                result.unwrap_or_else(|_| timeout()).map_err(|error| self.name_network(error))
+                result.unwrap_or_else(|_| timeout()).map_err(|error| error.name_network(self.0.links.network_id()))
             }
         }
     }
@@ -215,19 +215,6 @@ impl Syncer {
             }
         }
         link.close(ProtocolViolation);
-    }
-
-    /// A peer that belongs elsewhere is an error of its own.
-    fn name_network(&self, error: Error) -> Error {
-        match &error {
-            Error::Link(link) if link.close_reason().is_some_and(|r| r == DifferentNetwork) => {
-                Error::DifferentNetwork {
-                    local_network: *self.0.links.network_id(),
-                    remote_network: Digest::zero(),
-                }
-            }
-            _ => error,
-        }
     }
 }
 

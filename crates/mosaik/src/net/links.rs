@@ -3,10 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,12 +13,10 @@ use iroh::{
     endpoint::{ApplicationClose, Connection, ConnectionError},
 };
 use parking_lot::Mutex;
-use tokio::{
-    sync::{broadcast, oneshot},
-    time::Instant,
-};
+use tokio::sync::{broadcast, oneshot};
 
 use super::{
+    activity::{Activity, UseCount},
     handshake,
     limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, MAX_CONNECTIONS_PER_PEER},
     link::{Link, LinkReceiver, LinkSender, LinkState, OpenError},
@@ -68,42 +63,13 @@ pub(super) struct Pooled {
     use_count: Arc<UseCount>,
 }
 
-struct UseCount {
-    links: AtomicUsize,
-    idle_since: Mutex<Instant>,
-}
-
-/// Counts a link as long as it exists.
-pub(crate) struct Activity(Arc<UseCount>);
-
-impl Activity {
-    fn begin(count: &Arc<UseCount>) -> Self {
-        count.links.fetch_add(1, Ordering::Relaxed);
-        Self(count.clone())
-    }
-}
-
-impl Drop for Activity {
-    fn drop(&mut self) {
-        *self.0.idle_since.lock() = Instant::now();
-        self.0.links.fetch_sub(1, Ordering::Release);
-    }
-}
-
-impl fmt::Debug for Activity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Activity")
-    }
-}
-
 impl Pooled {
     fn is_live(&self) -> bool {
         self.connection.close_reason().is_none()
     }
 
     fn idle_for(&self) -> Option<Duration> {
-        let unused = self.use_count.links.load(Ordering::Acquire) == 0;
-        unused.then(|| self.use_count.idle_since.lock().elapsed())
+        self.use_count.idle_for()
     }
 }
 
@@ -123,7 +89,7 @@ impl Links {
             addresses,
             pool: Mutex::default(),
             lost: broadcast::channel(LOST_BACKLOG).0,
-            metrics: TransportMetrics::register(),
+            metrics: TransportMetrics::register(&network),
         }))
     }
 
@@ -294,10 +260,7 @@ impl Links {
         let pooled = Pooled {
             connection,
             dialed_here,
-            use_count: Arc::new(UseCount {
-                links: AtomicUsize::new(0),
-                idle_since: Mutex::new(Instant::now()),
-            }),
+            use_count: UseCount::new(),
         };
         let key = (pooled.connection.remote_id(), alpn);
         {

@@ -16,8 +16,11 @@
 //!   on the next use when broken.
 //! - Everything that arrives is bounded before it is allocated, see [`limits`].
 
+mod activity;
 pub mod close;
 mod endpoint;
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) mod fuzz;
 mod handshake;
 pub(crate) mod limits;
 pub mod link;

@@ -9,10 +9,15 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use super::{Suspicions, ring::Rings, suspicion::STALL};
+use super::ring::Rings;
 use crate::{
     discovery::{
-        gossip::GossipHandle, ping::Pinger, state::Departure, store::SharedStore, sync::Syncer,
+        gossip::GossipHandle,
+        ping::Pinger,
+        state::Departure,
+        store::SharedStore,
+        suspicions::{STALL, Suspicions},
+        sync::Syncer,
         wire::PING_ALPN,
     },
     net::Links,

@@ -1,4 +1,8 @@
-//! The worker that talks to the gossip topic.
+//! Announcements over the network's gossip topic.
+//!
+//! Every change of the local entry is broadcast at once; an unchanged entry is broadcast as a
+//! small signed heartbeat every `announce_interval`. Gossip is fast and usually reaches everybody;
+//! what it loses is healed by probes that compare catalogs (see `liveness`) and by syncs.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -13,13 +17,13 @@ use iroh_gossip::{
 use rand::seq::IteratorRandom;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::command::{Command, GossipInbox};
 use crate::{
     discovery::{
         Config, Error,
-        liveness::Suspicions,
+        gossip::{Command, GossipInbox},
         state::Refusal,
         store::SharedStore,
+        suspicions::Suspicions,
         sync::Syncer,
         wire::{ANNOUNCE_ALPN, Announcement},
     },
