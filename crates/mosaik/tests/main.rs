@@ -8,5 +8,6 @@
 
 mod discovery;
 mod functions;
+mod streams;
 mod support;
 mod surface;

@@ -7,9 +7,10 @@ use iroh::{RelayMode, SecretKey, endpoint::Builder as EndpointBuilder};
 use super::{Error, Network};
 use crate::{
     discovery::{self, clock::Clock},
-    functions_layer,
+    functions_layer, groups,
     net::EndpointHook,
     primitives::NetworkId,
+    streams_layer as streams,
 };
 
 /// The options of a network, in plain fields.
@@ -28,8 +29,12 @@ pub struct NetworkConfig {
     pub mdns_discovery: bool,
     /// Discovery's configuration.
     pub discovery: discovery::ConfigBuilder,
+    /// Streams' configuration.
+    pub streams: streams::ConfigBuilder,
     /// The configuration of functions.
     pub functions: functions_layer::ConfigBuilder,
+    /// The configuration of groups.
+    pub groups: groups::ConfigBuilder,
     /// Where metrics are served. Default nowhere.
     #[cfg(feature = "prometheus")]
     pub prometheus_addr: Option<SocketAddr>,
@@ -75,7 +80,9 @@ impl Default for NetworkBuilder {
                 secret_key: SecretKey::generate(),
                 mdns_discovery: false,
                 discovery: discovery::ConfigBuilder::default(),
+                streams: streams::ConfigBuilder::default(),
                 functions: functions_layer::ConfigBuilder::default(),
+                groups: groups::ConfigBuilder::default(),
                 #[cfg(feature = "prometheus")]
                 prometheus_addr: None,
             },
@@ -128,6 +135,20 @@ impl NetworkBuilder {
     #[must_use]
     pub fn with_discovery(mut self, value: discovery::ConfigBuilder) -> Self {
         self.config.discovery = value;
+        self
+    }
+
+    /// Sets the configuration of streams.
+    #[must_use]
+    pub fn with_streams(mut self, value: streams::ConfigBuilder) -> Self {
+        self.config.streams = value;
+        self
+    }
+
+    /// Sets the configuration of groups.
+    #[must_use]
+    pub fn with_groups(mut self, value: groups::ConfigBuilder) -> Self {
+        self.config.groups = value;
         self
     }
 

@@ -62,6 +62,7 @@ impl<S: ConditionSource> Condition<S> {
         self
     }
 
+    /// As [`minimum_of`](Self::minimum_of), for wrappers whose setter must be `const`.
     pub(crate) const fn set_minimum(&mut self, min: usize) {
         self.min = min;
     }
@@ -84,6 +85,7 @@ impl<S: ConditionSource> Condition<S> {
         self
     }
 
+    /// As [`unmet`](Self::unmet), for wrappers whose setter must be `const`.
     pub(crate) const fn set_unmet(&mut self) {
         self.inverted = true;
     }

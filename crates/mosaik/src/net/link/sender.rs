@@ -112,6 +112,22 @@ impl LinkSender {
         Ok(())
     }
 
+    /// Writes as much of complete frames as the transport takes at once, waiting only while it
+    /// takes nothing; what was written is taken off the front of `frames`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is written when the future is dropped.
+    pub(crate) async fn write_some(
+        &mut self,
+        frames: &mut &mut [Bytes],
+    ) -> Result<usize, SendError> {
+        let stream = self.stream.as_mut().ok_or(SendError::Cancelled)?;
+        let written = stream.write_many_chunks(frames).await?;
+        self.state.metrics.egress(written);
+        Ok(written)
+    }
+
     /// Writes complete frames, and says that nothing follows. The other direction stays open.
     ///
     /// # Cancel safety
@@ -145,6 +161,11 @@ impl LinkSender {
         let reason = reason.into();
         let scope = self.state.scope().clone();
         scope.spawn_orderly(async move { self.close_now(&reason).await });
+    }
+
+    /// Ends at once with the code of a reason; what the peer did not receive yet is lost.
+    pub(crate) fn reset(self, reason: impl Into<ApplicationClose>) {
+        self.state.set_drop_code(&reason.into());
     }
 
     /// Closes with a reason and waits until it is written, or resets when that takes too long.
