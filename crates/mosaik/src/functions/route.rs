@@ -78,7 +78,7 @@ impl fmt::Debug for Routes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Routes")
             .field("known", &self.known.lock().len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt, stream::BoxStream};
 
 use super::{
     CallError,
-    attempt::{Outcome, Progress, Replying, ended},
+    attempt::{Miss, Progress, Replying, ended},
     handle::decode,
     search::Failure,
 };
@@ -66,8 +66,8 @@ async fn next(
         Err(error) => error,
     };
     match ended(error, Progress::Running) {
-        Outcome::Refused { close, .. } => Some((Err(Failure::Rejected(close)), None)),
-        Outcome::Lost { error, .. } => Some((Err(Failure::Transport(error)), None)),
+        Miss::Refused { close, .. } => Some((Err(Failure::Rejected(close)), None)),
+        Miss::Lost { error, .. } => Some((Err(Failure::Transport(error)), None)),
         _ => None,
     }
 }
