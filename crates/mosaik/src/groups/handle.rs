@@ -107,12 +107,13 @@ impl Groups {
         for joined in &joined {
             self.0.begin_leaving(joined);
         }
+        let departing = self.0.departing.lock().clone();
         let scope = self.0.scope.clone();
         Box::pin(async move {
             let left = futures::future::join_all(
-                joined
+                departing
                     .iter()
-                    .map(|joined| joined.instance.scope().cancelled()),
+                    .map(|instance| instance.scope().cancelled()),
             );
             if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
                 tracing::debug!("not every group was left in order");

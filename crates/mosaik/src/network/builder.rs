@@ -7,9 +7,10 @@ use iroh::{RelayMode, SecretKey, endpoint::Builder as EndpointBuilder};
 use super::{Error, Network};
 use crate::{
     discovery::{self, clock::Clock},
-    groups,
+    functions_layer, groups,
     net::EndpointHook,
     primitives::NetworkId,
+    streams_layer as streams,
 };
 
 /// The options of a network, in plain fields.
@@ -28,7 +29,11 @@ pub struct NetworkConfig {
     pub mdns_discovery: bool,
     /// Discovery's configuration.
     pub discovery: discovery::ConfigBuilder,
-    /// Configuration of groups.
+    /// Streams' configuration.
+    pub streams: streams::ConfigBuilder,
+    /// The configuration of functions.
+    pub functions: functions_layer::ConfigBuilder,
+    /// The configuration of groups.
     pub groups: groups::ConfigBuilder,
     /// Where metrics are served. Default nowhere.
     #[cfg(feature = "prometheus")]
@@ -75,6 +80,8 @@ impl Default for NetworkBuilder {
                 secret_key: SecretKey::generate(),
                 mdns_discovery: false,
                 discovery: discovery::ConfigBuilder::default(),
+                streams: streams::ConfigBuilder::default(),
+                functions: functions_layer::ConfigBuilder::default(),
                 groups: groups::ConfigBuilder::default(),
                 #[cfg(feature = "prometheus")]
                 prometheus_addr: None,
@@ -131,10 +138,24 @@ impl NetworkBuilder {
         self
     }
 
+    /// Sets the configuration of streams.
+    #[must_use]
+    pub fn with_streams(mut self, value: streams::ConfigBuilder) -> Self {
+        self.config.streams = value;
+        self
+    }
+
     /// Sets the configuration of groups.
     #[must_use]
     pub fn with_groups(mut self, value: groups::ConfigBuilder) -> Self {
         self.config.groups = value;
+        self
+    }
+
+    /// Sets the configuration of functions.
+    #[must_use]
+    pub fn with_functions(mut self, value: functions_layer::ConfigBuilder) -> Self {
+        self.config.functions = value;
         self
     }
 
