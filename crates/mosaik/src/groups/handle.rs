@@ -61,6 +61,10 @@ struct Joined {
 
 impl Groups {
     /// Starts to serve bonds; groups are joined later.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a subsystem owns its configuration"
+    )]
     pub(crate) fn start(
         config: Config,
         discovery: &Discovery,
