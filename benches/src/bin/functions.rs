@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context;
 use mosaik::{
     CallContext, Digest, Network, SecretKey, Ticket, UniqueId, discovery,
-    functions::Caller,
+    functions::{Caller, Handler},
     id,
     iroh::{
         Endpoint, EndpointAddr, RelayMode,
@@ -86,7 +86,7 @@ async fn main() -> anyhow::Result<()> {
         throughput(&anew).await?
     );
     first_calls(&bare, &handling, network_id).await?;
-    spread(network_id, &calling, handling).await
+    spread(network_id, &calling, &handling).await
 }
 
 /// One call after another.
@@ -199,8 +199,9 @@ async fn first_calls(bare: &Bare, handling: &Network, network_id: Digest) -> any
 }
 
 /// Three handlers of one function share its calls.
-async fn spread(network_id: Digest, calling: &Network, handling: Network) -> anyhow::Result<()> {
-    let others = [node(network_id).await?, node(network_id).await?, handling];
+async fn spread(network_id: Digest, calling: &Network, handling: &Network) -> anyhow::Result<()> {
+    let added = [node(network_id).await?, node(network_id).await?];
+    let others = [&added[0], &added[1], handling];
     let mut handlers = Vec::new();
     for other in &others {
         introduce(calling, other).await?;
@@ -319,7 +320,7 @@ async fn introduce(one: &Network, other: &Network) -> anyhow::Result<()> {
         .context("introducing two nodes")
 }
 
-fn serve(network: &Network, id: &str) -> anyhow::Result<impl HandlerStats> {
+fn serve(network: &Network, id: &str) -> anyhow::Result<Handler<Vec<u8>, Vec<u8>>> {
     Ok(network
         .functions()
         .handler()
@@ -329,17 +330,6 @@ fn serve(network: &Network, id: &str) -> anyhow::Result<impl HandlerStats> {
 
 async fn echo(request: Vec<u8>, _: CallContext) -> Result<Vec<u8>, ()> {
     Ok(request)
-}
-
-/// A handler whose types don't matter.
-trait HandlerStats {
-    fn stats(&self) -> &mosaik::functions::handler::Stats;
-}
-
-impl HandlerStats for mosaik::functions::Handler<Vec<u8>, Vec<u8>> {
-    fn stats(&self) -> &mosaik::functions::handler::Stats {
-        Self::stats(self)
-    }
 }
 
 /// A credential that costs as much to check as a signature.

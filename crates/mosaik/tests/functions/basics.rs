@@ -21,7 +21,7 @@ async fn a_call_returns_what_the_function_returns() {
         .serve(move |n: u32, context: CallContext| async move {
             assert_eq!(context.caller().id(), &caller_id);
             assert_eq!(context.clone().into_caller().id(), &caller_id);
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 Ok(n / 2)
             } else {
                 Err(format!("{n} is odd"))
@@ -211,12 +211,12 @@ impl Datum for Even {
     type DecodeError = Odd;
 
     fn encode(&self) -> Result<Bytes, Odd> {
-        (self.0 % 2 == 0).then(|| vec![self.0].into()).ok_or(Odd)
+        self.0.is_multiple_of(2).then(|| vec![self.0].into()).ok_or(Odd)
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Odd> {
         match bytes {
-            [n] if n % 4 == 0 => Ok(Self(*n)),
+            [n] if n.is_multiple_of(4) => Ok(Self(*n)),
             _ => Err(Odd),
         }
     }

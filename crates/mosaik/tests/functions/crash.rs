@@ -36,7 +36,7 @@ async fn victim() {
         .with_function_id("work")
         .serve(work)
         .unwrap();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
 }
 
 /// Takes a while, so that there are always calls running.

@@ -171,6 +171,10 @@ async fn equal_handlers_share_the_calls() {
         .collect();
     let caller: Arc<Caller<usize, usize>> = Arc::new(nodes[3].functions().caller().build());
     until_candidates(&caller, 3).await;
+    eprintln!(
+        "{:?}",
+        caller.candidates().map(|c| c.rtt()).collect::<Vec<_>>()
+    );
     let calling = (0..64).map(|_| {
         let caller = caller.clone();
         tokio::spawn(async move {
@@ -187,6 +191,10 @@ async fn equal_handlers_share_the_calls() {
         .map(|handler| handler.stats().served())
         .collect();
     let total: usize = served.iter().sum();
+    eprintln!(
+        "{:?}",
+        caller.candidates().map(|c| c.rtt()).collect::<Vec<_>>()
+    );
     for share in served.iter().map(|served| served * 100 / total) {
         assert!((25..=42).contains(&share), "{served:?}");
     }
@@ -204,7 +212,7 @@ async fn a_hedged_call_takes_the_first_answer() {
             let gate = stuck.clone();
             async move {
                 gate.pass().await;
-                Ok::<_, ()>(0)
+                Ok::<u8, ()>(0)
             }
         })
         .unwrap();

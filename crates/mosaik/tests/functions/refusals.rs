@@ -1,12 +1,14 @@
 //! Calls that are not served say why.
 
+use std::time::{Duration, SystemTime};
+
 use mosaik::{
-    CallContext,
+    CallContext, discovery,
     functions::{CallError, Caller},
 };
 
-use super::common::{introduce, ms, pair, refusal, until_candidates};
-use crate::support::{node, random_network, within};
+use super::common::{eventually, introduce, ms, pair, refusal, until_candidates};
+use crate::support::{builder, node, random_network, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_serves_it() {
@@ -51,6 +53,13 @@ async fn the_handler_requires_more_of_callers() {
     assert_eq!(result.unwrap(), 2);
 
     b.discovery().add_tags("confusing");
+    eventually(5, || {
+        let catalog = a.discovery().catalog();
+        catalog
+            .get(&b.local().id())
+            .is_some_and(|entry| entry.tags().contains(&"confusing".into()))
+    })
+    .await;
     let refused = within(5, caller.call_with_timeout(1, ms(500))).await;
     assert_eq!(
         refusal(refused),
@@ -176,11 +185,10 @@ async fn an_unknown_caller_introduces_itself() {
         .handler()
         .serve(|n: u8, _: CallContext| async move { Ok::<_, ()>(n) })
         .unwrap();
-    // b knows a, and a has never heard of b.
+    // b knows a, and a has not heard of b.
     assert!(b.discovery().feed(a.discovery().me()));
     let caller: Caller<u8, u8> = b.functions().caller().build();
     until_candidates(&caller, 1).await;
-    assert!(a.discovery().catalog().get(&b.local().id()).is_none());
     let calls = (0..20).map(|n| caller.call_with_timeout(n, ms(2_000)));
     let results = within(5, mosaik::futures::future::join_all(calls)).await;
     for (n, result) in (0..20).zip(results) {
@@ -188,4 +196,28 @@ async fn an_unknown_caller_introduces_itself() {
     }
     assert_eq!(handler.stats().served(), 20);
     assert!(a.discovery().catalog().get(&b.local().id()).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_can_not_be_known_stays_unknown() {
+    let id = random_network();
+    let a = node(id).await;
+    let handler = a
+        .functions()
+        .handler()
+        .serve(|n: u8, _: CallContext| async move { Ok::<_, ()>(n) })
+        .unwrap();
+    // The clock of b is an hour ahead: a refuses its entry, and b accepts all.
+    let tolerant = discovery::Config::builder().with_max_time_drift(ms(10_000_000));
+    let b = builder(id, tolerant)
+        .with_clock(|| SystemTime::now() + Duration::from_hours(1))
+        .build()
+        .await
+        .unwrap();
+    assert!(b.discovery().feed(a.discovery().me()));
+    let caller: Caller<u8, u8> = b.functions().caller().build();
+    until_candidates(&caller, 1).await;
+    let refused = within(5, caller.call_with_timeout(1, ms(700))).await;
+    assert_eq!(refusal(refused), (401, "UnknownPeer".into()));
+    assert_eq!(handler.stats().failed(), 0);
 }

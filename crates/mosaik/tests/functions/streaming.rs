@@ -58,7 +58,7 @@ async fn an_item_arrives_when_it_is_ready() {
             let gate = inner.clone();
             let later = stream::once(async move {
                 gate.pass().await;
-                Ok::<_, ()>(2)
+                Ok::<u32, ()>(2)
             });
             stream::iter([Ok(1)]).chain(later)
         })

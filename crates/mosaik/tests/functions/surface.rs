@@ -85,7 +85,7 @@ fn definitions_are_values() {
 }
 
 #[expect(dead_code, reason = "it is enough that it compiles")]
-async fn futures_can_be_spawned(network: Network, caller: Arc<Caller<NotSync, NotSync, NotSync>>) {
+fn futures_can_be_spawned(network: Network, caller: Arc<Caller<NotSync, NotSync, NotSync>>) {
     let request = || NotSync(std::cell::Cell::new(1));
     drop(spawnable({
         let (caller, request) = (caller.clone(), request());

@@ -128,11 +128,6 @@ pub(super) async fn attempt(
     match received {
         Received::Reply(frame) => {
             link.receiver.notice_end();
-            if candidate.route.takes_sample(started)
-                && let Some(rtt) = link.rtt()
-            {
-                core.discovery.record_rtt(candidate.peer(), rtt);
-            }
             Ok(Answer::Reply(frame))
         }
         Received::Started => Ok(Answer::Replies(Replying { link, _load: load })),
@@ -172,7 +167,7 @@ async fn send(
     let header_frame = frame(&header)?;
     if header.is_inline() {
         let frames = &mut [header_frame, request.frame.clone()];
-        let written = timeout_at(limit, link.sender.write_last(frames)).await;
+        let written = timeout_at(limit, write(&mut link, frames, request.kind)).await;
         return unsent(written, limit, request).map(|()| link);
     }
     let written = timeout_at(limit, link.sender.write_framed(&mut [header_frame])).await;
@@ -186,8 +181,17 @@ async fn send(
     }
     // The handler ends a transfer that takes too long.
     let limit = request.deadline;
-    let sent = timeout_at(limit, link.sender.write_last(&mut [request.frame.clone()])).await;
+    let frames = &mut [request.frame.clone()];
+    let sent = timeout_at(limit, write(&mut link, frames, request.kind)).await;
     unsent(sent, limit, request).map(|()| link)
+}
+
+/// Writes a request. After it only the caller of a stream has something to say.
+async fn write(link: &mut Link, frames: &mut [Bytes], kind: Kind) -> Result<(), SendError> {
+    match kind {
+        Kind::Stream => link.sender.write_framed(frames).await,
+        Kind::Call | Kind::Probe => link.sender.write_last(frames).await,
+    }
 }
 
 enum Received {
@@ -305,23 +309,25 @@ fn frame(header: &Header) -> Result<Bytes, Miss> {
     Ok(buffer.freeze())
 }
 
-/// Asks a peer for a sign of life, and does not wait for it.
-pub(super) async fn probe(core: &Core, peer: PeerId) {
+/// Asks a peer for a sign of life; returns how long that took, without connecting.
+pub(super) async fn exchange_probe(core: &Core, peer: PeerId) -> Option<Duration> {
+    let mut link = core.links.open(FUNCTIONS_ALPN, peer).await.ok()?;
     let header = Header {
         kind: Kind::Probe,
         function: FunctionId::zero(),
         budget_us: 0,
         request_bytes: 0,
     };
-    let asking = async {
-        if let Some(mut link) = core.links.open_existing(FUNCTIONS_ALPN, &peer).await
-            && let Ok(header) = frame(&header)
-            && link.sender.write_last(&mut [header]).await.is_ok()
-        {
-            // Whatever arrives is a sign of life.
-            let _ = link.receiver.recv_bytes().await;
+    let asked = Instant::now();
+    link.sender
+        .write_last(&mut [frame(&header).ok()?])
+        .await
+        .ok()?;
+    match link.receiver.recv_bytes().await {
+        Err(RecvError::Closed(close)) if Success == close => {
+            link.receiver.notice_end();
+            Some(asked.elapsed())
         }
-    };
-    // It has done its work when it is sent.
-    let _ = tokio::time::timeout(ADMISSION_TIMEOUT, asking).await;
+        _ => None,
+    }
 }

@@ -10,6 +10,7 @@ use super::{
     balance::choose,
     config::Config,
     introduction::{deliver_own_entry, introduce},
+    measure::measure_near,
     search::{Failure, Search},
 };
 use crate::{
@@ -52,6 +53,7 @@ impl Dispatcher {
             match result {
                 Ok(answer) => {
                     self.metrics.completed.increment(1);
+                    self.measure_now_and_then(&candidate);
                     return Ok(answer);
                 }
                 Err(Miss::OutOfTime) => return Err(search.give_up()),
@@ -106,6 +108,18 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// Keeps the distances current among which calls are spread.
+    fn measure_now_and_then(&self, candidate: &Candidate) {
+        if candidate.route.is_measurement_due(Instant::now()) && self.has_others() {
+            measure_near(&self.core, &self.candidates.snapshot().candidates);
+        }
+    }
+
+    fn has_others(&self) -> bool {
+        self.candidates
+            .look(|snapshot| snapshot.candidates.len() > 1)
+    }
+
     fn own_content(&self) -> Digest {
         *self.core.discovery.me().content()
     }
@@ -129,9 +143,7 @@ impl Dispatcher {
 
     async fn ask(&self, candidate: &Arc<Candidate>, request: &Request) -> Result<Answer, Miss> {
         self.metrics.attempts.increment(1);
-        let has_others = self
-            .candidates
-            .look(|snapshot| snapshot.candidates.len() > 1);
+        let has_others = self.has_others();
         attempt(&self.core, &self.scope, candidate, request, has_others).await
     }
 
