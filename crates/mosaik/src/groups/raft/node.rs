@@ -121,6 +121,10 @@ pub(crate) struct NodeCore {
 
 /// What consensus says about the group, as seen by this member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state machine"
+)]
 pub(crate) struct View {
     pub(crate) term: u64,
     pub(crate) leader: Option<MemberId>,
@@ -290,6 +294,10 @@ impl Node {
     }
 
     /// Founds the group with these voters. To be called once, on one of them.
+    #[allow(
+        clippy::zero_sized_map_values,
+        reason = "the library maps ids to nodes, and ours are empty"
+    )]
     pub(crate) async fn found(&self, voters: BTreeSet<MemberId>) -> Result<(), Stopped> {
         let voters: std::collections::BTreeMap<_, _> =
             voters.into_iter().map(|voter| (voter, ())).collect();
