@@ -1,4 +1,9 @@
 //! What the benchmarks share: nodes on loopback, raw QUIC beside them, and statistics.
+#![allow(
+    clippy::missing_errors_doc,
+    clippy::unchecked_time_subtraction,
+    reason = "helpers of benchmarks: any failure ends the run"
+)]
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -1,4 +1,10 @@
 //! Six programs are told their role and one address; the topology forms by itself.
+#![allow(
+    missing_docs,
+    clippy::assigning_clones,
+    clippy::pedantic,
+    reason = "an excerpt for the book"
+)]
 
 use futures::SinkExt;
 use mosaik::{
