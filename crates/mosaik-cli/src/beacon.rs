@@ -28,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH", conflicts_with = "secret")]
     secret_file: Option<PathBuf>,
 
-    /// Peer to dial at start: a peer id, or <peer id>@<ip:port>. Repeat for several.
+    /// Peer to dial at start: a peer id, or `<peer id>@<ip:port>`. Repeat for several.
     #[arg(short, long)]
     peers: Vec<Peer>,
 
