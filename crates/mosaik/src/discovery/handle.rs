@@ -60,6 +60,10 @@ pub struct Discovery(Arc<Inner>);
 struct Inner {
     network_id: NetworkId,
     config: Config,
+    #[cfg_attr(
+        not(feature = "mdns"),
+        allow(dead_code, reason = "only mDNS needs it after the start")
+    )]
     endpoint: Endpoint,
     store: SharedStore,
     links: Links,
