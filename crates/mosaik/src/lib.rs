@@ -1,5 +1,9 @@
 //! Programs that are given a network name find each other and organise themselves.
 
+#[cfg(any(test, feature = "unstable-fuzz"))]
+#[doc(hidden)]
+#[path = "fuzz.rs"]
+pub mod __fuzz;
 pub mod declare;
 pub mod discovery;
 #[path = "functions/mod.rs"]
@@ -83,4 +87,13 @@ macro_rules! tag {
 #[doc(hidden)]
 pub mod __macros {
     pub use mosaik_macros::{digest_bytes, function_impl, stream_impl};
+}
+
+/// For the benchmarks, which measure the raw transport with the same settings.
+#[doc(hidden)]
+pub mod __bench {
+    /// The transport settings of a node.
+    pub fn transport_config() -> iroh::endpoint::QuicTransportConfig {
+        crate::net::transport_config()
+    }
 }

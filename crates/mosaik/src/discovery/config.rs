@@ -55,6 +55,8 @@ pub struct Config {
     pub dht_poll_interval: Option<Duration>,
     /// Switches the DHT off altogether. Default `false`.
     pub no_dht_bootstrap: bool,
+    /// DHT nodes to start from, as `host:port`. Default none: the public ones.
+    pub dht_nodes: Vec<String>,
     /// Period of RTT probing, jittered by ±50 %. Default 30 s; not 0.
     pub rtt_probe_interval: Duration,
     /// Peers with a greater smoothed round-trip time are hidden. Default `None`.
@@ -79,6 +81,7 @@ impl Default for Config {
             dht_publish_interval: Some(DEFAULT_DHT_PUBLISH_INTERVAL),
             dht_poll_interval: Some(DEFAULT_DHT_POLL_INTERVAL),
             no_dht_bootstrap: false,
+            dht_nodes: Vec::new(),
             rtt_probe_interval: DEFAULT_RTT_PROBE_INTERVAL,
             max_rtt: None,
             graceful_departure_window: DEFAULT_GRACEFUL_DEPARTURE_WINDOW,
@@ -111,6 +114,14 @@ impl Config {
             .find(|(_, value)| *value == Some(Duration::ZERO))
         {
             return Err(format!("{name} must be greater than zero").into());
+        }
+        let has_port = |node: &String| {
+            node.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+            })
+        };
+        if let Some(node) = self.dht_nodes.iter().find(|node| !has_port(node)) {
+            return Err(format!("the DHT node {node} is not of the form host:port").into());
         }
         if self.events_backlog == 0 || self.max_peers == 0 {
             return Err("events_backlog and max_peers must be at least 1"
@@ -232,6 +243,15 @@ impl ConfigBuilder {
         self
     }
 
+    /// Adds DHT nodes to start from, as `host:port`; none means the public ones.
+    ///
+    /// For private DHTs and tests. When all of them are on loopback, so is this node's DHT socket.
+    #[must_use]
+    pub fn with_dht_nodes<V>(mut self, nodes: impl IntoIterOrSingle<String, V>) -> Self {
+        self.0.dht_nodes.extend(nodes.iterator());
+        self
+    }
+
     /// Sets the period of RTT probing.
     #[must_use]
     pub const fn with_rtt_probe_interval(mut self, interval: Duration) -> Self {
@@ -330,6 +350,8 @@ mod tests {
             Config::builder().with_dht_poll_interval(Duration::ZERO),
             Config::builder().with_dht_publish_interval(Some(Duration::ZERO)),
             Config::builder().with_events_backlog(0),
+            Config::builder().with_dht_nodes("router.example.net"),
+            Config::builder().with_dht_nodes(["127.0.0.1:1", "127.0.0.1:0"]),
             Config::builder().with_announce_jitter(1.5),
             Config::builder().with_announce_jitter(-0.1),
             Config::builder().with_announce_jitter(f32::NAN),

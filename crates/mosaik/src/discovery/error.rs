@@ -1,7 +1,10 @@
 //! What can go wrong in discovery.
 
 use crate::{
-    net::link::{LinkError, OpenError, RecvError, SendError},
+    net::{
+        close::DifferentNetwork,
+        link::{LinkError, OpenError, RecvError, SendError},
+    },
     primitives::{NetworkId, PeerId, ShortFmtExt},
 };
 
@@ -39,6 +42,21 @@ pub enum Error {
     /// The network was shut down.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl Error {
+    /// A peer that belongs elsewhere is an error of its own.
+    pub(super) fn name_network(self, local_network: &NetworkId) -> Self {
+        match &self {
+            Self::Link(link) if link.close_reason().is_some_and(|r| r == DifferentNetwork) => {
+                Self::DifferentNetwork {
+                    local_network: *local_network,
+                    remote_network: NetworkId::zero(),
+                }
+            }
+            _ => self,
+        }
+    }
 }
 
 macro_rules! from_link_parts {

@@ -8,22 +8,30 @@ use core::{
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use iroh::{EndpointAddr, Watcher};
+use iroh::{Endpoint, EndpointAddr, Watcher};
 use rand::seq::IteratorRandom;
 use tokio::{
     sync::{broadcast, oneshot, watch},
     time::sleep,
 };
 
+#[cfg(feature = "dht")]
+use super::dht::DhtWorker;
+#[cfg(feature = "mdns")]
+use super::mdns;
 use super::{
     Catalog, Config, Error, Event,
     clock::Clock,
-    gossip::{GossipHandle, GossipWorker, gossip_channel},
-    liveness::{Prober, Suspicions},
+    dialer::Dialer,
+    gossip::{GossipHandle, gossip_channel},
+    gossip_worker::GossipWorker,
+    liveness::Prober,
     ping::Pinger,
     rtt_probes::RttProbes,
     seeker::Seeker,
+    settling::Settling,
     store::{SharedStore, Store},
+    suspicions::Suspicions,
     sync::Syncer,
     wire::{ANNOUNCE_ALPN, PING_ALPN, SYNC_ALPN},
 };
@@ -52,14 +60,15 @@ pub struct Discovery(Arc<Inner>);
 struct Inner {
     network_id: NetworkId,
     config: Config,
+    endpoint: Endpoint,
     store: SharedStore,
     links: Links,
-    syncer: Syncer,
+    dialer: Dialer,
+    settling: Settling,
     pinger: Pinger,
     gossip: GossipHandle,
     rtt_probes: RttProbes,
     ticket_cache: TicketCache,
-    answered: watch::Receiver<bool>,
     scope: Scope,
 }
 
@@ -127,33 +136,51 @@ impl Discovery {
         };
         scope.spawn(prober.run());
 
-        let (answered_sender, answered) = watch::channel(false);
+        let dialer = Dialer {
+            links: links.clone(),
+            syncer: syncer.clone(),
+            gossip: gossip.clone(),
+            scope: scope.clone(),
+        };
+        let settling = Settling::new();
         let seeker = Seeker {
             config: config.clone(),
             store: store.clone(),
             syncer: syncer.clone(),
             gossip: gossip.clone(),
             scope: scope.clone(),
-            answered: answered_sender,
+            pending: settling.expect_answer(),
         };
         scope.spawn(seeker.run());
+        #[cfg(feature = "dht")]
+        if let Some(worker) = DhtWorker::new(
+            &config,
+            endpoint.clone(),
+            store.clone(),
+            pinger.clone(),
+            dialer.clone(),
+            settling.expect_answer(),
+        ) {
+            scope.spawn_orderly(worker.run(scope.clone()));
+        }
 
         let rtt_probes = RttProbes::new(store.clone(), pinger.clone(), scope.clone());
         scope.spawn(rtt_probes.clone().run(config.rtt_probe_interval));
         scope.spawn(purge_when_due(store.clone()));
-        scope.spawn(follow_address(endpoint, store.clone()));
+        scope.spawn(follow_address(endpoint.clone(), store.clone()));
 
         Self(Arc::new(Inner {
             network_id,
             config,
+            endpoint,
             store,
             links,
-            syncer,
+            dialer,
+            settling,
             pinger,
             gossip,
             rtt_probes,
             ticket_cache: TicketCache::default(),
-            answered,
             scope,
         }))
     }
@@ -192,18 +219,7 @@ impl Discovery {
     /// or a bare id of a peer that can be looked up.
     pub fn dial<V>(&self, peers: impl IntoIterOrSingle<EndpointAddr, V>) -> Dial {
         for addr in peers.iterator() {
-            if addr.id == self.0.links.id() || self.0.scope.is_cancelled() {
-                continue;
-            }
-            self.0.links.learn(&addr);
-            let discovery = self.clone();
-            self.0.scope.spawn(async move {
-                let peer = addr.id;
-                match discovery.0.syncer.sync(addr).await {
-                    Ok(()) => discovery.0.gossip.join(vec![peer]),
-                    Err(error) => tracing::debug!(peer = %peer.short(), %error, "dialing failed"),
-                }
-            });
+            self.0.dialer.dial(addr);
         }
         Dial(())
     }
@@ -223,22 +239,27 @@ impl Discovery {
         &self,
         peer_addr: impl Into<EndpointAddr>,
     ) -> impl Future<Output = Result<(), Error>> + Send + Sync + 'static {
-        let (addr, syncer, gossip) = (
-            peer_addr.into(),
-            self.0.syncer.clone(),
-            self.0.gossip.clone(),
-        );
+        let (addr, dialer) = (peer_addr.into(), self.0.dialer.clone());
         let (done, outcome) = oneshot::channel();
         self.0.scope.spawn(async move {
-            let peer = addr.id;
-            let result = syncer.sync(addr).await;
-            if result.is_ok() {
-                gossip.join(vec![peer]);
-            }
             // Fails when nobody waits any more.
-            let _ = done.send(result);
+            let _ = done.send(dialer.join(addr).await);
         });
         async move { outcome.await.unwrap_or(Err(Error::Cancelled)) }
+    }
+
+    /// Pings a peer, given by address or by bare id: returns its current entry, measures its
+    /// round-trip time, and takes the entry into the catalog.
+    ///
+    /// Takes 5 s at most. The peer learns nothing about this node but its id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Link`] when the peer can't be reached or does not answer in time,
+    /// [`Error::DifferentNetwork`] when it belongs to another network, [`Error::Cancelled`] after
+    /// shutdown.
+    pub async fn ping(&self, peer_addr: impl Into<EndpointAddr>) -> Result<SignedPeerEntry, Error> {
+        self.0.pinger.ping(peer_addr).await
     }
 
     /// Offers a signed entry obtained elsewhere; `true` if it was new or newer and is in the
@@ -382,11 +403,27 @@ impl Discovery {
         self.0.pinger.push(peer).await
     }
 
-    /// Resolves once a bootstrap peer has answered, or at once without bootstrap peers.
+    /// Resolves once every configured way to find peers has given its first answer: a bootstrap
+    /// peer, a look at the DHT, a second of listening on the local segment.
+    ///
+    /// Never resolves while no bootstrap peer can be reached; callers put a bound around it.
     pub(crate) async fn settled(&self) {
-        let mut answered = self.0.answered.clone();
-        // Fails only after shutdown, when nothing is left to wait for.
-        let _ = answered.wait_for(|answered| *answered).await;
+        tokio::select! {
+            () = self.0.settling.settled() => {}
+            () = self.0.scope.cancelled() => {}
+        }
+    }
+
+    /// Looks for peers of this network on the local segment from now on.
+    #[cfg(feature = "mdns")]
+    pub(crate) fn look_around(&self) {
+        let looking = mdns::look_around(
+            self.0.endpoint.clone(),
+            self.0.store.clone(),
+            self.0.dialer.clone(),
+            self.0.settling.expect_answer(),
+        );
+        self.0.scope.spawn(looking);
     }
 
     /// Says goodbye, lets it propagate for the configured time at most, and ends all waiting.
@@ -461,7 +498,7 @@ async fn purge_when_due(store: SharedStore) {
 }
 
 /// Keeps the address in the local entry current.
-async fn follow_address(endpoint: iroh::Endpoint, store: SharedStore) {
+async fn follow_address(endpoint: Endpoint, store: SharedStore) {
     let mut addresses = endpoint.watch_addr();
     loop {
         let addr = addresses.get();

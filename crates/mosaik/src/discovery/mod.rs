@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! seeker ───── dials bootstrap peers and lost ones ──┐
+//! dht, mdns ── find peers without an address ────────┤
 //! sync ─────── brings two catalogs up to date ───────┤
 //! gossip ───── spreads changes within milliseconds ──┼──► store ──► catalog, events, changes
 //! liveness ─── finds the dead, heals the deaf ───────┤     (rules in `state`)
@@ -14,27 +15,38 @@
 //!
 //! | task | ends when |
 //! |---|---|
-//! | gossip worker, prober, seeker, RTT probes, purge, address follower | the node ends |
+//! | gossip worker, prober, seeker, RTT probes, purge, address follower, mDNS | the node ends |
+//! | DHT worker | the node ends, 1.5 s later at most |
 //! | one per accepted sync or ping | the exchange ends, 20 s at most |
 //! | one per background sync | the sync ends, 10 s at most |
 
 mod catalog;
 pub(crate) mod clock;
 mod config;
+#[cfg(feature = "dht")]
+pub mod dht;
+mod dialer;
 mod entry;
 mod error;
 mod event;
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) mod fuzz;
 mod gossip;
+mod gossip_worker;
 mod handle;
 mod liveness;
+#[cfg(feature = "mdns")]
+mod mdns;
 mod metrics;
 mod ping;
 mod reconcile;
 mod rtt;
 mod rtt_probes;
 mod seeker;
+mod settling;
 mod state;
 mod store;
+mod suspicions;
 mod sync;
 pub(crate) mod wire;
 

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use iroh::EndpointAddr;
 use tokio::sync::Semaphore;
 
 use super::{
     Error,
     gossip::GossipHandle,
-    liveness::Suspicions,
     store::SharedStore,
+    suspicions::Suspicions,
     wire::{PING_ALPN, PingReply, PingRequest},
 };
 use crate::{
@@ -67,8 +68,13 @@ impl Pinger {
     }
 
     /// Pings a peer: measures its round-trip time and takes in its current entry.
-    pub(crate) async fn ping(&self, peer: PeerId) -> Result<SignedPeerEntry, Error> {
-        match self.ask(peer, &Request::Ping, PING_TIMEOUT).await? {
+    pub(crate) async fn ping(
+        &self,
+        addr: impl Into<EndpointAddr>,
+    ) -> Result<SignedPeerEntry, Error> {
+        let addr = addr.into();
+        let peer = addr.id;
+        match self.ask(addr, &Request::Ping, PING_TIMEOUT).await? {
             PingReply::Entry(entry) if *entry.entry().id() == peer => {
                 let verified = entry.verify().ok_or(Error::InvalidSignature)?;
                 // Refused when it is known already.
@@ -118,15 +124,29 @@ impl Pinger {
         }
     }
 
-    /// Asks `helper` whether it can reach `peer`.
-    pub(super) async fn probe_for(&self, helper: PeerId, peer: PeerId, timeout: Duration) -> bool {
-        let reply = self.ask(helper, &Request::ProbeFor { peer }, timeout).await;
-        matches!(reply, Ok(PingReply::Reached(true)))
+    /// Asks `helper` whether it can reach `peer`; `None` if it does not answer.
+    pub(super) async fn probe_for(
+        &self,
+        helper: PeerId,
+        peer: PeerId,
+        timeout: Duration,
+    ) -> Option<bool> {
+        match self.ask(helper, &Request::ProbeFor { peer }, timeout).await {
+            Ok(PingReply::Reached(reached)) => Some(reached),
+            _ => None,
+        }
     }
 
-    async fn ask(&self, peer: PeerId, request: &Request, limit: Duration) -> Result<Reply, Error> {
+    async fn ask(
+        &self,
+        addr: impl Into<EndpointAddr>,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Reply, Error> {
+        let addr = addr.into();
+        let peer = addr.id;
         let exchange = async {
-            let mut link = self.links.open(PING_ALPN, peer).await?;
+            let mut link = self.links.open(PING_ALPN, addr).await?;
             link.receiver.set_max_frame_bytes(MAX_PING_FRAME_BYTES);
             link.send(request).await?;
             let reply = link.recv().await?;
@@ -137,7 +157,9 @@ impl Pinger {
             Ok(reply)
         };
         let result = tokio::time::timeout(limit, exchange).await;
-        result.unwrap_or(Err(Error::Link(LinkError::Recv(RecvError::TimedOut))))
+        let timeout = || Err(Error::Link(LinkError::Recv(RecvError::TimedOut)));
+        let result = result.unwrap_or_else(|_| timeout());
+        result.map_err(|error| error.name_network(self.links.network_id()))
     }
 
     async fn answer(&self, mut link: Link) {

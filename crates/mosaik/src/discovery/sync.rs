@@ -21,24 +21,24 @@ use std::{
 use futures::future::BoxFuture;
 use iroh::EndpointAddr;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::sleep};
 
 use super::{
     Error,
     gossip::GossipHandle,
-    liveness::Suspicions,
     reconcile::Reconciler,
     state::Refusal,
     store::SharedStore,
+    suspicions::Suspicions,
     wire::{SYNC_ALPN, SyncTurn},
 };
 use crate::{
     net::{
         Acceptor, Link, Links,
-        close::{DifferentNetwork, ProtocolViolation, Success},
+        close::{ProtocolViolation, Success},
         link::{LinkError, RecvError},
     },
-    primitives::{Digest, PeerId, Scope, ShortFmtExt},
+    primitives::{PeerId, Scope, ShortFmtExt},
     tickets::{PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
 };
 
@@ -58,6 +58,16 @@ const MAX_SERVED: usize = 32;
 const MAX_BACKGROUND: usize = 8;
 /// Syncs that are waiting to be started by the node itself; more are dropped.
 const MAX_WAITING: usize = 256;
+
+/// How long a new neighbour may take to introduce itself by gossip.
+const INTRODUCTION: Duration = Duration::from_millis(500);
+/// Pauses between the syncs that follow on the first with a bootstrap peer.
+const FOLLOW_UPS: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+];
 
 /// Starts and serves syncs.
 #[derive(Clone, Debug)]
@@ -116,6 +126,29 @@ impl Syncer {
         });
     }
 
+    /// Starts a sync with a peer that this node does not get to know by itself soon.
+    pub(crate) fn request_unless_known(&self, peer: PeerId) {
+        let syncer = self.clone();
+        self.0.scope.spawn(async move {
+            sleep(INTRODUCTION).await;
+            if !syncer.0.store.catalog().contains(&peer) {
+                syncer.request(peer.into());
+            }
+        });
+    }
+
+    /// Syncs with a peer again a few times, ever more rarely: what others tell it while this node
+    /// is not yet reached by gossip would be missed.
+    pub(crate) fn follow_up(&self, peer: PeerId) {
+        let syncer = self.clone();
+        self.0.scope.spawn(async move {
+            for pause in FOLLOW_UPS {
+                sleep(pause.mul_f64(0.7 + 0.6 * rand::random::<f64>())).await;
+                syncer.request(peer.into());
+            }
+        });
+    }
+
     /// Syncs with a peer: when this succeeds, both sides have merged.
     pub(crate) async fn sync(&self, addr: EndpointAddr) -> Result<(), Error> {
         if self.0.scope.is_cancelled() {
@@ -130,7 +163,7 @@ impl Syncer {
             () = self.0.scope.cancelled() => Err(Error::Cancelled),
             result = exchange => {
                 let timeout = || Err(Error::Link(LinkError::Recv(RecvError::TimedOut)));
-                result.unwrap_or_else(|_| timeout()).map_err(|error| self.name_network(error))
+                result.unwrap_or_else(|_| timeout()).map_err(|error| error.name_network(self.0.links.network_id()))
             }
         }
     }
@@ -182,19 +215,6 @@ impl Syncer {
             }
         }
         link.close(ProtocolViolation);
-    }
-
-    /// A peer that belongs elsewhere is an error of its own.
-    fn name_network(&self, error: Error) -> Error {
-        match &error {
-            Error::Link(link) if link.close_reason().is_some_and(|r| r == DifferentNetwork) => {
-                Error::DifferentNetwork {
-                    local_network: *self.0.links.network_id(),
-                    remote_network: Digest::zero(),
-                }
-            }
-            _ => error,
-        }
     }
 }
 

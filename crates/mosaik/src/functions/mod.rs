@@ -34,6 +34,8 @@ mod core;
 mod def;
 mod error;
 mod function;
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) mod fuzz;
 mod handle;
 pub mod handler;
 mod metrics;

@@ -38,7 +38,7 @@ use crate::{
         status::Status,
         submissions::Submissions,
     },
-    net::{Link, Links},
+    net::{Link, Links, close::GracefulShutdown},
     primitives::{Bytes, GroupId, PeerId, Scope, ShortFmtExt},
     tickets::{Expiration, InvalidTicket, PeerEntry},
 };
@@ -268,7 +268,8 @@ impl Instance {
             tracing::debug!(
                 group = %self.id().short(), peer = %bond.peer.short(), %reason, "bond ended"
             );
-            self.tell_soon(Event::BondDown(bond.peer));
+            let graceful = GracefulShutdown == *reason;
+            self.tell_soon(Event::BondDown(bond.peer, graceful));
             let (bond, reason) = (bond.clone(), reason.clone());
             self.scope
                 .spawn_orderly(async move { bond.shut(&reason).await });

@@ -14,6 +14,8 @@ mod commands;
 mod config;
 mod duplex;
 mod error;
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) mod fuzz;
 mod group;
 mod handle;
 mod identity;

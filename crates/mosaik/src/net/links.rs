@@ -3,10 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,9 +13,10 @@ use iroh::{
     endpoint::{ApplicationClose, Connection, ConnectionError},
 };
 use parking_lot::Mutex;
-use tokio::{sync::broadcast, time::Instant};
+use tokio::sync::{broadcast, oneshot};
 
 use super::{
+    activity::{Activity, UseCount},
     handshake,
     limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, MAX_CONNECTIONS_PER_PEER},
     link::{Link, LinkReceiver, LinkSender, LinkState, OpenError},
@@ -65,42 +63,13 @@ pub(super) struct Pooled {
     use_count: Arc<UseCount>,
 }
 
-struct UseCount {
-    links: AtomicUsize,
-    idle_since: Mutex<Instant>,
-}
-
-/// Counts a link as long as it exists.
-pub(crate) struct Activity(Arc<UseCount>);
-
-impl Activity {
-    fn begin(count: &Arc<UseCount>) -> Self {
-        count.links.fetch_add(1, Ordering::Relaxed);
-        Self(count.clone())
-    }
-}
-
-impl Drop for Activity {
-    fn drop(&mut self) {
-        *self.0.idle_since.lock() = Instant::now();
-        self.0.links.fetch_sub(1, Ordering::Release);
-    }
-}
-
-impl fmt::Debug for Activity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Activity")
-    }
-}
-
 impl Pooled {
     fn is_live(&self) -> bool {
         self.connection.close_reason().is_none()
     }
 
     fn idle_for(&self) -> Option<Duration> {
-        let unused = self.use_count.links.load(Ordering::Acquire) == 0;
-        unused.then(|| self.use_count.idle_since.lock().elapsed())
+        self.use_count.idle_for()
     }
 }
 
@@ -120,7 +89,7 @@ impl Links {
             addresses,
             pool: Mutex::default(),
             lost: broadcast::channel(LOST_BACKLOG).0,
-            metrics: TransportMetrics::register(),
+            metrics: TransportMetrics::register(&network),
         }))
     }
 
@@ -184,6 +153,15 @@ impl Links {
         live.map(|((peer, _), _)| *peer).collect()
     }
 
+    /// Peers with a standing connection of this protocol.
+    pub(crate) fn connected_by(&self, alpn: &'static [u8]) -> HashSet<PeerId> {
+        let pool = self.0.pool.lock();
+        let live = pool.iter().filter(|((_, protocol), slot)| {
+            *protocol == alpn && slot.connections.lock().iter().any(Pooled::is_live)
+        });
+        live.map(|((peer, _), _)| *peer).collect()
+    }
+
     /// Remembers where a peer can be reached, replacing what was known.
     pub(crate) fn learn(&self, addr: &EndpointAddr) {
         if addr.id != self.id() && !addr.addrs.is_empty() {
@@ -223,24 +201,37 @@ impl Links {
         self.0.pool.lock().entry(key).or_default().clone()
     }
 
+    /// The connection to use, dialed if none stands.
+    ///
+    /// A dial that has begun goes on when its caller gives up: the next caller finds the
+    /// connection, instead of paying for a handshake that is cut short too.
     async fn connection(
         &self,
         alpn: &'static [u8],
         peer: EndpointAddr,
     ) -> Result<Pooled, OpenError> {
-        let id = peer.id;
-        let slot = self.slot((id, alpn));
-        if let Some(pooled) = slot.preferred(self.id(), &id) {
+        let slot = self.slot((peer.id, alpn));
+        if let Some(pooled) = slot.preferred(self.id(), &peer.id) {
             return Ok(pooled);
         }
-        let _dialing = slot.dialing.lock().await;
-        // Somebody else may have dialed, or been dialed, meanwhile.
-        if let Some(pooled) = slot.preferred(self.id(), &id) {
-            return Ok(pooled);
-        }
-        if self.0.scope.is_cancelled() {
-            return Err(OpenError::Cancelled);
-        }
+        let (waiting, outcome) = oneshot::channel();
+        let links = self.clone();
+        self.0.scope.spawn(async move {
+            let _dialing = slot.dialing.lock().await;
+            // Somebody else may have dialed, or been dialed, meanwhile.
+            let result = match slot.preferred(links.id(), &peer.id) {
+                Some(pooled) => Ok(pooled),
+                None if waiting.is_closed() => return,
+                None => links.dial(alpn, peer).await,
+            };
+            // Fails when the caller has given up.
+            let _ = waiting.send(result);
+        });
+        outcome.await.unwrap_or(Err(OpenError::Cancelled))
+    }
+
+    async fn dial(&self, alpn: &'static [u8], peer: EndpointAddr) -> Result<Pooled, OpenError> {
+        tracing::debug!(peer = %peer.id.fmt_short(), protocol = %alpn.escape_ascii(), "dialing");
         self.learn_more(&peer);
         let dialing = self.0.endpoint.connect(peer, alpn);
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, dialing)
@@ -269,10 +260,7 @@ impl Links {
         let pooled = Pooled {
             connection,
             dialed_here,
-            use_count: Arc::new(UseCount {
-                links: AtomicUsize::new(0),
-                idle_since: Mutex::new(Instant::now()),
-            }),
+            use_count: UseCount::new(),
         };
         let key = (pooled.connection.remote_id(), alpn);
         {

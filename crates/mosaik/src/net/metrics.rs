@@ -2,6 +2,8 @@
 
 use metrics::{Counter, Gauge};
 
+use crate::primitives::{NetworkId, ShortFmtExt};
+
 /// Handles to the transport's metrics, registered once per node.
 #[derive(Clone)]
 pub(crate) struct TransportMetrics {
@@ -13,13 +15,16 @@ pub(crate) struct TransportMetrics {
 }
 
 impl TransportMetrics {
-    pub(crate) fn register() -> Self {
+    pub(crate) fn register(network: &NetworkId) -> Self {
+        let network = network.short().to_string();
+        let counter = |name| metrics::counter!(name, "network" => network.clone());
         Self {
-            opened: metrics::counter!("mosaik.network.connections.opened"),
-            closed: metrics::counter!("mosaik.network.connections.closed"),
-            active: metrics::gauge!("mosaik.network.connections.active"),
-            egress: metrics::counter!("mosaik.network.egress.bytes"),
-            ingress: metrics::counter!("mosaik.network.ingress.bytes"),
+            opened: counter("mosaik.network.connections.opened"),
+            closed: counter("mosaik.network.connections.closed"),
+            active: metrics::gauge!("mosaik.network.connections.active",
+                "network" => network.clone()),
+            egress: counter("mosaik.network.egress.bytes"),
+            ingress: counter("mosaik.network.ingress.bytes"),
         }
     }
 

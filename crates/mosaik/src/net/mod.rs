@@ -16,8 +16,11 @@
 //!   on the next use when broken.
 //! - Everything that arrives is bounded before it is allocated, see [`limits`].
 
+mod activity;
 pub mod close;
 mod endpoint;
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) mod fuzz;
 mod handshake;
 pub(crate) mod limits;
 pub mod link;
@@ -27,7 +30,9 @@ mod metrics;
 mod router;
 
 pub use close::CloseReason;
-pub(crate) use endpoint::{EndpointError, EndpointHook, EndpointOptions, Transport, bind};
+pub(crate) use endpoint::{
+    EndpointError, EndpointHook, EndpointOptions, Transport, bind, transport_config,
+};
 pub(crate) use link::{Link, LinkReceiver, LinkSender};
 pub(crate) use links::Links;
 pub use local::LocalNode;

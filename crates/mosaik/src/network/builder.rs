@@ -159,7 +159,14 @@ impl NetworkBuilder {
         self
     }
 
-    /// Sets where metrics are served in the Prometheus text format.
+    /// Sets where metrics are served in the Prometheus text format, by HTTP on any path.
+    ///
+    /// The first node that asks for it installs the process's recorder of the `metrics` facade,
+    /// which is never removed; further ones share it, each serving at an address of its own for as
+    /// long as it lives. Everything that the process measures is served. Metrics that carry no
+    /// `network` label of their own are given that of the node that serves them.
+    ///
+    /// Without it nothing is installed, and a recorder of the application receives everything.
     #[cfg(feature = "prometheus")]
     #[must_use]
     pub fn with_prometheus_addr<V: Into<Option<SocketAddr>>>(mut self, value: V) -> Self {
@@ -197,6 +204,7 @@ impl NetworkBuilder {
     ///
     /// Outside a Tokio runtime.
     pub async fn build(self) -> Result<Network, Error> {
-        Network::compose(self).await
+        // Boxed, because the callers' futures would carry all its steps.
+        Box::pin(Network::compose(self)).await
     }
 }

@@ -4,6 +4,8 @@ mod builder;
 mod declared_functions;
 mod declared_streams;
 pub mod error;
+#[cfg(feature = "prometheus")]
+mod exporter;
 mod node;
 
 pub use builder::{NetworkBuilder, NetworkConfig};

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use futures::{FutureExt, future::BoxFuture};
 
+#[cfg(feature = "prometheus")]
+use super::exporter::Exporter;
 use super::{Error, NetworkBuilder};
 use crate::{
     discovery::{Discovery, IntoConfig},
@@ -65,6 +67,12 @@ impl Network {
         let functions_config = config.functions.build()?;
         let groups_config = config.groups.build()?;
 
+        #[cfg(feature = "prometheus")]
+        let exporter = match config.prometheus_addr {
+            Some(addr) => Some(Exporter::bind(addr, &network_id).await?),
+            None => None,
+        };
+
         let scope = Scope::new();
         let options = EndpointOptions {
             network_id,
@@ -87,6 +95,14 @@ impl Network {
         let functions = Functions::start(functions_config, &discovery, &links, &router, &scope);
         let groups = Groups::start(groups_config, &discovery, &links, &router, &scope);
         router.start();
+        #[cfg(feature = "prometheus")]
+        if let Some(exporter) = exporter {
+            exporter.start(&scope);
+        }
+        #[cfg(feature = "mdns")]
+        if config.mdns_discovery {
+            discovery.look_around();
+        }
         let shutdown = Shutdown {
             discovery: discovery.clone(),
             local: local.clone(),

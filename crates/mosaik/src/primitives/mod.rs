@@ -10,6 +10,8 @@ pub mod datum;
 mod digest;
 pub mod encoding;
 mod format;
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) mod fuzz;
 mod ids;
 mod one_or_many;
 mod scope;

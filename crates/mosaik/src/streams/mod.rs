@@ -34,6 +34,8 @@ mod config;
 pub mod consumer;
 mod criteria;
 mod definition;
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) mod fuzz;
 mod guard;
 mod handle;
 mod hub;

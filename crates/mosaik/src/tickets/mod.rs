@@ -12,6 +12,8 @@ mod cache;
 mod entry;
 mod expiration;
 mod format;
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) mod fuzz;
 mod identity;
 mod info;
 mod jwt;

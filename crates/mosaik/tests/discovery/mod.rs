@@ -1,1 +1,5 @@
 mod convergence;
+#[cfg(feature = "dht")]
+mod dht;
+#[cfg(feature = "mdns")]
+mod mdns;

@@ -211,7 +211,10 @@ impl Datum for Even {
     type DecodeError = Odd;
 
     fn encode(&self) -> Result<Bytes, Odd> {
-        self.0.is_multiple_of(2).then(|| vec![self.0].into()).ok_or(Odd)
+        self.0
+            .is_multiple_of(2)
+            .then(|| vec![self.0].into())
+            .ok_or(Odd)
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Odd> {

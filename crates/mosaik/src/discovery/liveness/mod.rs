@@ -15,7 +15,5 @@
 
 mod prober;
 mod ring;
-mod suspicion;
 
 pub(crate) use prober::Prober;
-pub(crate) use suspicion::Suspicions;

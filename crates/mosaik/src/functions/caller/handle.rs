@@ -108,7 +108,7 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
     /// Resolves when a handler has admitted the call, within the caller's default budget; until
     /// then everything said at [`call`](Self::call) holds. The stream itself may take as long as
     /// it likes, and stays with its handler: it is never begun again elsewhere. Items not taken
-    /// hold up the handler's function, once the buffers between them (1.5 MiB) are full. Dropping the
+    /// hold up the handler's function, once the buffers between them (2 MiB) are full. Dropping the
     /// stream ends the function.
     ///
     /// # Errors

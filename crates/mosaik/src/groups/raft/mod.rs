@@ -10,6 +10,8 @@
 //! | role follower, command forwarder | [`Node::start`] | its scope ends |
 
 mod apply;
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) mod fuzz;
 mod log;
 mod network;
 mod node;

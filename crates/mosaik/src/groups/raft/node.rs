@@ -100,6 +100,8 @@ pub(crate) struct NodeCore {
     caught_up: AtomicBool,
     /// Set when this member's machine must not be shown.
     barred: AtomicBool,
+    /// Carries the instance's own tasks.
+    scope: Scope,
 }
 
 /// What consensus says about the group, as seen by this member.
@@ -114,8 +116,10 @@ pub(crate) struct View {
     pub(crate) voters: BTreeSet<MemberId>,
     /// Members without.
     pub(crate) learners: BTreeSet<MemberId>,
-    /// Whether that membership is committed and not in transition.
+    /// Whether that membership is committed, so that another change may be made.
     pub(crate) settled: bool,
+    /// Whether it is a transition between two memberships, which must be brought to its end.
+    pub(crate) joint: bool,
 }
 
 impl View {
@@ -208,13 +212,15 @@ impl Node {
             }),
             caught_up: AtomicBool::new(false),
             barred: AtomicBool::new(false),
+            scope: scope.child(),
         });
         core.applied.attach(Arc::downgrade(&core));
         core.refresh();
         let watched = core.clone();
-        scope.spawn(async move { watched.follow_role().await });
+        core.scope.spawn(async move { watched.follow_role().await });
         let forwarding = core.clone();
-        scope.spawn(async move { forwarding.forward_commands().await });
+        core.scope
+            .spawn(async move { forwarding.forward_commands().await });
         Ok(Self(core))
     }
 
@@ -250,6 +256,12 @@ impl Node {
     pub(crate) fn tick(&self, now: Instant) {
         self.0.submissions.expire(now);
         self.0.refresh();
+    }
+
+    /// The leader has said goodbye.
+    pub(crate) fn leader_left(&self) {
+        self.0.contact.lock().at = None;
+        self.0.assess();
     }
 
     /// Keeps this member offline for good: its machine holds discarded commands.
@@ -357,6 +369,7 @@ impl Node {
 
     /// Stops taking part.
     pub(crate) async fn shutdown(&self) {
+        self.0.scope.cancel();
         self.0.end_tenure();
         // A task of the library that panicked has been reported by the runtime.
         let _ = self.0.raft.shutdown().await;
@@ -404,8 +417,9 @@ impl NodeCore {
             candidate: server.state == ServerState::Candidate,
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
-            settled: membership.get_joint_config().len() <= 1
-                && server.membership_config.log_id() == server.committed_membership_config.log_id(),
+            joint: membership.get_joint_config().len() > 1,
+            settled: server.membership_config.log_id()
+                == server.committed_membership_config.log_id(),
         }
     }
 
@@ -633,14 +647,9 @@ impl NodeCore {
         }
         let leader = leader.and_then(|leader| self.peer_of(&leader));
         let online = online && !self.barred.load(Ordering::Relaxed);
-        // Going online is told after the leader, going offline before.
-        if !online {
-            self.status.set_online(false);
-        }
+        // The leader first: who sees this member go online or offline finds it as it is then.
         self.status.set_leader(leader);
-        if online {
-            self.status.set_online(true);
-        }
+        self.status.set_online(online);
     }
 
     fn has_caught_up(&self, view: &View) -> bool {

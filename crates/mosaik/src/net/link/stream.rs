@@ -16,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{LinkReceiver, LinkSender, RecvError, SendError};
 use crate::{
-    net::{close, links::Activity, metrics::TransportMetrics},
+    net::{activity::Activity, close, metrics::TransportMetrics},
     primitives::{PeerId, Scope},
 };
 

@@ -1,0 +1,256 @@
+//! Runs the real program.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests fail by panicking")]
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Output, Stdio},
+};
+
+fn mosaik(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mosaik"));
+    command
+        .args(arguments)
+        .env_remove("MOSAIK_SECRET")
+        .env_remove("RUST_LOG");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    mosaik(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A beacon that is killed when the test ends.
+struct Beacon {
+    process: Child,
+    lines: Vec<String>,
+}
+
+impl Beacon {
+    /// Starts a beacon and reads what it prints until it is ready.
+    fn start(mut command: Command) -> Self {
+        let mut process = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut lines = Vec::new();
+        for line in BufReader::new(process.stdout.as_mut().unwrap()).lines() {
+            lines.push(line.unwrap());
+            if lines.last().unwrap().contains("Ctrl+C") {
+                break;
+            }
+        }
+        Self { process, lines }
+    }
+
+    fn field(&self, name: &str) -> &str {
+        let found = self.lines.iter().find_map(|line| line.strip_prefix(name));
+        found
+            .unwrap_or_else(|| panic!("no {name} in {:?}", self.lines))
+            .trim()
+    }
+
+    /// Sends a signal, and returns the exit code.
+    fn signal(mut self, name: &str) -> Option<i32> {
+        let pid = self.process.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Beacon {
+    fn drop(&mut self) {
+        // Fails when it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+const OFFLINE: &[&str] = &[
+    "beacon",
+    "--no-relay",
+    "--no-dht",
+    "--bind",
+    "127.0.0.1:0",
+    "--network",
+    "cli-test",
+];
+
+#[test]
+fn wrong_arguments_exit_with_2_and_usage() {
+    for arguments in [
+        &["beacon"][..],
+        &["dht"],
+        &["fly"],
+        &["beacon", "-n", "x", "--peers", "not-an-id"],
+        &["dht", "-n", "x", "--timeout", "0"],
+        &["dht", "-n", "x", "--check-status=maybe"],
+        &["beacon", "-n", "x", "--secret", "a", "--secret-file", "b"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("--help"),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn help_and_version_exit_with_0() {
+    for arguments in [
+        &["--help"][..],
+        &["-h"],
+        &["beacon", "--help"],
+        &["dht", "-h"],
+    ] {
+        assert_eq!(run(arguments).status.code(), Some(0));
+    }
+    for flag in ["--version", "-V"] {
+        let output = run(&[flag]);
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(
+            stdout(&output),
+            format!("mosaik {}\n", env!("CARGO_PKG_VERSION"))
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_beacon_says_who_it_is_and_stops_when_told() {
+    for signal in ["TERM", "INT"] {
+        let beacon = Beacon::start(mosaik(OFFLINE));
+        assert_eq!(beacon.lines[0], "mosaik beacon");
+        assert_eq!(
+            beacon.field("network:"),
+            mosaik::Digest::from("cli-test").to_string()
+        );
+        assert_eq!(beacon.field("peer id:").len(), 64);
+        assert_eq!(beacon.field("tags   :"), "beacon-node");
+        assert_eq!(beacon.field("peers  :"), "none");
+        assert!(beacon.field("ips    :").starts_with("127.0.0.1:"));
+        assert_eq!(beacon.field("relays :"), "disabled");
+        assert_eq!(beacon.signal(signal), Some(0), "after SIG{signal}");
+    }
+}
+
+#[test]
+fn a_secret_comes_from_anywhere_and_decides_the_identity() {
+    let key = mosaik::SecretKey::from(mosaik::Digest::from("a seed"));
+    let id = key.public().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    std::fs::write(&file, "a seed\nnothing else counts\n").unwrap();
+    let hex = mosaik::Digest::from("a seed").to_string();
+
+    let with = |arguments: &[&str]| mosaik(&[OFFLINE, arguments].concat());
+    let mut by_variable = mosaik(OFFLINE);
+    by_variable.env("MOSAIK_SECRET", "a seed");
+    for command in [
+        with(&["--secret", "a seed"]),
+        with(&["-s", &hex]),
+        with(&["--secret-file", file.to_str().unwrap()]),
+        by_variable,
+    ] {
+        let shown = format!("{command:?}");
+        assert_eq!(Beacon::start(command).field("peer id:"), id, "{shown}");
+    }
+    let missing = with(&["--secret-file", "/nonexistent/secret"])
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(1));
+    let text = String::from_utf8(missing.stderr).unwrap();
+    assert!(text.starts_with("error: can't read the secret"), "{text}");
+}
+
+#[test]
+fn beacons_dial_each_other() {
+    let first = Beacon::start(mosaik(OFFLINE));
+    let id = first.field("peer id:");
+    let peer = format!("{id}@{}", first.field("ips    :"));
+    let second = Beacon::start(mosaik(
+        &[OFFLINE, &["-p", &peer, "-t", "a", "-t", "b"]].concat(),
+    ));
+    assert_eq!(second.field("peers  :"), id);
+    assert_eq!(second.field("tags   :"), "a, b");
+}
+
+#[test]
+fn the_dht_shows_who_published() {
+    let dht = mainline::Testnet::builder(8).build().unwrap();
+    let nodes: Vec<_> = dht
+        .bootstrap
+        .iter()
+        .flat_map(|node| ["--dht-node", node])
+        .collect();
+    let network = mosaik::Digest::random().to_string();
+    let inspect = |arguments: &[&str]| {
+        run(&[&["dht", "--network", &network][..], &nodes, arguments].concat())
+    };
+    let empty = inspect(&["--check-status=false"]);
+    assert_eq!(empty.status.code(), Some(0));
+    let text = stdout(&empty);
+    assert!(text.contains(&format!("network: {network}\n")) && text.contains("[15] empty\n"));
+    assert!(text.ends_with("summary: 0/16 slots occupied\n"), "{text}");
+
+    let beacon = [
+        "beacon",
+        "--no-relay",
+        "--bind",
+        "127.0.0.1:0",
+        "--network",
+        &network,
+    ];
+    let beacon = Beacon::start(mosaik(&[&beacon[..], &nodes].concat()));
+    let published = (0..30).find_map(|_| {
+        let text = stdout(&inspect(&["--check-status"]));
+        text.contains("summary: 1/16 slots occupied")
+            .then_some(text)
+    });
+    let text = published.unwrap();
+    assert!(
+        text.contains(&format!("] {}\n", beacon.field("peer id:"))),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("addresses: {}\n", beacon.field("ips    :"))),
+        "{text}"
+    );
+    assert!(text.contains("status: healthy (uptime: "), "{text}");
+    assert!(text.ends_with("healthy: 1, unhealthy: 0\n"), "{text}");
+    let quiet = stdout(&inspect(&["--check-status=false"]));
+    assert!(!quiet.contains("healthy"), "{quiet}");
+}
+
+#[test]
+fn a_dht_that_does_not_answer_is_an_error() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let node = silent.local_addr().unwrap().to_string();
+    let output = run(&[
+        "dht",
+        "-n",
+        "x",
+        "--check-status=false",
+        "--dht-node",
+        &node,
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    assert!(
+        text.contains("[ 0] failed (no DHT node answered)"),
+        "{text}"
+    );
+    assert!(text.ends_with("summary: 0/16 slots occupied\n"), "{text}");
+}

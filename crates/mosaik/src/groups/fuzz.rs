@@ -1,0 +1,131 @@
+//! Entry points for fuzzing: bonds, consensus messages and commands.
+
+use openraft::raft::AppendEntriesRequest;
+
+use super::{
+    bond::wire::{Control, Introduction, LineageStanding, Opening, Standing, Welcome, Willingness},
+    commands::{Row, has_exactly, skip},
+    member::MemberId,
+    raft::fuzz::{Accepted, Forward, Request, Response, SnapshotHeader, SnapshotReply, Types},
+};
+use crate::{
+    primitives::{
+        Bytes, Digest,
+        fuzz::{Target, encoded},
+    },
+    tickets::fuzz::entry,
+};
+
+pub(crate) const TARGETS: &[Target] = &[
+    Target::decoding::<Opening>("bond_opening", || {
+        let bond = Opening::Bond {
+            group: Digest::from("group"),
+            nonce: [1; 16],
+            proof: [2; 32],
+        };
+        vec![encoded(&bond), encoded(&Opening::Beats)]
+    }),
+    Target::decoding::<Welcome>("bond_welcome", || {
+        let introduction = introduction();
+        vec![encoded(&Welcome {
+            nonce: [1; 16],
+            proof: [2; 32],
+            introduction,
+        })]
+    }),
+    Target::decoding::<Introduction>("bond_introduction", || vec![encoded(&introduction())]),
+    Target::decoding::<Control>("bond_control", controls),
+    Target::decoding::<Request>("raft_request", || vec![encoded(&Request::ReadIndex)]),
+    Target::decoding::<Response>("raft_response", || {
+        vec![
+            encoded(&Response::ReadIndex(1)),
+            encoded(&Response::Refused),
+        ]
+    }),
+    Target::decoding::<AppendEntriesRequest<Types>>("raft_append", Vec::new),
+    Target::decoding::<SnapshotHeader>("raft_snapshot_header", Vec::new),
+    Target::decoding::<SnapshotReply>("raft_snapshot_reply", Vec::new),
+    Target::decoding::<Forward>("raft_forward", || {
+        vec![encoded(&Forward {
+            first: 1,
+            count: 2,
+            row: Bytes::from_static(b"row"),
+        })]
+    }),
+    Target::decoding::<Accepted>("raft_accepted", || {
+        vec![encoded(&Accepted {
+            first: 1,
+            count: 2,
+            index: Some(3),
+        })]
+    }),
+    Target::new("commands", commands, || {
+        vec![b"\x01\0\0\0a\x02\0\0\0bc".to_vec()]
+    }),
+];
+
+fn standing() -> Standing {
+    let lineage = LineageStanding {
+        id: Digest::from("lineage"),
+        parent: None,
+        committed: 1,
+        alive: true,
+        leading: false,
+    };
+    Standing {
+        member: MemberId::default(),
+        willingness: Willingness::Reluctant,
+        lineage: Some(lineage),
+    }
+}
+
+fn introduction() -> Introduction {
+    Introduction {
+        entry: entry(),
+        session: 1,
+        standing: standing(),
+    }
+}
+
+fn controls() -> Vec<Vec<u8>> {
+    let (lineage, from) = (Digest::from("lineage"), MemberId::default());
+    [
+        Control::Standing(standing()),
+        Control::Entry(Box::new(entry())),
+        Control::Roster(vec![*entry().id()]),
+        Control::Ask {
+            id: 1,
+            lineage,
+            from,
+            request: Bytes::from_static(b"request"),
+        },
+        Control::Answer {
+            id: 1,
+            response: Some(Bytes::from_static(b"response")),
+        },
+        Control::Leaving(from),
+        Control::Dissolved {
+            lineage,
+            winner: lineage,
+        },
+    ]
+    .map(|message| encoded(&message))
+    .to_vec()
+}
+
+fn commands(data: &[u8]) -> bool {
+    let read: Result<Vec<_>, _> = Row::new(data).collect();
+    let row = Bytes::copy_from_slice(data);
+    match read {
+        Ok(commands) => {
+            let count = u32::try_from(commands.len()).expect("a command takes four bytes");
+            assert!(has_exactly(data, count) && !has_exactly(data, count + 1));
+            assert!(skip(&row, commands.len()).is_ok_and(|rest| rest.is_empty()));
+            true
+        }
+        Err(_) => {
+            assert!(skip(&row, usize::MAX).is_err());
+            false
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What fuzzing needs of the consensus messages.
+
+pub(crate) use super::{
+    types::Types,
+    wire::{Accepted, Forward, Request, Response, SnapshotHeader, SnapshotReply},
+};

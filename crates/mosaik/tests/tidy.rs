@@ -1,0 +1,429 @@
+//! Keeps the layers apart: reads the sources, and names every import that points up, sideways or
+//! around in a circle.
+//!
+//! Paths that begin with `crate::` and `super::` outside of tests, comments and strings count.
+//! Macros and re-exports are seen only where they are used.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests fail by panicking")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The layers from the bottom; those of one line don't know each other.
+const LAYERS: &[&[&str]] = &[
+    &["primitives"],
+    &["tickets"],
+    &["net"],
+    &["discovery"],
+    &["streams", "functions", "groups"],
+    &["collections"],
+    &["network"],
+];
+
+/// Folders that have a circle between their files. No other may be added; one that has lost its
+/// circle must be taken off.
+const CIRCULAR: &[&str] = &["functions", "groups", "groups::raft", "streams"];
+
+/// A layer whose public path is a facade above it has this behind its name.
+const LAYER_SUFFIX: &str = "_layer";
+
+/// Facades, which re-export and decode but are imported by nobody.
+const FACADES: &[&str] = &["lib", "declare", "fuzz", "tee"];
+
+/// One use of an item of this crate.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Import {
+    line: usize,
+    /// Segments behind `crate`.
+    path: Vec<String>,
+}
+
+fn source_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// All source files except those of tests.
+fn sources() -> Vec<PathBuf> {
+    let mut folders = vec![source_root()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".rs") && name != "tests.rs" && !name.ends_with("_tests.rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The module that a file is, as segments behind `crate`.
+fn module_of(file: &Path) -> Vec<String> {
+    let relative = file.strip_prefix(source_root()).unwrap().with_extension("");
+    let mut module: Vec<_> = relative
+        .iter()
+        .map(|part| part.to_str().unwrap().to_owned())
+        .collect();
+    if matches!(module.last().map(String::as_str), Some("mod" | "lib")) {
+        module.pop();
+    }
+    module
+}
+
+/// The text with comments, strings and inline test modules blanked out, line by line as it was.
+fn code_of(text: &str) -> String {
+    let mut code = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let end = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else if next == '"' {
+            string_end(rest)
+        } else if rest.starts_with("r#\"") {
+            rest.find("\"#").map_or(rest.len(), |end| end + 2)
+        } else if rest.starts_with("'\"'") {
+            3
+        } else {
+            code.push(next);
+            rest = &rest[next.len_utf8()..];
+            continue;
+        };
+        code.extend(
+            rest[..end]
+                .chars()
+                .map(|c| if c == '\n' { '\n' } else { ' ' }),
+        );
+        rest = &rest[end..];
+    }
+    blank_test_modules(&code)
+}
+
+fn string_end(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Blanks out every item behind `#[cfg(test)]`.
+fn blank_test_modules(code: &str) -> String {
+    const MARK: &str = "#[cfg(test)]";
+    let mut kept = String::with_capacity(code.len());
+    let mut rest = code;
+    while let Some(start) = rest.find(MARK) {
+        kept.push_str(&rest[..start]);
+        let end = start + item_end(&rest[start..]);
+        kept.extend(rest[start..end].chars().filter(|c| *c == '\n'));
+        rest = &rest[end..];
+    }
+    kept + rest
+}
+
+/// Where the first item ends: at a semicolon, or with the brace that closes its first one.
+fn item_end(code: &str) -> usize {
+    let mut depth = 0;
+    for (at, c) in code.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ';' if depth == 0 => return at + 1,
+            _ => continue,
+        }
+        if depth == 0 {
+            return at + 1;
+        }
+    }
+    code.len()
+}
+
+/// Everything of this crate that a file uses.
+fn imports_of(code: &str, module: &[String], is_front_page: bool) -> Vec<Import> {
+    let mut found = Vec::new();
+    // Children of a front page say `super` for it; in a leaf, `super` is the folder.
+    let folder = if is_front_page {
+        module
+    } else {
+        &module[..module.len().saturating_sub(1)]
+    };
+    for (start, _) in code
+        .match_indices("crate::")
+        .chain(code.match_indices("super::"))
+    {
+        let before = code[..start].chars().next_back();
+        // `$crate::` is what a macro's user needs; `super::super::` counts from its first part.
+        if before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | ':' | '$')) {
+            continue;
+        }
+        let line = code[..start].matches('\n').count() + 1;
+        let (mut base, mut rest) = (Vec::new(), &code[start..]);
+        if let Some(tail) = rest.strip_prefix("crate::") {
+            rest = tail;
+        } else {
+            let mut up = if is_front_page {
+                &module[..module.len().saturating_sub(1)]
+            } else {
+                folder
+            };
+            rest = rest.strip_prefix("super::").unwrap();
+            while let Some(tail) = rest.strip_prefix("super::") {
+                (rest, up) = (tail, &up[..up.len().saturating_sub(1)]);
+            }
+            base = up.to_vec();
+        }
+        expand(rest, &base, line, &mut found);
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Reads one use tree: a path, or a path with a group of trees behind it.
+fn expand(tree: &str, base: &[String], line: usize, found: &mut Vec<Import>) {
+    let mut path = base.to_vec();
+    let mut rest = tree.trim_start();
+    loop {
+        if let Some(group) = rest.strip_prefix('{') {
+            let line_of = |part: &str| {
+                let offset = part.as_ptr() as usize - tree.as_ptr() as usize;
+                line + tree[..offset].matches('\n').count()
+            };
+            for part in split_group(group) {
+                expand(part, &path, line_of(part), found);
+            }
+            return;
+        }
+        let end = rest
+            .find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(rest.len());
+        if end == 0 {
+            break;
+        }
+        path.push(rest[..end].to_owned());
+        match rest[end..].trim_start().strip_prefix("::") {
+            Some(tail) => rest = tail.trim_start(),
+            None => break,
+        }
+    }
+    if path.len() > base.len() {
+        if let Some(name) = path[0].strip_suffix(LAYER_SUFFIX) {
+            path[0] = name.to_owned();
+        }
+        found.push(Import { line, path });
+    }
+}
+
+/// The parts between the commas of a group that was opened before.
+fn split_group(group: &str) -> Vec<&str> {
+    let (mut parts, mut depth, mut from) = (Vec::new(), 0, 0);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                parts.push(&group[from..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&group[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts
+        .into_iter()
+        .map(str::trim_start)
+        .filter(|part| !part.is_empty())
+        .collect()
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+/// Why a module of one layer may not import another, if so.
+fn objection(from: &str, to: &str) -> Option<&'static str> {
+    let (own, other) = (layer(from)?, layer(to)?);
+    match own.cmp(&other) {
+        _ if from == to => None,
+        std::cmp::Ordering::Less => Some("points up"),
+        std::cmp::Ordering::Equal => Some("points sideways"),
+        std::cmp::Ordering::Greater => None,
+    }
+}
+
+fn parsed() -> Vec<(PathBuf, Vec<String>, Vec<Import>)> {
+    let parse = |file: PathBuf| {
+        let module = module_of(&file);
+        let is_front_page = file.file_name().is_some_and(|name| name == "mod.rs");
+        let code = code_of(&fs::read_to_string(&file).unwrap());
+        let imports = imports_of(&code, &module, is_front_page);
+        (file, module, imports)
+    };
+    sources().into_iter().map(parse).collect()
+}
+
+#[test]
+fn imports_point_down() {
+    let mut faults = Vec::new();
+    for (file, module, imports) in parsed() {
+        let Some(own) = module
+            .first()
+            .filter(|own| !FACADES.contains(&own.as_str()))
+        else {
+            continue;
+        };
+        assert!(
+            layer(own).is_some(),
+            "{}: {own} is no known layer",
+            file.display()
+        );
+        for Import { line, path } in imports {
+            if let Some(objection) = objection(own, &path[0]) {
+                let path = path.join("::");
+                faults.push(format!(
+                    "{}:{line}: crate::{path} {objection}",
+                    file.display()
+                ));
+            }
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "imports must point down:\n{}",
+        faults.join("\n")
+    );
+}
+
+/// Every folder's files import each other in one direction. The front page is left out: it only
+/// re-exports what the files offer, so an import through it is one of the file that has the item.
+#[test]
+fn files_of_a_folder_form_no_circle() {
+    let parsed = parsed();
+    let modules: BTreeSet<_> = parsed.iter().map(|(_, module, _)| module.clone()).collect();
+    let mut faults = Vec::new();
+    for folder in &modules {
+        let is_listed = CIRCULAR.contains(&folder.join("::").as_str());
+        let mut edges = BTreeMap::<&str, BTreeMap<&str, String>>::new();
+        for (file, module, imports) in &parsed {
+            let Some(own) = child_in(folder, module) else {
+                continue;
+            };
+            for Import { line, path } in imports {
+                let target = child_in(folder, path).filter(|child| {
+                    modules.contains(&[&folder[..], &[(*child).to_owned()]].concat())
+                });
+                if let Some(target) = target.filter(|target| *target != own) {
+                    let place = format!("{}:{line}", file.display());
+                    edges.entry(own).or_default().entry(target).or_insert(place);
+                }
+            }
+        }
+        let circle = find_circle(&edges);
+        if is_listed && circle.is_none() {
+            faults.push(format!("{} has no circle any more", folder.join("::")));
+        }
+        if let Some(circle) = circle.filter(|_| !is_listed) {
+            let steps = circle.windows(2).map(|step| {
+                format!(
+                    "  {} -> {} at {}",
+                    step[0], step[1], edges[step[0]][step[1]]
+                )
+            });
+            let steps: Vec<_> = steps.collect();
+            faults.push(format!(
+                "circle in {}:\n{}",
+                folder.join("::"),
+                steps.join("\n")
+            ));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The part of a folder that a path leads into.
+fn child_in<'a>(folder: &[String], path: &'a [String]) -> Option<&'a str> {
+    (path.len() > folder.len() && path.starts_with(folder)).then(|| path[folder.len()].as_str())
+}
+
+/// A way from a node back to itself, if there is one.
+fn find_circle<'a>(edges: &BTreeMap<&'a str, BTreeMap<&'a str, String>>) -> Option<Vec<&'a str>> {
+    fn visit<'a>(
+        node: &'a str,
+        edges: &BTreeMap<&'a str, BTreeMap<&'a str, String>>,
+        way: &mut Vec<&'a str>,
+        done: &mut BTreeSet<&'a str>,
+    ) -> Option<Vec<&'a str>> {
+        if let Some(start) = way.iter().position(|on_way| *on_way == node) {
+            let mut circle = way[start..].to_vec();
+            circle.push(node);
+            return Some(circle);
+        }
+        if !done.insert(node) {
+            return None;
+        }
+        way.push(node);
+        for target in edges.get(node).into_iter().flat_map(BTreeMap::keys) {
+            if let Some(circle) = visit(target, edges, way, done) {
+                return Some(circle);
+            }
+        }
+        way.pop();
+        None
+    }
+    let mut done = BTreeSet::new();
+    edges
+        .keys()
+        .find_map(|node| visit(node, edges, &mut Vec::new(), &mut done))
+}
+
+#[test]
+fn the_parser_sees_what_it_should() {
+    let text = "//! crate::a::A\nuse crate::{\n    b::{B, c},\n    D,\n};\nfn f() { \
+                super::e::E; \"crate::g\"; crate::h::i(); }\n#[cfg(test)]\nmod t { use crate::x; }\n\
+                use super::super::j;\n";
+    let module = ["m", "n", "o"].map(str::to_owned);
+    let imports = imports_of(&code_of(text), &module, false);
+    let seen: Vec<_> = imports
+        .iter()
+        .map(|import| (import.line, import.path.join("::")))
+        .collect();
+    let expected = [
+        (3, "b::B"),
+        (3, "b::c"),
+        (4, "D"),
+        (6, "h::i"),
+        (6, "m::n::e::E"),
+        (9, "m::j"),
+    ];
+    assert_eq!(seen, expected.map(|(line, path)| (line, path.to_owned())));
+    let front_page = imports_of("use super::a;", &module, true);
+    assert_eq!(front_page[0].path.join("::"), "m::n::a");
+}
+
+#[test]
+fn objections_and_circles_are_found() {
+    assert_eq!(objection("primitives", "network"), Some("points up"));
+    assert_eq!(objection("streams", "groups"), Some("points sideways"));
+    assert_eq!(objection("groups", "discovery"), None);
+    assert_eq!(objection("groups", "groups"), None);
+    let edge = |to| BTreeMap::from([(to, String::new())]);
+    let straight = BTreeMap::from([("a", edge("b")), ("b", edge("c"))]);
+    assert_eq!(find_circle(&straight), None);
+    let round = BTreeMap::from([("a", edge("b")), ("b", edge("c")), ("c", edge("b"))]);
+    assert_eq!(find_circle(&round), Some(vec!["b", "c", "b"]));
+}
