@@ -1,6 +1,14 @@
 //! What the benchmarks share: nodes on loopback, raw QUIC beside them, and statistics.
+#![allow(
+    clippy::missing_errors_doc,
+    clippy::unchecked_time_subtraction,
+    reason = "helpers of benchmarks: any failure ends the run"
+)]
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use iroh::{
@@ -8,6 +16,7 @@ use iroh::{
     endpoint::{Connection, presets},
 };
 use mosaik::{Digest, Network, NetworkId, discovery};
+use tokio::time::sleep;
 
 /// The protocol of plain endpoints.
 pub const RAW_ALPN: &[u8] = b"raw";
@@ -73,4 +82,52 @@ pub fn percentile(sorted: &[Duration], share: f64) -> Duration {
     let index = (sorted.len() as f64 * share) as usize;
     let index = index.min(sorted.len().saturating_sub(1));
     sorted.get(index).copied().unwrap_or_default()
+}
+
+/// What was counted in a while, and what that took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rate {
+    /// Per second of time.
+    pub per_second: f64,
+    /// Per second of processor time, of all threads together: the figure to compare on a machine
+    /// that is busy with other things.
+    pub per_cpu_second: f64,
+}
+
+impl Rate {
+    /// Counts for a while, after a short warm-up.
+    pub async fn measure(counter: &AtomicU64, period: Duration) -> Self {
+        sleep(period / 4).await;
+        let (count, cpu, started) = (counter.load(Ordering::Relaxed), cpu_time(), Instant::now());
+        sleep(period).await;
+        let counted = counter.load(Ordering::Relaxed) - count;
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let counted = counted as f64;
+        Self {
+            per_second: counted / started.elapsed().as_secs_f64(),
+            per_cpu_second: counted / (cpu_time() - cpu).as_secs_f64().max(0.01),
+        }
+    }
+
+    /// The better of two, by each figure.
+    #[must_use]
+    pub fn best(self, other: Self) -> Self {
+        Self {
+            per_second: self.per_second.max(other.per_second),
+            per_cpu_second: self.per_cpu_second.max(other.per_cpu_second),
+        }
+    }
+}
+
+/// Processor time of this process so far; zero where `/proc` is not available.
+pub fn cpu_time() -> Duration {
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field is the program's name in parentheses, which may contain spaces.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    ticks
+        .filter_map(|field| field.parse::<u32>().ok())
+        .map(|ticks| TICK * ticks)
+        .sum()
 }

@@ -1,5 +1,6 @@
 //! How fast a network forms and how much that costs: N nodes in this process, over loopback
 //! sockets, each given the address of the first.
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
 use std::{
     process::Stdio,

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use futures::{SinkExt, future::join_all};
 use mosaik::{Datum, Network, streams::Producer};
-use mosaik_bench::{network, percentile, raw_connection};
+use mosaik_bench::{Rate, network, percentile, raw_connection};
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
@@ -102,23 +102,24 @@ async fn main() -> Result<()> {
     let only = args.next().unwrap_or_default();
     let period = Duration::from_secs_f64(seconds);
 
-    println!("| case | delivered/s | MB/s | raw MB/s | ratio |");
-    println!("| --- | ---: | ---: | ---: | ---: |");
+    println!("| case | delivered/s | MB/s | raw MB/s | ratio | per CPU s | CPU ratio |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
     for case in CASES.iter().filter(|case| case.name.contains(&only)) {
-        let (mut ours, mut raw) = (0.0_f64, 0.0_f64);
+        let (mut ours, mut raw) = (Rate::default(), Rate::default());
         for _ in 0..rounds {
-            raw = raw.max(raw_throughput(case, period).await?);
-            ours = ours.max(throughput(case, period).await?);
+            raw = raw.best(raw_throughput(case, period).await?);
+            ours = ours.best(throughput(case, period).await?);
         }
         let wire_bytes = precise(case.bytes + FRAME_HEADER_BYTES);
-        let bytes = ours * wire_bytes;
         println!(
-            "| {} | {:.0} | {:.1} | {:.1} | {:.2} |",
+            "| {} | {:.0} | {:.1} | {:.1} | {:.2} | {:.0} | {:.2} |",
             case.name,
-            ours,
-            bytes / 1e6,
-            raw / 1e6,
-            bytes / raw,
+            ours.per_second,
+            ours.per_second * wire_bytes / 1e6,
+            raw.per_second / 1e6,
+            ours.per_second * wire_bytes / raw.per_second,
+            ours.per_cpu_second,
+            ours.per_cpu_second * wire_bytes / raw.per_cpu_second,
         );
     }
     if only.is_empty() || "latency".contains(&only) {
@@ -129,7 +130,7 @@ async fn main() -> Result<()> {
 
 // ---- ours
 
-async fn throughput(case: &Case, period: Duration) -> Result<f64> {
+async fn throughput(case: &Case, period: Duration) -> Result<Rate> {
     if case.bytes == 64 {
         return measure(case, period, Tick::new()).await;
     }
@@ -138,7 +139,7 @@ async fn throughput(case: &Case, period: Duration) -> Result<f64> {
     measure(case, period, Blob(vec![7; case.bytes - prefix].into())).await
 }
 
-async fn measure<D: Datum + Clone + Sync>(case: &Case, period: Duration, datum: D) -> Result<f64> {
+async fn measure<D: Datum + Clone + Sync>(case: &Case, period: Duration, datum: D) -> Result<Rate> {
     let bytes = datum.encode()?.len();
     anyhow::ensure!(bytes == case.bytes, "datum has {bytes} bytes");
     let (first, others) = network(if case.apart { case.consumers } else { 1 }).await?;
@@ -162,7 +163,7 @@ async fn measure<D: Datum + Clone + Sync>(case: &Case, period: Duration, datum: 
     tasks.push(tokio::task::spawn(async move {
         while sending.send(datum.clone()).await.is_ok() {}
     }));
-    let rate = rate(&delivered, period).await;
+    let rate = Rate::measure(&delivered, period).await;
     let connected = producer
         .consumers()
         .filter(|channel| channel.is_connected())
@@ -189,17 +190,6 @@ async fn ready<D: Datum>(node: &Network, consumers: usize) -> Result<Producer<D>
     Ok(producer)
 }
 
-/// Per second, after a short warm-up.
-async fn rate(counter: &AtomicU64, period: Duration) -> f64 {
-    sleep(period / 4).await;
-    let (before, started) = (counter.load(Ordering::Relaxed), Instant::now());
-    sleep(period).await;
-    let counted = counter.load(Ordering::Relaxed) - before;
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let counted = counted as f64;
-    counted / started.elapsed().as_secs_f64()
-}
-
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 const fn precise(value: usize) -> f64 {
     value as f64
@@ -208,7 +198,7 @@ const fn precise(value: usize) -> f64 {
 // ---- raw
 
 /// Bytes per second over as many connections as the case has consumers on different nodes.
-async fn raw_throughput(case: &Case, period: Duration) -> Result<f64> {
+async fn raw_throughput(case: &Case, period: Duration) -> Result<Rate> {
     let received = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::new();
     let mut kept = Vec::new();
@@ -235,7 +225,7 @@ async fn raw_throughput(case: &Case, period: Duration) -> Result<f64> {
         }
         kept.push((dialed, accepted, endpoints));
     }
-    let rate = rate(&received, period).await;
+    let rate = Rate::measure(&received, period).await;
     for task in tasks {
         task.abort();
     }

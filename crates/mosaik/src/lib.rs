@@ -1,4 +1,15 @@
 //! Programs that are given a network name find each other and organise themselves.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cloned_ref_to_slice_refs,
+        clippy::disallowed_methods,
+        clippy::duration_suboptimal_units,
+        clippy::large_stack_arrays,
+        clippy::op_ref,
+        reason = "tests spawn what they need, and spell operators out to try each of them"
+    )
+)]
 
 #[cfg(any(test, feature = "unstable-fuzz"))]
 #[doc(hidden)]

@@ -3,6 +3,11 @@
 //!
 //! Paths that begin with `crate::` and `super::` outside of tests, comments and strings count.
 //! Macros and re-exports are seen only where they are used.
+#![allow(
+    clippy::pedantic,
+    clippy::int_plus_one,
+    reason = "a test fails by panicking"
+)]
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests fail by panicking")]
 
 use std::{

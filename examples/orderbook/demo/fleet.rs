@@ -49,7 +49,7 @@ impl Fleet {
     }
 
     /// Starts a process: it is given the network's name, its role and one bootstrap address.
-    pub(super) async fn start(&mut self, role: Role) -> anyhow::Result<()> {
+    pub(super) fn start(&mut self, role: Role) -> anyhow::Result<()> {
         let mut arguments: Vec<String> = match role {
             Role::Trader(number) => {
                 let (number, rate) = (number.to_string(), self.rate.to_string());

@@ -60,18 +60,18 @@ pub(crate) async fn run(options: &DemoOptions) -> anyhow::Result<()> {
         fleet.network(),
         options.matchers
     );
-    fleet.start(Role::Reporter(1)).await?;
+    fleet.start(Role::Reporter(1))?;
     let first = async { board.step(&mut fleet).await };
     let bootstrap = timeout_at(Instant::now() + LIMIT, first)
         .await
         .context("no start")??;
     fleet.set_bootstrap(bootstrap.context("the first process did not tell its address")?);
-    fleet.start(Role::Reporter(2)).await?;
+    fleet.start(Role::Reporter(2))?;
     for number in 1..=options.matchers {
-        fleet.start(Role::Matcher(number)).await?;
+        fleet.start(Role::Matcher(number))?;
     }
     for number in traders {
-        fleet.start(Role::Trader(number)).await?;
+        fleet.start(Role::Trader(number))?;
     }
 
     let deadline = Instant::now() + LIMIT;
@@ -118,7 +118,7 @@ async fn scenario(
         .until(fleet, |board| board.percent_in() >= RESTORE_AT)
         .await?;
     board.say("── and started again");
-    fleet.start(leader).await?;
+    fleet.start(leader)?;
     board
         .until(fleet, |board| board.is_complete(options.matchers as usize))
         .await

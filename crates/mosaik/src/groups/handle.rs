@@ -61,6 +61,10 @@ struct Joined {
 
 impl Groups {
     /// Starts to serve bonds; groups are joined later.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a subsystem owns its configuration"
+    )]
     pub(crate) fn start(
         config: Config,
         discovery: &Discovery,
@@ -110,11 +114,11 @@ impl Groups {
         let departing = self.0.departing.lock().clone();
         let scope = self.0.scope.clone();
         Box::pin(async move {
-            // Those whose handles were dropped before are among them.
-            let left = departing
-                .iter()
-                .map(|instance| instance.scope().cancelled());
-            let left = futures::future::join_all(left);
+            let left = futures::future::join_all(
+                departing
+                    .iter()
+                    .map(|instance| instance.scope().cancelled()),
+            );
             if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
                 tracing::debug!("not every group was left in order");
             }

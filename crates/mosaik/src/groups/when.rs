@@ -183,36 +183,32 @@ impl Target<Kind<1>> for IndexRange {
 }
 
 /// The first value that satisfies the condition; pending for ever when the group ends before.
-fn matching<T: Copy + Send + Sync + 'static>(
+async fn matching<T: Copy + Send + Sync + 'static>(
     mut values: watch::Receiver<T>,
     condition: impl Fn(&T) -> bool + Send + Sync + 'static,
-) -> impl Future<Output = T> + Send + Sync + 'static {
-    async move {
-        loop {
-            let value = *values.borrow_and_update();
-            if condition(&value) {
-                return value;
-            }
-            if values.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+) -> T {
+    loop {
+        let value = *values.borrow_and_update();
+        if condition(&value) {
+            return value;
+        }
+        if values.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }
 
-fn first_some<R: Send + Sync + 'static>(
+async fn first_some<R: Send + Sync + 'static>(
     mut leaders: watch::Receiver<Option<PeerId>>,
     select: impl Fn(PeerId) -> Option<R> + Send + Sync + 'static,
-) -> impl Future<Output = R> + Send + Sync + 'static {
-    async move {
-        loop {
-            let leader = *leaders.borrow_and_update();
-            if let Some(found) = leader.and_then(&select) {
-                return found;
-            }
-            if leaders.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+) -> R {
+    loop {
+        let leader = *leaders.borrow_and_update();
+        if let Some(found) = leader.and_then(&select) {
+            return found;
+        }
+        if leaders.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -29,10 +29,11 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(1);
 pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Flow-control window of one stream.
 ///
-/// The transport (noq 1.4) gives a connection up when one of its streams holds more than 2048
-/// received and unread packets, as it doesn't merge packets that are nearly full: the window must
-/// be smaller than that many of the smallest full packets (1200 bytes). It still takes streams to
-/// be read without delay, since packets may be smaller.
-pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// The transport keeps each packet's part of a stream until it is read, and gives the whole
+/// connection up ("too many gaps in stream buffer") when a stream has more than 2048 of them, even
+/// without a gap. Packets carry 1160 bytes at least when there is that much to send, so a window of
+/// this size is used up before. Whoever writes little by little must not run further ahead of the
+/// reader than that in writes either.
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 1536 * 1024;
 /// Flow-control window of one connection, and what may be sent and not yet acknowledged.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;

@@ -169,11 +169,6 @@ impl Links {
         }
     }
 
-    /// Forgets where a peer can be reached.
-    pub(crate) fn forget(&self, peer: PeerId) {
-        self.0.addresses.remove_endpoint_info(peer);
-    }
-
     /// Peers whose connection was lost without a goodbye: a hint that they may be gone.
     pub(crate) fn lost(&self) -> broadcast::Receiver<PeerId> {
         self.0.lost.subscribe()

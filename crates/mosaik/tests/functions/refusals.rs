@@ -208,7 +208,9 @@ async fn who_can_not_be_known_stays_unknown() {
         .serve(|n: u8, _: CallContext| async move { Ok::<_, ()>(n) })
         .unwrap();
     // The clock of b is an hour ahead: a refuses its entry, and b accepts all.
-    let tolerant = discovery::Config::builder().with_max_time_drift(ms(10_000_000));
+    let tolerant = discovery::Config::builder()
+        .with_max_time_drift(ms(10_000_000))
+        .with_purge_after(Duration::from_hours(2));
     let b = builder(id, tolerant)
         .with_clock(|| SystemTime::now() + Duration::from_hours(1))
         .build()

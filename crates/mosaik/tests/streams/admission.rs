@@ -153,7 +153,7 @@ async fn tickets_admit_until_they_expire_or_are_removed() {
 
     // Renewed before the end: no interruption.
     b.discovery().replace_ticket(ticket(short));
-    within(2, consumer.when().subscribed()).await;
+    within(2, producer.when().subscribed()).await;
     let channel = producer.consumers().next().unwrap();
     let renewed = ticket(Duration::from_secs(60));
     let renewed_id = renewed.id();

@@ -9,7 +9,7 @@ use std::{
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rand::Rng;
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::{broadcast, mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval},
 };
 
@@ -71,6 +71,8 @@ pub(crate) enum Event {
     },
     /// This member has begun or given up a history.
     HistoryChanged,
+    /// Found a new history from this member's state; answers whether that was done.
+    Reform(oneshot::Sender<bool>),
     /// Leave the group; the worker ends.
     Leave,
 }
@@ -95,6 +97,8 @@ pub(crate) struct Worker {
     next_change: Instant,
     /// When this member stands for election by itself, if it does.
     stand_at: Option<Instant>,
+    /// Since when no leader is known.
+    leaderless_since: Option<Instant>,
     /// How much longer than others this member waits before it stands or founds.
     factor: u32,
     rosters: HashSet<PeerId>,
@@ -128,6 +132,7 @@ impl Worker {
             changing: None,
             next_change: now,
             stand_at: None,
+            leaderless_since: None,
             factor: instance.preference().factor(),
             rosters: HashSet::new(),
             instance,
@@ -225,10 +230,15 @@ impl Worker {
                         group = %self.instance.id().short(), winner = %winner.short(),
                         "this history is dissolved"
                     );
-                    self.abandon(lineage).await;
+                    self.abandon(lineage, true).await;
                 }
             }
             Event::HistoryChanged => self.watch_node(),
+            Event::Reform(reply) => {
+                let reformed = self.reform().await;
+                // Nobody waits any more: fine.
+                let _ = reply.send(reformed);
+            }
             Event::Leave => {}
         }
     }
@@ -391,14 +401,59 @@ impl Worker {
                 self.instance
                     .broadcast(|| Control::Dissolved { lineage, winner });
             }
-            self.abandon(lineage).await;
+            if let Some(parent) = &rival.parent
+                && parent.lineage == lineage
+                && self.instance.follow(winner, parent).await
+            {
+                return self.watch_node();
+            }
+            self.abandon(lineage, true).await;
         }
     }
 
-    async fn abandon(&mut self, lineage: Lineage) {
+    async fn reform(&mut self) -> bool {
         self.node = None;
         self.changing = None;
-        self.instance.abandon(lineage).await;
+        let reformed = self.instance.reform().await;
+        self.watch_node();
+        reformed
+    }
+
+    /// Reforms the group when it had no leader for as long as the configuration allows.
+    async fn reform_if_due(&mut self, now: Instant) {
+        let Some(limit) = self.instance.config().consensus().reform_after else {
+            return;
+        };
+        if self.instance.status().leader().is_some() || self.instance.preference().is_observer() {
+            self.leaderless_since = None;
+            return;
+        }
+        let since = *self.leaderless_since.get_or_insert(now);
+        let own = self.instance.lineage_standing();
+        let is_ahead = |bond: &Arc<BondCore>| {
+            let theirs = bond.standing();
+            theirs.willingness != Willingness::Never
+                && theirs.lineage.zip(own).is_some_and(|(theirs, own)| {
+                    theirs.id == own.id
+                        && (theirs.committed, bond.peer) > (own.committed, self.instance.local())
+                })
+        };
+        // Whoever has most goes first.
+        let wait = if self.instance.bonds().all().iter().any(is_ahead) {
+            limit * 2
+        } else {
+            limit
+        };
+        if now - since >= wait {
+            self.leaderless_since = None;
+            self.reform().await;
+        }
+    }
+
+    async fn abandon(&mut self, lineage: Lineage, for_good: bool) {
+        self.node = None;
+        self.changing = None;
+        self.instance.abandon(lineage, for_good).await;
         self.watch_node();
     }
 
@@ -547,11 +602,12 @@ impl Worker {
             if !watch.alive && now - watch.since > patience && is_stillborn(&self.instance) {
                 let lineage = watch.node.lineage();
                 tracing::debug!(group = %self.instance.id().short(), "a founding that failed is given up");
-                self.abandon(lineage).await;
+                self.abandon(lineage, false).await;
                 return false;
             }
         }
         self.stand_if_due(now).await;
+        self.reform_if_due(now).await;
         self.tell_standing();
         self.work_on_membership();
         false

@@ -58,7 +58,7 @@ impl NodeCore {
     }
 
     fn note(&self, request: &AppendEntriesRequest<Types>) {
-        let commit = request.leader_commit.as_ref().map(|id| id.index());
+        let commit = request.leader_commit.as_ref().map(openraft::LogId::index);
         self.on_contact(request.vote.leader_id.term, commit);
     }
 

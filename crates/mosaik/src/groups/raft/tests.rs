@@ -15,7 +15,7 @@ use crate::{
     Digest, UniqueId,
     groups::{
         ApplyContext, ConsensusConfig, Cursor, InMemoryLogStore, Index, LogReplaySync, Snapshot,
-        SnapshotStateMachine, SnapshotSync, StateMachine, StateSync, Storage, commands,
+        SnapshotStateMachine, SnapshotSync, StateMachine, Storage, commands,
         duplex::{Duplex, Gone},
         member::MemberId,
         replica::{CommandStore, MachineReplica, StorageAdapter},
@@ -205,6 +205,7 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
                 elects: true,
                 replica: replica.clone(),
                 commands,
+                inheritance: None,
                 submissions: submissions.clone(),
                 status: status.clone(),
                 peers: Arc::new(End {
