@@ -27,6 +27,7 @@ const SEQUENTIAL_CALLS: usize = 2_000;
 const CONCURRENT_CALLS: usize = 20_000;
 const IN_FLIGHT: usize = 64;
 const FIRST_CALLS: usize = 60;
+const ADMISSIONS: usize = 200_000;
 const SPREAD_CALLS: usize = 30_000;
 
 const MAX_BARE_BYTES: usize = 1 << 20;
@@ -44,11 +45,8 @@ async fn main() -> anyhow::Result<()> {
         let builder = functions.handler().with_function_id(id);
         builder.require_caller_ticket(Pass { is_pure }).serve(echo)
     };
-    let _handlers = (
-        serve(&handling, "echo")?,
-        gated("gated", true)?,
-        gated("gated anew", false)?,
-    );
+    let gates = [gated("gated", true)?, gated("gated anew", false)?];
+    let _handler = serve(&handling, "echo")?;
     let plain = calling.functions().caller().with_function_id("echo");
     let plain: Arc<Echo> = Arc::new(plain.build());
     let gated = |id, is_pure| -> Arc<Echo> {
@@ -72,6 +70,7 @@ async fn main() -> anyhow::Result<()> {
     ] {
         println!("  {what:<28}{:>9.0} calls/s", throughput(caller).await?);
     }
+    admissions(&handling, calling, &gates);
     first_calls(&handling).await?;
     spread(&handling, &others).await?;
     drop(endpoints);
@@ -155,6 +154,19 @@ async fn many_calls(caller: &Arc<Echo>, calls: usize) -> anyhow::Result<f64> {
         result??;
     }
     Ok(rate(calls, started))
+}
+
+/// Decisions about calls of a peer whose ticket was seen before, on one thread.
+fn admissions(handling: &Network, calling: &Network, gates: &[Handler<Vec<u8>, Vec<u8>>]) {
+    println!("\nadmissions with a ticket, on one thread");
+    for (what, gate) in ["verdict kept", "kept for a second"].into_iter().zip(gates) {
+        let started = Instant::now();
+        let peer = calling.local().id();
+        let admitted = handling
+            .functions()
+            .__admit(&peer, *gate.function_id(), ADMISSIONS);
+        println!("  {what:<28}{:>9.0} a second", rate(admitted, started));
+    }
 }
 
 /// The first call of a node that knows the handler and has no connection to it.
