@@ -18,7 +18,8 @@ use iroh::{
 use mosaik::{Digest, Network, NetworkId, discovery};
 use tokio::time::sleep;
 
-const RAW_ALPN: &[u8] = b"raw";
+/// The protocol of plain endpoints.
+pub const RAW_ALPN: &[u8] = b"raw";
 
 /// A node on loopback without relay and DHT that knows another one.
 pub async fn node(network: NetworkId, bootstrap: Option<EndpointAddr>) -> Result<Network> {
@@ -59,7 +60,8 @@ pub async fn raw_connection() -> Result<(Connection, Connection, [Endpoint; 2])>
     Ok((dialed, accepted.await??, [server, client]))
 }
 
-async fn raw_endpoint() -> Result<Endpoint> {
+/// A plain endpoint with the transport settings of a node.
+pub async fn raw_endpoint() -> Result<Endpoint> {
     let builder = Endpoint::builder(presets::Minimal)
         .relay_mode(RelayMode::Disabled)
         .alpns(vec![RAW_ALPN.to_vec()])

@@ -1,9 +1,9 @@
 //! What a call costs: next to the same exchange on a bare QUIC stream, over loopback, with both
 //! ends in this process.
 //!
-//! The bare side is an echo server on an endpoint of the same library with its default settings:
-//! one stream per exchange, a task per stream, nothing else. Rounds of both sides alternate, so
-//! that what else the machine does hits both.
+//! The bare side is an echo server on endpoints with the transport settings of a node: one stream
+//! per exchange, a task per stream, nothing else. Rounds of both sides alternate, so that what else
+//! the machine does hits both.
 
 use std::{
     sync::Arc,
@@ -11,82 +11,70 @@ use std::{
 };
 
 use anyhow::Context;
+use iroh::endpoint::Connection;
 use mosaik::{
-    CallContext, Digest, Network, SecretKey, Ticket, UniqueId, discovery,
+    CallContext, Digest, Network, Ticket, UniqueId,
     functions::{Caller, Handler},
     id,
-    iroh::{
-        Endpoint, EndpointAddr, RelayMode,
-        endpoint::{Connection, presets},
-    },
     tickets::{Expiration, InvalidTicket, PeerEntry, TicketClass, TicketValidator},
 };
-use tokio::task::JoinSet;
+use mosaik_bench::{RAW_ALPN, network, node, percentile, raw_connection, raw_endpoint};
+use tokio::{task::JoinSet, time::timeout};
 
-const ALPN: &[u8] = b"bare/echo";
 const PAYLOAD_BYTES: usize = 64;
 const ROUNDS: usize = 10;
 const SEQUENTIAL_CALLS: usize = 2_000;
 const CONCURRENT_CALLS: usize = 20_000;
 const IN_FLIGHT: usize = 64;
 const FIRST_CALLS: usize = 60;
+const ADMISSIONS: usize = 200_000;
 const SPREAD_CALLS: usize = 30_000;
+
+const MAX_BARE_BYTES: usize = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 type Echo = Caller<Vec<u8>, Vec<u8>>;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let network_id = Digest::random();
-    let (handling, calling) = (node(network_id).await?, node(network_id).await?);
+    let (handling, others) = network(3).await?;
+    let calling = &others[0];
     calling.discovery().add_ticket(Pass::ticket());
-    introduce(&calling, &handling).await?;
-    let _handlers = (
-        serve(&handling, "echo")?,
-        handling
-            .functions()
-            .handler()
-            .with_function_id("gated")
-            .require_caller_ticket(Pass { is_pure: true })
-            .serve(echo)?,
-        handling
-            .functions()
-            .handler()
-            .with_function_id("gated anew")
-            .require_caller_ticket(Pass { is_pure: false })
-            .serve(echo)?,
-    );
-    let plain = Arc::new(
-        calling
-            .functions()
-            .caller()
-            .with_function_id("echo")
-            .build(),
-    );
-    let gated = calling.functions().caller().with_function_id("gated");
-    let gated: Arc<Echo> = Arc::new(gated.require_caller_ticket(Pass { is_pure: true }).build());
-    let anew = calling.functions().caller().with_function_id("gated anew");
-    let anew: Arc<Echo> = Arc::new(anew.require_caller_ticket(Pass { is_pure: false }).build());
+    let functions = handling.functions();
+    let gated = |id, is_pure| {
+        let builder = functions.handler().with_function_id(id);
+        builder.require_caller_ticket(Pass { is_pure }).serve(echo)
+    };
+    let gates = [gated("gated", true)?, gated("gated anew", false)?];
+    let _handler = serve(&handling, "echo")?;
+    let plain = calling.functions().caller().with_function_id("echo");
+    let plain: Arc<Echo> = Arc::new(plain.build());
+    let gated = |id, is_pure| -> Arc<Echo> {
+        let builder = calling.functions().caller().with_function_id(id);
+        Arc::new(builder.require_caller_ticket(Pass { is_pure }).build())
+    };
+    let (gated, anew) = (gated("gated", true), gated("gated anew", false));
     for caller in [&plain, &gated, &anew] {
-        tokio::time::timeout(Duration::from_secs(10), caller.when().online()).await?;
+        timeout(PATIENCE, caller.when().online()).await?;
     }
-    let bare = Bare::start().await?;
-    let connection = bare.connect().await?;
+    let (connection, accepted, endpoints) = raw_connection().await?;
+    serve_bare(accepted);
 
     sequential(&connection, &plain).await?;
     concurrent(&connection, &plain).await?;
-    let open = throughput(&plain).await?;
-    println!("\n{IN_FLIGHT} in flight, by what admission asks for");
-    println!("  nothing                      {open:>9.0} calls/s");
-    println!(
-        "  a ticket, verdict cached     {:>9.0} calls/s",
-        throughput(&gated).await?
-    );
-    println!(
-        "  a ticket, validator not pure {:>9.0} calls/s",
-        throughput(&anew).await?
-    );
-    first_calls(&bare, &handling, network_id).await?;
-    spread(network_id, &calling, &handling).await
+    println!("\n{IN_FLIGHT} in flight, by what is asked for at admission");
+    for (what, caller) in [
+        ("nothing", &plain),
+        ("a ticket, verdict kept", &gated),
+        ("a ticket, kept for a second", &anew),
+    ] {
+        println!("  {what:<28}{:>9.0} calls/s", throughput(caller).await?);
+    }
+    admissions(&handling, calling, &gates);
+    first_calls(&handling).await?;
+    spread(&handling, &others).await?;
+    drop(endpoints);
+    Ok(())
 }
 
 /// One call after another.
@@ -106,8 +94,8 @@ async fn sequential(connection: &Connection, caller: &Echo) -> anyhow::Result<()
         }
     }
     println!("sequential, {PAYLOAD_BYTES} bytes");
-    compare("p50", percentile(&mut bare, 50), percentile(&mut ours, 50));
-    compare("p99", percentile(&mut bare, 99), percentile(&mut ours, 99));
+    compare("p50", 0.5, &mut bare, &mut ours);
+    compare("p99", 0.99, &mut bare, &mut ours);
     Ok(())
 }
 
@@ -147,12 +135,16 @@ async fn bare_throughput(connection: &Connection) -> anyhow::Result<f64> {
 }
 
 async fn throughput(caller: &Arc<Echo>) -> anyhow::Result<f64> {
+    many_calls(caller, CONCURRENT_CALLS).await
+}
+
+async fn many_calls(caller: &Arc<Echo>, calls: usize) -> anyhow::Result<f64> {
     let started = Instant::now();
     let mut tasks = JoinSet::new();
     for _ in 0..IN_FLIGHT {
         let caller = caller.clone();
         tasks.spawn(async move {
-            for _ in 0..CONCURRENT_CALLS / IN_FLIGHT {
+            for _ in 0..calls / IN_FLIGHT {
                 caller.call(vec![7; PAYLOAD_BYTES]).await?;
             }
             anyhow::Ok(())
@@ -161,171 +153,101 @@ async fn throughput(caller: &Arc<Echo>) -> anyhow::Result<f64> {
     while let Some(result) = tasks.join_next().await {
         result??;
     }
-    Ok(rate(CONCURRENT_CALLS, started))
+    Ok(rate(calls, started))
+}
+
+/// Decisions about calls of a peer whose ticket was seen before, on one thread.
+fn admissions(handling: &Network, calling: &Network, gates: &[Handler<Vec<u8>, Vec<u8>>]) {
+    println!("\nadmissions with a ticket, on one thread");
+    for (what, gate) in ["verdict kept", "kept for a second"].into_iter().zip(gates) {
+        let started = Instant::now();
+        let peer = calling.local().id();
+        let admitted = handling
+            .functions()
+            .__admit(&peer, *gate.function_id(), ADMISSIONS);
+        println!("  {what:<28}{:>9.0} a second", rate(admitted, started));
+    }
 }
 
 /// The first call of a node that knows the handler and has no connection to it.
-async fn first_calls(bare: &Bare, handling: &Network, network_id: Digest) -> anyhow::Result<()> {
+async fn first_calls(handling: &Network) -> anyhow::Result<()> {
     let payload = vec![7; PAYLOAD_BYTES];
-    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    let server = raw_endpoint().await?;
+    let accepting = server.clone();
+    tokio::task::spawn(async move {
+        while let Some(incoming) = accepting.accept().await {
+            serve_bare(incoming.accept()?.await?);
+        }
+        anyhow::Ok(())
+    });
+    let (mut bare, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..FIRST_CALLS {
-        let endpoint = bare_endpoint().await?;
+        let client = raw_endpoint().await?;
         let started = Instant::now();
-        let connection = endpoint.connect(bare.addr.clone(), ALPN).await?;
+        let connection = client.connect(server.addr(), RAW_ALPN).await?;
         exchange(&connection, &payload).await?;
-        theirs.push(started.elapsed());
-        endpoint.close().await;
+        bare.push(started.elapsed());
+        client.close().await;
 
-        let calling = node(network_id).await?;
-        introduce(&calling, handling).await?;
-        let caller: Echo = calling
-            .functions()
-            .caller()
-            .with_function_id("echo")
-            .build();
-        tokio::time::timeout(Duration::from_secs(10), caller.when().online()).await?;
+        let addr = handling.local().addr();
+        let calling = node(*handling.network_id(), Some(addr)).await?;
+        let caller = calling.functions().caller().with_function_id("echo");
+        let caller: Echo = caller.build();
+        timeout(PATIENCE, caller.when().online()).await?;
+        // What else a new node does at first is not measured.
+        tokio::time::sleep(Duration::from_millis(300)).await;
         let started = Instant::now();
         caller.call(payload.clone()).await?;
         ours.push(started.elapsed());
         calling.shutdown().await;
     }
     println!("\nfirst call to a new peer: connecting and one exchange");
-    compare(
-        "p50",
-        percentile(&mut theirs, 50),
-        percentile(&mut ours, 50),
-    );
+    compare("p50", 0.5, &mut bare, &mut ours);
     Ok(())
 }
 
 /// Three handlers of one function share its calls.
-async fn spread(network_id: Digest, calling: &Network, handling: &Network) -> anyhow::Result<()> {
-    let added = [node(network_id).await?, node(network_id).await?];
-    let others = [&added[0], &added[1], handling];
-    let mut handlers = Vec::new();
-    for other in &others {
-        introduce(calling, other).await?;
-        handlers.push(serve(other, "shared")?);
-    }
-    let caller: Echo = calling
-        .functions()
-        .caller()
-        .with_function_id("shared")
-        .build();
-    let all = caller.when().available().minimum_of(others.len());
-    tokio::time::timeout(Duration::from_secs(10), all).await?;
-    let caller = Arc::new(caller);
-    let mut tasks = JoinSet::new();
-    for _ in 0..IN_FLIGHT {
-        let caller = caller.clone();
-        tasks.spawn(async move {
-            for _ in 0..SPREAD_CALLS / IN_FLIGHT {
-                caller.call(vec![7; PAYLOAD_BYTES]).await?;
-            }
-            anyhow::Ok(())
-        });
-    }
-    while let Some(result) = tasks.join_next().await {
-        result??;
-    }
-    let total: usize = handlers
-        .iter()
-        .map(|handler| handler.stats().served())
-        .sum();
-    let shares = handlers
-        .iter()
-        .map(|handler| handler.stats().served() * 100 / total);
-    println!(
-        "\n{total} calls over {} equal handlers: {:?} %",
-        others.len(),
-        shares.collect::<Vec<_>>()
-    );
+async fn spread(handling: &Network, others: &[Network]) -> anyhow::Result<()> {
+    let nodes = [handling, &others[1], &others[2]];
+    let handlers = nodes.map(|node| serve(node, "shared"));
+    let handlers: Vec<_> = handlers.into_iter().collect::<anyhow::Result<_>>()?;
+    let caller = others[0].functions().caller().with_function_id("shared");
+    let caller: Arc<Echo> = Arc::new(caller.build());
+    timeout(PATIENCE, caller.when().available().minimum_of(nodes.len())).await?;
+    let rate = many_calls(&caller, SPREAD_CALLS).await?;
+    let served: Vec<_> = handlers.iter().map(|h| h.stats().served()).collect();
+    let total: usize = served.iter().sum();
+    let shares: Vec<_> = served.iter().map(|served| served * 100 / total).collect();
+    println!("\n{total} calls, three equal handlers: {shares:?} %, {rate:.0} calls/s");
     Ok(())
 }
 
-/// A bare echo server.
-struct Bare {
-    addr: EndpointAddr,
-    _endpoint: Endpoint,
-}
-
-impl Bare {
-    async fn start() -> anyhow::Result<Self> {
-        let endpoint = bare_endpoint().await?;
-        endpoint.set_alpns(vec![ALPN.to_vec()]);
-        let server = endpoint.clone();
-        tokio::spawn(async move {
-            while let Some(incoming) = server.accept().await {
-                tokio::spawn(async move {
-                    let connection = incoming.accept()?.await?;
-                    while let Ok((mut send, mut recv)) = connection.accept_bi().await {
-                        tokio::spawn(async move {
-                            let request = recv.read_to_end(1 << 20).await?;
-                            send.write_all(&request).await?;
-                            send.finish()?;
-                            anyhow::Ok(())
-                        });
-                    }
-                    anyhow::Ok(())
-                });
-            }
-        });
-        Ok(Self {
-            addr: endpoint.addr(),
-            _endpoint: endpoint,
-        })
-    }
-
-    async fn connect(&self) -> anyhow::Result<Connection> {
-        let endpoint = bare_endpoint().await?;
-        let connection = endpoint.connect(self.addr.clone(), ALPN).await?;
-        // The endpoint lives as long as the process.
-        std::mem::forget(endpoint);
-        Ok(connection)
-    }
-}
-
-async fn bare_endpoint() -> anyhow::Result<Endpoint> {
-    Ok(Endpoint::builder(presets::Minimal)
-        .secret_key(SecretKey::generate())
-        .relay_mode(RelayMode::Disabled)
-        .clear_ip_transports()
-        .bind_addr("127.0.0.1:0")?
-        .bind()
-        .await?)
+/// Echoes what arrives on the streams of a connection.
+fn serve_bare(connection: Connection) {
+    tokio::task::spawn(async move {
+        while let Ok((mut send, mut recv)) = connection.accept_bi().await {
+            tokio::task::spawn(async move {
+                let request = recv.read_to_end(MAX_BARE_BYTES).await?;
+                send.write_all(&request).await?;
+                send.finish()?;
+                anyhow::Ok(())
+            });
+        }
+    });
 }
 
 async fn exchange(connection: &Connection, payload: &[u8]) -> anyhow::Result<()> {
     let (mut send, mut recv) = connection.open_bi().await?;
     send.write_all(payload).await?;
     send.finish()?;
-    let reply = recv.read_to_end(1 << 20).await?;
+    let reply = recv.read_to_end(MAX_BARE_BYTES).await?;
     anyhow::ensure!(reply.len() == payload.len());
     Ok(())
 }
 
-async fn node(network_id: Digest) -> anyhow::Result<Network> {
-    Ok(Network::builder(network_id)
-        .with_relay_mode(RelayMode::Disabled)
-        .with_addresses(["127.0.0.1:0".parse()?])
-        .with_discovery(discovery::Config::builder().no_dht_bootstrap())
-        .build()
-        .await?)
-}
-
-async fn introduce(one: &Network, other: &Network) -> anyhow::Result<()> {
-    one.discovery()
-        .sync_with(other.local().addr())
-        .await
-        .context("introducing two nodes")
-}
-
 fn serve(network: &Network, id: &str) -> anyhow::Result<Handler<Vec<u8>, Vec<u8>>> {
-    Ok(network
-        .functions()
-        .handler()
-        .with_function_id(id)
-        .serve(echo)?)
+    let builder = network.functions().handler().with_function_id(id);
+    builder.serve(echo).context("serving")
 }
 
 async fn echo(request: Vec<u8>, _: CallContext) -> Result<Vec<u8>, ()> {
@@ -366,17 +288,15 @@ impl TicketValidator for Pass {
     }
 }
 
-fn compare(what: &str, bare: Duration, ours: Duration) {
-    let (bare, ours) = (bare.as_secs_f64() * 1e6, ours.as_secs_f64() * 1e6);
+fn compare(what: &str, share: f64, bare: &mut [Duration], ours: &mut [Duration]) {
+    bare.sort_unstable();
+    ours.sort_unstable();
+    let micros = |sorted: &[Duration]| percentile(sorted, share).as_secs_f64() * 1e6;
+    let (bare, ours) = (micros(bare), micros(ours));
     println!(
         "  {what}  bare {bare:>8.1} us   ours {ours:>8.1} us   ratio {:.2}",
         ours / bare
     );
-}
-
-fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
-    samples.sort_unstable();
-    samples[(samples.len() - 1) * percent / 100]
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {

@@ -1,6 +1,6 @@
 //! The gateway to functions.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
 
@@ -9,22 +9,22 @@ use super::{
     caller::{self, watch_connections},
     core::Core,
     function::derived_id,
-    handler::{self, FunctionsAcceptor},
+    handler::{self, FunctionsAcceptor, Handlers},
     wire::FUNCTIONS_ALPN,
 };
 use crate::{
     discovery::Discovery,
     net::{Links, Router},
-    primitives::{Datum, Scope},
+    primitives::{Datum, FunctionId, PeerId, Scope},
 };
-
-/// How long the callers of interrupted calls are told so, before the node goes on with its end.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves and calls functions: opens handlers and callers.
 ///
 /// Obtained from [`Network::functions`](crate::Network::functions).
-pub struct Functions(Arc<Core>);
+pub struct Functions {
+    core: Arc<Core>,
+    handlers: Arc<Handlers>,
+}
 
 impl Functions {
     /// Starts the subsystem and installs its protocol.
@@ -37,9 +37,10 @@ impl Functions {
     ) -> Self {
         let core = Core::new(config, discovery.clone(), links.clone(), scope.child());
         let core = Arc::new(core);
-        router.install(FUNCTIONS_ALPN, FunctionsAcceptor::new(core.clone()));
+        let handlers = Arc::new(Handlers::new(core.clone()));
+        router.install(FUNCTIONS_ALPN, FunctionsAcceptor::new(handlers.clone()));
         core.scope.spawn(watch_connections(core.clone()));
-        Self(core)
+        Self { core, handlers }
     }
 
     /// Starts to register a handler.
@@ -62,7 +63,7 @@ impl Functions {
     /// }
     /// ```
     pub fn handler<Req: Datum, Res: Datum, E: Datum>(&self) -> handler::Builder<'_, Req, Res, E> {
-        handler::Builder::new(&self.0)
+        handler::Builder::new(&self.handlers)
     }
 
     /// Starts to register a handler of a defined function.
@@ -79,7 +80,7 @@ impl Functions {
 
     /// Starts to configure a caller of the function that has these types and no name.
     pub fn caller<Req: Datum, Res: Datum, E: Datum>(&self) -> caller::Builder<'_, Req, Res, E> {
-        caller::Builder::new(&self.0, derived_id::<Req, Res>())
+        caller::Builder::new(&self.core, derived_id::<Req, Res>())
     }
 
     /// Starts to configure a caller of a defined function.
@@ -88,7 +89,7 @@ impl Functions {
         def: FunctionDef<Req, Res, E>,
     ) -> caller::Builder<'_, Req, Res, E> {
         match def.function_id {
-            Some(id) => caller::Builder::new(&self.0, id),
+            Some(id) => caller::Builder::new(&self.core, id),
             None => self.caller(),
         }
     }
@@ -96,30 +97,36 @@ impl Functions {
     /// Starts to configure a caller of a [`Function`]; its id is
     /// [`F::signature()`](Function::signature).
     pub fn caller_for<F: Function>(&self) -> caller::Builder<'_, F::Req, F::Res, F::Err> {
-        caller::Builder::new(&self.0, F::signature())
+        caller::Builder::new(&self.core, F::signature())
     }
 
     /// The configuration.
     pub fn config(&self) -> &Config {
-        &self.0.config
+        &self.core.config
+    }
+
+    /// Decides this often about a call of a peer; returns how many would be admitted.
+    #[doc(hidden)]
+    pub fn __admit(&self, peer: &PeerId, function: FunctionId, times: usize) -> usize {
+        handler::admit_often(&self.handlers, peer, function, times)
     }
 
     /// Ends all handlers and callers. Waits, for a bounded time, until the callers of interrupted
     /// calls were told.
     pub(crate) fn close(&self) -> BoxFuture<'static, ()> {
-        let core = self.0.clone();
+        let (core, handlers) = (self.core.clone(), self.handlers.clone());
         Box::pin(async move {
-            core.registry.close();
             core.scope.cancel();
-            core.running.close();
-            // What does not end in time ends with the connections.
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, core.running.wait()).await;
+            handlers.close().await;
         })
     }
 }
 
 impl fmt::Debug for Functions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Functions").field(&self.0).finish()
+        f.debug_struct("Functions")
+            .field("core", &self.core)
+            .field("handlers", &self.handlers)
+            .finish()
     }
 }

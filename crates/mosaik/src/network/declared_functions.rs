@@ -48,3 +48,7 @@ pub trait FunctionCaller {
 pub type HandlerOf<F> = <F as FunctionHandler>::Handler;
 /// The caller type of a declared function.
 pub type CallerOf<F> = <F as FunctionCaller>::Caller;
+
+#[cfg(test)]
+#[path = "declared_functions_tests.rs"]
+mod tests;

@@ -10,13 +10,13 @@ use std::{
 };
 
 use mosaik::{
-    CallContext, NetworkId,
-    functions::{CallError, Caller},
+    CallContext, Network, NetworkId, PeerId,
+    functions::{CallError, Caller, Handler},
     iroh::EndpointAddr,
 };
 use tokio::process::{Child, Command};
 
-use super::common::{meet, ms, until_candidates};
+use super::common::{eventually, meet, ms, until_candidates};
 use crate::support::{node_at, random_network, within};
 
 const NETWORK: &str = "MOSAIK_TEST_VICTIM_NETWORK";
@@ -30,19 +30,19 @@ async fn victim() {
     };
     let bootstrap: EndpointAddr = serde_json::from_str(&bootstrap).unwrap();
     let node = node_at(NetworkId::from(network.as_str()), bootstrap).await;
-    let _handler = node
-        .functions()
-        .handler()
-        .with_function_id("work")
-        .serve(work)
-        .unwrap();
+    let _handler = serve(&node);
     tokio::time::sleep(Duration::from_mins(1)).await;
 }
 
-/// Takes a while, so that there are always calls running.
-async fn work(n: u64, _: CallContext) -> Result<u64, ()> {
-    tokio::time::sleep(ms(5)).await;
-    Ok(n)
+/// Takes a while, so that there are always calls running; tells who ran.
+fn serve(node: &Network) -> Handler<u64, (u64, PeerId)> {
+    let id = node.local().id();
+    let work = move |n: u64, _: CallContext| async move {
+        tokio::time::sleep(ms(5)).await;
+        Ok((n, id))
+    };
+    let builder = node.functions().handler().with_function_id("work");
+    builder.serve(work).unwrap()
 }
 
 fn start_victim(network: NetworkId, bootstrap: &EndpointAddr) -> Child {
@@ -60,18 +60,9 @@ fn start_victim(network: NetworkId, bootstrap: &EndpointAddr) -> Child {
 async fn kill_one(is_idempotent: bool) -> (usize, usize, Duration) {
     let network = random_network();
     let nodes = meet(network, 3).await;
-    let _handlers: Vec<_> = nodes[..2]
-        .iter()
-        .map(|node| {
-            node.functions()
-                .handler()
-                .with_function_id("work")
-                .serve(work)
-                .unwrap()
-        })
-        .collect();
+    let _handlers: Vec<_> = nodes[..2].iter().map(serve).collect();
     let mut victim = start_victim(network, &nodes[2].local().addr());
-    let caller: Caller<u64, u64> = nodes[2]
+    let caller: Caller<u64, (u64, PeerId)> = nodes[2]
         .functions()
         .caller()
         .with_function_id("work")
@@ -81,17 +72,23 @@ async fn kill_one(is_idempotent: bool) -> (usize, usize, Duration) {
     let caller = Arc::new(caller);
     let stop = Arc::new(AtomicBool::new(false));
     let answered = Arc::new(AtomicUsize::new(0));
+    let by_victim = Arc::new(AtomicUsize::new(0));
+    let ours = [nodes[0].local().id(), nodes[1].local().id()];
     let calling: Vec<_> = (0..16)
         .map(|n| {
-            let (caller, stop, answered) = (caller.clone(), stop.clone(), answered.clone());
+            let (caller, stop) = (caller.clone(), stop.clone());
+            let (answered, by_victim) = (answered.clone(), by_victim.clone());
             tokio::spawn(async move {
                 let (mut lost, mut longest) = (0, Duration::ZERO);
                 while !stop.load(Ordering::Relaxed) {
                     let started = Instant::now();
                     match caller.call(n).await {
-                        Ok(reply) => {
+                        Ok((reply, by)) => {
                             assert_eq!(reply, n);
                             answered.fetch_add(1, Ordering::Relaxed);
+                            if !ours.contains(&by) {
+                                by_victim.fetch_add(1, Ordering::Relaxed);
+                            }
                         }
                         Err(CallError::Transport(_)) => lost += 1,
                         Err(error) => panic!("{error:?}"),
@@ -102,7 +99,7 @@ async fn kill_one(is_idempotent: bool) -> (usize, usize, Duration) {
             })
         })
         .collect();
-    tokio::time::sleep(ms(500)).await;
+    eventually(20, || by_victim.load(Ordering::Relaxed) > 50).await;
     victim.kill().await.unwrap();
     tokio::time::sleep(ms(2_500)).await;
     stop.store(true, Ordering::Relaxed);
@@ -137,13 +134,13 @@ async fn a_lost_handler_does_not_return_as_a_candidate() {
     let network = random_network();
     let nodes = meet(network, 1).await;
     let mut victim = start_victim(network, &nodes[0].local().addr());
-    let caller: Caller<u64, u64> = nodes[0]
+    let caller: Caller<u64, (u64, PeerId)> = nodes[0]
         .functions()
         .caller()
         .with_function_id("work")
         .build();
     within(20, caller.when().online()).await;
-    assert_eq!(within(5, caller.call(3)).await.unwrap(), 3);
+    assert_eq!(within(5, caller.call(3)).await.unwrap().0, 3);
     victim.kill().await.unwrap();
     let error = within(5, caller.call_with_timeout(1, ms(3_000)))
         .await

@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use super::{
     CallError, Config, Replies,
-    attempt::{Answer, Request, tag},
+    attempt::{Answer, Request},
+    decoding::decode,
     dispatch::Dispatcher,
-    search::Failure,
 };
 use crate::{
     functions_layer::{
         status::{CandidateInfo, When},
-        wire::{Kind, TAG_BYTES, Tag},
+        wire::Kind,
     },
     net::link::{SendError, begin_frame, finish_frame},
     primitives::{BytesMut, Datum, FunctionId},
@@ -166,32 +166,6 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
             payload_bytes,
             deadline: Instant::now() + timeout.min(MAX_TIMEOUT),
         })
-    }
-}
-
-/// Turns the frame of a reply into a result.
-pub(super) fn decode<Res: Datum, E: Datum>(frame: &[u8]) -> Result<Res, CallError<E>> {
-    let payload = frame.get(TAG_BYTES..).unwrap_or_default();
-    match tag(frame) {
-        Some(Tag::Value) => {
-            Res::decode(payload).map_err(|error| CallError::Decode(Box::new(error)))
-        }
-        Some(Tag::Error) => match E::decode(payload) {
-            Ok(error) => Err(CallError::Application(error)),
-            Err(error) => Err(CallError::Decode(Box::new(error))),
-        },
-        Some(Tag::Proceed | Tag::Started) | None => Err(CallError::Decode("not a reply".into())),
-    }
-}
-
-impl<E> From<Failure> for CallError<E> {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Timeout => Self::Timeout,
-            Failure::Unavailable => Self::Unavailable,
-            Failure::Rejected(close) => Self::Rejected(close),
-            Failure::Transport(error) => Self::Transport(error),
-        }
     }
 }
 

@@ -4,6 +4,7 @@ mod attempt;
 mod balance;
 mod builder;
 mod config;
+mod decoding;
 mod dispatch;
 mod follower;
 mod handle;

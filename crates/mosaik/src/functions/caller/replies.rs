@@ -12,7 +12,7 @@ use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
 use super::{
     CallError,
     attempt::{Miss, Progress, Replying, ended},
-    handle::decode,
+    decoding::decode,
     search::Failure,
 };
 use crate::{

@@ -11,6 +11,7 @@ use tokio::{
 
 use super::{
     admission::{Admitted, admit},
+    handlers::Handlers,
     registered::Place,
     reply,
     service::Work,
@@ -18,7 +19,6 @@ use super::{
 use crate::{
     functions_layer::{
         CallContext,
-        core::Core,
         wire::{Header, Kind, MAX_HEADER_BYTES, MAX_INLINE_REQUEST_BYTES, NoCapacity, Tag},
     },
     net::{
@@ -38,23 +38,23 @@ const REQUEST_BYTES_PER_SECOND: u64 = 256 * 1024;
 const MAX_BUDGET: Duration = Duration::from_hours(365 * 24);
 
 /// Serves the calls that peers make.
-pub(in crate::functions_layer) struct FunctionsAcceptor(Arc<Core>);
+pub(in crate::functions_layer) struct FunctionsAcceptor(Arc<Handlers>);
 
 impl FunctionsAcceptor {
-    pub(in crate::functions_layer) const fn new(core: Arc<Core>) -> Self {
-        Self(core)
+    pub(in crate::functions_layer) const fn new(handlers: Arc<Handlers>) -> Self {
+        Self(handlers)
     }
 }
 
 impl Acceptor for FunctionsAcceptor {
     fn accept(&self, link: Link) -> BoxFuture<'static, ()> {
-        let core = self.0.clone();
-        Box::pin(async move { serve(&core, link).await })
+        let handlers = self.0.clone();
+        Box::pin(async move { serve(&handlers, link).await })
     }
 }
 
-async fn serve(core: &Core, mut link: Link) {
-    let header = match receive_header(core, &mut link).await {
+async fn serve(handlers: &Handlers, mut link: Link) {
+    let header = match receive_header(handlers, &mut link).await {
         Ok(header) => Some(header),
         Err(Unreadable::Malformed) => None,
         Err(Unreadable::Silent) => return,
@@ -66,28 +66,28 @@ async fn serve(core: &Core, mut link: Link) {
     {
         return link.close_now(Success).await;
     }
-    let _running = core.running.token();
-    match (admit(core, &link.peer(), header.as_ref()), header) {
-        (Ok(admitted), Some(header)) => run(core, link, &header, admitted).await,
-        (Err(refusal), _) => refuse(core, link, refusal).await,
+    let _running = handlers.running.token();
+    match (admit(handlers, &link.peer(), header.as_ref()), header) {
+        (Ok(admitted), Some(header)) => run(handlers, link, &header, admitted).await,
+        (Err(refusal), _) => refuse(handlers, link, refusal).await,
         // Nothing is admitted without a header.
         (Ok(_), None) => {}
     }
 }
 
-async fn refuse(core: &Core, mut link: Link, refusal: ApplicationClose) {
-    core.metrics.rejected.increment(1);
+async fn refuse(handlers: &Handlers, mut link: Link, refusal: ApplicationClose) {
+    handlers.metrics.rejected.increment(1);
     tracing::debug!(peer = %link.peer().fmt_short(), code = refusal.error_code.into_inner(),
         "call refused");
     link.receiver.notice_end();
     link.close_now(refusal).await;
 }
 
-async fn run(core: &Core, mut link: Link, header: &Header, admitted: Admitted) {
+async fn run(handlers: &Handlers, mut link: Link, header: &Header, admitted: Admitted) {
     let budget = Duration::from_micros(header.budget_us).min(MAX_BUDGET);
     let deadline = Instant::now() + budget;
     let Admitted { context, place } = admitted;
-    let work = match receive_request(core, &mut link, header, &place, context, deadline).await {
+    let work = match receive_request(handlers, &mut link, header, &place, context, deadline).await {
         Ok(work) => work,
         Err(Broken::Violation) => {
             drop(place);
@@ -113,12 +113,12 @@ enum Unreadable {
 
 /// Receives the header. It is usually there already; only streams that must wait for it count as
 /// half open.
-async fn receive_header(core: &Core, link: &mut Link) -> Result<Header, Unreadable> {
+async fn receive_header(handlers: &Handlers, link: &mut Link) -> Result<Header, Unreadable> {
     link.receiver.set_max_frame_bytes(MAX_HEADER_BYTES);
     if let Some(header) = next_header(link).now_or_never() {
         return header;
     }
-    let _half_open = core
+    let _half_open = handlers
         .half_open
         .try_acquire()
         .map_err(|_| Unreadable::TooMany)?;
@@ -156,7 +156,7 @@ enum Broken {
 }
 
 async fn receive_request(
-    core: &Core,
+    handlers: &Handlers,
     link: &mut Link,
     header: &Header,
     place: &Place,
@@ -170,7 +170,7 @@ async fn receive_request(
     }
     let extra = Duration::from_secs(header.request_bytes / REQUEST_BYTES_PER_SECOND);
     let limit = deadline.min(Instant::now() + REQUEST_TIMEOUT + extra);
-    let _memory = timeout_at(limit, reserve(core, header))
+    let _memory = timeout_at(limit, reserve(handlers, header))
         .await
         .map_err(|_| Broken::Gone)??;
     // The frame limit holds no larger request than the header announced.
@@ -187,9 +187,13 @@ async fn receive_request(
 }
 
 /// Memory for a request that is too large to be sent unasked, held until it is decoded.
-async fn reserve<'c>(core: &'c Core, header: &Header) -> Result<SemaphorePermit<'c>, Broken> {
+async fn reserve<'c>(
+    handlers: &'c Handlers,
+    header: &Header,
+) -> Result<SemaphorePermit<'c>, Broken> {
     let kib = u32::try_from(header.request_bytes.div_ceil(1024)).map_err(|_| Broken::Violation)?;
-    core.request_memory
+    handlers
+        .request_memory
         .acquire_many(kib)
         .await
         .map_err(|_| Broken::Gone)

@@ -2,15 +2,14 @@
 
 use iroh::endpoint::ApplicationClose;
 
-use super::registered::Place;
+use super::{handlers::Handlers, registered::Place};
 use crate::{
     functions_layer::{
         CallContext,
-        core::Core,
-        wire::{FunctionNotFound, Header, NoCapacity, NotAllowed},
+        wire::{FunctionNotFound, Header, Kind, NoCapacity, NotAllowed},
     },
     net::close::{ProtocolViolation, UnknownPeer},
-    primitives::PeerId,
+    primitives::{FunctionId, PeerId},
 };
 
 /// A call that may run.
@@ -21,10 +20,11 @@ pub(super) struct Admitted {
 
 /// Decides about a call. `header` is `None` when it could not be read.
 pub(super) fn admit(
-    core: &Core,
+    handlers: &Handlers,
     peer: &PeerId,
     header: Option<&Header>,
 ) -> Result<Admitted, ApplicationClose> {
+    let core = &handlers.core;
     let caller = match core.discovery.info(peer) {
         Some(caller) => caller,
         // Known, but stale or too far away: a sync would not change that.
@@ -32,7 +32,7 @@ pub(super) fn admit(
         None => return Err(UnknownPeer.into()),
     };
     let header = header.ok_or(ProtocolViolation)?;
-    let registered = core
+    let registered = handlers
         .registry
         .find(&header.function)
         .ok_or(FunctionNotFound)?;
@@ -54,4 +54,21 @@ pub(super) fn admit(
         context: CallContext::called_by(caller),
         place,
     })
+}
+
+/// Decides about the same call many times, to measure it; returns how many would be admitted.
+pub(in crate::functions_layer) fn admit_often(
+    handlers: &Handlers,
+    peer: &PeerId,
+    function: FunctionId,
+    times: usize,
+) -> usize {
+    let header = Header {
+        kind: Kind::Call,
+        function,
+        budget_us: 0,
+        request_bytes: 0,
+    };
+    let admitted = (0..times).filter(|_| admit(handlers, peer, Some(&header)).is_ok());
+    admitted.count()
 }

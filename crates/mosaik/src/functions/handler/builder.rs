@@ -7,13 +7,13 @@ use futures::Stream;
 
 use super::{
     Handler, HandlerConfig,
+    handlers::Handlers,
     registered::Registered,
     service::{Service, Streaming, Unary},
 };
 use crate::{
     functions_layer::{
         CallContext, Function,
-        core::Core,
         function::{derived_id, effective_id},
     },
     primitives::{Datum, FunctionId},
@@ -34,7 +34,7 @@ type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
 /// separately should give an explicit id.
 #[must_use]
 pub struct Builder<'f, Req: Datum, Res: Datum, E: Datum = ()> {
-    core: &'f Arc<Core>,
+    handlers: &'f Arc<Handlers>,
     function_id: Option<FunctionId>,
     require: Vec<Predicate>,
     caller_auth: Vec<Arc<dyn TicketValidator>>,
@@ -44,9 +44,9 @@ pub struct Builder<'f, Req: Datum, Res: Datum, E: Datum = ()> {
 }
 
 impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
-    pub(in crate::functions_layer) fn new(core: &'f Arc<Core>) -> Self {
+    pub(in crate::functions_layer) fn new(handlers: &'f Arc<Handlers>) -> Self {
         Self {
-            core,
+            handlers,
             function_id: None,
             require: Vec::new(),
             caller_auth: Vec::new(),
@@ -112,7 +112,7 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
         F: Fn(Req, CallContext) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Res, E>> + Send + 'static,
     {
-        let max_bytes = self.core.config.max_message_bytes;
+        let max_bytes = self.handlers.core.config.max_message_bytes;
         self.register(derived_id::<Req, Res>, Unary::new(function, max_bytes))
     }
 
@@ -125,7 +125,7 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
     where
         F: Function<Req = Req, Res = Res, Err = E>,
     {
-        let max_bytes = self.core.config.max_message_bytes;
+        let max_bytes = self.handlers.core.config.max_message_bytes;
         let function = Arc::new(function);
         let call = move |request, context| {
             let function = function.clone();
@@ -165,7 +165,7 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
         F: Fn(Req, CallContext) -> S + Send + Sync + 'static,
         S: Stream<Item = Result<Res, E>> + Send + 'static,
     {
-        let max_bytes = self.core.config.max_message_bytes;
+        let max_bytes = self.handlers.core.config.max_message_bytes;
         self.register(derived_id::<Req, Res>, Streaming::new(function, max_bytes))
     }
 
@@ -187,10 +187,10 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
             effective_id(base, &config.caller_auth, &config.handler_auth),
             config,
             Box::new(service),
-            self.core.metrics.clone(),
-            self.core.scope.child(),
+            self.handlers.metrics.clone(),
+            self.handlers.core.scope.child(),
         );
-        Handler::open(self.core.clone(), registered).ok_or(BuilderError::AlreadyExists)
+        Handler::open(self.handlers.clone(), registered).ok_or(BuilderError::AlreadyExists)
     }
 }
 

@@ -3,11 +3,8 @@
 use core::{fmt, marker::PhantomData};
 use std::sync::Arc;
 
-use super::{HandlerConfig, Stats, registered::Registered};
-use crate::{
-    functions_layer::core::Core,
-    primitives::{Datum, FunctionId},
-};
+use super::{HandlerConfig, Stats, handlers::Handlers, registered::Registered};
+use crate::primitives::{Datum, FunctionId};
 
 /// Serves a function for as long as it exists.
 ///
@@ -20,21 +17,22 @@ use crate::{
 /// same.
 pub struct Handler<Req: Datum, Res: Datum, E: Datum = ()> {
     registered: Arc<Registered>,
-    core: Arc<Core>,
+    handlers: Arc<Handlers>,
     types: PhantomData<fn(Req) -> Result<Res, E>>,
 }
 
 impl<Req: Datum, Res: Datum, E: Datum> Handler<Req, Res, E> {
     /// Adds the function to those served; `None` if its id is taken.
-    pub(super) fn open(core: Arc<Core>, registered: Registered) -> Option<Self> {
+    pub(super) fn open(handlers: Arc<Handlers>, registered: Registered) -> Option<Self> {
         let registered = Arc::new(registered);
         let id = registered.id;
-        let is_added = core
+        let discovery = &handlers.core.discovery;
+        let is_added = handlers
             .registry
-            .add(&registered, || core.discovery.add_function(id));
+            .add(&registered, || discovery.add_function(id));
         is_added.then_some(Self {
             registered,
-            core,
+            handlers,
             types: PhantomData,
         })
     }
@@ -59,10 +57,14 @@ impl<Req: Datum, Res: Datum, E: Datum> Handler<Req, Res, E> {
 impl<Req: Datum, Res: Datum, E: Datum> Drop for Handler<Req, Res, E> {
     fn drop(&mut self) {
         let Self {
-            registered, core, ..
+            registered,
+            handlers,
+            ..
         } = self;
-        core.registry
-            .remove(registered, || core.discovery.remove_function(registered.id));
+        let discovery = &handlers.core.discovery;
+        handlers
+            .registry
+            .remove(registered, || discovery.remove_function(registered.id));
     }
 }
 

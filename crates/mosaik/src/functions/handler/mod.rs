@@ -5,6 +5,7 @@ mod admission;
 mod builder;
 mod config;
 mod handle;
+mod handlers;
 mod registered;
 mod registry;
 mod reply;
@@ -12,8 +13,9 @@ mod service;
 mod stats;
 
 pub(super) use acceptor::FunctionsAcceptor;
+pub(super) use admission::admit_often;
 pub use builder::{Builder, BuilderError};
 pub use config::HandlerConfig;
 pub use handle::Handler;
-pub(super) use registry::Registry;
+pub(super) use handlers::Handlers;
 pub use stats::Stats;

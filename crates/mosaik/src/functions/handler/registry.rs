@@ -9,7 +9,7 @@ use crate::primitives::FunctionId;
 
 /// The functions that this node serves, by their effective ids.
 #[derive(Debug, Default)]
-pub(crate) struct Registry {
+pub(super) struct Registry {
     functions: RwLock<HashMap<FunctionId, Arc<Registered>>>,
     /// Held while a function comes or goes, so that table and catalog entry agree. Never taken by
     /// calls.
@@ -47,7 +47,7 @@ impl Registry {
     }
 
     /// Takes all functions away, at the end of the node.
-    pub(crate) fn close(&self) {
+    pub(super) fn close(&self) {
         let _changing = self.changing.lock();
         let all = core::mem::take(&mut *self.functions.write());
         for function in all.into_values() {
