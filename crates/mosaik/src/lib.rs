@@ -88,3 +88,12 @@ macro_rules! tag {
 pub mod __macros {
     pub use mosaik_macros::{digest_bytes, function_impl, stream_impl};
 }
+
+/// For the benchmarks, which measure the raw transport with the same settings.
+#[doc(hidden)]
+pub mod __bench {
+    /// The transport settings of a node.
+    pub fn transport_config() -> iroh::endpoint::QuicTransportConfig {
+        crate::net::transport_config()
+    }
+}

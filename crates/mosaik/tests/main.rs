@@ -8,6 +8,7 @@
 
 mod discovery;
 mod functions;
+mod groups;
 mod streams;
 mod support;
 mod surface;

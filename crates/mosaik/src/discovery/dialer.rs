@@ -38,6 +38,7 @@ impl Dialer {
         let peer = addr.id;
         self.syncer.sync(addr).await?;
         self.gossip.join(vec![peer]);
+        self.syncer.follow_up(peer);
         Ok(())
     }
 }

@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Suspect(PeerId, PeerEntryVersion),
     /// Connect to these peers.
     Join(Vec<PeerId>),
+    /// Connect to this peer if nothing was heard for a while: something did change.
+    JoinIfSilent(PeerId),
     /// Tell everybody that this node leaves.
     Depart(Goodbye),
 }
@@ -49,6 +51,11 @@ impl GossipHandle {
     pub(crate) fn join(&self, peers: Vec<PeerId>) {
         // When full: the worker joins peers of the catalog periodically anyway.
         let _ = self.0.try_send(Command::Join(peers));
+    }
+
+    pub(crate) fn join_if_silent(&self, peer: PeerId) {
+        // When full: the next difference of catalogs asks again.
+        let _ = self.0.try_send(Command::JoinIfSilent(peer));
     }
 
     pub(crate) fn depart(&self, goodbye: Goodbye) {

@@ -38,8 +38,11 @@ const MAX_MESSAGE_BYTES: usize = 8192;
 const MESSAGE_OVERHEAD_BYTES: usize = 128;
 /// Changes of the local entry within this time become one announcement.
 const COALESCE: Duration = Duration::from_millis(2);
-/// How often random peers of the catalog are joined, against a topic that has split.
-const REJOIN: Duration = Duration::from_secs(20);
+/// How often random peers of the catalog are joined, against a topic that has split unnoticed.
+/// Rarely: each time, connections of several nodes are replaced.
+const REJOIN: Duration = Duration::from_mins(2);
+/// Gossip is silent when nothing was heard for this long although something changed.
+const SILENCE: Duration = Duration::from_secs(2);
 /// Joins are spread over this time: many at the same instant can leave a node deaf.
 const JOIN_SPREAD: Duration = Duration::from_millis(30);
 /// Pause before the topic is joined anew after the gossip layer failed.
@@ -69,6 +72,11 @@ pub(crate) struct GossipWorker {
     config: Config,
     inbox: GossipInbox,
     neighbors: HashSet<PeerId>,
+    /// Peers to connect to soon, and when.
+    to_join: HashSet<PeerId>,
+    join_at: Instant,
+    /// When the last message arrived, or gossip was joined anew.
+    last_heard: Instant,
 }
 
 impl GossipWorker {
@@ -95,6 +103,9 @@ impl GossipWorker {
                 config,
                 inbox,
                 neighbors,
+                to_join: HashSet::new(),
+                join_at: Instant::now(),
+                last_heard: Instant::now(),
             },
             acceptor,
         )
@@ -134,10 +145,10 @@ impl GossipWorker {
                 }
                 () = sleep_until(next_rejoin) => {
                     next_rejoin = Instant::now() + REJOIN.mul_f64(0.5 + rand::random::<f64>());
-                    let peers = self.random_peers(2);
-                    if !peers.is_empty() {
-                        sender.join_peers(peers).await?;
-                    }
+                    self.join_soon(self.random_peers(2));
+                }
+                () = sleep_until(self.join_at), if !self.to_join.is_empty() => {
+                    sender.join_peers(self.to_join.drain().collect()).await?;
                 }
                 Some(command) = self.inbox.recv() => self.obey(&sender, command).await?,
                 event = next(&mut receiver) => match event {
@@ -161,10 +172,24 @@ impl GossipWorker {
                     .await
             }
             Command::Join(peers) => {
-                sleep(JOIN_SPREAD.mul_f64(rand::random())).await;
-                Ok(sender.join_peers(peers).await?)
+                self.join_soon(peers);
+                Ok(())
+            }
+            Command::JoinIfSilent(peer) => {
+                if self.neighbors.is_empty() || self.last_heard.elapsed() > SILENCE {
+                    self.last_heard = Instant::now();
+                    self.join_soon([peer]);
+                }
+                Ok(())
             }
         }
+    }
+
+    fn join_soon(&mut self, peers: impl IntoIterator<Item = PeerId>) {
+        if self.to_join.is_empty() {
+            self.join_at = Instant::now() + JOIN_SPREAD.mul_f64(rand::random());
+        }
+        self.to_join.extend(peers);
     }
 
     async fn on_event(&mut self, sender: &GossipSender, event: TopicEvent) -> Result<(), Error> {
@@ -174,15 +199,16 @@ impl GossipWorker {
                 self.store.metrics.neighbors(self.neighbors.len());
                 let entry = self.store.catalog().local().clone();
                 self.send_entry(sender, &entry, true).await?;
-                if !self.store.catalog().contains(&peer) {
-                    self.syncer.request(peer.into());
-                }
+                self.syncer.request_unless_known(peer);
             }
             TopicEvent::NeighborDown(peer) => {
                 self.neighbors.remove(&peer);
                 self.store.metrics.neighbors(self.neighbors.len());
             }
-            TopicEvent::Received(message) => self.on_message(&message),
+            TopicEvent::Received(message) => {
+                self.last_heard = Instant::now();
+                self.on_message(&message);
+            }
             TopicEvent::Lagged => {
                 tracing::debug!("gossip lagged, syncing the catalog with a neighbour");
                 if let Some(peer) = self.neighbors.iter().choose(&mut rand::rng()) {

@@ -124,10 +124,17 @@ impl Pinger {
         }
     }
 
-    /// Asks `helper` whether it can reach `peer`.
-    pub(super) async fn probe_for(&self, helper: PeerId, peer: PeerId, timeout: Duration) -> bool {
-        let reply = self.ask(helper, &Request::ProbeFor { peer }, timeout).await;
-        matches!(reply, Ok(PingReply::Reached(true)))
+    /// Asks `helper` whether it can reach `peer`; `None` if it does not answer.
+    pub(super) async fn probe_for(
+        &self,
+        helper: PeerId,
+        peer: PeerId,
+        timeout: Duration,
+    ) -> Option<bool> {
+        match self.ask(helper, &Request::ProbeFor { peer }, timeout).await {
+            Ok(PingReply::Reached(reached)) => Some(reached),
+            _ => None,
+        }
     }
 
     async fn ask(

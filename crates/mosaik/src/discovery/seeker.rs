@@ -26,12 +26,7 @@ const MIN_BACKOFF: Duration = Duration::from_millis(250);
 /// Longest wait between attempts.
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
 /// Longest wait between attempts while this node knows nobody.
-const MAX_BACKOFF_ALONE: Duration = Duration::from_secs(5);
-/// The first attempt is cut short: the peer may be starting right now, and a new attempt reaches
-/// it sooner than the transport's retransmission.
-const MIN_ATTEMPT: Duration = Duration::from_millis(300);
-/// Longest attempt.
-const MAX_ATTEMPT: Duration = Duration::from_secs(10);
+const MAX_BACKOFF_ALONE: Duration = Duration::from_secs(1);
 /// Mean time between syncs with a random peer, against anything that gossip lost.
 const ANTI_ENTROPY: Duration = Duration::from_secs(15);
 
@@ -50,7 +45,6 @@ pub(crate) struct Seeker {
 struct Search {
     addr: EndpointAddr,
     backoff: ExponentialBackoff,
-    attempt: Duration,
     next: Instant,
     running: bool,
 }
@@ -60,7 +54,6 @@ impl Search {
         Self {
             addr,
             backoff: ExponentialBackoff::endless(MIN_BACKOFF, MAX_BACKOFF),
-            attempt: MIN_ATTEMPT,
             next: Instant::now(),
             running: false,
         }
@@ -130,19 +123,14 @@ impl Seeker {
         search: &Search,
         done: tokio::sync::mpsc::Sender<(PeerId, bool)>,
     ) {
-        let (syncer, addr, limit) = (self.syncer.clone(), search.addr.clone(), search.attempt);
+        let (syncer, addr) = (self.syncer.clone(), search.addr.clone());
         self.scope.spawn(async move {
-            let attempt = tokio::time::timeout(limit, syncer.sync(addr)).await;
-            let found = match attempt {
-                Ok(Ok(())) => true,
-                Ok(Err(error)) => {
-                    tracing::debug!(peer = %peer.fmt_short(), %error, "peer not found");
-                    false
-                }
-                Err(_) => false,
-            };
+            let outcome = syncer.sync(addr).await;
+            if let Err(error) = &outcome {
+                tracing::debug!(peer = %peer.fmt_short(), %error, "peer not found");
+            }
             // Fails only when the seeker has ended.
-            let _ = done.send((peer, found)).await;
+            let _ = done.send((peer, outcome.is_ok())).await;
         });
     }
 
@@ -150,6 +138,7 @@ impl Seeker {
         if found {
             searches.remove(&peer);
             self.gossip.join(vec![peer]);
+            self.syncer.follow_up(peer);
             let bootstrap = self
                 .config
                 .bootstrap_peers
@@ -160,7 +149,6 @@ impl Seeker {
             }
         } else if let Some(search) = searches.get_mut(&peer) {
             search.running = false;
-            search.attempt = (search.attempt * 2).min(MAX_ATTEMPT);
             search.next = Instant::now() + search.backoff.next_backoff().unwrap_or(MAX_BACKOFF);
         }
     }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     net::Links,
-    primitives::{NetworkId, PeerId, ShortFmtExt, Tag},
+    primitives::{NetworkId, PeerId, ShortFmtExt},
     tickets::{PeerEntry, PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
 };
 
@@ -47,6 +47,8 @@ struct Author {
     secret: SecretKey,
     start_ms: u64,
     started: Instant,
+    /// The goodbye was said: nothing newer may follow, or others would take the node for alive.
+    departed: bool,
 }
 
 /// Everybody who is told about changes; gone after shutdown.
@@ -87,6 +89,7 @@ impl Store {
                 secret,
                 start_ms,
                 started: Instant::now(),
+                departed: false,
             }),
             audience: Mutex::new(Some(audience)),
             links,
@@ -270,6 +273,9 @@ impl Store {
     pub(crate) fn renew_local(&self) -> SignedPeerEntry {
         let author = self.author.lock();
         let current = self.state.lock().catalog().local().clone();
+        if author.departed {
+            return current;
+        }
         self.sign_local(&author, current.clone().into_unsigned(), current.version())
     }
 
@@ -277,7 +283,7 @@ impl Store {
     pub(crate) fn outlive(&self, version: PeerEntryVersion) {
         let author = self.author.lock();
         let current = self.state.lock().catalog().local().clone();
-        if current.version() > version {
+        if author.departed || current.version() > version {
             return;
         }
         let base = PeerEntryVersion::from_millis(
@@ -288,9 +294,11 @@ impl Store {
         self.unannounced.notify_one();
     }
 
-    /// A signed goodbye for everything up to the current version.
+    /// A signed goodbye for everything up to the current version; the node shows no sign of life
+    /// after that.
     pub(crate) fn sign_goodbye(&self) -> Goodbye {
-        let author = self.author.lock();
+        let mut author = self.author.lock();
+        author.departed = true;
         let local = self.state.lock().catalog().local().clone();
         Goodbye::new(
             *local.network_id(),
@@ -298,10 +306,6 @@ impl Store {
             self.clock.now_ms(),
             &author.secret,
         )
-    }
-
-    pub(crate) fn has_tag(&self, tag: &Tag) -> bool {
-        self.state.lock().catalog().local().tags().contains(tag)
     }
 
     fn sign_local(

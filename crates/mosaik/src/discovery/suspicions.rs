@@ -9,6 +9,8 @@ use crate::{primitives::PeerId, tickets::PeerEntryVersion};
 
 /// How long a suspected peer has to refute, when this node seems healthy.
 const SUSPICION: Duration = Duration::from_secs(3);
+/// This node itself stood still when a timer fires so much later than asked for.
+pub(super) const STALL: Duration = Duration::from_millis(500);
 /// Suspicions that are held at once; more are ignored, as the peers are also probed by others.
 const MAX_SUSPICIONS: usize = 1024;
 /// The worst score of this node's own health.
@@ -80,6 +82,16 @@ impl Suspicions {
         1 + self.inner.lock().unhealth
     }
 
+    /// Gives all suspected peers their full time anew: this node stood still, and has not looked at
+    /// what it received meanwhile.
+    pub(crate) fn start_over(&self) {
+        let mut inner = self.inner.lock();
+        let deadline = Instant::now() + SUSPICION * (1 + inner.unhealth);
+        for (_, due) in inner.suspected.values_mut() {
+            *due = deadline;
+        }
+    }
+
     /// Waits until the time of at least one suspected peer is up, and takes those out.
     ///
     /// # Cancel safety
@@ -88,8 +100,8 @@ impl Suspicions {
     pub(crate) async fn confirmed(&self) -> Vec<(PeerId, PeerEntryVersion)> {
         loop {
             let next = {
-                let mut inner = self.inner.lock();
                 let now = Instant::now();
+                let mut inner = self.inner.lock();
                 let due = inner
                     .suspected
                     .extract_if(|_, (_, deadline)| *deadline <= now);
@@ -105,7 +117,11 @@ impl Suspicions {
             };
             match next {
                 Some(deadline) => tokio::select! {
-                    () = tokio::time::sleep_until(deadline) => {}
+                    () = tokio::time::sleep_until(deadline) => {
+                        if deadline.elapsed() > STALL {
+                            self.start_over();
+                        }
+                    }
                     () = self.changed.notified() => {}
                 },
                 None => self.changed.notified().await,
@@ -144,6 +160,19 @@ mod tests {
         suspicions.suspect(peer, at(7));
         suspicions.clear(&peer, None);
         assert!(suspicions.suspected(&peer).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_observer_that_stood_still_starts_over() {
+        let (suspicions, peer) = (Suspicions::default(), SecretKey::generate().public());
+        suspicions.suspect(peer, at(5));
+        let mut confirmed = std::pin::pin!(suspicions.confirmed());
+        assert!(futures::poll!(&mut confirmed).is_pending());
+        tokio::time::advance(SUSPICION * 3).await;
+        assert!(futures::poll!(&mut confirmed).is_pending());
+        let resumed = Instant::now();
+        confirmed.await;
+        assert!(resumed.elapsed() >= SUSPICION);
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use std::{
 use futures::future::BoxFuture;
 use iroh::EndpointAddr;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::sleep};
 
 use super::{
     Error,
@@ -58,6 +58,16 @@ const MAX_SERVED: usize = 32;
 const MAX_BACKGROUND: usize = 8;
 /// Syncs that are waiting to be started by the node itself; more are dropped.
 const MAX_WAITING: usize = 256;
+
+/// How long a new neighbour may take to introduce itself by gossip.
+const INTRODUCTION: Duration = Duration::from_millis(500);
+/// Pauses between the syncs that follow on the first with a bootstrap peer.
+const FOLLOW_UPS: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+];
 
 /// Starts and serves syncs.
 #[derive(Clone, Debug)]
@@ -112,6 +122,29 @@ impl Syncer {
             syncer.0.requested.lock().remove(&peer);
             if let Err(error) = syncer.sync(addr).await {
                 tracing::debug!(peer = %peer.short(), %error, "background sync failed");
+            }
+        });
+    }
+
+    /// Starts a sync with a peer that this node does not get to know by itself soon.
+    pub(crate) fn request_unless_known(&self, peer: PeerId) {
+        let syncer = self.clone();
+        self.0.scope.spawn(async move {
+            sleep(INTRODUCTION).await;
+            if !syncer.0.store.catalog().contains(&peer) {
+                syncer.request(peer.into());
+            }
+        });
+    }
+
+    /// Syncs with a peer again a few times, ever more rarely: what others tell it while this node
+    /// is not yet reached by gossip would be missed.
+    pub(crate) fn follow_up(&self, peer: PeerId) {
+        let syncer = self.clone();
+        self.0.scope.spawn(async move {
+            for pause in FOLLOW_UPS {
+                sleep(pause.mul_f64(0.7 + 0.6 * rand::random::<f64>())).await;
+                syncer.request(peer.into());
             }
         });
     }

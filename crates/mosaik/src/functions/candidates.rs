@@ -30,15 +30,13 @@ impl CandidateInfo {
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) info: CandidateInfo,
-    pub(super) distance: Duration,
     pub(super) route: Arc<Route>,
 }
 
 impl Candidate {
-    pub(super) const fn new(info: PeerInfo, distance: Duration, route: Arc<Route>) -> Self {
+    pub(super) const fn new(info: PeerInfo, route: Arc<Route>) -> Self {
         Self {
             info: CandidateInfo(info),
-            distance,
             route,
         }
     }

@@ -42,11 +42,6 @@ impl Functions {
         Self(core)
     }
 
-    /// Another handle to the same, for the end of the node.
-    pub(crate) fn share(&self) -> Self {
-        Self(self.0.clone())
-    }
-
     /// Starts to register a handler.
     ///
     /// The types follow from what is given to [`serve`](handler::Builder::serve) or

@@ -12,6 +12,7 @@
 //!   │◄─ Proceed ──── only for larger requests ─ request ──────────────────►│
 //!   │◄─ Started ──── only when the function takes longer, or streams ──────│
 //!   │◄─ Value or Error, any number of them for a stream ── close 200 ──────│
+//!   │─ bytes taken in ── now and then, only for a stream ─────────────────►│
 //! ```
 //!
 //! - One QUIC stream per call, on the pooled connection of the two peers.

@@ -21,10 +21,10 @@ const FIRST_REST: Duration = Duration::from_millis(500);
 const MAX_REST: Duration = Duration::from_secs(30);
 /// How long a handler goes to the back when it has no place free.
 const FULL_REST: Duration = Duration::from_millis(50);
-/// Distances are measured on call connections at most this often.
-const SAMPLE_PAUSE: Duration = Duration::from_secs(1);
-/// The distance of a handler is the lowest round-trip time of one or two of these.
-const DISTANCE_WINDOW: Duration = Duration::from_secs(10);
+/// A distance is measured anew at most this often.
+const MEASURE_PAUSE: Duration = Duration::from_secs(5);
+/// A distance is the lowest value of one or two of these.
+const DISTANCE_WINDOW: Duration = Duration::from_secs(30);
 
 /// All peers that callers of this node call, or may call.
 #[derive(Default)]
@@ -78,7 +78,7 @@ impl fmt::Debug for Routes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Routes")
             .field("known", &self.known.lock().len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,10 +88,12 @@ pub(crate) struct Route {
     born: Instant,
     inflight: AtomicUsize,
     failures: AtomicU32,
-    /// Microseconds since `born`.
+    /// Microseconds since `born`, here and below; 0 for never.
     rests_until: AtomicU64,
-    sampled_at: AtomicU64,
-    distance: Mutex<Option<Distance>>,
+    measured_at: AtomicU64,
+    lowest: Mutex<Option<Lowest>>,
+    distance_us: AtomicU64,
+    noise_us: AtomicU64,
     /// Held during a catalog sync with the peer; the time of the last one.
     pub(super) introduced: tokio::sync::Mutex<Option<Instant>>,
     /// The content of this node's own entry that was handed to the peer last.
@@ -99,10 +101,20 @@ pub(crate) struct Route {
     pulse: Arc<Pulse>,
 }
 
-/// The lowest round-trip time of late: smoothed ones rise when this machine is busy, which says
-/// nothing about which handler is near.
+/// How far away a peer is.
+///
+/// The smoothed round-trip time of the catalog begins with the time of a handshake and rises when
+/// machines are busy, which says nothing about who is near. So the lowest value of late counts, and
+/// what may be noise is told apart: handlers that can't be told apart share the calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Distance {
+    pub(super) value: Duration,
+    /// How much of it, or on top of it, chance may be.
+    pub(super) noise: Duration,
+}
+
 #[derive(Clone, Copy)]
-struct Distance {
+struct Lowest {
     current: Duration,
     previous: Duration,
     since: Instant,
@@ -119,8 +131,10 @@ impl Route {
             inflight: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             rests_until: AtomicU64::new(0),
-            sampled_at: AtomicU64::new(0),
-            distance: Mutex::new(None),
+            measured_at: AtomicU64::new(0),
+            lowest: Mutex::new(None),
+            distance_us: AtomicU64::new(0),
+            noise_us: AtomicU64::new(0),
             introduced: tokio::sync::Mutex::new(None),
             delivered: Mutex::new(None),
             pulse,
@@ -179,44 +193,87 @@ impl Route {
         }
     }
 
-    /// Whether the round-trip time should be measured with this call.
-    pub(super) fn takes_sample(&self, now: Instant) -> bool {
-        let (now, last) = (
-            self.since_birth(now),
-            self.sampled_at.load(Ordering::Relaxed),
-        );
-        let pause = u64::try_from(SAMPLE_PAUSE.as_micros()).unwrap_or(u64::MAX);
-        let is_due = last == 0 || now.saturating_sub(last) >= pause;
-        is_due
+    /// Whether the distance was not measured for a while.
+    pub(super) fn is_measurement_due(&self, now: Instant) -> bool {
+        let last = self.measured_at.load(Ordering::Relaxed);
+        last == 0 || self.since_birth(now).saturating_sub(last) >= micros(MEASURE_PAUSE)
+    }
+
+    /// Whether the distance should be measured now; if so, it is up to who asks.
+    pub(super) fn begin_measuring(&self, now: Instant) -> bool {
+        let last = self.measured_at.load(Ordering::Relaxed);
+        self.is_measurement_due(now)
             && self
-                .sampled_at
-                .compare_exchange(last, now.max(1), Ordering::Relaxed, Ordering::Relaxed)
+                .measured_at
+                .compare_exchange(
+                    last,
+                    self.since_birth(now).max(1),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
                 .is_ok()
     }
 
-    /// Takes a smoothed round-trip time in; returns the distance.
-    pub(super) fn distance(&self, rtt: Duration, now: Instant) -> Duration {
-        let mut distance = self.distance.lock();
-        let known = distance.get_or_insert(Distance {
+    /// Takes in the smoothed round-trip time of the catalog.
+    pub(super) fn hint(&self, rtt: Duration, now: Instant) {
+        let value = self.lower(rtt, now);
+        if self.noise_us.load(Ordering::Relaxed) == 0 {
+            // As long as nothing better is known, most of it may be noise.
+            self.set_noise(value * 3 / 4);
+        }
+    }
+
+    /// Takes in the times of a few exchanges with the peer.
+    pub(super) fn measured(&self, exchanges: &mut [Duration], now: Instant) {
+        exchanges.sort_unstable();
+        let (Some(best), Some(median)) = (exchanges.first(), exchanges.get(exchanges.len() / 2))
+        else {
+            return;
+        };
+        self.lower(*best, now);
+        self.set_noise(median.saturating_sub(*best));
+    }
+
+    /// How far away the peer is.
+    pub(super) fn distance(&self) -> Distance {
+        let load = |us: &AtomicU64| Duration::from_micros(us.load(Ordering::Relaxed));
+        Distance {
+            value: load(&self.distance_us),
+            noise: load(&self.noise_us),
+        }
+    }
+
+    fn lower(&self, rtt: Duration, now: Instant) -> Duration {
+        let mut lowest = self.lowest.lock();
+        let known = lowest.get_or_insert(Lowest {
             current: rtt,
             previous: rtt,
             since: now,
         });
         if now.saturating_duration_since(known.since) >= DISTANCE_WINDOW {
-            *known = Distance {
+            *known = Lowest {
                 current: rtt,
                 previous: known.current,
                 since: now,
             };
         }
         known.current = known.current.min(rtt);
-        known.current.min(known.previous)
+        let value = known.current.min(known.previous);
+        self.distance_us.store(micros(value), Ordering::Relaxed);
+        value
+    }
+
+    fn set_noise(&self, noise: Duration) {
+        self.noise_us.store(micros(noise).max(1), Ordering::Relaxed);
     }
 
     fn since_birth(&self, now: Instant) -> u64 {
-        let elapsed = now.saturating_duration_since(self.born);
-        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+        micros(now.saturating_duration_since(self.born))
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Route {
@@ -274,23 +331,40 @@ mod tests {
         let route = route();
         let ms = Duration::from_millis;
         let mut now = Instant::now();
-        assert_eq!(route.distance(ms(4), now), ms(4));
-        assert_eq!(route.distance(ms(40), now), ms(4));
-        assert_eq!(route.distance(ms(3), now), ms(3));
+        route.hint(ms(4), now);
+        assert_eq!(
+            route.distance(),
+            Distance {
+                value: ms(4),
+                noise: ms(3)
+            }
+        );
+        route.hint(ms(40), now);
+        assert_eq!(route.distance().value, ms(4));
+        route.measured(&mut [ms(9), ms(3), ms(5)], now);
+        assert_eq!(
+            route.distance(),
+            Distance {
+                value: ms(3),
+                noise: ms(2)
+            }
+        );
         for _ in 0..2 {
             now += DISTANCE_WINDOW;
-            route.distance(ms(40), now);
+            route.measured(&mut [ms(40); 3], now);
         }
-        assert_eq!(route.distance(ms(40), now), ms(40));
+        assert_eq!(route.distance().value, ms(40));
+        assert!(route.distance().noise < ms(1));
+        route.measured(&mut [], now);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn samples_are_spaced() {
+    async fn measurements_are_spaced() {
         let route = route();
         let now = Instant::now();
-        assert!(route.takes_sample(now) && !route.takes_sample(now));
-        assert!(!route.takes_sample(now + SAMPLE_PAUSE / 2));
-        assert!(route.takes_sample(now + SAMPLE_PAUSE * 2));
+        assert!(route.begin_measuring(now) && !route.begin_measuring(now));
+        assert!(!route.begin_measuring(now + MEASURE_PAUSE / 2));
+        assert!(route.begin_measuring(now + MEASURE_PAUSE * 2));
     }
 
     #[tokio::test]

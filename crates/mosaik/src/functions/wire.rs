@@ -14,6 +14,13 @@ pub(crate) const FUNCTIONS_ALPN: &[u8] = b"/mosaik/functions/1.0";
 pub(super) const MAX_INLINE_REQUEST_BYTES: usize = 64 * 1024;
 /// Largest first frame.
 pub(super) const MAX_HEADER_BYTES: usize = 128;
+/// Writes of a stream of replies that its caller has not taken in yet. More would be too many for
+/// the caller's transport to keep, see [`STREAM_WINDOW_BYTES`](crate::net::limits).
+pub(super) const MAX_WRITES_AHEAD: usize = 512;
+/// The caller of a stream tells how many bytes of it were taken in after this many frames, or more.
+pub(super) const FRAMES_PER_RECEIPT: usize = 128;
+/// Largest receipt: the number of bytes taken in.
+pub(super) const MAX_RECEIPT_BYTES: usize = 10;
 /// What stands before the payload in each frame of a handler.
 pub(super) const TAG_BYTES: usize = 1;
 

@@ -28,7 +28,7 @@ use crate::{
         replica::{CommandStore, MachineReplica, StorageAdapter},
     },
     net::{Acceptor, Link, Links, Router, close::Cancelled},
-    primitives::{GroupId, Scope, ShortFmtExt},
+    primitives::{Digest, GroupId, PeerId, Scope, ShortFmtExt},
     tickets::TicketValidator,
 };
 
@@ -47,6 +47,8 @@ pub struct Groups(Arc<Registry>);
 pub(crate) struct Registry {
     host: Host,
     joined: Mutex<HashMap<GroupId, Joined>>,
+    /// Those that are being left: they take part until they are out of the membership.
+    departing: Mutex<Vec<Arc<Instance>>>,
     scope: Scope,
 }
 
@@ -59,6 +61,10 @@ struct Joined {
 
 impl Groups {
     /// Starts to serve bonds; groups are joined later.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a subsystem owns its configuration"
+    )]
     pub(crate) fn start(
         config: Config,
         discovery: &Discovery,
@@ -75,6 +81,7 @@ impl Groups {
                 handshake_timeout: config.handshake_timeout,
             },
             joined: Mutex::default(),
+            departing: Mutex::default(),
             scope,
         });
         router.install(ALPN, Doorman(Arc::downgrade(&registry)));
@@ -94,21 +101,23 @@ impl Groups {
         }
     }
 
-    /// Leaves all groups in order, and waits for it for a bounded time.
+    /// Leaves all groups in order. They have ended for their handles when this returns; the future
+    /// waits, for a bounded time, until the other members know.
     pub(crate) fn shutdown(&self) -> BoxFuture<'static, ()> {
         let joined: Vec<_> = {
             let mut joined = self.0.joined.lock();
             joined.drain().map(|(_, joined)| joined).collect()
         };
+        for joined in &joined {
+            self.0.begin_leaving(joined);
+        }
+        let departing = self.0.departing.lock().clone();
         let scope = self.0.scope.clone();
         Box::pin(async move {
-            for joined in &joined {
-                joined.begin_leaving();
-            }
             let left = futures::future::join_all(
-                joined
+                departing
                     .iter()
-                    .map(|joined| joined.instance.scope().cancelled()),
+                    .map(|instance| instance.scope().cancelled()),
             );
             if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
                 tracing::debug!("not every group was left in order");
@@ -133,8 +142,8 @@ impl Joined {
             return;
         }
         instance.discovery().remove_group(instance.id());
-        instance.status().terminate();
         instance.submissions().close();
+        instance.status().terminate();
         if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(Event::Leave) {
             let events = self.events.clone();
             instance.scope().spawn(async move {
@@ -153,8 +162,36 @@ impl Registry {
             .get(&instance.id())
             .is_some_and(|joined| joined.instance.session == instance.session);
         if is_current && let Some(joined) = joined.remove(&instance.id()) {
-            joined.begin_leaving();
+            self.begin_leaving(&joined);
         }
+    }
+
+    fn begin_leaving(&self, joined: &Joined) {
+        let mut departing = self.departing.lock();
+        departing.retain(|instance| !instance.scope().is_cancelled());
+        departing.push(joined.instance.clone());
+        drop(departing);
+        joined.begin_leaving();
+    }
+
+    /// The instance that has this bond with a peer.
+    fn bonded(&self, group: &GroupId, peer: &PeerId, bond: &Digest) -> Option<Arc<Instance>> {
+        let has_bond = |instance: &Arc<Instance>| {
+            let found = instance.bonds().get(peer);
+            instance.id() == *group && found.is_some_and(|found| found.id == *bond)
+        };
+        let joined = self
+            .joined
+            .lock()
+            .get(group)
+            .map(|joined| joined.instance.clone());
+        joined.filter(has_bond).or_else(|| {
+            let departing = self.departing.lock();
+            departing
+                .iter()
+                .find(|instance| has_bond(instance))
+                .cloned()
+        })
     }
 
     fn find(&self, group: &GroupId) -> Option<Arc<Instance>> {
@@ -213,11 +250,11 @@ impl Registry {
         );
         drop(joined);
         if let Some(replaced) = replaced {
-            replaced.begin_leaving();
+            self.begin_leaving(&replaced);
         }
         if self.scope.is_cancelled() {
-            instance.status().terminate();
             instance.submissions().close();
+            instance.status().terminate();
             return Group::new(shared);
         }
         self.warn_about_own_tickets(&instance);
@@ -408,11 +445,7 @@ impl Registry {
                 from,
                 channel,
             } => {
-                // Departing members still take part until they are removed.
-                let instance = {
-                    let joined = self.joined.lock();
-                    joined.get(&group).map(|joined| joined.instance.clone())
-                };
+                let instance = self.bonded(&group, &link.peer(), &bond);
                 drop(self);
                 match instance {
                     Some(instance) => {

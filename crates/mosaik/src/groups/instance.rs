@@ -25,7 +25,7 @@ use crate::{
             set::{Admission, BondSet},
             wire::{
                 ALPN, Control, Introduction, LineageStanding, MAX_CHANNEL_FRAME_BYTES, Opening,
-                Standing, Willingness,
+                Parent, Standing, Willingness,
             },
         },
         close::AlreadyBonded,
@@ -33,12 +33,12 @@ use crate::{
         duplex::{Duplex, Gone},
         member::{Lineage, MemberId, worker::Event},
         metrics::GroupMetrics,
-        raft::{Channel, Node, NodeCore, NodeOptions, Peers},
+        raft::{Channel, Inheritance, Node, NodeCore, NodeOptions, Peers},
         replica::{CommandStore, Replica},
         status::Status,
         submissions::Submissions,
     },
-    net::{Link, Links},
+    net::{Link, Links, close::GracefulShutdown},
     primitives::{Bytes, GroupId, PeerId, Scope, ShortFmtExt},
     tickets::{Expiration, InvalidTicket, PeerEntry},
 };
@@ -76,7 +76,7 @@ pub(crate) struct Instance {
     switch: tokio::sync::Mutex<()>,
     abandoned: Mutex<Vec<Lineage>>,
     /// The history that this member's current one continues.
-    parent: Mutex<Option<Lineage>>,
+    parent: Mutex<Option<Parent>>,
     events: mpsc::Sender<Event>,
     leaving: AtomicBool,
     metrics: Arc<GroupMetrics>,
@@ -268,7 +268,8 @@ impl Instance {
             tracing::debug!(
                 group = %self.id().short(), peer = %bond.peer.short(), %reason, "bond ended"
             );
-            self.tell_soon(Event::BondDown(bond.peer));
+            let graceful = GracefulShutdown == *reason;
+            self.tell_soon(Event::BondDown(bond.peer, graceful));
             let (bond, reason) = (bond.clone(), reason.clone());
             self.scope
                 .spawn_orderly(async move { bond.shut(&reason).await });
@@ -369,6 +370,11 @@ impl Instance {
         if self.is_leaving() || self.abandoned.lock().contains(&lineage) {
             return None;
         }
+        self.start(lineage, None).await
+    }
+
+    /// Starts a consensus instance. The switch is held.
+    async fn start(&self, lineage: Lineage, inheritance: Option<Inheritance>) -> Option<Node> {
         let options = NodeOptions {
             member: self.member(),
             lineage,
@@ -380,6 +386,7 @@ impl Instance {
             commands: self.commands.clone(),
             submissions: self.submissions.clone(),
             status: self.status.clone(),
+            inheritance,
             peers: Arc::new(BondedPeers {
                 instance: self.this.clone(),
                 member: self.member(),
@@ -403,19 +410,76 @@ impl Instance {
         }
     }
 
-    /// Gives up the current history: its commands are discarded here, and the machine is reset.
-    pub(crate) async fn abandon(&self, lineage: Lineage) {
+    /// Founds a new history from this member's state, when the old one has lost its majority.
+    pub(crate) async fn reform(&self) -> bool {
+        let _switching = self.switch.lock().await;
+        let Some(old) = self.node() else { return false };
+        if self.is_leaving() || self.status.leader().is_some() {
+            return false;
+        }
+        let shared = old.applied_index().unwrap_or(0);
+        *self.node.write() = None;
+        old.shutdown().await;
+        self.remember_abandoned(old.lineage());
+        *self.member.lock() = MemberId::fresh(self.local);
+        self.submissions.renumber();
+        let inheritance = old.bequeath(true);
+        if let Err(error) = inheritance.claim(self.member()) {
+            tracing::error!(group = %self.id().short(), %error, "the group can't be reformed");
+            return false;
+        }
+        tracing::warn!(
+            group = %self.id().short(), lineage = %old.lineage().short(),
+            "the group is reformed from this member's state"
+        );
+        *self.parent.lock() = Some(Parent {
+            lineage: old.lineage(),
+            shared,
+        });
+        self.start(Lineage::random(), Some(inheritance))
+            .await
+            .is_some()
+    }
+
+    /// Follows a history that continues this member's own: nothing needs to be discarded, because
+    /// all that was applied here is part of it. Returns whether that was possible.
+    pub(crate) async fn follow(&self, child: Lineage, parent: &Parent) -> bool {
+        let _switching = self.switch.lock().await;
+        let old = self.node().filter(|node| node.lineage() == parent.lineage);
+        let Some(old) = old else { return false };
+        if old
+            .applied_index()
+            .is_some_and(|applied| applied > parent.shared)
+        {
+            return false;
+        }
+        *self.node.write() = None;
+        old.shutdown().await;
+        self.remember_abandoned(old.lineage());
+        *self.member.lock() = MemberId::fresh(self.local);
+        self.submissions.renumber();
+        *self.parent.lock() = Some(*parent);
+        self.start(child, Some(old.bequeath(false))).await.is_some()
+    }
+
+    fn remember_abandoned(&self, lineage: Lineage) {
+        let mut abandoned = self.abandoned.lock();
+        if abandoned.len() == MAX_ABANDONED {
+            abandoned.remove(0);
+        }
+        abandoned.push(lineage);
+    }
+
+    /// Gives up the current history, for good or until somebody asks for this member again: its
+    /// commands are discarded here, and the machine is reset.
+    pub(crate) async fn abandon(&self, lineage: Lineage, for_good: bool) {
         let _switching = self.switch.lock().await;
         let Some(node) = self.node().filter(|node| node.lineage() == lineage) else {
             return;
         };
         *self.node.write() = None;
-        {
-            let mut abandoned = self.abandoned.lock();
-            if abandoned.len() == MAX_ABANDONED {
-                abandoned.remove(0);
-            }
-            abandoned.push(lineage);
+        if for_good {
+            self.remember_abandoned(lineage);
         }
         node.shutdown().await;
         let discarded = node.applied_commands();
@@ -450,10 +514,6 @@ impl Instance {
     /// Forgets the consensus instance, at the end.
     pub(crate) fn take_node(&self) -> Option<Node> {
         self.node.write().take()
-    }
-
-    pub(crate) fn replica(&self) -> &Arc<dyn Replica> {
-        &self.replica
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

@@ -15,7 +15,7 @@ use iroh::{
 use super::{
     Links, LocalNode, Router,
     limits::{
-        CONNECTION_WINDOW_BYTES, KEEP_ALIVE, MAX_SILENCE, MAX_STREAMS_PER_CONNECTION,
+        CONNECTION_WINDOW_BYTES, INITIAL_RTT, KEEP_ALIVE, MAX_SILENCE, MAX_STREAMS_PER_CONNECTION,
         STREAM_WINDOW_BYTES,
     },
     router::Acceptors,
@@ -99,6 +99,7 @@ pub(crate) async fn bind(
 pub(crate) fn transport_config() -> QuicTransportConfig {
     let idle = IdleTimeout::try_from(MAX_SILENCE).ok();
     QuicTransportConfig::builder()
+        .initial_rtt(INITIAL_RTT)
         .max_idle_timeout(idle)
         .keep_alive_interval(KEEP_ALIVE)
         .default_path_max_idle_timeout(MAX_SILENCE)

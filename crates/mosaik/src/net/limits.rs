@@ -24,7 +24,16 @@ pub(crate) const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 pub(crate) const MAX_SILENCE: Duration = Duration::from_secs(5);
 /// Something is sent at least this often on an otherwise silent connection.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// The round-trip time that is assumed before the first is measured. A lost first packet is sent
+/// again after three times this; the usual 333 ms would cost a second.
+pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Flow-control window of one stream.
-pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+///
+/// The transport keeps each packet's part of a stream until it is read, and gives the whole
+/// connection up ("too many gaps in stream buffer") when a stream has more than 2048 of them, even
+/// without a gap. Packets carry 1160 bytes at least when there is that much to send, so a window of
+/// this size is used up before. Whoever writes little by little must not run further ahead of the
+/// reader than that in writes either.
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 1536 * 1024;
 /// Flow-control window of one connection, and what may be sent and not yet acknowledged.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;

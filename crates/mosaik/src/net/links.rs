@@ -13,7 +13,7 @@ use iroh::{
     endpoint::{ApplicationClose, Connection, ConnectionError},
 };
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 
 use super::{
     activity::{Activity, UseCount},
@@ -153,16 +153,20 @@ impl Links {
         live.map(|((peer, _), _)| *peer).collect()
     }
 
+    /// Peers with a standing connection of this protocol.
+    pub(crate) fn connected_by(&self, alpn: &'static [u8]) -> HashSet<PeerId> {
+        let pool = self.0.pool.lock();
+        let live = pool.iter().filter(|((_, protocol), slot)| {
+            *protocol == alpn && slot.connections.lock().iter().any(Pooled::is_live)
+        });
+        live.map(|((peer, _), _)| *peer).collect()
+    }
+
     /// Remembers where a peer can be reached, replacing what was known.
     pub(crate) fn learn(&self, addr: &EndpointAddr) {
         if addr.id != self.id() && !addr.addrs.is_empty() {
             self.0.addresses.set_endpoint_info(addr.clone());
         }
-    }
-
-    /// Forgets where a peer can be reached.
-    pub(crate) fn forget(&self, peer: PeerId) {
-        self.0.addresses.remove_endpoint_info(peer);
     }
 
     /// Peers whose connection was lost without a goodbye: a hint that they may be gone.
@@ -192,24 +196,37 @@ impl Links {
         self.0.pool.lock().entry(key).or_default().clone()
     }
 
+    /// The connection to use, dialed if none stands.
+    ///
+    /// A dial that has begun goes on when its caller gives up: the next caller finds the
+    /// connection, instead of paying for a handshake that is cut short too.
     async fn connection(
         &self,
         alpn: &'static [u8],
         peer: EndpointAddr,
     ) -> Result<Pooled, OpenError> {
-        let id = peer.id;
-        let slot = self.slot((id, alpn));
-        if let Some(pooled) = slot.preferred(self.id(), &id) {
+        let slot = self.slot((peer.id, alpn));
+        if let Some(pooled) = slot.preferred(self.id(), &peer.id) {
             return Ok(pooled);
         }
-        let _dialing = slot.dialing.lock().await;
-        // Somebody else may have dialed, or been dialed, meanwhile.
-        if let Some(pooled) = slot.preferred(self.id(), &id) {
-            return Ok(pooled);
-        }
-        if self.0.scope.is_cancelled() {
-            return Err(OpenError::Cancelled);
-        }
+        let (waiting, outcome) = oneshot::channel();
+        let links = self.clone();
+        self.0.scope.spawn(async move {
+            let _dialing = slot.dialing.lock().await;
+            // Somebody else may have dialed, or been dialed, meanwhile.
+            let result = match slot.preferred(links.id(), &peer.id) {
+                Some(pooled) => Ok(pooled),
+                None if waiting.is_closed() => return,
+                None => links.dial(alpn, peer).await,
+            };
+            // Fails when the caller has given up.
+            let _ = waiting.send(result);
+        });
+        outcome.await.unwrap_or(Err(OpenError::Cancelled))
+    }
+
+    async fn dial(&self, alpn: &'static [u8], peer: EndpointAddr) -> Result<Pooled, OpenError> {
+        tracing::debug!(peer = %peer.id.fmt_short(), protocol = %alpn.escape_ascii(), "dialing");
         self.learn_more(&peer);
         let dialing = self.0.endpoint.connect(peer, alpn);
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, dialing)

@@ -30,7 +30,7 @@ mod metrics;
 mod router;
 
 pub use close::CloseReason;
-pub(crate) use endpoint::{EndpointError, EndpointHook, EndpointOptions, Transport, bind};
+pub(crate) use endpoint::{EndpointError, EndpointHook, EndpointOptions, bind, transport_config};
 pub(crate) use link::{Link, LinkReceiver, LinkSender};
 pub(crate) use links::Links;
 pub use local::LocalNode;

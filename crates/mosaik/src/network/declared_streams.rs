@@ -116,3 +116,7 @@ definition!(
     /// The consuming side of a stream as a value, usable in `const` items.
     ConsumerDef, consumer, "consumer"
 );
+
+#[cfg(test)]
+#[path = "declared_streams_tests.rs"]
+mod tests;

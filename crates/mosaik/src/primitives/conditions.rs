@@ -57,12 +57,7 @@ impl<S: ConditionSource> Condition<S> {
         }
     }
 
-    pub(crate) const fn minimum_of(mut self, min: usize) -> Self {
-        self.set_minimum(min);
-        self
-    }
-
-    /// As [`minimum_of`](Self::minimum_of), for wrappers whose setter must be `const`.
+    /// Replaces the minimum.
     pub(crate) const fn set_minimum(&mut self, min: usize) {
         self.min = min;
     }
@@ -80,12 +75,7 @@ impl<S: ConditionSource> Condition<S> {
         self
     }
 
-    pub(crate) const fn unmet(mut self) -> Self {
-        self.set_unmet();
-        self
-    }
-
-    /// As [`unmet`](Self::unmet), for wrappers whose setter must be `const`.
+    /// Inverts the condition; twice is the same as once.
     pub(crate) const fn set_unmet(&mut self) {
         self.inverted = true;
     }
@@ -183,7 +173,8 @@ mod tests {
     #[tokio::test]
     async fn triggers_on_the_edge_and_rearms() {
         let peers = Peers::default();
-        let mut two = Condition::new(peers.clone()).minimum_of(2);
+        let mut two = Condition::new(peers.clone());
+        two.set_minimum(2);
         assert!((&mut two).now_or_never().is_none());
         peers.set(&[&[], &[]]);
         (&mut two).await;
@@ -216,8 +207,11 @@ mod tests {
     #[test]
     fn inversion_is_set_not_toggled() {
         let peers = Peers::default();
-        assert!(Condition::new(peers.clone()).unmet().unmet().is_met());
+        let mut none = Condition::new(peers.clone());
+        none.set_unmet();
+        none.set_unmet();
+        assert!(none.is_met());
         peers.set(&[&[]]);
-        assert!(!Condition::new(peers).unmet().is_met());
+        assert!(!none.is_met());
     }
 }

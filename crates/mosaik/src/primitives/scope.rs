@@ -1,9 +1,9 @@
 //! Ownership of background tasks.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, time::Duration};
 
 use tokio_util::{
-    sync::{CancellationToken, DropGuard, WaitForCancellationFuture},
+    sync::{CancellationToken, WaitForCancellationFuture},
     task::TaskTracker,
 };
 
@@ -72,16 +72,6 @@ impl Scope {
     /// Whether the scope was cancelled.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.token.is_cancelled()
-    }
-
-    /// The token behind this scope, for futures that outlive a borrow.
-    pub(crate) fn token(&self) -> CancellationToken {
-        self.token.clone()
-    }
-
-    /// Cancels this scope when the last clone of the guard is dropped.
-    pub(crate) fn guard(&self) -> Arc<DropGuard> {
-        Arc::new(self.token.clone().drop_guard())
     }
 
     /// Cancels, then waits until the whole tree's tasks have ended, or `limit` has passed.

@@ -49,7 +49,7 @@ impl Acceptor for StreamsAcceptor {
                 Ok((link, request)) => {
                     hub.metrics.connections_accepted.increment(1);
                     match hub.producer(&request.stream_id) {
-                        Some(producer) => producer::serve(producer, link, request.criteria).await,
+                        Some(producer) => producer::serve(producer, link, request).await,
                         None => link.close_now(StreamNotFound).await,
                     }
                 }

@@ -15,6 +15,7 @@ pub(crate) const TARGETS: &[Target] = &[
         vec![encoded(&Subscribe {
             stream_id,
             criteria,
+            credit: 1,
         })]
     }),
     Target::decoding::<Accepted>("stream_accepted", || vec![encoded(&Accepted {})]),

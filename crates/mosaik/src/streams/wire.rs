@@ -1,11 +1,18 @@
 //! What crosses the network: the handshake of a subscription, and the codes that it ends with.
 //!
 //! ```text
-//! consumer                               producer
-//!    │── Subscribe { stream, criteria } ───►│  admission; else a close record with the code
-//!    │◄──────────────────────── Accepted ───│
-//!    │◄─────────────────── datum, datum, …──│  one frame each, as Datum::encode made it
+//! consumer                                       producer
+//!    │── Subscribe { stream, criteria, credit } ───►│  admission; else a close record with the code
+//!    │◄──────────────────────────────── Accepted ───│
+//!    │◄─────────────────────────── datum, datum, …──│  one frame each, as Datum::encode made it
+//!    │── Credit ───────────────────────────────────►│  now and then
 //! ```
+//!
+//! **Credit** is how many bytes of frames the producer may send. It sends while it has any, and
+//! may overdraw it by one chunk, so that datums of any size pass. The consumer gives what it has
+//! taken in again as long as its queue has room. The transport's own flow control could not do
+//! this: a consumer that reads nothing would use up the window of its whole connection, and the
+//! transport (noq 1.4) drops a connection with more than 2048 unread packets of one stream.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +30,14 @@ pub(super) const MAX_CONTROL_FRAME_BYTES: usize = 64 * 1024;
 pub(super) struct Subscribe {
     pub(super) stream_id: StreamId,
     pub(super) criteria: Criteria,
+    /// How many bytes of frames may be sent at first.
+    pub(super) credit: u64,
+}
+
+/// More credit, from the consumer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Credit {
+    pub(super) bytes: u64,
 }
 
 /// The producer's answer when the consumer is admitted; datums follow.

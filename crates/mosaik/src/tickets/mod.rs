@@ -35,9 +35,10 @@ pub use keys::{
     Es384SigningKey, Es512, Es512SigningKey, Hs256, Hs384, Hs512, InvalidKey, SigningAlgorithm,
     SigningKey, VerifyingAlgorithm, VerifyingKey,
 };
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) use limits::MAX_ENTRY_BYTES;
 pub(crate) use limits::{
-    LimitError, MAX_ADDRESSES, MAX_ENTRY_BYTES, MAX_FUNCTIONS, MAX_GROUPS, MAX_STREAMS, MAX_TAGS,
-    MAX_TICKET_BYTES, MAX_TICKETS,
+    MAX_ADDRESSES, MAX_FUNCTIONS, MAX_GROUPS, MAX_STREAMS, MAX_TAGS, MAX_TICKET_BYTES, MAX_TICKETS,
 };
 pub use signed::SignedPeerEntry;
 pub(crate) use signed::UnverifiedEntry;

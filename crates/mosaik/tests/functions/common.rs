@@ -1,23 +1,30 @@
 //! What the tests of functions share.
 
-use std::time::Duration;
+use std::{
+    fmt::Debug,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use mosaik::{
-    Datum, Network,
+    Datum, Network, NetworkId,
     functions::{CallError, Caller},
-    iroh::endpoint::VarInt,
 };
+use tokio::sync::watch;
 
 use crate::support::{node, random_network, within};
 
 /// Two nodes that know each other.
-pub async fn pair() -> (Network, Network) {
-    let [one, other] = meet(random_network(), 2).await.try_into().ok().unwrap();
-    (one, other)
+pub(crate) async fn pair() -> (Network, Network) {
+    let mut nodes = meet(random_network(), 2).await.into_iter();
+    (nodes.next().unwrap(), nodes.next().unwrap())
 }
 
 /// Nodes that all know each other.
-pub async fn meet(id: mosaik::NetworkId, count: usize) -> Vec<Network> {
+pub(crate) async fn meet(id: NetworkId, count: usize) -> Vec<Network> {
     let mut nodes: Vec<Network> = Vec::new();
     for _ in 0..count {
         let new = node(id).await;
@@ -30,47 +37,110 @@ pub async fn meet(id: mosaik::NetworkId, count: usize) -> Vec<Network> {
 }
 
 /// Makes two nodes know each other.
-pub async fn introduce(one: &Network, other: &Network) {
-    within(5, one.discovery().sync_with(other.local().addr()))
-        .await
-        .unwrap();
+pub(crate) async fn introduce(one: &Network, other: &Network) {
+    let syncing = one.discovery().sync_with(other.local().addr());
+    within(5, syncing).await.unwrap();
 }
 
-/// Waits until a caller has this many candidates.
+/// Waits until a caller has exactly this many candidates.
 #[track_caller]
-pub fn until_candidates<Req: Datum, Res: Datum, E: Datum>(
+pub(crate) fn until_candidates<Req: Datum, Res: Datum, E: Datum>(
     caller: &Caller<Req, Res, E>,
     count: usize,
-) -> impl Future<Output = ()> {
+) -> impl Future<Output = ()> + use<Req, Res, E> {
     let enough = caller.when().available().minimum_of(count);
-    let few = caller.when().available().minimum_of(count + 1).unmet();
+    let not_more = caller.when().available().minimum_of(count + 1).unmet();
     within(5, async move {
         enough.await;
-        few.await;
+        not_more.await;
     })
 }
 
 /// Waits until a condition holds that nothing announces.
 #[track_caller]
-pub fn eventually(seconds: u64, mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+pub(crate) fn eventually(
+    seconds: u64,
+    mut condition: impl FnMut() -> bool,
+) -> impl Future<Output = ()> {
     within(seconds, async move {
         while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })
 }
 
 /// The code and name of a refusal.
 #[track_caller]
-pub fn refusal<T: std::fmt::Debug, E: std::fmt::Debug>(
-    result: Result<T, CallError<E>>,
-) -> (u64, String) {
+pub(crate) fn refusal<T: Debug, E: Debug>(result: Result<T, CallError<E>>) -> (u64, String) {
     match result {
         Err(CallError::Rejected(close)) => {
-            assert!(close.error_code > VarInt::from_u32(0));
             let name = String::from_utf8(close.reason.to_vec()).unwrap();
             (close.error_code.into_inner(), name)
         }
         other => panic!("not a refusal: {other:?}"),
+    }
+}
+
+pub(crate) const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Functions that run until they are allowed to end, and are counted.
+#[derive(Clone)]
+pub(crate) struct Gate(Arc<Counts>);
+
+struct Counts {
+    started: watch::Sender<usize>,
+    dropped: AtomicUsize,
+    open: watch::Sender<bool>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Counts {
+            started: watch::Sender::new(0),
+            dropped: AtomicUsize::new(0),
+            open: watch::Sender::new(false),
+        }))
+    }
+
+    /// Runs until the gate is open.
+    pub(crate) async fn pass(&self) {
+        let _guard = self.enter();
+        let mut open = self.0.open.subscribe();
+        open.wait_for(|open| *open).await.unwrap();
+    }
+
+    /// Counts one in; dropping the guard counts it out.
+    pub(crate) fn enter(&self) -> impl Send + 'static + use<> {
+        struct Guard(Gate);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                self.0.0.dropped.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        self.0.started.send_modify(|started| *started += 1);
+        Guard(self.clone())
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.open.send_replace(true);
+    }
+
+    pub(crate) fn started(&self) -> usize {
+        *self.0.started.borrow()
+    }
+
+    /// Those that have ended, in whatever way.
+    pub(crate) fn dropped(&self) -> usize {
+        self.0.dropped.load(Ordering::SeqCst)
+    }
+
+    #[track_caller]
+    pub(crate) fn until_started(&self, count: usize) -> impl Future<Output = ()> + use<> {
+        let mut started = self.0.started.subscribe();
+        within(5, async move {
+            started.wait_for(|started| *started >= count).await.unwrap();
+        })
     }
 }

@@ -1,4 +1,16 @@
 //! Remote functions.
 
 mod basics;
+mod capacity;
 mod common;
+mod conditions;
+mod crash;
+mod declared;
+mod ends;
+mod failover;
+mod identity;
+mod limits;
+mod refusals;
+mod streaming;
+mod surface;
+mod tickets;

@@ -17,7 +17,7 @@ use crate::{
         close::{Success, UnexpectedClose},
         link::{LinkError, OpenError, RecvError, SendError, begin_frame, finish_frame},
     },
-    primitives::{Bytes, BytesMut, FunctionId, Scope, encoding},
+    primitives::{Bytes, BytesMut, FunctionId, PeerId, Scope, encoding},
 };
 
 /// How long a handler may take to be reached and to admit the call.
@@ -34,7 +34,7 @@ pub(super) struct Request {
     /// The encoded request as a complete frame.
     pub(super) frame: Bytes,
     /// Its size without the frame around it.
-    pub(super) request_bytes: usize,
+    pub(super) payload_bytes: usize,
     pub(super) deadline: Instant,
 }
 
@@ -53,9 +53,8 @@ pub(super) struct Replying {
     pub(super) _load: Load,
 }
 
-/// How an attempt ended.
-pub(super) enum Outcome {
-    Answered(Answer),
+/// Why an attempt brought no answer.
+pub(super) enum Miss {
     /// The handler's verdict.
     Refused {
         close: ApplicationClose,
@@ -63,7 +62,7 @@ pub(super) enum Outcome {
     },
     /// The handler was not reached, or lost.
     Lost {
-        error: LinkError,
+        error: Box<LinkError>,
         may_have_run: bool,
     },
     /// The peer closed the unused connection in the moment when it was used again.
@@ -74,10 +73,22 @@ pub(super) enum Outcome {
     ShutDown,
 }
 
-impl Outcome {
+impl Miss {
     /// Whether no other handler can make a difference.
     pub(super) const fn is_final(&self) -> bool {
-        matches!(self, Self::Answered(_) | Self::OutOfTime | Self::ShutDown)
+        matches!(self, Self::OutOfTime | Self::ShutDown)
+    }
+
+    fn lost(error: impl Into<LinkError>, may_have_run: bool) -> Self {
+        Self::Lost {
+            error: Box::new(error.into()),
+            may_have_run,
+        }
+    }
+
+    /// The handler was not reached, or lost before it had the whole request.
+    fn not_run(error: impl Into<LinkError>) -> Self {
+        Self::lost(error, false)
     }
 }
 
@@ -92,7 +103,7 @@ pub(super) async fn attempt(
     candidate: &Arc<Candidate>,
     request: &Request,
     has_others: bool,
-) -> Outcome {
+) -> Result<Answer, Miss> {
     let load = candidate.route.begin();
     let started = Instant::now();
     let patience = if has_others {
@@ -104,34 +115,22 @@ pub(super) async fn attempt(
     let sent = tokio::select! {
         biased;
         sent = sending => sent,
-        () = scope.cancelled() => return Outcome::ShutDown,
+        () = scope.cancelled() => return Err(Miss::ShutDown),
     };
-    let mut link = match sent {
-        Ok(link) => link,
-        Err(outcome) => return outcome,
-    };
+    let mut link = sent?;
     let receiving = receive(&mut link, request, started);
     let received = tokio::select! {
         biased;
-        received = receiving => received,
-        () = scope.cancelled() => return Outcome::ShutDown,
+        received = receiving => received?,
+        () = scope.cancelled() => return Err(Miss::ShutDown),
     };
+    candidate.route.succeeded();
     match received {
-        Ok(Received::Reply(frame)) => {
+        Received::Reply(frame) => {
             link.receiver.notice_end();
-            candidate.route.succeeded();
-            if candidate.route.takes_sample(started)
-                && let Some(rtt) = link.rtt()
-            {
-                core.discovery.record_rtt(candidate.peer(), rtt);
-            }
-            Outcome::Answered(Answer::Reply(frame))
+            Ok(Answer::Reply(frame))
         }
-        Ok(Received::Started) => {
-            candidate.route.succeeded();
-            Outcome::Answered(Answer::Replies(Replying { link, _load: load }))
-        }
-        Err(outcome) => outcome,
+        Received::Started => Ok(Answer::Replies(Replying { link, _load: load })),
     }
 }
 
@@ -143,18 +142,18 @@ async fn send(
     request: &Request,
     started: Instant,
     patience: Duration,
-) -> Result<Link, Outcome> {
+) -> Result<Link, Miss> {
     let limit = request.deadline.min(started + patience);
     let opening = core.links.open(FUNCTIONS_ALPN, candidate.peer());
     let mut link = match timeout_at(limit, opening).await {
         Ok(Ok(link)) => link,
         Ok(Err(OpenError::Closed(close))) if is_verdict(&close) => {
-            return Err(Outcome::Refused {
+            return Err(Miss::Refused {
                 close,
                 has_run: false,
             });
         }
-        Ok(Err(error)) => return Err(not_run(error.into())),
+        Ok(Err(error)) => return Err(Miss::not_run(error)),
         Err(_) => return Err(expired(limit, request, OpenError::TimedOut.into())),
     };
     link.receiver
@@ -163,12 +162,12 @@ async fn send(
         kind: request.kind,
         function: request.function,
         budget_us: budget_us(request),
-        request_bytes: request.request_bytes as u64,
+        request_bytes: request.payload_bytes as u64,
     };
     let header_frame = frame(&header)?;
     if header.is_inline() {
         let frames = &mut [header_frame, request.frame.clone()];
-        let written = timeout_at(limit, link.sender.write_last(frames)).await;
+        let written = timeout_at(limit, write(&mut link, frames, request.kind)).await;
         return unsent(written, limit, request).map(|()| link);
     }
     let written = timeout_at(limit, link.sender.write_framed(&mut [header_frame])).await;
@@ -176,14 +175,23 @@ async fn send(
     let limit = request.deadline.min(started + ADMISSION_TIMEOUT);
     match timeout_at(limit, link.receiver.recv_bytes()).await {
         Ok(Ok(frame)) if tag(&frame) == Some(Tag::Proceed) => {}
-        Ok(Ok(_)) => return Err(not_run(unexpected())),
+        Ok(Ok(_)) => return Err(Miss::not_run(unexpected())),
         Ok(Err(error)) => return Err(ended(error, Progress::Unsent)),
         Err(_) => return Err(expired(limit, request, RecvError::TimedOut.into())),
     }
     // The handler ends a transfer that takes too long.
     let limit = request.deadline;
-    let sent = timeout_at(limit, link.sender.write_last(&mut [request.frame.clone()])).await;
+    let frames = &mut [request.frame.clone()];
+    let sent = timeout_at(limit, write(&mut link, frames, request.kind)).await;
     unsent(sent, limit, request).map(|()| link)
+}
+
+/// Writes a request. After it only the caller of a stream has something to say.
+async fn write(link: &mut Link, frames: &mut [Bytes], kind: Kind) -> Result<(), SendError> {
+    match kind {
+        Kind::Stream => link.sender.write_framed(frames).await,
+        Kind::Call | Kind::Probe => link.sender.write_last(frames).await,
+    }
 }
 
 enum Received {
@@ -192,11 +200,7 @@ enum Received {
 }
 
 /// Waits for the reply. From here on the function may have run.
-async fn receive(
-    link: &mut Link,
-    request: &Request,
-    started: Instant,
-) -> Result<Received, Outcome> {
+async fn receive(link: &mut Link, request: &Request, started: Instant) -> Result<Received, Miss> {
     let mut progress = Progress::Sent;
     let mut limit = request.deadline.min(started + ADMISSION_TIMEOUT);
     loop {
@@ -204,13 +208,10 @@ async fn receive(
             biased;
             frame = link.receiver.recv_bytes() => frame.map_err(|error| ended(error, progress))?,
             () = sleep_until(limit) => {
-                return Err(match limit == request.deadline {
-                    true => Outcome::OutOfTime,
-                    false => Outcome::Lost {
-                        error: RecvError::TimedOut.into(),
-                        may_have_run: true,
-                    },
-                });
+                if limit == request.deadline {
+                    return Err(Miss::OutOfTime);
+                }
+                return Err(Miss::lost(RecvError::TimedOut, true));
             }
         };
         match (tag(&frame), request.kind) {
@@ -220,12 +221,7 @@ async fn receive(
                 progress = Progress::Running;
                 limit = request.deadline;
             }
-            _ => {
-                return Err(Outcome::Lost {
-                    error: unexpected(),
-                    may_have_run: true,
-                });
-            }
+            _ => return Err(Miss::lost(unexpected(), true)),
         }
     }
 }
@@ -239,19 +235,14 @@ pub(super) enum Progress {
 }
 
 /// What the end of a stream means.
-pub(super) fn ended(error: RecvError, progress: Progress) -> Outcome {
+pub(super) fn ended(error: RecvError, progress: Progress) -> Miss {
     match error {
         RecvError::Closed(close) if is_verdict(&close) => {
             let has_run = progress == Progress::Running || HandlerFailure == close;
-            Outcome::Refused { close, has_run }
+            Miss::Refused { close, has_run }
         }
-        RecvError::Closed(close) if Success == close && progress != Progress::Running => {
-            Outcome::Idle
-        }
-        error => Outcome::Lost {
-            error: lost(error),
-            may_have_run: progress != Progress::Unsent,
-        },
+        RecvError::Closed(close) if Success == close && progress != Progress::Running => Miss::Idle,
+        error => Miss::lost(lost(error), progress != Progress::Unsent),
     }
 }
 
@@ -268,31 +259,24 @@ fn unsent(
     written: Result<Result<(), SendError>, tokio::time::error::Elapsed>,
     limit: Instant,
     request: &Request,
-) -> Result<(), Outcome> {
+) -> Result<(), Miss> {
     match written {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(SendError::Closed(close))) if is_verdict(&close) => Err(Outcome::Refused {
+        Ok(Err(SendError::Closed(close))) if is_verdict(&close) => Err(Miss::Refused {
             close,
             has_run: false,
         }),
-        Ok(Err(SendError::Closed(close))) if Success == close => Err(Outcome::Idle),
-        Ok(Err(error)) => Err(not_run(error.into())),
+        Ok(Err(SendError::Closed(close))) if Success == close => Err(Miss::Idle),
+        Ok(Err(error)) => Err(Miss::not_run(error)),
         Err(_) => Err(expired(limit, request, SendError::TimedOut.into())),
     }
 }
 
-fn expired(limit: Instant, request: &Request, error: LinkError) -> Outcome {
+fn expired(limit: Instant, request: &Request, error: LinkError) -> Miss {
     if limit == request.deadline {
-        Outcome::OutOfTime
+        Miss::OutOfTime
     } else {
-        not_run(error)
-    }
-}
-
-const fn not_run(error: LinkError) -> Outcome {
-    Outcome::Lost {
-        error,
-        may_have_run: false,
+        Miss::not_run(error)
     }
 }
 
@@ -315,33 +299,35 @@ fn budget_us(request: &Request) -> u64 {
     }
 }
 
-fn frame(header: &Header) -> Result<Bytes, Outcome> {
+fn frame(header: &Header) -> Result<Bytes, Miss> {
     let mut buffer = BytesMut::with_capacity(HEADER_CAPACITY);
     let start = begin_frame(&mut buffer);
     let encoded = encoding::serialize_into(header, &mut buffer);
-    encoded.map_err(|error| not_run(SendError::Encode(Box::new(error)).into()))?;
+    encoded.map_err(|error| Miss::not_run(SendError::Encode(Box::new(error))))?;
     // A header is far below the limit.
     let _ = finish_frame(&mut buffer, start, HEADER_CAPACITY);
     Ok(buffer.freeze())
 }
 
-/// Asks a peer for a sign of life, and does not wait for it.
-pub(super) async fn probe(core: &Core, candidate: crate::primitives::PeerId) {
+/// Asks a peer for a sign of life; returns how long that took, without connecting.
+pub(super) async fn exchange_probe(core: &Core, peer: PeerId) -> Option<Duration> {
+    let mut link = core.links.open(FUNCTIONS_ALPN, peer).await.ok()?;
     let header = Header {
         kind: Kind::Probe,
         function: FunctionId::zero(),
         budget_us: 0,
         request_bytes: 0,
     };
-    let asking = async {
-        if let Some(mut link) = core.links.open_existing(FUNCTIONS_ALPN, &candidate).await
-            && let Ok(header) = frame(&header)
-            && link.sender.write_last(&mut [header]).await.is_ok()
-        {
-            // Whatever arrives is a sign of life.
-            let _ = link.receiver.recv_bytes().await;
+    let asked = Instant::now();
+    link.sender
+        .write_last(&mut [frame(&header).ok()?])
+        .await
+        .ok()?;
+    match link.receiver.recv_bytes().await {
+        Err(RecvError::Closed(close)) if Success == close => {
+            link.receiver.notice_end();
+            Some(asked.elapsed())
         }
-    };
-    // It has done its work when it is sent.
-    let _ = tokio::time::timeout(ADMISSION_TIMEOUT, asking).await;
+        _ => None,
+    }
 }

@@ -13,15 +13,18 @@ const NEAR_PART: u32 = 10;
 
 /// The candidate to call next. Those that failed or were full a moment ago come last.
 ///
-/// `candidates` are ordered by distance. Two random ones of the near-equal are compared ("the power
-/// of two choices"): that spreads evenly without the herding that always taking the least loaded
-/// one leads to when many callers decide by themselves.
+/// Two random ones of the near-equal are compared ("the power of two choices"): that spreads evenly
+/// without the herding that always taking the least loaded one leads to when many callers decide by
+/// themselves.
 pub(super) fn choose(
     candidates: &[Arc<Candidate>],
     is_excluded: impl Fn(&Candidate) -> bool,
     now: Instant,
     random: impl Fn() -> u32,
 ) -> Option<Arc<Candidate>> {
+    if let [only] = candidates {
+        return (!is_excluded(only)).then(|| only.clone());
+    }
     let eligible = || {
         candidates
             .iter()
@@ -32,21 +35,34 @@ pub(super) fn choose(
     chosen.or_else(|| spread(eligible, &random)).cloned()
 }
 
+/// The distance up to which candidates can't be told apart from the nearest.
+pub(super) fn reach<'c>(candidates: impl Iterator<Item = &'c Arc<Candidate>>) -> Option<Duration> {
+    let distances = candidates.map(|candidate| candidate.route.distance());
+    let nearest = distances.min_by_key(|distance| distance.value)?;
+    Some(nearest.value + nearest.noise + NEAR.max(nearest.value / NEAR_PART))
+}
+
+/// Whether a candidate can't be told apart from the nearest.
+fn is_near(candidate: &Candidate, reach: Duration) -> bool {
+    let distance = candidate.route.distance();
+    distance.value.saturating_sub(distance.noise) <= reach
+}
+
 fn spread<'c, I: Iterator<Item = &'c Arc<Candidate>>>(
     candidates: impl Fn() -> I,
     random: impl Fn() -> u32,
 ) -> Option<&'c Arc<Candidate>> {
-    let nearest = candidates().next()?;
-    let reach = nearest.distance + NEAR.max(nearest.distance / NEAR_PART);
-    let near = || candidates().take_while(|candidate| candidate.distance <= reach);
+    let reach = reach(candidates())?;
+    let near = || candidates().filter(|candidate| is_near(candidate, reach));
     let count = near().count();
-    if count == 1 {
-        return Some(nearest);
+    let first = random() as usize % count.max(1);
+    let one = near().nth(first)?;
+    if count < 2 {
+        return Some(one);
     }
-    let first = random() as usize % count;
     // Another one than the first, each with the same chance.
     let second = (first + 1 + random() as usize % (count - 1)) % count;
-    let (one, other) = (near().nth(first)?, near().nth(second)?);
+    let other = near().nth(second)?;
     Some(if other.route.load() < one.route.load() {
         other
     } else {
@@ -63,16 +79,16 @@ mod tests {
         tickets::{PeerEntry, PeerInfo},
     };
 
+    /// Candidates whose distances were measured without noise.
     fn candidates(distances_us: &[u64]) -> Vec<Arc<Candidate>> {
         let routes = Routes::default();
         let candidate = |us: &u64| {
             let peer = iroh::SecretKey::generate().public();
             let info = PeerInfo::new(PeerEntry::new(Digest::zero(), peer), None);
-            Arc::new(Candidate::new(
-                info,
-                Duration::from_micros(*us),
-                routes.to(peer),
-            ))
+            let candidate = Candidate::new(info, routes.to(peer));
+            let exchanges = &mut [Duration::from_micros(*us); 3];
+            candidate.route.measured(exchanges, Instant::now());
+            Arc::new(candidate)
         };
         distances_us.iter().map(candidate).collect()
     }
@@ -92,8 +108,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_nearest_is_called() {
-        assert_eq!(counts(&candidates(&[500, 1_501]), 100), [100, 0]);
-        assert_eq!(counts(&candidates(&[50_000, 55_001]), 100), [100, 0]);
+        assert_eq!(counts(&candidates(&[500, 1_510]), 100), [100, 0]);
+        assert_eq!(counts(&candidates(&[50_000, 55_010]), 100), [100, 0]);
     }
 
     #[tokio::test]
@@ -102,6 +118,18 @@ mod tests {
             for count in counts(&candidates(&distances), 3_000) {
                 assert!((850..=1_150).contains(&count), "{count}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn noise_does_not_decide() {
+        let candidates = candidates(&[100, 3_000]);
+        let ms = Duration::from_millis;
+        candidates[1]
+            .route
+            .measured(&mut [ms(3), ms(6), ms(9)], Instant::now());
+        for count in counts(&candidates, 1_000) {
+            assert!((400..=600).contains(&count), "{count}");
         }
     }
 

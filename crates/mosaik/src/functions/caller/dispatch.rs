@@ -6,10 +6,11 @@ use futures::future::{Either, select};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
-    attempt::{Answer, Outcome, Request, attempt},
+    attempt::{Answer, Miss, Request, attempt},
     balance::choose,
     config::Config,
     introduction::{deliver_own_entry, introduce},
+    measure::measure_near,
     search::{Failure, Search},
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
         wire::{Kind, NotAllowed},
     },
     net::close::UnknownPeer,
-    primitives::Scope,
+    primitives::{Digest, Scope},
 };
 
 /// Makes the calls of one caller, whatever their types.
@@ -48,18 +49,18 @@ impl Dispatcher {
                     Waited::ShutDown => return Err(Failure::Unavailable),
                 }
             };
-            let (candidate, outcome) = self.attempt(&mut search, candidate, request).await;
-            match outcome {
-                Outcome::Answered(answer) => {
+            let (candidate, result) = self.attempt(&mut search, candidate, request).await;
+            match result {
+                Ok(answer) => {
                     self.metrics.completed.increment(1);
+                    self.measure_now_and_then(&candidate);
                     return Ok(answer);
                 }
-                Outcome::OutOfTime => return Err(search.give_up()),
-                Outcome::ShutDown => return Err(Failure::Unavailable),
-                Outcome::Idle => search.again = Some(candidate),
-                outcome => {
-                    self.move_on(&mut search, &candidate, outcome, request)
-                        .await?
+                Err(Miss::OutOfTime) => return Err(search.give_up()),
+                Err(Miss::ShutDown) => return Err(Failure::Unavailable),
+                Err(Miss::Idle) => search.retry_idle(candidate),
+                Err(miss) => {
+                    self.move_on(&mut search, &candidate, miss, request).await?;
                 }
             }
         }
@@ -70,19 +71,22 @@ impl Dispatcher {
         &self,
         search: &mut Search,
         candidate: &Arc<Candidate>,
-        outcome: Outcome,
+        miss: Miss,
         request: &Request,
     ) -> Result<(), Failure> {
-        let is_second = search.is_tried(candidate);
-        match outcome {
-            Outcome::Lost {
+        let (is_unknown, is_denied) = match &miss {
+            Miss::Refused { close, .. } => (UnknownPeer == *close, NotAllowed == *close),
+            _ => (false, false),
+        };
+        match miss {
+            Miss::Lost {
                 error,
                 may_have_run: true,
             } if !self.config.is_idempotent => {
                 candidate.route.failed(Instant::now());
                 return Err(Failure::Transport(error));
             }
-            Outcome::Refused {
+            Miss::Refused {
                 close,
                 has_run: true,
             } if !self.config.is_idempotent => {
@@ -90,20 +94,34 @@ impl Dispatcher {
             }
             _ => {}
         }
-        let is_unknown =
-            matches!(&outcome, Outcome::Refused { close, .. } if UnknownPeer == *close);
-        let is_denied = matches!(&outcome, Outcome::Refused { close, .. } if NotAllowed == *close);
-        search.note(candidate, outcome, *self.core.discovery.me().content());
-        if is_unknown && !is_second {
+        let is_first = !search.is_tried(candidate);
+        search.note(candidate, miss, self.own_content());
+        if is_first && is_unknown {
             introduce(&self.core, candidate, request.deadline).await;
             search.again = Some(candidate.clone());
-        } else if is_denied
-            && !is_second
+        } else if is_first
+            && is_denied
             && deliver_own_entry(&self.core, candidate, request.deadline).await
         {
             search.again = Some(candidate.clone());
         }
         Ok(())
+    }
+
+    /// Keeps the distances current among which calls are spread.
+    fn measure_now_and_then(&self, candidate: &Candidate) {
+        if candidate.route.is_measurement_due(Instant::now()) && self.has_others() {
+            measure_near(&self.core, &self.candidates.snapshot().candidates);
+        }
+    }
+
+    fn has_others(&self) -> bool {
+        self.candidates
+            .look(|snapshot| snapshot.candidates.len() > 1)
+    }
+
+    fn own_content(&self) -> Digest {
+        *self.core.discovery.me().content()
     }
 
     /// One attempt, or two at the same time when calls are hedged.
@@ -112,22 +130,20 @@ impl Dispatcher {
         search: &mut Search,
         first: Arc<Candidate>,
         request: &Request,
-    ) -> (Arc<Candidate>, Outcome) {
+    ) -> (Arc<Candidate>, Result<Answer, Miss>) {
         let hedge_after = self.config.hedge_after;
         match hedge_after.filter(|_| self.config.is_idempotent && request.kind == Kind::Call) {
             None => {
-                let outcome = self.ask(&first, request).await;
-                (first, outcome)
+                let result = self.ask(&first, request).await;
+                (first, result)
             }
             Some(delay) => Box::pin(self.hedged(search, first, request, delay)).await,
         }
     }
 
-    async fn ask(&self, candidate: &Arc<Candidate>, request: &Request) -> Outcome {
+    async fn ask(&self, candidate: &Arc<Candidate>, request: &Request) -> Result<Answer, Miss> {
         self.metrics.attempts.increment(1);
-        let has_others = self
-            .candidates
-            .look(|snapshot| snapshot.candidates.len() > 1);
+        let has_others = self.has_others();
         attempt(&self.core, &self.scope, candidate, request, has_others).await
     }
 
@@ -139,30 +155,35 @@ impl Dispatcher {
         first: Arc<Candidate>,
         request: &Request,
         delay: Duration,
-    ) -> (Arc<Candidate>, Outcome) {
+    ) -> (Arc<Candidate>, Result<Answer, Miss>) {
         let mut primary = Box::pin(self.ask(&first, request));
         tokio::select! {
             biased;
-            outcome = &mut primary => return (first.clone(), outcome),
+            result = &mut primary => {
+                drop(primary);
+                return (first, result);
+            }
             () = sleep(delay) => {}
         }
         let Some(second) = self.choose(search, Some(&first)) else {
-            let outcome = primary.await;
-            return (first, outcome);
+            let result = primary.await;
+            return (first, result);
         };
         let backup = Box::pin(self.ask(&second, request));
-        let own_content = || *self.core.discovery.me().content();
         match select(primary, backup).await {
-            Either::Left((outcome, _)) if outcome.is_final() => (first.clone(), outcome),
-            Either::Right((outcome, _)) if outcome.is_final() => (second.clone(), outcome),
-            Either::Left((outcome, backup)) => {
-                search.note(&first, outcome, own_content());
+            Either::Left((result, _)) if is_final(&result) => (first.clone(), result),
+            Either::Right((result, _)) if is_final(&result) => (second.clone(), result),
+            Either::Left((Err(miss), backup)) => {
+                search.note(&first, miss, self.own_content());
                 (second.clone(), backup.await)
             }
-            Either::Right((outcome, primary)) => {
-                search.note(&second, outcome, own_content());
+            Either::Right((Err(miss), primary)) => {
+                search.note(&second, miss, self.own_content());
                 (first.clone(), primary.await)
             }
+            // An answer is final.
+            Either::Left((result, _)) => (first.clone(), result),
+            Either::Right((result, _)) => (second.clone(), result),
         }
     }
 
@@ -221,12 +242,13 @@ impl Dispatcher {
             };
         };
         let mut watch = watch.clone();
-        let again_at = match self
+        let has_candidates = self
             .candidates
-            .look(|snapshot| snapshot.candidates.is_empty())
-        {
-            true => deadline,
-            false => deadline.min(Instant::now() + search.pause()),
+            .look(|snapshot| !snapshot.candidates.is_empty());
+        let again_at = if has_candidates {
+            deadline.min(Instant::now() + search.pause())
+        } else {
+            deadline
         };
         tokio::select! {
             biased;
@@ -250,6 +272,11 @@ impl Dispatcher {
     fn is_closed(&self) -> bool {
         self.candidates.look(|snapshot| snapshot.is_closed)
     }
+}
+
+/// Whether the other one of two attempts makes no difference any more.
+fn is_final(result: &Result<Answer, Miss>) -> bool {
+    result.as_ref().err().is_none_or(Miss::is_final)
 }
 
 enum Waited {

@@ -11,14 +11,15 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
-use super::config::Config;
+use super::{
+    config::Config,
+    measure::{measure, measure_near},
+};
 use crate::{
     functions_layer::{
         candidates::{Candidate, Candidates, Snapshot},
         core::Core,
-        wire::FUNCTIONS_ALPN,
     },
-    net::close::Success,
     primitives::{Digest, PeerId, Scope, ShortFmtExt},
     tickets::PeerInfo,
 };
@@ -135,7 +136,7 @@ impl Follower {
             if let Some(ticks) = self.waiting.get_mut(&peer) {
                 *ticks += 1;
                 if *ticks % MEASURE_TICKS == 0 {
-                    self.measure(peer);
+                    measure(&self.core, self.core.routes.to(peer));
                 }
             }
         }
@@ -156,8 +157,8 @@ impl Follower {
             Verdict::Eligible(info, rtt) => {
                 self.waiting.remove(&peer);
                 let route = self.core.routes.to(peer);
-                let distance = route.distance(rtt, Instant::now());
-                let candidate = Arc::new(Candidate::new(info, distance, route));
+                route.hint(rtt, Instant::now());
+                let candidate = Arc::new(Candidate::new(info, route));
                 let content = candidate.info.entry().content_digest();
                 let before = self.members.insert(peer, candidate);
                 before.is_none_or(|before| before.info.entry().content_digest() != content)
@@ -206,33 +207,13 @@ impl Follower {
         peer.functions().contains(&self.config.function_id)
     }
 
-    /// Measures a peer that doesn't answer pings on the connection that calls would use.
-    fn measure(&self, peer: PeerId) {
-        let core = self.core.clone();
-        if core
-            .discovery
-            .info(&peer)
-            .is_none_or(|info| info.rtt().is_some())
-        {
-            return;
-        }
-        self.scope.spawn(async move {
-            if let Ok(link) = core.links.open(FUNCTIONS_ALPN, peer).await {
-                if let Some(rtt) = link.rtt() {
-                    core.discovery.record_rtt(peer, rtt);
-                }
-                link.close(Success);
-            }
-        });
-    }
-
     fn publish(&self, is_change: bool) {
         let mut candidates: Vec<_> = self.members.values().cloned().collect();
-        candidates.sort_by_key(|candidate| candidate.distance);
-        let own_content = self.own_content;
+        candidates.sort_by_key(|candidate| candidate.route.distance().value);
+        measure_near(&self.core, &candidates);
         let snapshot = Snapshot {
             candidates,
-            own_content,
+            own_content: self.own_content,
             is_closed: false,
         };
         self.candidates.publish(snapshot, is_change);

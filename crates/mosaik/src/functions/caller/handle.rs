@@ -16,12 +16,12 @@ use crate::{
         status::{CandidateInfo, When},
         wire::{Kind, TAG_BYTES, Tag},
     },
-    net::link::{LinkError, SendError, begin_frame, finish_frame},
+    net::link::{SendError, begin_frame, finish_frame},
     primitives::{BytesMut, Datum, FunctionId},
 };
 
 /// A budget that is too large for the clock is cut at this.
-const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+const MAX_TIMEOUT: Duration = Duration::from_hours(365 * 24);
 
 /// Calls a function, wherever it is served.
 ///
@@ -108,7 +108,7 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
     /// Resolves when a handler has admitted the call, within the caller's default budget; until
     /// then everything said at [`call`](Self::call) holds. The stream itself may take as long as
     /// it likes, and stays with its handler: it is never begun again elsewhere. Items not taken
-    /// hold up the handler's function, once the transport's buffers (4 MiB) are full. Dropping the
+    /// hold up the handler's function, once the buffers between them (1.5 MiB) are full. Dropping the
     /// stream ends the function.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         let empty = buffer.len();
         req.encode_into(&mut buffer)
             .map_err(|error| CallError::Encode(Box::new(error)))?;
-        let request_bytes = buffer.len() - empty;
+        let payload_bytes = buffer.len() - empty;
         let max = self.dispatcher.core.config.max_message_bytes;
         finish_frame(&mut buffer, start, max)
             .map_err(|len| CallError::Encode(Box::new(SendError::FrameTooLarge { len, max })))?;
@@ -163,7 +163,7 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
             kind,
             function: *self.function_id(),
             frame: buffer.freeze(),
-            request_bytes,
+            payload_bytes,
             deadline: Instant::now() + timeout.min(MAX_TIMEOUT),
         })
     }
@@ -190,7 +190,7 @@ impl<E> From<Failure> for CallError<E> {
             Failure::Timeout => Self::Timeout,
             Failure::Unavailable => Self::Unavailable,
             Failure::Rejected(close) => Self::Rejected(close),
-            Failure::Transport(error) => Self::Transport(Box::<LinkError>::new(error)),
+            Failure::Transport(error) => Self::Transport(error),
         }
     }
 }

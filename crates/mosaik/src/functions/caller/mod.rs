@@ -8,6 +8,7 @@ mod dispatch;
 mod follower;
 mod handle;
 mod introduction;
+mod measure;
 mod replies;
 mod search;
 mod watchdog;

@@ -7,16 +7,21 @@ use core::{
     task::{Context, Poll},
 };
 
-use futures::{Stream, StreamExt, stream::BoxStream};
+use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
 
 use super::{
     CallError,
-    attempt::{Outcome, Progress, Replying, ended},
+    attempt::{Miss, Progress, Replying, ended},
     handle::decode,
     search::Failure,
 };
 use crate::{
-    net::{close::Success, link::RecvError},
+    functions_layer::wire::{FRAMES_PER_RECEIPT, TAG_BYTES},
+    net::{
+        Link,
+        close::Success,
+        link::{FRAME_HEADER_BYTES, RecvError},
+    },
     primitives::{Bytes, Datum, Scope},
 };
 
@@ -36,9 +41,20 @@ pub struct Replies<Res: Datum, E: Datum = ()> {
 
 impl<Res: Datum, E: Datum> Replies<Res, E> {
     pub(super) fn new(replying: Replying, scope: Scope) -> Self {
-        let frames = futures::stream::unfold(Some(replying), move |replying| {
-            let scope = scope.clone();
-            async move { next(replying?, &scope).await }
+        let intake = Intake {
+            replying,
+            scope,
+            // The frame that said that the function has started.
+            taken_bytes: (FRAME_HEADER_BYTES + TAG_BYTES) as u64,
+            frames: 0,
+        };
+        let frames = futures::stream::unfold(Some(intake), |intake| async move {
+            let mut intake = intake?;
+            match intake.next().await {
+                Ok(frame) => Some((Ok(frame), Some(intake))),
+                Err(Some(failure)) => Some((Err(failure), None)),
+                Err(None) => None,
+            }
         });
         Self {
             frames: Box::pin(frames),
@@ -47,28 +63,63 @@ impl<Res: Datum, E: Datum> Replies<Res, E> {
     }
 }
 
-/// The next frame, and what remains after it.
-async fn next(
-    mut replying: Replying,
-    scope: &Scope,
-) -> Option<(Result<Bytes, Failure>, Option<Replying>)> {
-    let received = tokio::select! {
-        biased;
-        received = replying.link.receiver.recv_bytes() => received,
-        () = scope.cancelled() => return Some((Err(Failure::Unavailable), None)),
-    };
-    let error = match received {
-        Ok(frame) => return Some((Ok(frame), Some(replying))),
-        Err(RecvError::Closed(close)) if Success == close => {
-            replying.link.receiver.notice_end();
-            return None;
+/// The receiving end of a stream of replies.
+struct Intake {
+    replying: Replying,
+    scope: Scope,
+    taken_bytes: u64,
+    /// Frames taken in since the last receipt.
+    frames: usize,
+}
+
+impl Intake {
+    /// The next frame; `None` at the regular end.
+    async fn next(&mut self) -> Result<Bytes, Option<Failure>> {
+        let receiver = &mut self.replying.link.receiver;
+        let received = if let Some(received) = receiver.recv_bytes().now_or_never() {
+            received
+        } else {
+            let scope = self.scope.clone();
+            tokio::select! {
+                biased;
+                () = scope.cancelled() => return Err(Some(Failure::Unavailable)),
+                received = self.wait() => received,
+            }
+        };
+        let error = match received {
+            Ok(frame) => {
+                self.taken_bytes += (FRAME_HEADER_BYTES + frame.len()) as u64;
+                self.frames += 1;
+                return Ok(frame);
+            }
+            Err(RecvError::Closed(close)) if Success == close => {
+                self.replying.link.receiver.notice_end();
+                return Err(None);
+            }
+            Err(error) => error,
+        };
+        Err(match ended(error, Progress::Running) {
+            Miss::Refused { close, .. } => Some(Failure::Rejected(close)),
+            Miss::Lost { error, .. } => Some(Failure::Transport(error)),
+            Miss::Idle | Miss::OutOfTime | Miss::ShutDown => None,
+        })
+    }
+
+    /// Waits for a frame; the handler may be waiting for a receipt of those before.
+    ///
+    /// # Cancel safety
+    ///
+    /// A receipt may be lost in part: the stream must then be dropped too.
+    async fn wait(&mut self) -> Result<Bytes, RecvError> {
+        let Link { sender, receiver } = &mut self.replying.link;
+        if self.frames >= FRAMES_PER_RECEIPT {
+            self.frames = 0;
+            // When it can't be sent, there is nothing to receive either.
+            if sender.queue(&self.taken_bytes).is_ok() {
+                let _ = sender.flush().await;
+            }
         }
-        Err(error) => error,
-    };
-    match ended(error, Progress::Running) {
-        Outcome::Refused { close, .. } => Some((Err(Failure::Rejected(close)), None)),
-        Outcome::Lost { error, .. } => Some((Err(Failure::Transport(error)), None)),
-        _ => None,
+        receiver.recv_bytes().await
     }
 }
 

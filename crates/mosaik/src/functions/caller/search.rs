@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use iroh::endpoint::ApplicationClose;
 use tokio::{sync::watch, time::Instant};
 
-use super::attempt::Outcome;
+use super::attempt::Miss;
 use crate::{
     functions_layer::{
         candidates::{Candidate, Snapshot},
@@ -31,7 +31,7 @@ pub(super) enum Failure {
     Timeout,
     Unavailable,
     Rejected(ApplicationClose),
-    Transport(LinkError),
+    Transport(Box<LinkError>),
 }
 
 /// The state of a call that was not answered at the first attempt.
@@ -47,7 +47,7 @@ pub(super) struct Search {
     pub(super) again: Option<Arc<Candidate>>,
     pub(super) had_candidate: bool,
     refusal: Option<ApplicationClose>,
-    loss: Option<LinkError>,
+    loss: Option<Box<LinkError>>,
     pauses: u32,
     pub(super) watch: Option<watch::Receiver<Arc<Snapshot>>>,
 }
@@ -89,15 +89,15 @@ impl Search {
     }
 
     /// Takes in how an attempt failed.
-    pub(super) fn note(&mut self, candidate: &Candidate, outcome: Outcome, own_content: Digest) {
+    pub(super) fn note(&mut self, candidate: &Candidate, miss: Miss, own_content: Digest) {
         let (peer, now) = (candidate.peer(), Instant::now());
         self.tried.push(peer);
-        match outcome {
-            Outcome::Lost { error, .. } => {
+        match miss {
+            Miss::Lost { error, .. } => {
                 candidate.route.failed(now);
                 self.loss = Some(error);
             }
-            Outcome::Refused { close, has_run } => {
+            Miss::Refused { close, has_run } => {
                 if NotAllowed == close {
                     let theirs = candidate.info.entry().content_digest();
                     self.denied.push(Denied {
@@ -112,7 +112,15 @@ impl Search {
                 }
                 self.refusal = Some(close);
             }
-            Outcome::Answered(_) | Outcome::Idle | Outcome::OutOfTime | Outcome::ShutDown => {}
+            Miss::Idle | Miss::OutOfTime | Miss::ShutDown => {}
+        }
+    }
+
+    /// Asks a candidate again whose connection was idle, once in a round.
+    pub(super) fn retry_idle(&mut self, candidate: Arc<Candidate>) {
+        if !self.is_tried(&candidate) {
+            self.set_tried(candidate.peer());
+            self.again = Some(candidate);
         }
     }
 

@@ -8,9 +8,9 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use iroh::endpoint::Connection;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::attempt::probe;
+use super::attempt::exchange_probe;
 use crate::{
     functions_layer::{core::Core, wire::FUNCTIONS_ALPN},
     net::link::path_rtt,
@@ -23,6 +23,9 @@ const TICK: Duration = Duration::from_millis(150);
 /// [`SILENT_ROUND_TRIPS`] if those take longer.
 const SILENT_TICKS: u32 = 5;
 const SILENT_ROUND_TRIPS: u32 = 4;
+
+/// How long a request for a sign of life occupies a stream.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What was last heard on a connection.
 struct Heard {
@@ -66,9 +69,7 @@ fn look(
                 continue;
             }
             if silent_ticks > 0 {
-                let (core, peer) = (core.clone(), route.peer());
-                let scope = core.scope.clone();
-                scope.spawn(async move { probe(&core, peer).await });
+                ask(core, route.peer());
             }
             busy.insert(
                 key,
@@ -80,6 +81,14 @@ fn look(
         }
     }
     busy
+}
+
+/// Asks a peer for a sign of life; it has done its work when it is sent.
+fn ask(core: &Arc<Core>, peer: PeerId) {
+    let asking = core.clone();
+    core.scope.spawn(async move {
+        let _ = timeout(SIGN_TIMEOUT, exchange_probe(&asking, peer)).await;
+    });
 }
 
 fn is_given_up(silent_ticks: u32, connection: &Connection) -> bool {

@@ -35,7 +35,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Slower senders of large requests are given up.
 const REQUEST_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// The longest budget that is told apart from none.
-const MAX_BUDGET: Duration = Duration::from_secs(365 * 24 * 3600);
+const MAX_BUDGET: Duration = Duration::from_hours(365 * 24);
 
 /// Serves the calls that peers make.
 pub(in crate::functions_layer) struct FunctionsAcceptor(Arc<Core>);

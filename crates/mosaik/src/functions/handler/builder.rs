@@ -139,8 +139,8 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
     ///
     /// An application error is an item like any other; the reply ends when the stream does. The
     /// stream is polled only as fast as the caller takes its items, give or take what the
-    /// transport buffers (4 MiB), and is dropped when the caller drops its end. A call occupies
-    /// its place under [`with_max_concurrent`](Self::with_max_concurrent) until then.
+    /// buffers between them hold (1.5 MiB), and is dropped when the caller drops its end. A call
+    /// occupies its place under [`with_max_concurrent`](Self::with_max_concurrent) until then.
     ///
     /// # Errors
     ///

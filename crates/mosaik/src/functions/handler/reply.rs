@@ -1,8 +1,9 @@
 //! Runs an admitted call and delivers what it yields.
 
-use std::time::Duration;
+use core::task::Poll;
+use std::{collections::VecDeque, time::Duration};
 
-use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use iroh::endpoint::ApplicationClose;
 use tokio::{
     task::consume_budget,
@@ -14,8 +15,10 @@ use super::{
     service::Failure,
 };
 use crate::{
-    functions_layer::wire::{FunctionNotFound, HandlerFailure, Tag},
-    net::{Link, LinkSender, close::Success},
+    functions_layer::wire::{
+        FunctionNotFound, HandlerFailure, MAX_RECEIPT_BYTES, MAX_WRITES_AHEAD, Tag,
+    },
+    net::{Link, LinkSender, close::Success, link::RecvError},
     primitives::BytesMut,
 };
 
@@ -25,6 +28,8 @@ const NOTICE_AFTER: Duration = Duration::from_millis(500);
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a caller may take to make room for a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a caller has to end a call by itself whose budget is used up.
+const LINGER: Duration = Duration::from_secs(1);
 /// Items of a stream that are ready are written together up to this size.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -49,10 +54,8 @@ pub(super) async fn one(
 ) {
     // Most functions are done at the first poll, and need nobody to watch them.
     let outcome = match futures::poll!(&mut work) {
-        core::task::Poll::Ready(framed) => Ok(framed),
-        core::task::Poll::Pending => {
-            watched(&mut link, &mut work, place.registered(), deadline).await
-        }
+        Poll::Ready(framed) => Ok(framed),
+        Poll::Pending => watched(&mut link, &mut work, place.registered(), deadline).await,
     };
     // What the future holds is gone before anybody hears of the outcome.
     drop(work);
@@ -110,7 +113,14 @@ pub(super) async fn many(
     place: Place,
     deadline: Instant,
 ) {
-    let outcome = deliver(&mut link.sender, &mut work, place.registered(), deadline).await;
+    let delivery = Delivery {
+        link: &mut link,
+        registered: place.registered(),
+        deadline,
+        written_bytes: 0,
+        ahead: VecDeque::new(),
+    };
+    let outcome = delivery.run(&mut work).await;
     drop(work);
     match outcome {
         Ok(()) => {
@@ -124,7 +134,7 @@ pub(super) async fn many(
             drop(place);
             link.abort(FunctionNotFound);
         }
-        Err(Ended::Interrupted(Interruption::Expired)) => {}
+        Err(Ended::Interrupted(Interruption::Expired)) => linger(link, place).await,
         Err(Ended::Failed) => fail(link, place, HandlerFailure.into()).await,
     }
 }
@@ -134,51 +144,103 @@ enum Ended {
     Interrupted(Interruption),
 }
 
-async fn deliver(
-    sender: &mut LinkSender,
-    work: &mut BoxStream<'static, Framed>,
-    registered: &Registered,
+/// A stream of replies on its way.
+struct Delivery<'c> {
+    link: &'c mut Link,
+    registered: &'c Registered,
     deadline: Instant,
-) -> Result<(), Ended> {
-    announce(sender).await.map_err(Ended::Interrupted)?;
-    loop {
-        let item = match futures::poll!(work.next()) {
-            core::task::Poll::Ready(item) => item,
-            core::task::Poll::Pending => {
-                flush(sender, registered, deadline).await?;
-                tokio::select! {
-                    biased;
-                    item = work.next() => item,
-                    () = registered.withdrawn() => return Err(interrupted(Interruption::Withdrawn)),
-                    () = sender.stopped() => return Err(interrupted(Interruption::Left)),
-                    () = sleep_until(deadline) => return Err(interrupted(Interruption::Expired)),
-                }
-            }
-        };
-        match item {
-            Some(Ok(frame)) => sender.append(frame),
-            Some(Err(Failure)) => return Err(Ended::Failed),
-            None => return flush(sender, registered, deadline).await,
-        }
-        if sender.queued_bytes() >= BATCH_BYTES {
-            flush(sender, registered, deadline).await?;
-            // A stream that is always ready must not keep others from running.
-            consume_budget().await;
-        }
-    }
+    written_bytes: u64,
+    /// Where the writes end that the caller has not taken in yet.
+    ahead: VecDeque<u64>,
 }
 
-/// Writes what is queued, as fast as the caller takes it.
-async fn flush(
-    sender: &mut LinkSender,
-    registered: &Registered,
-    deadline: Instant,
-) -> Result<(), Ended> {
-    tokio::select! {
-        biased;
-        written = sender.flush() => written.map_err(|_| interrupted(Interruption::Left)),
-        () = registered.withdrawn() => Err(interrupted(Interruption::Withdrawn)),
-        () = sleep_until(deadline) => Err(interrupted(Interruption::Expired)),
+impl Delivery<'_> {
+    async fn run(mut self, work: &mut BoxStream<'static, Framed>) -> Result<(), Ended> {
+        self.link.receiver.set_max_frame_bytes(MAX_RECEIPT_BYTES);
+        self.link
+            .sender
+            .queue_bytes(&[Tag::Started as u8])
+            .map_err(|_| interrupted(Interruption::Left))?;
+        self.flush().await?;
+        loop {
+            let item = match futures::poll!(work.next()) {
+                Poll::Ready(item) => item,
+                Poll::Pending => {
+                    self.flush().await?;
+                    self.wait_for(work).await?
+                }
+            };
+            match item {
+                Some(Ok(frame)) => self.link.sender.append(frame),
+                Some(Err(Failure)) => return Err(Ended::Failed),
+                None => return self.flush().await,
+            }
+            if self.link.sender.queued_bytes() >= BATCH_BYTES {
+                self.flush().await?;
+                // A stream that is always ready must not keep others from running.
+                consume_budget().await;
+            }
+        }
+    }
+
+    async fn wait_for(
+        &mut self,
+        work: &mut BoxStream<'static, Framed>,
+    ) -> Result<Option<Framed>, Ended> {
+        tokio::select! {
+            biased;
+            item = work.next() => Ok(item),
+            () = self.registered.withdrawn() => Err(interrupted(Interruption::Withdrawn)),
+            () = self.link.sender.stopped() => Err(interrupted(Interruption::Left)),
+            () = sleep_until(self.deadline) => Err(interrupted(Interruption::Expired)),
+        }
+    }
+
+    /// Writes what is queued, as fast as the caller takes it.
+    async fn flush(&mut self) -> Result<(), Ended> {
+        let bytes = self.link.sender.queued_bytes();
+        if bytes == 0 {
+            return Ok(());
+        }
+        while let Some(receipt) = self.link.receiver.recv::<u64>().now_or_never() {
+            self.on_receipt(receipt)?;
+        }
+        while self.ahead.len() >= MAX_WRITES_AHEAD {
+            let receipt = tokio::select! {
+                biased;
+                receipt = self.link.receiver.recv::<u64>() => receipt,
+                () = self.registered.withdrawn() => {
+                    return Err(interrupted(Interruption::Withdrawn));
+                }
+                () = sleep_until(self.deadline) => {
+                    return Err(interrupted(Interruption::Expired));
+                }
+            };
+            self.on_receipt(receipt)?;
+        }
+        tokio::select! {
+            biased;
+            written = self.link.sender.flush() => {
+                written.map_err(|_| interrupted(Interruption::Left))?;
+            }
+            () = self.registered.withdrawn() => {
+                return Err(interrupted(Interruption::Withdrawn));
+            }
+            () = sleep_until(self.deadline) => {
+                return Err(interrupted(Interruption::Expired));
+            }
+        }
+        self.written_bytes += bytes as u64;
+        self.ahead.push_back(self.written_bytes);
+        Ok(())
+    }
+
+    fn on_receipt(&mut self, receipt: Result<u64, RecvError>) -> Result<(), Ended> {
+        let taken_bytes = receipt.map_err(|_| interrupted(Interruption::Left))?;
+        while self.ahead.front().is_some_and(|end| *end <= taken_bytes) {
+            self.ahead.pop_front();
+        }
+        Ok(())
     }
 }
 
@@ -193,15 +255,22 @@ async fn fail(link: Link, place: Place, reason: ApplicationClose) {
 
 /// Ends a call that was running.
 async fn interrupt(mut link: Link, place: Place, interruption: Interruption) {
-    drop(place);
     match interruption {
-        // Nobody listens any more.
-        Interruption::Left | Interruption::Expired => {}
+        Interruption::Left => {}
+        Interruption::Expired => linger(link, place).await,
         Interruption::Withdrawn => {
+            drop(place);
             // Told before the verdict, so that the caller knows that the function may have had
             // effects.
             let _ = link.sender.queue_bytes(&[Tag::Started as u8]);
             link.close_now(FunctionNotFound).await;
         }
     }
+}
+
+/// Lets the caller find out by itself that its budget is used up: it knows more about its call.
+async fn linger(link: Link, place: Place) {
+    drop(place);
+    // Otherwise dropping the link tells it.
+    let _ = timeout(LINGER, link.sender.stopped()).await;
 }

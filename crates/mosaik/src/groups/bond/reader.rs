@@ -85,7 +85,6 @@ async fn answer(
 async fn take(instance: &Arc<Instance>, bond: &Arc<BondCore>, message: Control) {
     let event = match message {
         Control::Answer { id, response } => return bond.answered(id, response),
-        Control::Ask { .. } => return,
         Control::Standing(standing) => {
             if !standing.member.is_of(&bond.peer) || !bond.set_standing(standing) {
                 return;
@@ -99,7 +98,8 @@ async fn take(instance: &Arc<Instance>, bond: &Arc<BondCore>, message: Control) 
         }
         Control::Roster(peers) => Event::Roster(bond.peer, peers),
         Control::Leaving(member) if member.is_of(&bond.peer) => Event::Leaving(member),
-        Control::Leaving(_) => return,
+        // Questions have been taken before; nobody speaks for others.
+        Control::Ask { .. } | Control::Leaving(_) => return,
         Control::Removed(member) => Event::Removed(member),
         Control::Rival(standing) => Event::Rival(standing),
         Control::Dissolved { lineage, winner } => Event::Dissolved { lineage, winner },

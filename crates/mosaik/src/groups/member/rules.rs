@@ -81,6 +81,13 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
         matched,
         max_voters,
     } = committee;
+    if view.joint {
+        // A predecessor could not bring its change to the end.
+        return Some(Change::Voters {
+            promoted: BTreeSet::new(),
+            removed: BTreeSet::new(),
+        });
+    }
     // Another incarnation of a bonded peer has lost its log; it will never answer again.
     let superseded = |member: &MemberId| {
         bonded
@@ -128,7 +135,7 @@ pub(crate) fn gives_way(own: &LineageStanding, rival: &LineageStanding) -> bool 
     if own.id == rival.id || !rival.alive {
         return false;
     }
-    if !own.alive || rival.parent == Some(own.id) {
+    if !own.alive || rival.parent.is_some_and(|parent| parent.lineage == own.id) {
         return true;
     }
     (rival.committed, own.id) > (own.committed, rival.id)
@@ -307,7 +314,10 @@ mod tests {
         );
         assert!(!gives_way(&a, &a));
         let child = LineageStanding {
-            parent: Some(many.id),
+            parent: Some(crate::groups::bond::wire::Parent {
+                lineage: many.id,
+                shared: 0,
+            }),
             ..few
         };
         assert!(gives_way(&many, &child));

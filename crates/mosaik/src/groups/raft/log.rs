@@ -10,7 +10,7 @@ use std::{
 
 use openraft::{
     EntryPayload, LogState, OptionalSend, RaftLogReader,
-    alias::{EntryOf, LogIdOf, VoteOf},
+    alias::{CommittedLeaderIdOf, EntryOf, LogIdOf, VoteOf},
     entry::RaftEntry,
     storage::{IOFlushed, RaftLogStorage},
 };
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use super::types::{Batch, Types, term_of};
 use crate::{
-    groups::{Cursor, Index, Term, replica::CommandStore, status::Status},
+    groups::{Cursor, Index, Term, member::MemberId, replica::CommandStore, status::Status},
     primitives::Bytes,
 };
 
@@ -76,12 +76,48 @@ impl Log {
         }))
     }
 
-    /// The position of the last command in the log.
-    pub(crate) fn position(&self) -> Cursor {
-        self.0.state.lock().position()
+    /// Takes over the entries of a log whose history has ended, up to a consensus index.
+    pub(super) fn inherit(&self, kept: u64) -> Self {
+        let mut old = core::mem::take(&mut *self.0.state.lock());
+        let caching = self.0.commands.is_some();
+        while old.next_index() > kept + 1
+            && let Some(stored) = old.entries.pop_back()
+        {
+            old.forget(&stored, caching);
+        }
+        old.vote = None;
+        let position = old.position();
+        if let Some(commands) = &self.0.commands {
+            commands.truncate(position.index().next());
+        }
+        self.0.status.set_log_position(position);
+        Self(Arc::new(Shared {
+            state: Mutex::new(old),
+            commands: self.0.commands.clone(),
+            status: self.0.status.clone(),
+        }))
+    }
+
+    /// Puts a membership of one at the end, in a term of its own: the beginning of a new history
+    /// from an old one's entries.
+    pub(super) fn claim(&self, member: MemberId) -> io::Result<()> {
+        let mut state = self.0.state.lock();
+        let last = state.entries.back().map(|stored| stored.entry.log_id());
+        let last = last.or(state.purged);
+        let term = last.as_ref().map_or(0, term_of) + 1;
+        let voter = std::collections::BTreeSet::from([member]);
+        let membership = openraft::Membership::new(vec![voter.clone()], voter)
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        let id = LogIdOf::<Types>::new(CommittedLeaderIdOf::<Types>::new(term), state.next_index());
+        let position = state.position();
+        let entry = EntryOf::<Types>::new(id, EntryPayload::Membership(membership));
+        state.entries.push_back(Stored { entry, position });
+        state.vote = Some(VoteOf::<Types>::new(term, member));
+        Ok(())
     }
 
     /// The consensus index of the last entry, 0 for none.
+    #[cfg(test)]
     pub(crate) fn last_index(&self) -> u64 {
         self.0.state.lock().next_index().saturating_sub(1)
     }

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    apply::{Applied, AppliedOptions, Applier},
+    apply::{Applied, AppliedOptions, Applier, State},
     log::Log,
     network::{Network, Peers},
     types::{Batch, OnCompletion, Types},
@@ -60,6 +60,21 @@ pub(crate) struct NodeOptions {
     pub(crate) submissions: Arc<Submissions>,
     pub(crate) status: Arc<Status>,
     pub(crate) peers: Arc<dyn Peers>,
+    /// What an earlier instance leaves to this one.
+    pub(crate) inheritance: Option<Inheritance>,
+}
+
+/// Log and applied state of an instance whose history has ended, for one that continues it.
+pub(crate) struct Inheritance {
+    log: Log,
+    state: State,
+}
+
+impl Inheritance {
+    /// Makes the heir the only voter: the beginning of a new history.
+    pub(crate) fn claim(&self, heir: MemberId) -> Result<(), Stopped> {
+        self.log.claim(heir).map_err(Stopped::because)
+    }
 }
 
 /// The consensus instance failed to start, or has stopped.
@@ -82,7 +97,7 @@ pub(crate) struct NodeCore {
     lineage: Lineage,
     pub(super) timing: Timing,
     pub(super) raft: Consensus,
-    pub(super) log: Log,
+    log: Log,
     pub(super) applied: Arc<Applied>,
     pub(super) submissions: Arc<Submissions>,
     pub(super) status: Arc<Status>,
@@ -99,11 +114,17 @@ pub(crate) struct NodeCore {
     contact: Mutex<Contact>,
     caught_up: AtomicBool,
     /// Set when this member's machine must not be shown.
-    barred: AtomicBool,
+    barred: bool,
+    /// Carries the instance's own tasks.
+    scope: Scope,
 }
 
 /// What consensus says about the group, as seen by this member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state machine"
+)]
 pub(crate) struct View {
     pub(crate) term: u64,
     pub(crate) leader: Option<MemberId>,
@@ -114,8 +135,10 @@ pub(crate) struct View {
     pub(crate) voters: BTreeSet<MemberId>,
     /// Members without.
     pub(crate) learners: BTreeSet<MemberId>,
-    /// Whether that membership is committed and not in transition.
+    /// Whether that membership is committed, so that another change may be made.
     pub(crate) settled: bool,
+    /// Whether it is a transition between two memberships, which must be brought to its end.
+    pub(crate) joint: bool,
 }
 
 impl View {
@@ -158,9 +181,13 @@ pub(crate) enum Refusal {
 }
 
 impl Node {
-    /// Starts an instance with an empty log.
+    /// Starts an instance, with an empty log or an inherited one.
     pub(crate) async fn start(options: NodeOptions, scope: &Scope) -> Result<Self, Stopped> {
-        let log = Log::new(options.commands, options.status.clone());
+        let barred = options.replica.is_stale();
+        let Inheritance { log, state } = options.inheritance.unwrap_or_else(|| Inheritance {
+            log: Log::new(options.commands, options.status.clone()),
+            state: State::default(),
+        });
         let config = raft_config(
             &options.timing,
             options.elects,
@@ -174,6 +201,7 @@ impl Node {
             submissions: options.submissions.clone(),
             status: options.status.clone(),
             log: log.clone(),
+            state,
         });
         let raft = Consensus::new(
             options.member,
@@ -207,14 +235,16 @@ impl Node {
                 leading_since: None,
             }),
             caught_up: AtomicBool::new(false),
-            barred: AtomicBool::new(false),
+            barred,
+            scope: scope.child(),
         });
         core.applied.attach(Arc::downgrade(&core));
         core.refresh();
         let watched = core.clone();
-        scope.spawn(async move { watched.follow_role().await });
+        core.scope.spawn(async move { watched.follow_role().await });
         let forwarding = core.clone();
-        scope.spawn(async move { forwarding.forward_commands().await });
+        core.scope
+            .spawn(async move { forwarding.forward_commands().await });
         Ok(Self(core))
     }
 
@@ -252,9 +282,9 @@ impl Node {
         self.0.refresh();
     }
 
-    /// Keeps this member offline for good: its machine holds discarded commands.
-    pub(crate) fn bar(&self) {
-        self.0.barred.store(true, Ordering::Relaxed);
+    /// The leader has said goodbye.
+    pub(crate) fn leader_left(&self) {
+        self.0.contact.lock().at = None;
         self.0.assess();
     }
 
@@ -264,6 +294,10 @@ impl Node {
     }
 
     /// Founds the group with these voters. To be called once, on one of them.
+    #[allow(
+        clippy::zero_sized_map_values,
+        reason = "the library maps ids to nodes, and ours are empty"
+    )]
     pub(crate) async fn found(&self, voters: BTreeSet<MemberId>) -> Result<(), Stopped> {
         let voters: std::collections::BTreeMap<_, _> =
             voters.into_iter().map(|voter| (voter, ())).collect();
@@ -315,7 +349,7 @@ impl Node {
     pub(crate) fn matched(&self, within: u64) -> BTreeSet<MemberId> {
         let data = self.0.raft.data_metrics();
         let data = data.borrow_watched();
-        let last = data.last_log.as_ref().map_or(0, |id| id.index());
+        let last = data.last_log.as_ref().map_or(0, openraft::LogId::index);
         let Some(replication) = &data.replication else {
             return BTreeSet::new();
         };
@@ -355,8 +389,30 @@ impl Node {
         Ok(())
     }
 
+    /// The consensus index up to which this member has applied.
+    pub(crate) fn applied_index(&self) -> Option<u64> {
+        self.0.applied.last_index()
+    }
+
+    /// Leaves log and state to a successor; to be called after the end. Only what was applied is
+    /// kept, or also what might have been committed elsewhere.
+    pub(crate) fn bequeath(&self, with_uncommitted: bool) -> Inheritance {
+        let state = self.0.applied.inheritance();
+        let applied = self.0.applied.last_index().unwrap_or(0);
+        let kept = if with_uncommitted {
+            u64::MAX - 1
+        } else {
+            applied
+        };
+        Inheritance {
+            log: self.0.log.inherit(kept),
+            state,
+        }
+    }
+
     /// Stops taking part.
     pub(crate) async fn shutdown(&self) {
+        self.0.scope.cancel();
         self.0.end_tenure();
         // A task of the library that panicked has been reported by the runtime.
         let _ = self.0.raft.shutdown().await;
@@ -404,8 +460,9 @@ impl NodeCore {
             candidate: server.state == ServerState::Candidate,
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
-            settled: membership.get_joint_config().len() <= 1
-                && server.membership_config.log_id() == server.committed_membership_config.log_id(),
+            joint: membership.get_joint_config().len() > 1,
+            settled: server.membership_config.log_id()
+                == server.committed_membership_config.log_id(),
         }
     }
 
@@ -632,15 +689,10 @@ impl NodeCore {
             self.submissions.leader_is_known();
         }
         let leader = leader.and_then(|leader| self.peer_of(&leader));
-        let online = online && !self.barred.load(Ordering::Relaxed);
-        // Going online is told after the leader, going offline before.
-        if !online {
-            self.status.set_online(false);
-        }
+        let online = online && !self.barred;
+        // The leader first: who sees this member go online or offline finds it as it is then.
         self.status.set_leader(leader);
-        if online {
-            self.status.set_online(true);
-        }
+        self.status.set_online(online);
     }
 
     fn has_caught_up(&self, view: &View) -> bool {
@@ -691,7 +743,7 @@ impl NodeCore {
 fn raft_config(timing: &Timing, elects: bool, snapshot_interval: Option<u64>) -> openraft::Config {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 8);
     let election = millis(timing.election).max(4);
-    let max = (election + millis(timing.election_jitter)) / 2 + 1;
+    let max = u64::midpoint(election, millis(timing.election_jitter)) + 1;
     let min = election.saturating_sub(max).clamp(1, max - 1);
     openraft::Config {
         heartbeat_interval: millis(timing.beat).max(1),

@@ -15,7 +15,7 @@ use crate::{
     Digest, UniqueId,
     groups::{
         ApplyContext, ConsensusConfig, Cursor, InMemoryLogStore, Index, LogReplaySync, Snapshot,
-        SnapshotStateMachine, SnapshotSync, StateMachine, StateSync, Storage, commands,
+        SnapshotStateMachine, SnapshotSync, StateMachine, Storage, commands,
         duplex::{Duplex, Gone},
         member::MemberId,
         replica::{CommandStore, MachineReplica, StorageAdapter},
@@ -205,6 +205,7 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
                 elects: true,
                 replica: replica.clone(),
                 commands,
+                inheritance: None,
                 submissions: submissions.clone(),
                 status: status.clone(),
                 peers: Arc::new(End {
@@ -258,11 +259,11 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
 
     async fn online(&self) {
         let mut online = self.status.watch_online();
-        within(online.wait_for(|online| *online)).await.unwrap();
+        within(online.wait_for(|online| online.on)).await.unwrap();
     }
 
     async fn reaches(&self, index: u64) {
-        let mut committed = self.status.watch_committed();
+        let mut committed = self.status.watch_committed().current;
         within(committed.wait_for(|at| *at >= index)).await.unwrap();
     }
 }
@@ -362,7 +363,7 @@ async fn the_loss_of_the_leader_costs_one_election_and_no_command() {
 
     // The old leader is alone: it answers offline, and says so.
     let mut online = members[leading].status.watch_online();
-    within(online.wait_for(|online| !*online)).await.unwrap();
+    within(online.wait_for(|online| !online.on)).await.unwrap();
     assert_eq!(members[leading].status.leader(), None);
     let refused = within(members[leading].execute(&[99])).await;
     assert_eq!(refused, Outcome::Offline);

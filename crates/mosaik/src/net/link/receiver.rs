@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use iroh::endpoint::{ApplicationClose, Connection, RecvStream};
+use iroh::endpoint::{ApplicationClose, RecvStream};
 use serde::de::DeserializeOwned;
 
 use super::{Frame, FrameBuffer, LinkState, RecvError};
@@ -40,11 +40,6 @@ impl LinkReceiver {
     /// The peer at the other end.
     pub(crate) fn peer(&self) -> PeerId {
         self.state.peer()
-    }
-
-    /// The connection under this link.
-    pub(crate) fn connection(&self) -> &Connection {
-        self.state.connection()
     }
 
     /// Sets the largest message that is accepted. Default 16 MiB.

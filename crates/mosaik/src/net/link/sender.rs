@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use iroh::endpoint::{ApplicationClose, Connection, SendStream};
+use iroh::endpoint::{ApplicationClose, SendStream};
 use serde::Serialize;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     net::limits::{CLOSE_TIMEOUT, MAX_FRAME_BYTES},
-    primitives::{Bytes, BytesMut, PeerId, encoding},
+    primitives::{Bytes, BytesMut, encoding},
 };
 
 /// Sends frames; see [`Link`](super::Link).
@@ -32,16 +32,6 @@ impl LinkSender {
             max_frame_bytes: MAX_FRAME_BYTES,
             state,
         }
-    }
-
-    /// The peer at the other end.
-    pub(crate) fn peer(&self) -> PeerId {
-        self.state.peer()
-    }
-
-    /// The connection under this link.
-    pub(crate) fn connection(&self) -> &Connection {
-        self.state.connection()
     }
 
     /// Sets the largest message that may be sent. Default 16 MiB.

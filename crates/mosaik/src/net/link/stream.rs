@@ -162,10 +162,6 @@ impl LinkState {
     pub(super) fn peer(&self) -> PeerId {
         self.connection.remote_id()
     }
-
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
-    }
 }
 
 /// The round-trip time of the path that a connection currently sends on.

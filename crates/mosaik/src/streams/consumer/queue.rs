@@ -13,7 +13,10 @@ use std::{collections::VecDeque, sync::Arc};
 use parking_lot::Mutex;
 
 use crate::{
-    net::{LinkReceiver, link::RecvError},
+    net::{
+        LinkReceiver,
+        link::{FRAME_HEADER_BYTES, RecvError},
+    },
     primitives::{Datum, Signal, WakerSlot},
     streams_layer::guard,
 };
@@ -126,16 +129,16 @@ pub(super) trait Intake: Send + Sync {
 
 /// Moves what has arrived on a link into a queue.
 pub(super) trait Reader: Send {
-    /// Waits until the queue takes more.
+    /// Waits until the queue is not full.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Decodes everything that has arrived completely. `count` is told how many datums and bytes
-    /// that is, before they can be taken.
+    /// Decodes everything that has arrived completely; returns the size of those frames. `count`
+    /// is told how many datums and bytes they are, before they can be taken.
     fn drain(
         &mut self,
         receiver: &mut LinkReceiver,
         count: &dyn Fn(usize, usize),
-    ) -> Result<(), DrainError>;
+    ) -> Result<usize, DrainError>;
 }
 
 /// Why reading can't go on.
@@ -190,7 +193,7 @@ impl<D: Datum> Reader for QueueReader<D> {
         &mut self,
         receiver: &mut LinkReceiver,
         count: &dyn Fn(usize, usize),
-    ) -> Result<(), DrainError> {
+    ) -> Result<usize, DrainError> {
         let batch = &mut self.batch;
         let mut encoded_bytes = 0;
         // The user's decoding may panic; what was decoded before is good.
@@ -214,11 +217,13 @@ impl<D: Datum> Reader for QueueReader<D> {
                 }
             }
         });
-        if !batch.is_empty() {
-            count(batch.len(), encoded_bytes);
-            let cost = encoded_bytes + batch.len() * Queue::<D>::cost(0);
-            self.queue.put(batch, cost);
+        let datums = batch.len();
+        if datums > 0 {
+            count(datums, encoded_bytes);
+            self.queue
+                .put(batch, encoded_bytes + datums * Queue::<D>::cost(0));
         }
-        result.unwrap_or(Err(DrainError::Undecodable))
+        let result = result.unwrap_or(Err(DrainError::Undecodable));
+        result.map(|()| encoded_bytes + datums * FRAME_HEADER_BYTES)
     }
 }

@@ -23,7 +23,7 @@ use crate::{
         guard,
         status::State,
         wire::{
-            Accepted, MAX_CONTROL_FRAME_BYTES, NoCapacity, NotAllowed, STREAMS_ALPN,
+            Accepted, Credit, MAX_CONTROL_FRAME_BYTES, NoCapacity, NotAllowed, STREAMS_ALPN,
             StreamNotFound, Subscribe,
         },
     },
@@ -36,6 +36,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const DELIVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait for a place: one may become free at any time.
 const MAX_CAPACITY_WAIT: Duration = Duration::from_secs(1);
+
+/// How much a producer may have sent that was not taken in, at least and at most.
+const MIN_CREDIT_BYTES: usize = 64 * 1024;
+const MAX_CREDIT_BYTES: usize = 2 * 1024 * 1024;
+/// Credit is given in portions of this fraction.
+const PORTIONS: usize = 4;
 
 /// What follows from the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +76,10 @@ pub(super) async fn run(core: Arc<ConsumerCore>, info: PeerInfo, deliver: bool) 
     let policy = guard::run(|| (core.config.backoff)());
     let mut subscription = Subscription {
         reader: core.intake.clone().reader(),
+        credit: core
+            .config
+            .receive_buffer_bytes
+            .clamp(MIN_CREDIT_BYTES, MAX_CREDIT_BYTES),
         core: &core,
         peer,
         channel,
@@ -91,6 +101,8 @@ struct Subscription<'a> {
     reader: Box<dyn Reader>,
     /// `None` when the user's code that makes it failed.
     policy: Option<Box<dyn Backoff + Send + Sync>>,
+    /// How much the producer may have sent that was not taken in, in bytes of frames.
+    credit: usize,
     /// Whether the producer ever accepted this subscription.
     established: bool,
     /// Whether catalogs were synced since the last wait.
@@ -141,6 +153,7 @@ impl Subscription<'_> {
         let request = Subscribe {
             stream_id: config.stream_id,
             criteria: config.criteria.clone(),
+            credit: self.credit as u64,
         };
         let sent = timeout(ANSWER_TIMEOUT, link.send(&request)).await;
         sent.unwrap_or(Err(SendError::TimedOut))
@@ -166,23 +179,30 @@ impl Subscription<'_> {
             stats.add(datums, bytes);
             traffic.add(datums, bytes);
         };
+        let mut taken_in = 0;
         loop {
             match self.reader.drain(&mut link.receiver, &count) {
-                Ok(()) => {}
+                Ok(bytes) => taken_in += bytes,
                 Err(DrainError::Link(error)) => return after_recv(&error),
                 Err(DrainError::Undecodable) => {
                     link.close(ProtocolViolation);
                     return Next::Finish(End::Undecodable);
                 }
             }
+            let owing = taken_in >= self.credit / PORTIONS;
             tokio::select! {
                 biased;
-                () = poll_fn(|cx| self.reader.poll_room(cx)) => {}
-                // Also while the application doesn't read, a lost producer is noticed.
-                _ = link.receiver.connection().closed() => {}
-            }
-            if let Err(error) = link.receiver.fill().await {
-                return after_recv(&error);
+                () = poll_fn(|cx| self.reader.poll_room(cx)), if owing => {
+                    // Fails when the producer is about to end, or gone; what it sent before, and
+                    // its reason, are still to be read.
+                    let _ = link.sender.send(&Credit { bytes: taken_in as u64 }).await;
+                    taken_in = 0;
+                }
+                // Read on while the queue is full: the producer has no credit beyond this, and
+                // if it goes, that is noticed.
+                filled = link.receiver.fill() => if let Err(error) = filled {
+                    return after_recv(&error);
+                },
             }
         }
     }

@@ -1,1 +1,214 @@
+use core::task::Context;
+use std::time::Duration;
 
+use futures::{FutureExt, task::noop_waker};
+
+use super::*;
+
+fn log(buffer: usize) -> Log {
+    Log::new(buffer, Signal::default())
+}
+
+fn frame(payload: &[u8]) -> BytesMut {
+    let len = u32::try_from(payload.len()).unwrap();
+    [&len.to_le_bytes(), payload].concat().as_slice().into()
+}
+
+fn push(log: &Log, payload: &[u8]) -> Option<Appended> {
+    log.try_reserve()
+        .then(|| log.slot().append(&mut frame(payload)))
+}
+
+/// Takes what there is: payloads, and how many datums that was.
+fn take(log: &Log, id: CursorId) -> Option<(Vec<Vec<u8>>, usize)> {
+    let mut chunks = Vec::new();
+    let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+    match log.poll_take(id, &mut cx, &mut chunks) {
+        Poll::Ready(true) => {}
+        Poll::Ready(false) | Poll::Pending => return None,
+    }
+    let datums = chunks.iter().map(|chunk| chunk.datums).sum();
+    let payload_bytes: usize = chunks.iter().map(Chunk::payload_bytes).sum();
+    let mut payloads = Vec::new();
+    for chunk in chunks {
+        let mut rest = &chunk.bytes[..];
+        while let Some((header, after)) = rest.split_first_chunk::<FRAME_HEADER_BYTES>() {
+            let (payload, after) = after.split_at(u32::from_le_bytes(*header) as usize);
+            payloads.push(payload.to_vec());
+            rest = after;
+        }
+    }
+    assert_eq!(payloads.len(), datums);
+    assert_eq!(payloads.iter().map(Vec::len).sum::<usize>(), payload_bytes);
+    Some((payloads, datums))
+}
+
+fn taken(log: &Log, id: CursorId) -> Vec<Vec<u8>> {
+    take(log, id).map_or(Vec::new(), |(payloads, datums)| {
+        log.written(id, datums);
+        payloads
+    })
+}
+
+#[test]
+fn everybody_gets_everything_from_their_own_start_in_order() {
+    let log = log(100);
+    assert!(!push(&log, b"before anybody").unwrap().selected);
+    let a = log.attach();
+    push(&log, b"1");
+    let b = log.attach();
+    push(&log, b"");
+    let large = vec![9; OWN_CHUNK_BYTES];
+    push(&log, &large);
+    push(&log, b"4");
+    assert_eq!(taken(&log, b), [b"".to_vec(), large.clone(), b"4".to_vec()]);
+    push(&log, b"5");
+    let all = [
+        b"1".to_vec(),
+        b"".to_vec(),
+        large,
+        b"4".to_vec(),
+        b"5".to_vec(),
+    ];
+    assert_eq!(taken(&log, a), all);
+    assert_eq!(taken(&log, b), [b"5"]);
+    assert!(log.state.lock().chunks.is_empty(), "nothing is kept");
+    log.end();
+    let waker = noop_waker();
+    let mut cx = Context::from_waker(&waker);
+    let end = log.poll_take(a, &mut cx, &mut Vec::new());
+    assert_eq!(end, Poll::Ready(false));
+}
+
+#[test]
+fn slots_are_what_keeps_the_largest_backlog_within_the_buffer() {
+    let log = log(2);
+    for _ in 0..5 {
+        push(&log, b"nobody listens, nothing is kept").unwrap();
+    }
+    let (a, b) = (log.attach(), log.attach());
+    push(&log, b"1").unwrap();
+    push(&log, b"2").unwrap();
+    assert!(push(&log, b"3").is_none());
+    assert_eq!(taken(&log, a).len(), 2);
+    assert!(push(&log, b"3").is_none(), "b is full");
+    let (_, datums) = take(&log, b).unwrap();
+    assert!(push(&log, b"3").is_none(), "taken is not written");
+    log.written(b, datums);
+    push(&log, b"3").unwrap();
+    assert!(log.try_reserve());
+    assert!(!log.try_reserve(), "a reservation counts");
+    log.release();
+    assert!(log.try_reserve());
+    log.release();
+    log.detach(a);
+    log.detach(b);
+    for _ in 0..5 {
+        push(&log, b"free again").unwrap();
+    }
+    assert_eq!(log.slots.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_waiting_sender_is_woken_once_it_is_worth_it_and_by_a_stalled_writer() {
+    let room = Signal::default();
+    let log = Log::new(8, room.clone());
+    let slot = room.slot();
+    let (waker, woken) = futures_test_waker();
+    let a = log.attach();
+    while push(&log, b"x").is_some() {}
+    slot.register(&waker);
+    log.want_room();
+    take(&log, a).unwrap();
+    log.written(a, 2);
+    assert!(!woken(), "two of eight");
+    log.wake_senders();
+    assert!(woken(), "the writer waits for the transport");
+    slot.register(&waker);
+    log.want_room();
+    log.written(a, 2);
+    assert!(woken(), "half of them");
+}
+
+fn futures_test_waker() -> (Waker, impl Fn() -> bool) {
+    use std::sync::{Arc, atomic::AtomicBool};
+    struct Flag(AtomicBool);
+    impl futures::task::ArcWake for Flag {
+        fn wake_by_ref(flag: &Arc<Self>) {
+            flag.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let flag = Arc::new(Flag(AtomicBool::new(false)));
+    let waker = futures::task::waker(flag.clone());
+    (waker, move || flag.0.swap(false, Ordering::SeqCst))
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_full_while_another_has_room_lags_after_a_second() {
+    let log = log(4);
+    let (slow, fast) = (log.attach(), log.attach());
+    while push(&log, b"x").is_some() {}
+    log.want_room();
+    assert!(log.pressure().now_or_never().is_some());
+    let (lagging, again) = log.lagging(Instant::now());
+    assert!(lagging.is_empty(), "nobody has room");
+    assert!(again.is_some());
+    tokio::time::advance(Duration::from_secs(3)).await;
+    taken(&log, fast);
+    assert!(log.lagging(Instant::now()).0.is_empty(), "not for a second");
+    tokio::time::advance(LAG_AFTER).await;
+    assert_eq!(log.lagging(Instant::now()).0, [slow]);
+    taken(&log, slow);
+    assert_eq!(log.lagging(Instant::now()), (vec![], None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reservation_that_is_not_used_makes_nobody_lag() {
+    let log = log(1);
+    let _a = log.attach();
+    let _b = log.attach();
+    assert!(log.try_reserve());
+    log.want_room();
+    assert_eq!(log.lagging(Instant::now()), (vec![], None));
+}
+
+#[test]
+fn a_lagging_one_keeps_its_backlog_and_misses_what_comes_until_it_took_it() {
+    let log = log(2);
+    let (slow, fast) = (log.attach(), log.attach());
+    push(&log, b"1");
+    push(&log, b"2");
+    taken(&log, fast);
+    log.withhold(slow);
+    for n in [b"3", b"4", b"5"] {
+        let appended = push(&log, n).unwrap();
+        assert_eq!(
+            appended,
+            Appended {
+                selected: true,
+                withheld: 1
+            }
+        );
+        assert_eq!(taken(&log, fast), [n]);
+    }
+    assert_eq!(taken(&log, slow), [b"1", b"2"]);
+    assert_eq!(taken(&log, slow), Vec::<Vec<u8>>::new(), "it is back");
+    assert_eq!(push(&log, b"6").unwrap().withheld, 0);
+    assert_eq!(taken(&log, slow), [b"6"]);
+    assert_eq!(taken(&log, fast), [b"6"]);
+    assert_eq!(log.slots.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn withholding_from_all_frees_the_producer() {
+    let log = log(1);
+    let only = log.attach();
+    push(&log, b"1");
+    assert!(push(&log, b"2").is_none());
+    log.withhold(only);
+    let appended = push(&log, b"2").unwrap();
+    assert!(appended.selected, "it is withheld, not undelivered");
+    assert_eq!(taken(&log, only), [b"1"]);
+    log.detach(only);
+    assert!(!push(&log, b"3").unwrap().selected);
+}

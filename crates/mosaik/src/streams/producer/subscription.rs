@@ -1,31 +1,38 @@
 //! One subscription, from its admission to its end.
 
 use core::{future::poll_fn, pin::pin};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::Utc;
 use iroh::endpoint::ApplicationClose;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use super::{
     LagPolicy, ProducerCore,
     admission::{Admitted, admit},
     engine::{Order, Subscription},
     lag::DEAD_AFTER,
-    log::Chunk,
+    log::{Chunk, CursorId},
 };
 use crate::{
     net::{
         Link, LinkReceiver, LinkSender,
         close::{GracefulShutdown, ProtocolViolation, UnknownPeer},
-        link::SendError,
     },
-    primitives::{Bytes, PeerId, ShortFmtExt},
+    primitives::{Bytes, ShortFmtExt},
     streams_layer::{
-        Criteria,
         channel::{Channel, Parties},
         status::State,
-        wire::{Accepted, NoCapacity, TooSlow},
+        wire::{self, Accepted, NoCapacity, Subscribe, TooSlow},
     },
     tickets::Expiration,
 };
@@ -47,7 +54,7 @@ enum End {
 pub(in crate::streams_layer) async fn serve(
     core: Arc<ProducerCore>,
     link: Link,
-    criteria: Criteria,
+    request: Subscribe,
 ) {
     let _serving = core.hub.serving();
     let peer = link.peer();
@@ -69,13 +76,14 @@ pub(in crate::streams_layer) async fn serve(
     tracing::debug!(peer = %peer.short(), stream = %core.stream().short(), "subscribed");
     let parties = Parties {
         stream_id: *core.stream(),
-        criteria,
+        criteria: request.criteria,
         producer_id: core.hub.local_id(),
         consumer_id: peer,
         peer: admitted.info.shared_entry(),
     };
     let channel = core.presence.open(parties, State::Connected);
-    run(subscription, channel, link, admitted).await;
+    let credit = Credit::new(request.credit);
+    run(subscription, channel, link, admitted, credit).await;
 }
 
 async fn refuse(core: &ProducerCore, link: Link, reason: ApplicationClose) {
@@ -86,31 +94,38 @@ async fn refuse(core: &ProducerCore, link: Link, reason: ApplicationClose) {
 }
 
 /// Sends datums until the subscription ends, and closes the link.
-async fn run(subscription: Subscription, channel: Channel, link: Link, admitted: Admitted) {
+async fn run(
+    subscription: Subscription,
+    channel: Channel,
+    link: Link,
+    admitted: Admitted,
+    credit: Credit,
+) {
     let peer = link.peer();
     let (mut sender, mut receiver) = link.split();
     let mut writer = Writer {
         subscription: &subscription,
         channel: &channel,
+        credit: &credit,
         sender: &mut sender,
-        is_idle: true,
+        mid_frame: false,
     };
     let end = tokio::select! {
         biased;
-        end = supervise(&subscription, &mut receiver, peer, admitted.expires) => end,
+        end = supervise(&subscription, &mut receiver, &credit, admitted.expires) => end,
         end = writer.run() => end,
     };
-    let is_idle = writer.is_idle;
+    let mid_frame = writer.mid_frame;
     // The place and the books are free before the consumer hears of the end.
     drop((subscription, channel));
     if let End::Close(reason) = end {
         tracing::debug!(peer = %peer.short(), code = %reason.error_code, "subscription closed");
         receiver.stop(&reason);
-        if is_idle {
-            sender.close_now(&reason).await;
-        } else {
+        if mid_frame {
             // In the middle of a datum nothing can be said in band.
             sender.reset(reason);
+        } else {
+            sender.close_now(&reason).await;
         }
     }
 }
@@ -119,9 +134,10 @@ async fn run(subscription: Subscription, channel: Channel, link: Link, admitted:
 async fn supervise(
     subscription: &Subscription,
     receiver: &mut LinkReceiver,
-    peer: PeerId,
+    credit: &Credit,
     mut expires: Option<Expiration>,
 ) -> End {
+    let peer = receiver.peer();
     loop {
         tokio::select! {
             biased;
@@ -129,14 +145,17 @@ async fn supervise(
                 return End::Close(reason);
             },
             () = expiry(expires) => {}
-            filled = receiver.fill() => {
-                if filled.is_err() {
-                    return End::Gone;
+            given = receiver.recv::<wire::Credit>() => match given {
+                Ok(wire::Credit { bytes }) => {
+                    credit.give(bytes);
+                    continue;
                 }
-                match receiver.pop() {
-                    Ok(None) => continue,
-                    Err(error) if !error.is_violation() => return End::Gone,
-                    Ok(Some(_)) | Err(_) => return End::Close(ProtocolViolation.into()),
+                Err(error) if error.is_violation() => {
+                    return End::Close(ProtocolViolation.into());
+                }
+                Err(error) => {
+                    tracing::debug!(peer = %peer.short(), %error, "consumer has left");
+                    return End::Gone;
                 }
             }
         }
@@ -162,13 +181,60 @@ fn has_expired(expires: Option<Expiration>) -> bool {
     expires.is_some_and(|expires| expires.is_expired())
 }
 
+/// How many bytes the consumer is ready to receive; overdrawn when negative.
+#[derive(Debug)]
+struct Credit {
+    bytes: AtomicI64,
+    given: Notify,
+}
+
+impl Credit {
+    fn new(bytes: u64) -> Self {
+        let credit = Self {
+            bytes: AtomicI64::new(0),
+            given: Notify::new(),
+        };
+        credit.give(bytes);
+        credit
+    }
+
+    fn give(&self, bytes: u64) {
+        // Far beyond any window, and far from where sums overflow.
+        const MAX: i64 = i64::MAX / 4;
+        let bytes = i64::try_from(bytes).unwrap_or(MAX);
+        let more = |current: i64| Some(current.saturating_add(bytes).min(MAX));
+        // Never fails, as the closure always answers.
+        let _ = self
+            .bytes
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        self.given.notify_one();
+    }
+
+    fn spend(&self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX / 4);
+        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+    }
+
+    /// Waits until there is some.
+    async fn some(&self) -> usize {
+        loop {
+            let bytes = self.bytes.load(Ordering::SeqCst);
+            if bytes > 0 {
+                return usize::try_from(bytes).unwrap_or(usize::MAX);
+            }
+            self.given.notified().await;
+        }
+    }
+}
+
 /// Writes the log to one consumer.
 struct Writer<'a> {
     subscription: &'a Subscription,
     channel: &'a Channel,
+    credit: &'a Credit,
     sender: &'a mut LinkSender,
-    /// Whether everything that was taken is written.
-    is_idle: bool,
+    /// Whether a part of a frame is written.
+    mid_frame: bool,
 }
 
 impl Writer<'_> {
@@ -181,56 +247,61 @@ impl Writer<'_> {
         let mut chunks = Vec::new();
         let mut frames = Vec::new();
         while poll_fn(|cx| log.poll_take(cursor, cx, &mut chunks)).await {
-            self.is_idle = false;
-            if let Err(end) = self.write(&mut chunks, &mut frames).await {
-                return end;
+            let mut rest = &chunks[..];
+            while !rest.is_empty() {
+                let portion =
+                    match patiently(&self.subscription.core, cursor, self.credit.some()).await {
+                        Ok(credit) => portion(rest, credit),
+                        Err(end) => return end,
+                    };
+                let (now, later) = rest.split_at(portion);
+                if let Err(end) = self.write(now, &mut frames).await {
+                    return end;
+                }
+                rest = later;
             }
-            self.is_idle = true;
+            chunks.clear();
         }
         End::Close(GracefulShutdown.into())
     }
 
-    async fn write(&mut self, chunks: &mut Vec<Chunk>, frames: &mut Vec<Bytes>) -> Result<(), End> {
+    /// Writes chunks that credit was given for.
+    async fn write(&mut self, chunks: &[Chunk], frames: &mut Vec<Bytes>) -> Result<(), End> {
         self.count(chunks);
         let (core, cursor) = (&self.subscription.core, self.subscription.cursor);
         frames.extend(chunks.iter().map(|chunk| chunk.bytes.clone()));
         let mut rest = &mut frames[..];
-        let mut written = chunks.drain(..);
+        let mut written = chunks.iter();
+        self.mid_frame = true;
         while !rest.is_empty() {
             let before = rest.len();
-            match self.write_some(&mut rest).await {
-                Some(Ok(())) => {
+            let sender = &mut *self.sender;
+            let writing = patiently(
+                &self.subscription.core,
+                cursor,
+                sender.write_some(&mut rest),
+            );
+            match writing.await? {
+                Ok(_) => {
                     let done = written.by_ref().take(before - rest.len());
                     let datums = done.map(|chunk| chunk.datums).sum();
                     core.log.written(cursor, datums);
                 }
-                Some(Err(_)) => return Err(End::Gone),
-                None if core.config().lag_policy == LagPolicy::Drop => core.log.withhold(cursor),
-                None => return Err(End::Close(TooSlow.into())),
+                Err(error) => {
+                    tracing::debug!(stream = %core.stream().short(), %error, "consumer is gone");
+                    return Err(End::Gone);
+                }
             }
         }
-        drop(written);
+        self.mid_frame = false;
         frames.clear();
         Ok(())
     }
 
-    /// Hands something to the transport; `None` when it takes nothing for too long.
-    async fn write_some(&mut self, rest: &mut &mut [Bytes]) -> Option<Result<(), SendError>> {
-        let log = &self.subscription.core.log;
-        let mut writing = pin!(timeout(DEAD_AFTER, self.sender.write_some(rest)));
-        let result = poll_fn(|cx| {
-            let poll = writing.as_mut().poll(cx);
-            if poll.is_pending() {
-                // There is no telling how long this takes: the room that there is must be used.
-                log.wake_senders();
-            }
-            poll
-        });
-        result.await.ok().map(|written| written.map(drop))
-    }
-
     /// Counts before the first byte can reach the consumer.
     fn count(&self, chunks: &[Chunk]) {
+        self.credit
+            .spend(chunks.iter().map(|chunk| chunk.bytes.len()).sum());
         let datums = chunks.iter().map(|chunk| chunk.datums).sum();
         let bytes = chunks.iter().map(Chunk::payload_bytes).sum();
         self.channel.stats().add(datums, bytes);
@@ -238,5 +309,41 @@ impl Writer<'_> {
         metrics.items_sent.increment(datums as u64);
         metrics.bytes_sent.increment(bytes as u64);
         metrics.traffic.add(datums, bytes);
+    }
+}
+
+/// How many chunks a credit covers; the last one may overdraw it.
+fn portion(chunks: &[Chunk], credit: usize) -> usize {
+    let mut bytes = 0;
+    let covered = chunks.iter().take_while(|chunk| {
+        let covered = bytes < credit;
+        bytes += chunk.bytes.len();
+        covered
+    });
+    covered.count()
+}
+
+/// Waits for the consumer to take something, unless it takes nothing for so long that it is dead.
+async fn patiently<T>(
+    core: &ProducerCore,
+    cursor: CursorId,
+    progress: impl Future<Output = T>,
+) -> Result<T, End> {
+    let mut progress = pin!(progress);
+    loop {
+        let mut waiting = pin!(timeout(DEAD_AFTER, progress.as_mut()));
+        let result = poll_fn(|cx| {
+            let poll = waiting.as_mut().poll(cx);
+            if poll.is_pending() {
+                // There is no telling how long this takes: the room that there is must be used.
+                core.log.wake_senders();
+            }
+            poll
+        });
+        match result.await {
+            Ok(progress) => return Ok(progress),
+            Err(_) if core.config().lag_policy == LagPolicy::Drop => core.log.withhold(cursor),
+            Err(_) => return Err(End::Close(TooSlow.into())),
+        }
     }
 }

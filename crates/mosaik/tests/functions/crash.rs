@@ -1,0 +1,154 @@
+//! Handlers whose process is killed.
+
+use std::{
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use mosaik::{
+    CallContext, NetworkId,
+    functions::{CallError, Caller},
+    iroh::EndpointAddr,
+};
+use tokio::process::{Child, Command};
+
+use super::common::{meet, ms, until_candidates};
+use crate::support::{node_at, random_network, within};
+
+const NETWORK: &str = "MOSAIK_TEST_VICTIM_NETWORK";
+const BOOTSTRAP: &str = "MOSAIK_TEST_VICTIM_BOOTSTRAP";
+
+/// Serves until it is killed; only in a process that a test has started.
+#[tokio::test(flavor = "multi_thread")]
+async fn victim() {
+    let (Ok(network), Ok(bootstrap)) = (std::env::var(NETWORK), std::env::var(BOOTSTRAP)) else {
+        return;
+    };
+    let bootstrap: EndpointAddr = serde_json::from_str(&bootstrap).unwrap();
+    let node = node_at(NetworkId::from(network.as_str()), bootstrap).await;
+    let _handler = node
+        .functions()
+        .handler()
+        .with_function_id("work")
+        .serve(work)
+        .unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+}
+
+/// Takes a while, so that there are always calls running.
+async fn work(n: u64, _: CallContext) -> Result<u64, ()> {
+    tokio::time::sleep(ms(5)).await;
+    Ok(n)
+}
+
+fn start_victim(network: NetworkId, bootstrap: &EndpointAddr) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "functions::crash::victim", "--nocapture"])
+        .env(NETWORK, network.to_string())
+        .env(BOOTSTRAP, serde_json::to_string(bootstrap).unwrap())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// Kills one of three handlers under load; returns how the calls ended.
+async fn kill_one(is_idempotent: bool) -> (usize, usize, Duration) {
+    let network = random_network();
+    let nodes = meet(network, 3).await;
+    let _handlers: Vec<_> = nodes[..2]
+        .iter()
+        .map(|node| {
+            node.functions()
+                .handler()
+                .with_function_id("work")
+                .serve(work)
+                .unwrap()
+        })
+        .collect();
+    let mut victim = start_victim(network, &nodes[2].local().addr());
+    let caller: Caller<u64, u64> = nodes[2]
+        .functions()
+        .caller()
+        .with_function_id("work")
+        .with_idempotent(is_idempotent)
+        .build();
+    within(20, caller.when().available().minimum_of(3)).await;
+    let caller = Arc::new(caller);
+    let stop = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicUsize::new(0));
+    let calling: Vec<_> = (0..16)
+        .map(|n| {
+            let (caller, stop, answered) = (caller.clone(), stop.clone(), answered.clone());
+            tokio::spawn(async move {
+                let (mut lost, mut longest) = (0, Duration::ZERO);
+                while !stop.load(Ordering::Relaxed) {
+                    let started = Instant::now();
+                    match caller.call(n).await {
+                        Ok(reply) => {
+                            assert_eq!(reply, n);
+                            answered.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(CallError::Transport(_)) => lost += 1,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                    longest = longest.max(started.elapsed());
+                }
+                (lost, longest)
+            })
+        })
+        .collect();
+    tokio::time::sleep(ms(500)).await;
+    victim.kill().await.unwrap();
+    tokio::time::sleep(ms(2_500)).await;
+    stop.store(true, Ordering::Relaxed);
+    let (mut lost, mut longest) = (0, Duration::ZERO);
+    for task in calling {
+        let (lost_here, longest_here) = within(20, task).await.unwrap();
+        lost += lost_here;
+        longest = longest.max(longest_here);
+    }
+    (answered.load(Ordering::Relaxed), lost, longest)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_handler_loses_only_what_it_was_sent() {
+    let (answered, lost, longest) = kill_one(false).await;
+    eprintln!("{answered} answered, {lost} lost, the longest took {longest:?}");
+    assert!(answered > 100);
+    assert!((1..=16).contains(&lost), "those that were sent: {lost}");
+    assert!(longest < Duration::from_millis(1_500), "{longest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_handler_loses_no_idempotent_call() {
+    let (answered, lost, longest) = kill_one(true).await;
+    eprintln!("{answered} answered, {lost} lost, the longest took {longest:?}");
+    assert!(answered > 100 && lost == 0);
+    assert!(longest < Duration::from_millis(1_500), "{longest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_handler_does_not_return_as_a_candidate() {
+    let network = random_network();
+    let nodes = meet(network, 1).await;
+    let mut victim = start_victim(network, &nodes[0].local().addr());
+    let caller: Caller<u64, u64> = nodes[0]
+        .functions()
+        .caller()
+        .with_function_id("work")
+        .build();
+    within(20, caller.when().online()).await;
+    assert_eq!(within(5, caller.call(3)).await.unwrap(), 3);
+    victim.kill().await.unwrap();
+    let error = within(5, caller.call_with_timeout(1, ms(3_000)))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CallError::Transport(_)), "{error:?}");
+    within(20, caller.when().unavailable()).await;
+    until_candidates(&caller, 0).await;
+}

@@ -1,0 +1,201 @@
+//! Functions with a stream of replies.
+
+use mosaik::{
+    Bytes, CallContext, Network,
+    functions::{CallError, Caller, Handler},
+    futures::{StreamExt, stream},
+};
+
+use super::common::{Gate, eventually, ms, pair, refusal, until_candidates};
+use crate::support::within;
+
+fn serve_counting(node: &Network) -> Handler<u32, u32, String> {
+    let serve = |to: u32, _: CallContext| {
+        stream::iter((0..to).map(|i| {
+            if i % 10 == 9 {
+                Err(format!("no {i}"))
+            } else {
+                Ok(i)
+            }
+        }))
+    };
+    node.functions().handler().serve_stream(serve).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn items_arrive_in_order_with_errors_among_them() {
+    let (a, b) = pair().await;
+    let handler = serve_counting(&a);
+    let caller: Caller<u32, u32, String> = b.functions().caller().build();
+    for count in [0, 1, 25, 20_000] {
+        let replies = within(5, caller.call_stream(count)).await.unwrap();
+        let items: Vec<_> = within(20, replies.collect()).await;
+        assert_eq!(items.len(), count as usize);
+        for (i, item) in (0..count).zip(items) {
+            match item {
+                Ok(n) => assert_eq!(n, i),
+                Err(CallError::Application(text)) => assert_eq!(text, format!("no {i}")),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+    assert_eq!(handler.stats().served(), 4);
+    assert_eq!(
+        (handler.stats().failed(), handler.stats().inflight()),
+        (0, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_arrives_when_it_is_ready() {
+    let (a, b) = pair().await;
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let _handler = a
+        .functions()
+        .handler()
+        .serve_stream(move |(): (), _: CallContext| {
+            let gate = inner.clone();
+            let later = stream::once(async move {
+                gate.pass().await;
+                Ok::<u32, ()>(2)
+            });
+            stream::iter([Ok(1)]).chain(later)
+        })
+        .unwrap();
+    let caller: Caller<(), u32> = b.functions().caller().build();
+    let mut replies = within(5, caller.call_stream(())).await.unwrap();
+    assert_eq!(within(5, replies.next()).await.unwrap().unwrap(), 1);
+    gate.open();
+    assert_eq!(within(5, replies.next()).await.unwrap().unwrap(), 2);
+    assert!(within(5, replies.next()).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_holds_up_the_function() {
+    const ITEM_BYTES: usize = 100_000;
+    let (a, b) = pair().await;
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let handler = a
+        .functions()
+        .handler()
+        .serve_stream(move |(): (), _: CallContext| {
+            let gate = inner.clone();
+            stream::repeat_with(move || {
+                drop(gate.enter());
+                Ok::<_, ()>(Bytes::from(vec![7; ITEM_BYTES]))
+            })
+        })
+        .unwrap();
+    let caller: Caller<(), Bytes> = b.functions().caller().build();
+    let mut replies = within(5, caller.call_stream(())).await.unwrap();
+    assert_eq!(
+        within(5, replies.next()).await.unwrap().unwrap().len(),
+        ITEM_BYTES
+    );
+    // Wait until the function makes no more items by itself.
+    let mut before = 0;
+    eventually(10, || {
+        core::mem::replace(&mut before, gate.started()) == gate.started() && {
+            std::hint::black_box(());
+            before > 10
+        }
+    })
+    .await;
+    tokio::time::sleep(ms(200)).await;
+    let made = gate.started();
+    assert!(
+        made * ITEM_BYTES < 16 << 20,
+        "{made} items of 100 kB ahead of the reader"
+    );
+    for _ in 0..2 * made {
+        within(5, replies.next()).await.unwrap().unwrap();
+    }
+    assert!(gate.started() > made, "it goes on when the reader does");
+    assert_eq!(handler.stats().inflight(), 1);
+
+    drop(replies);
+    eventually(5, || handler.stats().inflight() == 0).await;
+    assert_eq!((handler.stats().served(), handler.stats().failed()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_early_ends_a_silent_stream() {
+    let (a, b) = pair().await;
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let handler = a
+        .functions()
+        .handler()
+        .serve_stream(move |(): (), _: CallContext| {
+            let gate = inner.clone();
+            stream::once(async move {
+                gate.pass().await;
+                Ok::<u8, ()>(1)
+            })
+        })
+        .unwrap();
+    let caller: Caller<(), u8> = b.functions().caller().build();
+    let replies = within(5, caller.call_stream(())).await.unwrap();
+    gate.until_started(1).await;
+    drop(replies);
+    eventually(5, || gate.dropped() == 1 && handler.stats().inflight() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_breaks_says_so() {
+    let (a, b) = pair().await;
+    let serve = |to: u32, _: CallContext| {
+        stream::iter(0..).then(move |i: u32| async move {
+            assert!(i != 13, "on purpose");
+            if i == to {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, ()>(i)
+        })
+    };
+    let handler = a.functions().handler().serve_stream(serve).unwrap();
+    let caller: Caller<u32, u32> = b.functions().caller().build();
+
+    let replies = within(5, caller.call_stream(100)).await.unwrap();
+    let mut items: Vec<_> = within(5, replies.collect()).await;
+    assert_eq!(
+        refusal(items.pop().unwrap()),
+        (11_500, "HandlerFailure".into())
+    );
+    assert!(items.into_iter().map(Result::unwrap).eq(0..13));
+
+    let mut replies = within(5, caller.call_stream(5)).await.unwrap();
+    for i in 0..5 {
+        assert_eq!(within(5, replies.next()).await.unwrap().unwrap(), i);
+    }
+    drop(handler);
+    let last = within(5, replies.next()).await.unwrap();
+    assert_eq!(refusal(last), (11_404, "FunctionNotFound".into()));
+    assert!(within(5, replies.next()).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_reply_and_many_are_not_mixed_up() {
+    let (a, b) = pair().await;
+    let _many = serve_counting(&a);
+    let _one = a
+        .functions()
+        .handler()
+        .with_function_id("one")
+        .serve(|n: u32, _: CallContext| async move { Ok::<_, String>(n) })
+        .unwrap();
+    let many: Caller<u32, u32, String> = b.functions().caller().build();
+    let one: Caller<u32, u32, String> = b
+        .functions()
+        .caller()
+        .with_function_id("one")
+        .with_call_timeout(ms(300))
+        .build();
+    until_candidates(&many, 1).await;
+    until_candidates(&one, 1).await;
+    let refused = within(5, many.call_with_timeout(1, ms(300))).await;
+    assert_eq!(refusal(refused).0, 400);
+    assert_eq!(refusal(within(5, one.call_stream(1)).await).0, 400);
+}
