@@ -15,24 +15,24 @@ use serde::{Deserialize, Serialize};
 
 // ANCHOR: streams
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Order {
-    pub price: u32,
+struct Order {
+    price: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Fill {
-    pub price: u32,
+struct Fill {
+    price: u32,
 }
 
 mosaik::stream!(
     /// Taken only from traders.
-    pub Orders = Order, "book/orders",
+    Orders = Order, "book/orders",
     producer require: |peer| peer.tags().contains(&"trader".into()),
 );
 
 mosaik::stream!(
     /// Online once both reporters listen.
-    pub Fills = Fill, "book/fills",
+    Fills = Fill, "book/fills",
     producer online_when: |subscribed| subscribed.minimum_of(2),
 );
 // ANCHOR_END: streams
@@ -126,16 +126,15 @@ async fn run() -> anyhow::Result<()> {
     t1.and(t2).and(m1_done).and(m2_done)?;
     println!("each reporter has seen {} fills", seen1.len());
     assert_eq!((seen1.len(), seen2.len()), (40, 40));
-    for node in [first, second, m1, m2, r1, r2] {
-        node.shutdown().await;
-    }
+    let nodes = [first, second, m1, m2, r1, r2];
+    futures::future::join_all(nodes.map(Network::shutdown)).await;
     Ok(())
 }
 
 #[cfg(test)]
 #[tokio::test]
 async fn runs() {
-    tokio::time::timeout(std::time::Duration::from_secs(60), run())
+    tokio::time::timeout(std::time::Duration::from_mins(1), run())
         .await
         .unwrap()
         .unwrap();

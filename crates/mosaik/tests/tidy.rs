@@ -56,16 +56,21 @@ fn sources() -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             if path.is_dir() {
                 folders.push(path);
-            } else if name.ends_with(".rs") && name != "tests.rs" && !name.ends_with("_tests.rs") {
+            } else if is_source(&path) {
                 files.push(path);
             }
         }
     }
     files.sort();
     files
+}
+
+fn is_source(file: &Path) -> bool {
+    let stem = file.file_stem().unwrap().to_str().unwrap();
+    let is_test = stem == "tests" || stem.ends_with("_tests");
+    file.extension().is_some_and(|extension| extension == "rs") && !is_test
 }
 
 /// The module that a file is, as segments behind `crate`.
@@ -224,9 +229,8 @@ fn expand(tree: &str, base: &[String], line: usize, found: &mut Vec<Import>) {
         }
     }
     if path.len() > base.len() {
-        if let Some(name) = path[0].strip_suffix(LAYER_SUFFIX) {
-            path[0] = name.to_owned();
-        }
+        let layer = path[0].trim_end_matches(LAYER_SUFFIX).len();
+        path[0].truncate(layer);
         found.push(Import { line, path });
     }
 }

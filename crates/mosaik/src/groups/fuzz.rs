@@ -116,16 +116,12 @@ fn controls() -> Vec<Vec<u8>> {
 fn commands(data: &[u8]) -> bool {
     let read: Result<Vec<_>, _> = Row::new(data).collect();
     let row = Bytes::copy_from_slice(data);
-    match read {
-        Ok(commands) => {
-            let count = u32::try_from(commands.len()).expect("a command takes four bytes");
-            assert!(has_exactly(data, count) && !has_exactly(data, count + 1));
-            assert!(skip(&row, commands.len()).is_ok_and(|rest| rest.is_empty()));
-            true
-        }
-        Err(_) => {
-            assert!(skip(&row, usize::MAX).is_err());
-            false
-        }
-    }
+    let Ok(commands) = read else {
+        assert!(skip(&row, usize::MAX).is_err());
+        return false;
+    };
+    let count = u32::try_from(commands.len()).expect("a command takes four bytes");
+    assert!(has_exactly(data, count) && !has_exactly(data, count + 1));
+    assert!(skip(&row, commands.len()).is_ok_and(|rest| rest.is_empty()));
+    true
 }
