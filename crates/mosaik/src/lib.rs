@@ -2,6 +2,7 @@
 
 pub mod declare;
 pub mod discovery;
+pub mod groups;
 mod net;
 pub mod network;
 pub mod primitives;

@@ -8,3 +8,4 @@
 
 mod discovery;
 mod support;
+mod surface;

@@ -157,12 +157,11 @@ impl Catalog {
         if *peer_id == self.local_id {
             return None;
         }
-        let entry = match self.get_signed(peer_id) {
-            Some(entry) => entry.shared(),
-            None => {
-                self.get(peer_id)?;
-                self.unsigned.get(peer_id)?.clone()
-            }
+        let entry = if let Some(entry) = self.get_signed(peer_id) {
+            entry.shared()
+        } else {
+            self.get(peer_id)?;
+            self.unsigned.get(peer_id)?.clone()
         };
         Some(PeerInfo::new(entry, self.rtt(peer_id)))
     }

@@ -8,25 +8,25 @@ use serde::{Deserialize, Serialize};
 use crate::primitives::{IntoIterOrSingle, PeerId, Tag};
 
 /// Past events that a slow receiver may lag behind.
-pub const DEFAULT_EVENTS_BACKLOG: usize = 100;
+pub(super) const DEFAULT_EVENTS_BACKLOG: usize = 100;
 /// Age after which an entry is stale.
-pub const DEFAULT_PURGE_AFTER: Duration = Duration::from_mins(5);
+pub(super) const DEFAULT_PURGE_AFTER: Duration = Duration::from_mins(5);
 /// Largest accepted clock difference.
-pub const DEFAULT_MAX_TIME_DRIFT: Duration = Duration::from_secs(10);
+pub(super) const DEFAULT_MAX_TIME_DRIFT: Duration = Duration::from_secs(10);
 /// Period of re-announcement.
-pub const DEFAULT_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(15);
+pub(super) const DEFAULT_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(15);
 /// Random part of the period of re-announcement.
-pub const DEFAULT_ANNOUNCE_JITTER: f32 = 0.5;
+pub(super) const DEFAULT_ANNOUNCE_JITTER: f32 = 0.5;
 /// Period of publishing to the DHT.
-pub const DEFAULT_DHT_PUBLISH_INTERVAL: Duration = Duration::from_mins(5);
+pub(super) const DEFAULT_DHT_PUBLISH_INTERVAL: Duration = Duration::from_mins(5);
 /// Period of polling the DHT.
-pub const DEFAULT_DHT_POLL_INTERVAL: Duration = Duration::from_mins(1);
+pub(super) const DEFAULT_DHT_POLL_INTERVAL: Duration = Duration::from_mins(1);
 /// Period of RTT probing.
-pub const DEFAULT_RTT_PROBE_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const DEFAULT_RTT_PROBE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a shutdown lets the goodbye propagate.
-pub const DEFAULT_GRACEFUL_DEPARTURE_WINDOW: Duration = Duration::from_millis(500);
+pub(super) const DEFAULT_GRACEFUL_DEPARTURE_WINDOW: Duration = Duration::from_millis(500);
 /// How many peers a catalog holds.
-pub const DEFAULT_MAX_PEERS: usize = 16 * 1024;
+pub(super) const DEFAULT_MAX_PEERS: usize = 16 * 1024;
 
 /// The configuration of discovery. Made by [`Config::builder`].
 ///

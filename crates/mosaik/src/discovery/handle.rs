@@ -465,9 +465,11 @@ async fn follow_address(endpoint: iroh::Endpoint, store: SharedStore) {
     let mut addresses = endpoint.watch_addr();
     loop {
         let addr = addresses.get();
-        store.update_local(|entry| match entry.address() == &addr {
-            true => entry,
-            false => entry.clone().with_address(addr).unwrap_or(entry),
+        store.update_local(|entry| {
+            if *entry.address() == addr {
+                return entry;
+            }
+            entry.clone().with_address(addr).unwrap_or(entry)
         });
         if addresses.updated().await.is_err() {
             return;

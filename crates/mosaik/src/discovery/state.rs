@@ -74,6 +74,10 @@ struct Tombstone {
 
 /// What a change of the state causes.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "effects are consumed where they are made"
+)]
 pub(crate) enum Effect {
     /// Tell everybody who listens to events.
     Event(Event),

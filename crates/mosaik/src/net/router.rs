@@ -167,6 +167,6 @@ impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Router")
             .field("protocols", &self.acceptors.0.read().len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,5 @@
 //! Builds a network.
 
-use core::fmt;
 use std::{collections::BTreeSet, net::SocketAddr, time::SystemTime};
 
 use iroh::{RelayMode, SecretKey, endpoint::Builder as EndpointBuilder};
@@ -54,6 +53,7 @@ pub struct NetworkConfig {
 /// # Ok(())
 /// # }
 /// ```
+#[allow(missing_debug_implementations, reason = "it may hold a user's hook")]
 pub struct NetworkBuilder {
     pub(super) network_id: Option<NetworkId>,
     pub(super) config: NetworkConfig,
@@ -166,13 +166,5 @@ impl NetworkBuilder {
     /// Outside a Tokio runtime.
     pub async fn build(self) -> Result<Network, Error> {
         Network::compose(self).await
-    }
-}
-
-impl fmt::Debug for NetworkBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NetworkBuilder")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
     }
 }

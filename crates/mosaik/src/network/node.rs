@@ -26,6 +26,10 @@ const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The node leaves in the background: it says goodbye, closes its streams, groups and functions in
 /// order, and ends every task within a few seconds, provided that the runtime lives that long.
 /// Handles that outlive it stay safe to use. [`Network::shutdown`] does the same and waits.
+#[allow(
+    missing_debug_implementations,
+    reason = "a network is a place, not a value to print"
+)]
 pub struct Network {
     local: LocalNode,
     discovery: Discovery,

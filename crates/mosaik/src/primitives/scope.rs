@@ -55,10 +55,6 @@ impl Scope {
         self.track(task);
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place where tasks are spawned"
-    )]
     fn track(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn_on(task, &self.runtime);
     }
@@ -104,6 +100,6 @@ impl fmt::Debug for Scope {
         f.debug_struct("Scope")
             .field("cancelled", &self.is_cancelled())
             .field("tasks", &self.tracker.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -223,9 +223,9 @@ impl GossipWorker {
                     .filter(|known| *known.content() == content);
                 match known.map(|known| known.reversioned(version, signature)) {
                     Some(Some(renewed)) => {
-                        if self.store.admit(renewed).is_ok() {
-                            self.suspicions.clear(&peer, Some(version));
-                        }
+                        // Refused when a newer one has arrived meanwhile.
+                        let _ = self.store.admit(renewed);
+                        self.suspicions.clear(&peer, Some(version));
                     }
                     Some(None) => drop(self.store.refused(Refusal::BadSignature, &peer)),
                     // Whoever passed this on has the content, or is about to get it.

@@ -71,7 +71,9 @@ impl Prober {
                     // A lost connection is a hint: look at once instead of at the next round.
                     Ok(peer) if self.store.catalog().contains(&peer) => {
                         let prober = self.clone();
-                        self.scope.spawn(async move { drop(prober.probe(peer).await) });
+                        self.scope.spawn(async move {
+                            prober.probe(peer).await;
+                        });
                     }
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return,

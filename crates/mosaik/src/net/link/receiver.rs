@@ -71,7 +71,7 @@ impl LinkReceiver {
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn recv_bytes(&mut self) -> Result<Bytes, RecvError> {
         loop {
-            if let Some(frame) = self.guard(|buffer| buffer.pop_bytes())? {
+            if let Some(frame) = self.guard(FrameBuffer::pop_bytes)? {
                 return frame.map_err(RecvError::Closed);
             }
             self.fill().await?;

@@ -111,9 +111,9 @@ impl LinkSender {
 
     /// Resolves when the peer has stopped reading or the connection is lost.
     pub(crate) async fn stopped(&self) {
-        match &self.stream {
-            Some(stream) => drop(stream.stopped().await),
-            None => (),
+        if let Some(stream) = &self.stream {
+            // Either way the peer takes nothing more.
+            let _ = stream.stopped().await;
         }
     }
 

@@ -1,0 +1,340 @@
+//! What can be configured, and what is made of it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The shortest beat that is used, whatever the configuration says.
+const MIN_BEAT: Duration = Duration::from_millis(5);
+/// The shortest election timeout that is used.
+const MIN_ELECTION_TIMEOUT: Duration = Duration::from_millis(30);
+
+/// Settings of a node that hold for all its groups.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How long the steps of a bond's handshake may take. Default 2 s. A node's own affair: peers
+    /// need not agree.
+    pub handshake_timeout: Duration,
+}
+
+/// Settings of one group.
+///
+/// The three fields that say so are part of the group id: members must agree on them. The rest is
+/// each member's own affair; where only the leader uses a value, the leader's counts.
+///
+/// # Examples
+///
+/// ```
+/// use mosaik::groups::ConsensusConfig;
+/// use std::time::Duration;
+///
+/// let config = ConsensusConfig::builder()
+///     .with_election_timeout(Duration::from_secs(2))
+///     .with_min_members(3)
+///     .build()?;
+/// assert_eq!(config.max_voters, 5);
+/// # Ok::<_, mosaik::groups::ConsensusConfigBuilderError>(())
+/// ```
+#[derive(Debug, Clone, Hash, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsensusConfig {
+    /// The liveness beat of bonds and of the leader. Default 150 ms, not zero. **Part of the group
+    /// id.**
+    pub heartbeat_interval: Duration,
+    /// A random amount that is subtracted from each beat. Default 50 ms; zero means none. **Part
+    /// of the group id.**
+    pub heartbeat_jitter: Duration,
+    /// After this many silent beats a bond is dead. Default 10. **Part of the group id.**
+    pub max_missed_heartbeats: u32,
+    /// How long a leader may be silent before an election. Default 500 ms. Where it is not above
+    /// the beat, this node beats faster than `heartbeat_interval` says.
+    pub election_timeout: Duration,
+    /// A random amount that is added to the election timeout. Default 250 ms.
+    pub election_timeout_jitter: Duration,
+    /// How long a node that knows no history waits at most for others, before it founds a group.
+    /// Default 1 s. Normally it founds earlier: as soon as its view of the network has settled.
+    pub bootstrap_delay: Duration,
+    /// How long a command waits for a leader to accept it. Default 2 s.
+    pub forward_timeout: Duration,
+    /// How long a strong query waits for its confirmation. Default 2 s.
+    pub query_timeout: Duration,
+    /// How many members vote; further ones replicate and stand in when a voter goes. Default 5, at
+    /// least 1. The leader's value counts.
+    pub max_voters: usize,
+    /// How many members, this node included, must have met before a group is founded. Default 1.
+    /// Programs that must not lose an acknowledged command at start-up set it to a majority of the
+    /// intended size: then two rival groups can't come into being.
+    pub min_members: usize,
+    /// A member that is unreachable for longer is removed from the membership. Default 30 s. The
+    /// leader's value counts.
+    pub evict_after: Duration,
+    /// When set, members that have had no leader for this long found a new history from their
+    /// state. Default none: a group that has lost its majority halts. **Availability over
+    /// consistency**: if the lost members still live, both sides go on, and one side's commands
+    /// are discarded when they meet.
+    pub reform_after: Option<Duration>,
+}
+
+impl Default for ConsensusConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_millis(150),
+            heartbeat_jitter: Duration::from_millis(50),
+            max_missed_heartbeats: 10,
+            election_timeout: Duration::from_millis(500),
+            election_timeout_jitter: Duration::from_millis(250),
+            bootstrap_delay: Duration::from_secs(1),
+            forward_timeout: Duration::from_secs(2),
+            query_timeout: Duration::from_secs(2),
+            max_voters: 5,
+            min_members: 1,
+            evict_after: Duration::from_secs(30),
+            reform_after: None,
+        }
+    }
+}
+
+macro_rules! builder {
+    ($config:ident, $builder:ident, $error:ident { $($field:ident: $type:ty),* $(,)? }) => {
+        #[doc(hidden)]
+        #[derive(Debug, Clone, Default)]
+        #[must_use]
+        pub struct $builder {
+            $($field: Option<$type>,)*
+        }
+
+        impl $config {
+            /// Starts from the defaults.
+            pub fn builder() -> $builder {
+                $builder::default()
+            }
+        }
+
+        #[doc = concat!("Why a [`", stringify!($config), "`] can't be built.")]
+        #[derive(Debug, thiserror::Error)]
+        #[non_exhaustive]
+        pub enum $error {
+            /// A field without default was not set.
+            #[error("`{0}` must be initialized")]
+            UninitializedField(&'static str),
+            /// A value is out of bounds.
+            #[error("{0}")]
+            ValidationError(String),
+        }
+    };
+}
+
+macro_rules! setters {
+    ($builder:ident { $($setter:ident($field:ident: $type:ty)),* $(,)? }) => {
+        impl $builder {
+            $(
+                #[doc = concat!("Sets `", stringify!($field), "`.")]
+                pub fn $setter(mut self, value: $type) -> Self {
+                    self.$field = Some(value);
+                    self
+                }
+            )*
+        }
+    };
+}
+
+builder!(
+    Config,
+    ConfigBuilder,
+    ConfigBuilderError {
+        handshake_timeout: Duration
+    }
+);
+
+setters!(ConfigBuilder { with_handshake_timeout(handshake_timeout: Duration) });
+
+impl ConfigBuilder {
+    /// Builds the configuration.
+    ///
+    /// # Errors
+    ///
+    /// When the timeout is zero.
+    pub fn build(self) -> Result<Config, ConfigBuilderError> {
+        let handshake_timeout = self.handshake_timeout.unwrap_or(HANDSHAKE_TIMEOUT);
+        if handshake_timeout.is_zero() {
+            return Err(ConfigBuilderError::ValidationError(
+                "`handshake_timeout` must not be zero".into(),
+            ));
+        }
+        Ok(Config { handshake_timeout })
+    }
+}
+
+builder!(
+    ConsensusConfig,
+    ConsensusConfigBuilder,
+    ConsensusConfigBuilderError {
+        heartbeat_interval: Duration,
+        heartbeat_jitter: Duration,
+        max_missed_heartbeats: u32,
+        election_timeout: Duration,
+        election_timeout_jitter: Duration,
+        bootstrap_delay: Duration,
+        forward_timeout: Duration,
+        query_timeout: Duration,
+        max_voters: usize,
+        min_members: usize,
+        evict_after: Duration,
+        reform_after: Option<Duration>,
+    }
+);
+
+setters!(ConsensusConfigBuilder {
+    with_heartbeat_interval(heartbeat_interval: Duration),
+    with_heartbeat_jitter(heartbeat_jitter: Duration),
+    with_max_missed_heartbeats(max_missed_heartbeats: u32),
+    with_election_timeout(election_timeout: Duration),
+    with_election_timeout_jitter(election_timeout_jitter: Duration),
+    with_bootstrap_delay(bootstrap_delay: Duration),
+    with_forward_timeout(forward_timeout: Duration),
+    with_query_timeout(query_timeout: Duration),
+    with_max_voters(max_voters: usize),
+    with_min_members(min_members: usize),
+    with_evict_after(evict_after: Duration),
+});
+
+impl ConsensusConfigBuilder {
+    /// Sets `reform_after`; `None` is the default.
+    pub fn with_reform_after(mut self, value: impl Into<Option<Duration>>) -> Self {
+        self.reform_after = Some(value.into());
+        self
+    }
+
+    /// Builds the configuration.
+    ///
+    /// # Errors
+    ///
+    /// When an interval or a count that must not be zero is.
+    pub fn build(self) -> Result<ConsensusConfig, ConsensusConfigBuilderError> {
+        let default = ConsensusConfig::default();
+        let config = ConsensusConfig {
+            heartbeat_interval: self
+                .heartbeat_interval
+                .unwrap_or(default.heartbeat_interval),
+            heartbeat_jitter: self.heartbeat_jitter.unwrap_or(default.heartbeat_jitter),
+            max_missed_heartbeats: self
+                .max_missed_heartbeats
+                .unwrap_or(default.max_missed_heartbeats),
+            election_timeout: self.election_timeout.unwrap_or(default.election_timeout),
+            election_timeout_jitter: self
+                .election_timeout_jitter
+                .unwrap_or(default.election_timeout_jitter),
+            bootstrap_delay: self.bootstrap_delay.unwrap_or(default.bootstrap_delay),
+            forward_timeout: self.forward_timeout.unwrap_or(default.forward_timeout),
+            query_timeout: self.query_timeout.unwrap_or(default.query_timeout),
+            max_voters: self.max_voters.unwrap_or(default.max_voters),
+            min_members: self.min_members.unwrap_or(default.min_members),
+            evict_after: self.evict_after.unwrap_or(default.evict_after),
+            reform_after: self.reform_after.unwrap_or(default.reform_after),
+        };
+        let zero = [
+            ("heartbeat_interval", config.heartbeat_interval.is_zero()),
+            ("election_timeout", config.election_timeout.is_zero()),
+            ("max_voters", config.max_voters == 0),
+            ("min_members", config.min_members == 0),
+        ];
+        match zero.iter().find(|(_, is_zero)| *is_zero) {
+            Some((name, _)) => Err(ConsensusConfigBuilderError::ValidationError(format!(
+                "`{name}` must not be zero"
+            ))),
+            None => Ok(config),
+        }
+    }
+}
+
+impl ConsensusConfig {
+    /// This configuration for a member that should lead only when nobody else can: its election
+    /// timeout and bootstrap delay are three times as long.
+    #[must_use]
+    pub fn deprioritize_leadership(self) -> Self {
+        self.deprioritize_leadership_by(3)
+    }
+
+    /// As [`ConsensusConfig::deprioritize_leadership`], with a factor; zero counts as one.
+    #[must_use]
+    pub fn deprioritize_leadership_by(mut self, factor: u32) -> Self {
+        let factor = factor.max(1);
+        self.election_timeout = self.election_timeout.saturating_mul(factor);
+        self.bootstrap_delay = self.bootstrap_delay.saturating_mul(factor);
+        self
+    }
+
+    /// The values that are run with: in bounds, whatever the configuration says.
+    pub(crate) fn timing(&self) -> Timing {
+        let election = self.election_timeout.max(MIN_ELECTION_TIMEOUT);
+        // The lease that protects a leader is half an election timeout and more; two beats must
+        // fit into it, so that one lost beat ends no leadership.
+        let beat = self.heartbeat_interval.clamp(MIN_BEAT, election * 3 / 10);
+        Timing {
+            beat,
+            beat_jitter: self.heartbeat_jitter.min(beat / 2),
+            silence: beat.saturating_mul(self.max_missed_heartbeats.max(1)),
+            election,
+            election_jitter: self.election_timeout_jitter.min(election),
+        }
+    }
+}
+
+/// Intervals and timeouts as they are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Timing {
+    /// Between two beats.
+    pub(crate) beat: Duration,
+    /// At most this is subtracted from a beat.
+    pub(crate) beat_jitter: Duration,
+    /// A bond that was silent for so long is dead.
+    pub(crate) silence: Duration,
+    /// A leader that was silent for so long is lost.
+    pub(crate) election: Duration,
+    /// At most this is added before an election.
+    pub(crate) election_jitter: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untouched_builders_succeed_and_zeros_are_refused() {
+        assert_eq!(
+            ConsensusConfig::builder().build().unwrap(),
+            ConsensusConfig::default()
+        );
+        assert_eq!(
+            Config::builder().build().unwrap().handshake_timeout,
+            HANDSHAKE_TIMEOUT
+        );
+        let zero = ConsensusConfig::builder()
+            .with_heartbeat_interval(Duration::ZERO)
+            .build();
+        assert!(matches!(
+            zero,
+            Err(ConsensusConfigBuilderError::ValidationError(_))
+        ));
+    }
+
+    #[test]
+    fn no_value_makes_unusable_timing() {
+        for (beat, election) in [(0, 0), (500, 1), (1, 500), (u64::MAX, u64::MAX)] {
+            let timing = ConsensusConfig {
+                heartbeat_interval: Duration::from_millis(beat),
+                heartbeat_jitter: Duration::from_millis(beat),
+                max_missed_heartbeats: 0,
+                election_timeout: Duration::from_millis(election),
+                election_timeout_jitter: Duration::MAX,
+                ..ConsensusConfig::default()
+            }
+            .timing();
+            assert!(timing.beat >= MIN_BEAT && timing.beat * 3 <= timing.election);
+            assert!(timing.beat_jitter < timing.beat && timing.silence >= timing.beat);
+        }
+        let normal = ConsensusConfig::default().timing();
+        assert_eq!(normal.beat, Duration::from_millis(150));
+        assert_eq!(normal.silence, Duration::from_millis(1500));
+    }
+}

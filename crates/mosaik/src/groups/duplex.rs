@@ -1,0 +1,104 @@
+//! A pair of frame queues between two members: a link, or channels between replicas of one test.
+
+#[cfg(test)]
+use tokio::sync::mpsc;
+
+use crate::{
+    net::{LinkReceiver, LinkSender, link},
+    primitives::Bytes,
+};
+
+/// The other side is gone, or sent something it must not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the peer can't be reached")]
+pub(crate) struct Gone;
+
+/// Both directions.
+#[derive(Debug)]
+pub(crate) struct Duplex {
+    pub(crate) tx: FrameSender,
+    pub(crate) rx: FrameReceiver,
+}
+
+/// Sends frames.
+#[derive(Debug)]
+pub(crate) enum FrameSender {
+    Link(LinkSender),
+    #[cfg(test)]
+    Channel(mpsc::Sender<Bytes>, Vec<Bytes>),
+}
+
+/// Receives frames.
+#[derive(Debug)]
+pub(crate) enum FrameReceiver {
+    Link(LinkReceiver),
+    #[cfg(test)]
+    Channel(mpsc::Receiver<Bytes>),
+}
+
+impl Duplex {
+    pub(crate) fn over(link: link::Link, max_frame_bytes: usize) -> Self {
+        let (mut sender, mut receiver) = link.split();
+        sender.set_max_frame_bytes(max_frame_bytes);
+        receiver.set_max_frame_bytes(max_frame_bytes);
+        Self {
+            tx: FrameSender::Link(sender),
+            rx: FrameReceiver::Link(receiver),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pair() -> (Self, Self) {
+        let (a, from_a) = mpsc::channel(256);
+        let (b, from_b) = mpsc::channel(256);
+        let end = |tx, rx| Self {
+            tx: FrameSender::Channel(tx, Vec::new()),
+            rx: FrameReceiver::Channel(rx),
+        };
+        (end(a, from_b), end(b, from_a))
+    }
+}
+
+impl FrameSender {
+    /// Adds a frame to what the next flush sends.
+    pub(crate) fn queue(&mut self, frame: &Bytes) -> Result<(), Gone> {
+        match self {
+            Self::Link(sender) => sender.queue_bytes(frame).map_err(|_| Gone),
+            #[cfg(test)]
+            Self::Channel(_, queued) => {
+                queued.push(frame.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends what was queued. After a dropped flush nothing more can be sent.
+    pub(crate) async fn flush(&mut self) -> Result<(), Gone> {
+        match self {
+            Self::Link(sender) => sender.flush().await.map_err(|_| Gone),
+            #[cfg(test)]
+            Self::Channel(sender, queued) => {
+                for frame in queued.drain(..) {
+                    sender.send(frame).await.map_err(|_| Gone)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) async fn send(&mut self, frame: &Bytes) -> Result<(), Gone> {
+        self.queue(frame)?;
+        self.flush().await
+    }
+}
+
+impl FrameReceiver {
+    /// The next frame. Nothing is lost when the future is dropped.
+    pub(crate) async fn recv(&mut self) -> Result<Bytes, Gone> {
+        match self {
+            Self::Link(receiver) => receiver.recv_bytes().await.map_err(|_| Gone),
+            #[cfg(test)]
+            Self::Channel(receiver) => receiver.recv().await.ok_or(Gone),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Who a member is, and which history it belongs to.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::primitives::{Digest, PeerId, Short};
+
+/// A member: a peer together with its log store.
+///
+/// A node that comes back with an empty log gets another incarnation and is another member: what
+/// the old one had acknowledged or voted for no longer counts.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct MemberId {
+    /// The peer id's bytes. Kept raw: making a public key of them costs a point decompression.
+    peer: [u8; 32],
+    incarnation: u64,
+}
+
+impl MemberId {
+    /// A member with a fresh log store.
+    pub(crate) fn fresh(peer: PeerId) -> Self {
+        Self {
+            peer: *peer.as_bytes(),
+            incarnation: rand::random(),
+        }
+    }
+
+    pub(crate) fn is_of(&self, peer: &PeerId) -> bool {
+        self.peer == *peer.as_bytes()
+    }
+
+    /// The peer; `None` for bytes that are no public key.
+    pub(crate) fn peer(&self) -> Option<PeerId> {
+        PeerId::from_bytes(&self.peer).ok()
+    }
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:04x}", Short(&self.peer), self.incarnation & 0xffff)
+    }
+}
+
+impl fmt::Debug for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Names one history: random for each founding. Members of different lineages never exchange
+/// consensus messages.
+pub(crate) type Lineage = Digest;

@@ -1,0 +1,43 @@
+//! Groups: replicated state machines whose members find each other by a shared key.
+//!
+//! A *group* is a set of nodes of one network that know the same [`GroupKey`] and run the same
+//! [`StateMachine`]. Members keep direct authenticated connections (*bonds*), elect one leader,
+//! and replicate an ordered log of commands that each applies to its own copy of the machine.
+//!
+//! **Two voters tolerate no crash, three tolerate one.** Only crash faults are tolerated: all
+//! members are honest, the key (and tickets, if required) is the admission control.
+
+mod commands;
+mod config;
+mod duplex;
+mod error;
+mod key;
+mod machine;
+mod member;
+mod position;
+mod raft;
+mod replica;
+mod status;
+mod storage;
+mod submissions;
+mod sync;
+mod when;
+
+pub use config::{
+    Config, ConfigBuilder, ConfigBuilderError, ConsensusConfig, ConsensusConfigBuilder,
+    ConsensusConfigBuilderError,
+};
+pub use error::{CommandError, Error, QueryError};
+pub use key::GroupKey;
+pub use machine::{
+    ApplyContext, Command, LeadershipPreference, NoOp, Query, QueryResult, StateMachine,
+    StateMachineMessage,
+};
+pub use position::{Cursor, Index, IndexRange, Term};
+pub use storage::{InMemoryLogStore, Storage};
+pub use sync::{
+    LogReplaySync, Snapshot, SnapshotItem, SnapshotStateMachine, SnapshotSync, StateSync,
+};
+pub use when::{CursorWatcher, When};
+
+pub use crate::primitives::GroupId;

@@ -1,0 +1,24 @@
+//! Consensus: the only place that names the `openraft` library.
+//!
+//! One instance ([`Node`]) per group, member and lineage. Around the library stand: the [log](log),
+//! the [apply task](apply) with de-duplication, the [network](network) with its pipelined streams,
+//! and the [tenure](node): the time in which a leader accepts commands.
+//!
+//! | task | started by | ends when |
+//! |---|---|---|
+//! | the library's core, ticks, replication | [`Node::start`] | [`Node::shutdown`] |
+//! | role follower, command forwarder | [`Node::start`] | its scope ends |
+
+mod apply;
+mod log;
+mod network;
+mod node;
+mod serve;
+mod types;
+mod wire;
+
+pub(crate) use network::{Channel, Peers};
+pub(crate) use node::{Node, NodeCore, NodeOptions, Stopped, View};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+//! Carries the consensus library's messages to other members.
+//!
+//! | what | how |
+//! |---|---|
+//! | log entries | one stream per follower and leadership, pipelined: requests and acknowledgements flow independently |
+//! | heartbeats, votes, hand-over | question and answer on the bond's control stream |
+//! | snapshots | a stream of their own |
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
+use openraft::{
+    OptionalSend,
+    alias::{SnapshotOf, VoteOf},
+    base::{BoxFuture as RaftFuture, BoxStream},
+    errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
+    network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    },
+};
+
+use super::{
+    apply::SnapshotData,
+    types::Types,
+    wire::{self, Request, Response, SnapshotHeader, SnapshotReply},
+};
+use crate::{
+    groups::{
+        duplex::{Duplex, Gone},
+        member::MemberId,
+    },
+    primitives::Bytes,
+};
+
+/// Append requests that are put together into one write.
+const REQUESTS_PER_WRITE: usize = 32;
+const FIRST_RETRY: Duration = Duration::from_millis(10);
+const LAST_RETRY: Duration = Duration::from_millis(320);
+
+/// What a stream between two members is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Channel {
+    /// Log entries from the leader.
+    Append,
+    /// A snapshot from the leader.
+    Snapshot,
+    /// Commands towards the leader.
+    Forward,
+}
+
+/// Reaches the other members of one lineage.
+pub(crate) trait Peers: Send + Sync + 'static {
+    /// Asks a member; fails when there is no bond with it or it is lost meanwhile.
+    fn ask(&self, member: MemberId, request: Bytes) -> BoxFuture<'static, Result<Bytes, Gone>>;
+
+    /// Opens a stream to a member.
+    fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>>;
+}
+
+pub(super) type Rpc<T> = Result<T, RPCError<Types>>;
+
+/// Makes clients for the consensus library.
+#[derive(Clone)]
+pub(crate) struct Network(pub(super) Arc<dyn Peers>);
+
+/// Sends to one member.
+pub(crate) struct Client {
+    peers: Arc<dyn Peers>,
+    target: MemberId,
+    heartbeats: bool,
+}
+
+impl Network {
+    fn client(&self, target: MemberId, heartbeats: bool) -> Client {
+        Client {
+            peers: self.0.clone(),
+            target,
+            heartbeats,
+        }
+    }
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: MemberId, (): &()) -> Client {
+        self.client(target, false)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: MemberId, (): &()) -> Client {
+        self.client(target, true)
+    }
+}
+
+fn gone(error: Gone) -> Unreachable<Types> {
+    Unreachable::new(&error)
+}
+
+fn refused<T>() -> Rpc<T> {
+    Err(gone(Gone).into())
+}
+
+impl Client {
+    async fn ask(&self, request: &Request) -> Rpc<Response> {
+        let request = wire::encode(request).map_err(gone)?;
+        let response = self.peers.ask(self.target, request).await.map_err(gone)?;
+        Ok(wire::decode(&response).map_err(gone)?)
+    }
+
+    async fn heartbeat(
+        &self,
+        request: AppendEntriesRequest<Types>,
+    ) -> Rpc<StreamAppendResult<Types>> {
+        match self.ask(&Request::Heartbeat(request)).await? {
+            Response::Heartbeat(result) => Ok(result),
+            _ => refused(),
+        }
+    }
+
+    async fn send_snapshot(
+        &self,
+        vote: VoteOf<Types>,
+        snapshot: SnapshotOf<Types, SnapshotData>,
+    ) -> Result<SnapshotResponse<Types>, Gone> {
+        let mut stream = self.peers.open(self.target, Channel::Snapshot).await?;
+        let SnapshotData { head, chunks } = snapshot.snapshot;
+        let header = SnapshotHeader {
+            vote,
+            meta: snapshot.meta.into(),
+            digest: wire::digest(&head, &chunks),
+            head,
+            chunks: chunks.len() as u64,
+        };
+        stream.tx.send(&wire::encode(&header)?).await?;
+        for chunk in &chunks {
+            stream.tx.send(chunk).await?;
+        }
+        let reply: SnapshotReply = wire::decode(&stream.rx.recv().await?)?;
+        Ok(reply.0)
+    }
+}
+
+impl RaftNetworkV2<Types> for Client {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        _: AppendEntriesRequest<Types>,
+        _: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<Types>> {
+        // Everything goes through `stream_append`.
+        refused()
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        _: RPCOption,
+    ) -> RaftFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<Types>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            if self.heartbeats {
+                let results = input.then(|request| self.heartbeat(request));
+                return Ok(Box::pin(results) as BoxStream<'s, _>);
+            }
+            // The wait after a failure lies in the input: it must be taken from before anything
+            // can fail again, or an unreachable member would be tried without end.
+            let Some(first) = input.next().await else {
+                return Ok(Box::pin(stream::empty()) as BoxStream<'s, _>);
+            };
+            let stream = self.peers.open(self.target, Channel::Append).await;
+            let mut session = Session {
+                input,
+                input_ended: false,
+                unacknowledged: 0,
+                stream: stream.map_err(gone)?,
+            };
+            session.send(Some(first)).await.map_err(gone)?;
+            let results = stream::unfold(Some(session), |session| async move {
+                let mut session = session?;
+                match session.next_result().await {
+                    Ok(Some(result)) => {
+                        let going_on = result.is_ok();
+                        Some((Ok(result), going_on.then_some(session)))
+                    }
+                    Ok(None) => None,
+                    Err(error) => Some((Err(gone(error).into()), None)),
+                }
+            });
+            Ok(Box::pin(results) as BoxStream<'s, _>)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        _: RPCOption,
+    ) -> Rpc<VoteResponse<Types>> {
+        match self.ask(&Request::Vote(request)).await? {
+            Response::Vote(response) => Ok(response),
+            _ => refused(),
+        }
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        _: RPCOption,
+    ) -> Rpc<VoteResponse<Types>> {
+        match self.ask(&Request::PreVote(request)).await? {
+            Response::Vote(response) => Ok(response),
+            _ => refused(),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: VoteOf<Types>,
+        snapshot: SnapshotOf<Types, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        tokio::select! {
+            closed = cancel => Err(closed.into()),
+            sent = self.send_snapshot(vote, snapshot) => Ok(sent.map_err(gone)?),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        _: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<Types>> {
+        match self.ask(&Request::Transfer(request)).await? {
+            Response::Transfer(response) => Ok(response),
+            _ => refused(),
+        }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        let waits =
+            core::iter::successors(Some(FIRST_RETRY), |last| Some((*last * 2).min(LAST_RETRY)));
+        Some(Backoff::new(waits))
+    }
+}
+
+/// One pipelined stream of appends.
+struct Session<S> {
+    input: S,
+    input_ended: bool,
+    /// Requests that were sent and not acknowledged yet.
+    unacknowledged: usize,
+    stream: Duplex,
+}
+
+impl<S> Session<S>
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
+{
+    /// Sends what there is to send until the next acknowledgement arrives; `None` when all is
+    /// sent and acknowledged.
+    async fn next_result(&mut self) -> Result<Option<StreamAppendResult<Types>>, Gone> {
+        while !self.input_ended || self.unacknowledged > 0 {
+            let request = tokio::select! {
+                biased;
+                frame = self.stream.rx.recv() => {
+                    self.unacknowledged = self.unacknowledged.saturating_sub(1);
+                    return wire::decode(&frame?).map(Some);
+                }
+                request = self.input.next(), if !self.input_ended => request,
+            };
+            self.send(request).await?;
+        }
+        Ok(None)
+    }
+
+    /// Sends a request, and with it those that are ready as well.
+    async fn send(&mut self, first: Option<AppendEntriesRequest<Types>>) -> Result<(), Gone> {
+        let mut next = first;
+        for remaining in (0..REQUESTS_PER_WRITE).rev() {
+            let Some(request) = next else {
+                self.input_ended = true;
+                break;
+            };
+            self.stream.tx.queue(&wire::encode(&request)?)?;
+            self.unacknowledged += 1;
+            if remaining == 0 {
+                break;
+            }
+            match self.input.next().now_or_never() {
+                Some(ready) => next = ready,
+                None => break,
+            }
+        }
+        self.stream.tx.flush().await
+    }
+}

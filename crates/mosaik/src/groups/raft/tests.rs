@@ -1,0 +1,518 @@
+//! Three members in one process, connected by channels that can be cut.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use parking_lot::Mutex;
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{Channel, Node, NodeCore, NodeOptions, Peers};
+use crate::{
+    Digest, UniqueId,
+    groups::{
+        ApplyContext, ConsensusConfig, Cursor, InMemoryLogStore, Index, LogReplaySync, Snapshot,
+        SnapshotStateMachine, SnapshotSync, StateMachine, StateSync, Storage, commands,
+        duplex::{Duplex, Gone},
+        member::MemberId,
+        replica::{CommandStore, MachineReplica, StorageAdapter},
+        status::Status,
+        submissions::{Outcome, Route, Submissions, Until},
+    },
+    primitives::{Bytes, PeerId, Scope},
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Records what was applied, and where.
+#[derive(Default)]
+struct Journal(Vec<(u64, Cursor, Cursor)>);
+
+macro_rules! journal {
+    ($machine:ident, $sync:ident) => {
+        impl StateMachine for $machine {
+            type Command = u64;
+            type Query = ();
+            type QueryResult = Vec<u64>;
+            type StateSync = $sync<Self>;
+
+            fn signature(&self) -> UniqueId {
+                Digest::from("journal")
+            }
+
+            fn apply(&mut self, command: u64, ctx: &dyn ApplyContext) {
+                assert!(command != u64::MAX, "told to panic");
+                self.0.push((command, ctx.committed(), ctx.log_position()));
+            }
+
+            fn query(&self, (): ()) -> Vec<u64> {
+                self.0.iter().map(|(command, ..)| *command).collect()
+            }
+
+            fn state_sync(&self) -> Self::StateSync {
+                state_sync()
+            }
+        }
+
+        fn state_sync() -> $sync<$machine> {
+            $sync::default()
+        }
+    };
+}
+
+journal!(Journal, LogReplaySync);
+
+mod compacting {
+    use super::{
+        ApplyContext, Cursor, Digest, Snapshot, SnapshotStateMachine, SnapshotSync, StateMachine,
+        UniqueId,
+    };
+
+    #[derive(Default, Clone)]
+    pub(super) struct Compacting(pub(super) Vec<(u64, Cursor, Cursor)>);
+
+    journal!(Compacting, SnapshotSync);
+
+    impl SnapshotStateMachine for Compacting {
+        type Snapshot = Self;
+
+        fn create_snapshot(&self) -> Self {
+            self.clone()
+        }
+
+        fn install_snapshot(&mut self, snapshot: Self) {
+            *self = snapshot;
+        }
+    }
+
+    impl Snapshot for Compacting {
+        type Item = (u64, Cursor, Cursor);
+
+        fn len(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn iter_range(
+            &self,
+            range: std::ops::Range<u64>,
+        ) -> Option<impl Iterator<Item = Self::Item>> {
+            let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+            Some(self.0.get(range)?.iter().copied())
+        }
+
+        fn append(&mut self, items: impl IntoIterator<Item = Self::Item>) {
+            self.0.extend(items);
+        }
+    }
+}
+
+use compacting::Compacting;
+
+/// Connects the members of one test.
+#[derive(Clone, Default)]
+struct Mesh(Arc<MeshState>);
+
+#[derive(Default)]
+struct MeshState {
+    nodes: Mutex<HashMap<MemberId, Arc<NodeCore>>>,
+    cut: Mutex<HashSet<MemberId>>,
+    scopes: Mutex<Vec<Scope>>,
+}
+
+struct End {
+    mesh: Mesh,
+    local: MemberId,
+    scope: Scope,
+}
+
+impl End {
+    fn find(&self, member: &MemberId) -> Result<Arc<NodeCore>, Gone> {
+        let cut = self.mesh.0.cut.lock();
+        if cut.contains(member) || cut.contains(&self.local) {
+            return Err(Gone);
+        }
+        self.mesh.0.nodes.lock().get(member).cloned().ok_or(Gone)
+    }
+}
+
+impl Peers for End {
+    fn ask(&self, member: MemberId, request: Bytes) -> BoxFuture<'static, Result<Bytes, Gone>> {
+        let target = self.find(&member);
+        async move { target?.answer(&request).await }.boxed()
+    }
+
+    fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>> {
+        let target = self.find(&member);
+        let (scope, mesh, local) = (self.scope.child(), self.mesh.clone(), self.local);
+        async move {
+            let target = target?;
+            let (ours, theirs) = Duplex::pair();
+            mesh.0.scopes.lock().push(scope.clone());
+            scope.spawn(async move {
+                match channel {
+                    Channel::Append => target.serve_append(theirs).await,
+                    Channel::Snapshot => drop(target.serve_snapshot(theirs).await),
+                    Channel::Forward => drop(target.serve_forward(local, theirs).await),
+                }
+            });
+            Ok(ours)
+        }
+        .boxed()
+    }
+}
+
+impl Mesh {
+    /// Takes a member off the network: whatever it had open ends.
+    fn cut(&self, member: MemberId) {
+        self.0.cut.lock().insert(member);
+        for scope in self.0.scopes.lock().drain(..) {
+            scope.cancel();
+        }
+    }
+
+    fn heal(&self) {
+        self.0.cut.lock().clear();
+    }
+}
+
+struct Member<M: StateMachine> {
+    node: Node,
+    replica: Arc<MachineReplica<M>>,
+    submissions: Arc<Submissions>,
+    status: Arc<Status>,
+    _scope: Scope,
+}
+
+impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<M> {
+    async fn start(mesh: &Mesh, machine: M, commands: Option<Arc<dyn CommandStore>>) -> Self {
+        let peer: PeerId = iroh::SecretKey::from_bytes(&rand::random()).public();
+        let scope = Scope::new();
+        let consensus = ConsensusConfig::default();
+        let replica = Arc::new(MachineReplica::new(machine));
+        let submissions = Arc::new(Submissions::new(consensus.forward_timeout, 4));
+        let status = Arc::new(Status::new(peer));
+        let member = MemberId::fresh(peer);
+        let node = Node::start(
+            NodeOptions {
+                member,
+                lineage: Digest::zero(),
+                group: Digest::zero(),
+                network: Digest::zero(),
+                timing: consensus.timing(),
+                elects: true,
+                replica: replica.clone(),
+                commands,
+                submissions: submissions.clone(),
+                status: status.clone(),
+                peers: Arc::new(End {
+                    mesh: mesh.clone(),
+                    local: member,
+                    scope: scope.clone(),
+                }),
+            },
+            &scope,
+        )
+        .await
+        .unwrap();
+        mesh.0.nodes.lock().insert(member, node.core().clone());
+        let ticking = node.clone();
+        scope.spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                ticking.tick(Instant::now());
+            }
+        });
+        Self {
+            node,
+            replica,
+            submissions,
+            status,
+            _scope: scope,
+        }
+    }
+
+    fn id(&self) -> MemberId {
+        self.node.member()
+    }
+
+    fn submit(&self, commands: &[u64], until: Until) -> oneshot::Receiver<Outcome> {
+        let row = commands::encode(commands).unwrap();
+        let count = u32::try_from(commands.len()).unwrap();
+        let (outcome, route) = self.submissions.submit(count, row, until);
+        if route == Route::Local {
+            self.node.pump();
+        }
+        outcome
+    }
+
+    async fn execute(&self, commands: &[u64]) -> Outcome {
+        self.submit(commands, Until::Applied).await.unwrap()
+    }
+
+    fn state(&self) -> Vec<u64> {
+        self.replica.query(()).unwrap().0
+    }
+
+    async fn online(&self) {
+        let mut online = self.status.watch_online();
+        within(online.wait_for(|online| *online)).await.unwrap();
+    }
+
+    async fn reaches(&self, index: u64) {
+        let mut committed = self.status.watch_committed();
+        within(committed.wait_for(|at| *at >= index)).await.unwrap();
+    }
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("in time")
+}
+
+fn leader<M: StateMachine>(members: &[Member<M>]) -> usize {
+    members
+        .iter()
+        .position(|member| member.status.leader() == Some(member.status.local()))
+        .expect("somebody leads")
+}
+
+async fn three() -> (Mesh, Vec<Member<Journal>>) {
+    let mesh = Mesh::default();
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        members.push(Member::start(&mesh, Journal::default(), None).await);
+    }
+    let voters = members.iter().map(Member::id).collect();
+    members[0].node.found(voters).await.unwrap();
+    for member in &members {
+        member.online().await;
+    }
+    (mesh, members)
+}
+
+fn done(range: std::ops::RangeInclusive<u64>) -> Outcome {
+    Outcome::Done(Index(*range.start())..=Index(*range.end()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_from_every_member_take_effect_in_order() {
+    let (_mesh, members) = three().await;
+    let leading = leader(&members);
+    let following = (leading + 1) % 3;
+    assert_eq!(members[leading].execute(&[1, 2, 3]).await, done(1..=3));
+    assert_eq!(within(members[following].execute(&[4])).await, done(4..=4));
+    let calls: Vec<_> = (5..105)
+        .map(|n| members[following].submit(&[n], Until::Applied))
+        .collect();
+    for (n, call) in (5..).zip(calls) {
+        assert_eq!(within(call).await.unwrap(), done(n..=n));
+    }
+    let fed = members[following].submit(&[105, 106], Until::Accepted);
+    assert_eq!(within(fed).await.unwrap(), done(105..=106));
+    for member in &members {
+        member.reaches(106).await;
+        assert_eq!(member.state(), (1..=106).collect::<Vec<_>>());
+        assert_eq!(member.status.log_position(), Index(106));
+    }
+    let places = |member: &Member<Journal>| {
+        let core = member.replica.query(()).unwrap();
+        core.1
+    };
+    assert_eq!(places(&members[0]), places(&members[2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn strong_reads_see_what_was_acknowledged_anywhere() {
+    let (_mesh, members) = three().await;
+    let leading = leader(&members);
+    for n in 0..20u64 {
+        let writer = &members[(leading + 1) % 3];
+        assert_ne!(within(writer.execute(&[n])).await, Outcome::Offline);
+        for member in &members {
+            within(member.node.confirm_read()).await.unwrap();
+            assert_eq!(member.state().last(), Some(&n));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_loss_of_the_leader_costs_one_election_and_no_command() {
+    let (mesh, members) = three().await;
+    let leading = leader(&members);
+    let survivors: Vec<_> = (0..3).filter(|i| *i != leading).collect();
+    let before = members[survivors[0]].execute(&[1]);
+    assert_eq!(within(before).await, done(1..=1));
+    mesh.cut(members[leading].id());
+    let start = Instant::now();
+    let call = members[survivors[0]].submit(&[2], Until::Applied);
+    assert_eq!(within(call).await.unwrap(), done(2..=2));
+    assert!(
+        start.elapsed() < Duration::from_millis(1500),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(
+        within(members[survivors[1]].execute(&[3])).await,
+        done(3..=3)
+    );
+
+    // The old leader is alone: it answers offline, and says so.
+    let mut online = members[leading].status.watch_online();
+    within(online.wait_for(|online| !*online)).await.unwrap();
+    assert_eq!(members[leading].status.leader(), None);
+    let refused = within(members[leading].execute(&[99])).await;
+    assert_eq!(refused, Outcome::Offline);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(5), members[leading].node.confirm_read())
+            .await
+            .map_or(true, |read| read.is_err()),
+        "a deposed leader must not confirm a read"
+    );
+
+    mesh.heal();
+    members[leading].online().await;
+    members[leading].reaches(3).await;
+    assert_eq!(members[leading].state(), [1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_that_are_sent_twice_take_effect_once() {
+    let (_mesh, members) = three().await;
+    let leading = &members[leader(&members)];
+    let origin = MemberId::fresh(members[0].status.local());
+    let parcel = |first, values: &[u64]| crate::groups::submissions::Parcel {
+        first,
+        count: u32::try_from(values.len()).unwrap(),
+        row: commands::encode(values).unwrap(),
+    };
+    let core = leading.node.core();
+    assert_eq!(
+        core.propose(origin, parcel(1, &[10, 11])),
+        Ok(Some(Index(1)))
+    );
+    assert_eq!(core.propose(origin, parcel(1, &[10, 11])), Ok(None));
+    assert_eq!(
+        core.propose(origin, parcel(2, &[11, 12])),
+        Ok(Some(Index(3))),
+        "only the new one goes in"
+    );
+    leading.reaches(3).await;
+    assert_eq!(leading.state(), [10, 11, 12]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leadership_can_be_handed_over() {
+    let (_mesh, members) = three().await;
+    let leading = leader(&members);
+    within(members[leading].execute(&[1])).await;
+    let heir = &members[(leading + 1) % 3];
+    let start = Instant::now();
+    members[leading].node.hand_over(heir.id()).await;
+    let mut leader = heir.status.watch_leader();
+    within(leader.wait_for(|leader| *leader == Some(heir.status.local())))
+        .await
+        .unwrap();
+    assert_eq!(within(heir.execute(&[2])).await, done(2..=2));
+    assert!(
+        start.elapsed() < Duration::from_millis(200),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panicking_machine_ends_the_group_on_its_node() {
+    let (_mesh, members) = three().await;
+    let mut failure = members[0].node.failure();
+    let _call = members[leader(&members)].submit(&[u64::MAX], Until::Applied);
+    let reason = within(failure.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .clone();
+    assert!(reason.unwrap().contains("panicked"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_are_written_to_the_users_storage() {
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<InMemoryLogStore<u64>>>);
+
+    impl Storage<u64> for Shared {
+        fn append(&mut self, command: u64, term: crate::groups::Term) -> Index {
+            self.0.lock().append(command, term)
+        }
+        fn available(&self) -> std::ops::RangeInclusive<Index> {
+            self.0.lock().available()
+        }
+        fn get(&self, index: Index) -> Option<(u64, crate::groups::Term)> {
+            self.0.lock().get(index)
+        }
+        fn get_range(
+            &self,
+            range: &std::ops::RangeInclusive<Index>,
+        ) -> Vec<(crate::groups::Term, Index, u64)> {
+            self.0.lock().get_range(range)
+        }
+        fn truncate(&mut self, at: Index) {
+            self.0.lock().truncate(at);
+        }
+        fn last(&self) -> Cursor {
+            self.0.lock().last()
+        }
+        fn prune_prefix(&mut self, up_to: Index) {
+            self.0.lock().prune_prefix(up_to);
+        }
+    }
+
+    let mesh = Mesh::default();
+    let storage = Shared::default();
+    let adapter = Arc::new(StorageAdapter::new(storage.clone()));
+    let member = Member::start(&mesh, Journal::default(), Some(adapter)).await;
+    member
+        .node
+        .found(BTreeSet::from([member.id()]))
+        .await
+        .unwrap();
+    member.online().await;
+    assert_eq!(within(member.execute(&[7, 8, 9])).await, done(1..=3));
+    assert_eq!(storage.last(), Index(3));
+    assert_eq!(storage.get(Index(2)).unwrap().0, 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_gets_a_snapshot_when_the_log_is_gone() {
+    let mesh = Mesh::default();
+    let interval = std::num::NonZero::new(50).unwrap();
+    let _ = SnapshotSync::<Compacting>::default().with_interval(interval);
+    let first = Member::start(&mesh, Compacting::default(), None).await;
+    first
+        .node
+        .found(BTreeSet::from([first.id()]))
+        .await
+        .unwrap();
+    first.online().await;
+    for n in 0..3000u64 {
+        assert_eq!(within(first.execute(&[n])).await, done(n + 1..=n + 1));
+    }
+    first.node.core().compact_for_tests().await;
+    let second = Member::start(&mesh, Compacting::default(), None).await;
+    first
+        .node
+        .add_learners(BTreeSet::from([second.id()]))
+        .await
+        .unwrap();
+    second.online().await;
+    second.reaches(3000).await;
+    assert_eq!(second.state(), (0..3000).collect::<Vec<_>>());
+    first
+        .node
+        .change_voters(BTreeSet::from([second.id()]), BTreeSet::new())
+        .await
+        .unwrap();
+    assert_eq!(within(second.execute(&[3000])).await, done(3001..=3001));
+    assert_eq!(first.state().len(), 3001);
+}

@@ -1,0 +1,118 @@
+//! What members' consensus instances say to each other.
+
+use openraft::{
+    alias::{SnapshotMetaOf, VoteOf},
+    raft::{
+        AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
+    },
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::types::Types;
+use crate::{
+    groups::duplex::Gone,
+    primitives::{Bytes, encoding},
+};
+
+/// A question that is answered at once, on the bond's control stream.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) enum Request {
+    /// An append without entries: the leader's sign of life.
+    Heartbeat(AppendEntriesRequest<Types>),
+    Vote(VoteRequest<Types>),
+    PreVote(VoteRequest<Types>),
+    Transfer(TransferLeaderRequest<Types>),
+    /// Up to where must be applied, for a read that sees everything acknowledged so far?
+    ReadIndex,
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) enum Response {
+    Heartbeat(StreamAppendResult<Types>),
+    Vote(VoteResponse<Types>),
+    Transfer(TransferLeaderResponse<Types>),
+    ReadIndex(u64),
+    /// This member can't answer: it stops, or does not lead.
+    Refused,
+}
+
+/// The first frame of a snapshot transfer; the chunks follow, one per frame.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct SnapshotHeader {
+    pub(crate) vote: VoteOf<Types>,
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) head: Bytes,
+    pub(crate) chunks: u64,
+    /// BLAKE3 over the head and all chunks.
+    pub(crate) digest: [u8; 32],
+}
+
+/// The parts of a snapshot's metadata that travel.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct SnapshotMeta {
+    last_log_id: Option<openraft::alias::LogIdOf<Types>>,
+    last_membership: openraft::alias::StoredMembershipOf<Types>,
+}
+
+impl From<SnapshotMetaOf<Types>> for SnapshotMeta {
+    fn from(meta: SnapshotMetaOf<Types>) -> Self {
+        Self {
+            last_log_id: meta.last_log_id,
+            last_membership: meta.last_membership,
+        }
+    }
+}
+
+impl From<SnapshotMeta> for SnapshotMetaOf<Types> {
+    fn from(meta: SnapshotMeta) -> Self {
+        Self {
+            last_log_id: meta.last_log_id,
+            last_membership: meta.last_membership,
+        }
+    }
+}
+
+/// The answer to a snapshot transfer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct SnapshotReply(pub(crate) SnapshotResponse<Types>);
+
+/// Commands that a member asks the leader to put into the log.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Forward {
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) row: Bytes,
+}
+
+/// The commands are in the leader's log: from this user index on, or had been there before.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Accepted {
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) index: Option<u64>,
+}
+
+pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Bytes, Gone> {
+    encoding::try_serialize(message).map_err(|_| Gone)
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(frame: &Bytes) -> Result<T, Gone> {
+    encoding::deserialize(frame).map_err(|_| Gone)
+}
+
+/// The checksum of a snapshot.
+pub(crate) fn digest(head: &[u8], chunks: &[Bytes]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for part in core::iter::once(head).chain(chunks.iter().map(|chunk| &chunk[..])) {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}

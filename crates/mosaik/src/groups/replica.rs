@@ -1,0 +1,258 @@
+//! A user's state machine and storage, seen without their types.
+//!
+//! Everything below this point of view is compiled once, not once per machine.
+
+use std::{
+    ops::RangeInclusive,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::{
+    groups::{
+        ApplyContext, Command, Cursor, Index, StateMachine, StateSync, Storage, Term,
+        commands::{self, Row},
+        sync::{Capture, Snapshots},
+    },
+    primitives::{Bytes, Datum, GroupId, NetworkId},
+};
+
+/// One member's copy of the machine.
+pub(crate) trait Replica: Send + Sync + 'static {
+    /// Applies the commands of one log entry. A failure leaves a state that can't be trusted.
+    fn apply(&self, row: &Bytes, place: &Place) -> Result<(), ApplyFailed>;
+
+    /// Goes back to the state before the first command, if the machine can.
+    fn reset(&self) -> bool;
+
+    /// Freezes the state, if the machine makes snapshots.
+    fn capture(&self) -> Option<Box<dyn Capture>>;
+
+    /// Replaces the state; it is unchanged when this fails.
+    fn install(&self, chunks: &[Bytes], position: Cursor) -> Result<(), InstallFailed>;
+
+    /// How many commands lie between two snapshots; `None` when the machine makes none.
+    fn snapshot_interval(&self) -> Option<u64>;
+}
+
+/// Where the commands of one log entry stand in the history; what the machine is told about them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) before: Cursor,
+    pub(crate) last: Cursor,
+    pub(crate) group: GroupId,
+    pub(crate) network: NetworkId,
+}
+
+impl ApplyContext for Place {
+    fn committed(&self) -> Cursor {
+        self.before
+    }
+
+    fn log_position(&self) -> Cursor {
+        self.last
+    }
+
+    fn current_term(&self) -> Term {
+        self.last.term()
+    }
+
+    fn group_id(&self) -> &GroupId {
+        &self.group
+    }
+
+    fn network_id(&self) -> &NetworkId {
+        &self.network
+    }
+}
+
+/// Why committed commands could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyFailed {
+    #[error("a committed command is not decodable here: do all members run the same version?")]
+    Undecodable,
+    #[error("the state machine panicked")]
+    Panicked,
+}
+
+/// Why a snapshot could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InstallFailed {
+    #[error("the machine takes no snapshots")]
+    Unsupported,
+    #[error("the snapshot is not decodable here")]
+    Undecodable,
+    #[error("the state machine panicked")]
+    Panicked,
+}
+
+/// A machine with its position, both changed under one lock.
+pub(crate) struct MachineReplica<M: StateMachine> {
+    state: RwLock<State<M>>,
+    snapshots: Option<Snapshots<M>>,
+    /// Set when the state belongs to a history that was given up and could not be reset.
+    stale: AtomicBool,
+}
+
+struct State<M> {
+    machine: M,
+    position: Cursor,
+}
+
+impl<M: StateMachine> MachineReplica<M> {
+    pub(crate) fn new(machine: M) -> Self {
+        let snapshots = machine.state_sync().strategy().snapshots;
+        Self {
+            state: RwLock::new(State {
+                machine,
+                position: Cursor::zero(),
+            }),
+            snapshots,
+            stale: AtomicBool::new(false),
+        }
+    }
+
+    /// Answers a query from the state as it is, with the position of that state; `None` when the
+    /// state must not be shown.
+    pub(crate) fn query(&self, query: M::Query) -> Option<(M::QueryResult, Index)> {
+        if self.stale.load(Ordering::Acquire) {
+            return None;
+        }
+        let state = self.state.read();
+        Some((state.machine.query(query), state.position.index()))
+    }
+}
+
+impl<M: StateMachine> Replica for MachineReplica<M> {
+    fn apply(&self, row: &Bytes, place: &Place) -> Result<(), ApplyFailed> {
+        if self.stale.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let decoded = Row::new(row)
+            .map(|command| M::Command::decode(command.ok()?).ok())
+            .collect::<Option<Vec<_>>>()
+            .ok_or(ApplyFailed::Undecodable)?;
+        let mut state = self.state.write();
+        let state = &mut *state;
+        catch_unwind(AssertUnwindSafe(|| {
+            state.machine.apply_batch(decoded, place);
+        }))
+        .map_err(|_| ApplyFailed::Panicked)?;
+        state.position = place.last;
+        Ok(())
+    }
+
+    fn reset(&self) -> bool {
+        let mut state = self.state.write();
+        let state = &mut *state;
+        if state.position.is_zero() {
+            return !self.stale.load(Ordering::Acquire);
+        }
+        let reset = catch_unwind(AssertUnwindSafe(|| match &self.snapshots {
+            Some(snapshots) => snapshots.hooks.install(&mut state.machine, &[]).is_ok(),
+            None => state.machine.reset(),
+        }));
+        let reset = reset.unwrap_or(false);
+        if reset {
+            state.position = Cursor::zero();
+        }
+        self.stale.store(!reset, Ordering::Release);
+        reset
+    }
+
+    fn capture(&self) -> Option<Box<dyn Capture>> {
+        let snapshots = self.snapshots.as_ref()?;
+        let state = self.state.read();
+        catch_unwind(AssertUnwindSafe(|| snapshots.hooks.capture(&state.machine))).ok()
+    }
+
+    fn install(&self, chunks: &[Bytes], position: Cursor) -> Result<(), InstallFailed> {
+        let snapshots = self.snapshots.as_ref().ok_or(InstallFailed::Unsupported)?;
+        let mut state = self.state.write();
+        let state = &mut *state;
+        catch_unwind(AssertUnwindSafe(|| {
+            snapshots.hooks.install(&mut state.machine, chunks)
+        }))
+        .map_err(|_| InstallFailed::Panicked)?
+        .map_err(|_| InstallFailed::Undecodable)?;
+        state.position = position;
+        self.stale.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn snapshot_interval(&self) -> Option<u64> {
+        self.snapshots.as_ref().map(|snapshots| snapshots.interval)
+    }
+}
+
+/// A user's storage, seen without its types.
+pub(crate) trait CommandStore: Send + Sync + 'static {
+    /// Appends the commands of one log entry.
+    fn append(&self, row: &[u8], term: Term) -> Result<(), StoreFailed>;
+
+    /// The commands in this range as they stand in a log entry; fails when one is missing.
+    fn row(&self, range: RangeInclusive<Index>) -> Result<Bytes, StoreFailed>;
+
+    /// Drops `at` and everything after.
+    fn truncate(&self, at: Index);
+
+    /// Drops everything up to and including `up_to`.
+    fn prune(&self, up_to: Index);
+
+    /// Drops everything and continues after `cursor`.
+    fn reset_to(&self, cursor: Cursor);
+}
+
+/// A user's storage did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreFailed {
+    #[error("a command is not decodable here: do all members run the same version?")]
+    Undecodable,
+    #[error("the storage does not return what was appended")]
+    Missing,
+}
+
+/// Adapts a [`Storage`].
+pub(crate) struct StorageAdapter<C, S>(Mutex<S>, core::marker::PhantomData<fn() -> C>);
+
+impl<C: Command, S: Storage<C>> StorageAdapter<C, S> {
+    pub(crate) fn new(storage: S) -> Self {
+        Self(Mutex::new(storage), core::marker::PhantomData)
+    }
+}
+
+impl<C: Command, S: Storage<C>> CommandStore for StorageAdapter<C, S> {
+    fn append(&self, row: &[u8], term: Term) -> Result<(), StoreFailed> {
+        let mut storage = self.0.lock();
+        for command in Row::new(row) {
+            let command = command.map_err(|_| StoreFailed::Undecodable)?;
+            let command = C::decode(command).map_err(|_| StoreFailed::Undecodable)?;
+            storage.append(command, term);
+        }
+        Ok(())
+    }
+
+    fn row(&self, range: RangeInclusive<Index>) -> Result<Bytes, StoreFailed> {
+        let expected = range.end().0 - range.start().0 + 1;
+        let found = self.0.lock().get_range(&range);
+        if found.len() as u64 != expected {
+            return Err(StoreFailed::Missing);
+        }
+        commands::encode(found.iter().map(|(_, _, command)| command))
+            .map_err(|_| StoreFailed::Undecodable)
+    }
+
+    fn truncate(&self, at: Index) {
+        self.0.lock().truncate(at);
+    }
+
+    fn prune(&self, up_to: Index) {
+        self.0.lock().prune_prefix(up_to);
+    }
+
+    fn reset_to(&self, cursor: Cursor) {
+        self.0.lock().reset_to(cursor);
+    }
+}

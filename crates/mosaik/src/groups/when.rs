@@ -1,0 +1,252 @@
+//! Waiting for what happens in a group.
+
+use core::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::{
+    groups::{Cursor, Index, IndexRange, status::Status},
+    primitives::PeerId,
+};
+
+/// Waits for conditions of a group.
+///
+/// Every method subscribes when it is called: a change between the call and the first poll of its
+/// future is not lost. Futures own what they need, and stay pending for ever when the group ends.
+#[derive(Clone)]
+pub struct When {
+    status: Arc<Status>,
+}
+
+impl When {
+    pub(crate) fn new(status: Arc<Status>) -> Self {
+        Self { status }
+    }
+
+    /// Resolves with the leader: at once if one is known.
+    pub fn leader_elected(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static {
+        first_some(self.status.watch_leader(), Some)
+    }
+
+    /// Resolves when a leader other than the one known at the call is known. Passing through "no
+    /// leader" and back to the same one doesn't count; with none known at the call, the first does.
+    pub fn leader_changed(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static {
+        let leaders = self.status.watch_leader();
+        let known = *leaders.borrow();
+        first_some(leaders, move |leader| {
+            (Some(leader) != known).then_some(leader)
+        })
+    }
+
+    /// Resolves when this peer leads.
+    pub fn leader_is(&self, peer: PeerId) -> impl Future<Output = ()> + Send + Sync + 'static {
+        first_some(self.status.watch_leader(), move |leader| {
+            (leader == peer).then_some(())
+        })
+    }
+
+    /// Resolves when the local node leads.
+    pub fn is_leader(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+        self.leader_is(self.status.local())
+    }
+
+    /// Resolves when the local node does not lead, also when nobody does.
+    pub fn is_follower(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+        let local = self.status.local();
+        let leaders = self.status.watch_leader();
+        async move {
+            matching(leaders, move |leader| *leader != Some(local)).await;
+        }
+    }
+
+    /// Resolves when this member is online: it leads with confirmed authority and has applied
+    /// everything committed before its term, or it follows a live leader and has caught up.
+    pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+        let online = self.status.watch_online();
+        async move {
+            matching(online, |online| *online).await;
+        }
+    }
+
+    /// Resolves when this member is not online.
+    pub fn offline(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+        let online = self.status.watch_online();
+        async move {
+            matching(online, |online| !*online).await;
+        }
+    }
+
+    /// Watches the position of the last command in the local log.
+    pub fn log(&self) -> CursorWatcher<Cursor> {
+        CursorWatcher(self.status.watch_log())
+    }
+
+    /// Watches the position of the last command applied locally.
+    pub fn committed(&self) -> CursorWatcher<Index> {
+        CursorWatcher(self.status.watch_committed())
+    }
+}
+
+impl fmt::Debug for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("When")
+            .field("leader", &self.status.leader())
+            .field("online", &self.status.is_online())
+            .field("committed", &self.status.committed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Watches a position.
+#[derive(Debug, Clone)]
+pub struct CursorWatcher<T>(watch::Receiver<T>);
+
+impl<T: PartialOrd<Index> + Ord + Copy + Send + Sync + 'static> CursorWatcher<T> {
+    /// Resolves with the position once it has changed since the watcher was made.
+    pub fn changed(&self) -> impl Future<Output = T> + Send + Sync + 'static {
+        let mut position = self.0.clone();
+        async move {
+            if position.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            *position.borrow()
+        }
+    }
+
+    /// Resolves when the position is above the one at the call.
+    pub fn advanced(&self) -> impl Future<Output = T> + Send + Sync + 'static {
+        let start = *self.0.borrow();
+        matching(self.0.clone(), move |position| *position > start)
+    }
+
+    /// Resolves when the position is below the one at the call: this member has given up its
+    /// history for a rival one.
+    pub fn reverted(&self) -> impl Future<Output = T> + Send + Sync + 'static {
+        let start = *self.0.borrow();
+        matching(self.0.clone(), move |position| *position < start)
+    }
+
+    /// Resolves when the position is at least the target: an [`Index`], an integer, or an
+    /// [`IndexRange`], whose end counts. Yields the position seen, which may lie beyond.
+    pub fn reaches<V, X: Target<V>>(
+        &self,
+        target: X,
+    ) -> impl Future<Output = T> + Send + Sync + 'static + use<T, V, X> {
+        let target = target.index();
+        matching(self.0.clone(), move |position| *position >= target)
+    }
+}
+
+/// Tells the implementations of [`Target`] apart; always inferred.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Kind<const N: u8> {}
+
+/// A position to be reached.
+#[doc(hidden)]
+pub trait Target<V> {
+    fn index(self) -> Index;
+}
+
+impl<T: Into<Index>> Target<Kind<0>> for T {
+    fn index(self) -> Index {
+        self.into()
+    }
+}
+
+impl Target<Kind<1>> for IndexRange {
+    fn index(self) -> Index {
+        *self.end()
+    }
+}
+
+/// The first value that satisfies the condition; pending for ever when the group ends before.
+fn matching<T: Copy + Send + Sync + 'static>(
+    mut values: watch::Receiver<T>,
+    condition: impl Fn(&T) -> bool + Send + Sync + 'static,
+) -> impl Future<Output = T> + Send + Sync + 'static {
+    async move {
+        loop {
+            let value = *values.borrow_and_update();
+            if condition(&value) {
+                return value;
+            }
+            if values.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+fn first_some<R: Send + Sync + 'static>(
+    mut leaders: watch::Receiver<Option<PeerId>>,
+    select: impl Fn(PeerId) -> Option<R> + Send + Sync + 'static,
+) -> impl Future<Output = R> + Send + Sync + 'static {
+    async move {
+        loop {
+            let leader = *leaders.borrow_and_update();
+            if let Some(found) = leader.and_then(&select) {
+                return found;
+            }
+            if leaders.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::groups::Term;
+    use futures::FutureExt;
+
+    fn peer() -> PeerId {
+        iroh::SecretKey::from_bytes(&rand::random()).public()
+    }
+
+    #[tokio::test]
+    async fn leaders() {
+        let (local, other) = (peer(), peer());
+        let status = Arc::new(Status::new(local));
+        let when = When::new(status.clone());
+        let (elected, changed) = (when.leader_elected(), when.leader_changed());
+        when.is_follower().await;
+        status.set_leader(Some(other));
+        status.set_leader(None);
+        status.set_leader(Some(local));
+        assert_eq!(elected.await, local);
+        assert_eq!(changed.await, local);
+        when.is_leader().await;
+        let next = when.leader_changed();
+        status.set_leader(None);
+        status.set_leader(Some(local));
+        let mut next = std::pin::pin!(next);
+        assert!(next.as_mut().now_or_never().is_none());
+        status.set_leader(Some(other));
+        assert_eq!(next.await, other);
+    }
+
+    #[tokio::test]
+    async fn positions() {
+        let status = Arc::new(Status::new(peer()));
+        let when = When::new(status.clone());
+        let committed = when.committed();
+        let (advanced, reaches) = (committed.advanced(), committed.reaches(5));
+        let range = committed.reaches(Index(3)..=Index(6));
+        status.set_committed(Index(7));
+        assert_eq!(committed.changed().await, 7);
+        assert_eq!(advanced.await, 7);
+        assert_eq!(reaches.await, 7);
+        assert_eq!(range.await, 7);
+        let reverted = committed.reverted();
+        status.set_committed(Index(2));
+        assert_eq!(reverted.await, 2);
+
+        let log = when.log();
+        let reaches = log.reaches(Index(1));
+        status.set_log_position(Cursor::new(Term(1), Index(1)));
+        assert_eq!(reaches.await, Index(1));
+    }
+}
