@@ -19,6 +19,8 @@ mod raft;
 mod replica;
 mod status;
 mod storage;
+#[cfg(feature = "storage")]
+mod store;
 mod submissions;
 mod sync;
 mod when;
@@ -35,6 +37,8 @@ pub use machine::{
 };
 pub use position::{Cursor, Index, IndexRange, Term};
 pub use storage::{InMemoryLogStore, Storage};
+#[cfg(feature = "storage")]
+pub use store::StoreError;
 pub use sync::{
     LogReplaySync, Snapshot, SnapshotItem, SnapshotStateMachine, SnapshotSync, StateSync,
 };
