@@ -7,13 +7,21 @@
 //! **Two voters tolerate no crash, three tolerate one.** Only crash faults are tolerated: all
 //! members are honest, the key (and tickets, if required) is the admission control.
 
+mod bond;
+mod bonds;
+mod close;
 mod commands;
 mod config;
 mod duplex;
 mod error;
+mod group;
+mod handle;
+mod identity;
+mod instance;
 mod key;
 mod machine;
 mod member;
+mod metrics;
 mod position;
 mod raft;
 mod replica;
@@ -25,11 +33,15 @@ mod submissions;
 mod sync;
 mod when;
 
+pub use bonds::{Bond, Bonds};
 pub use config::{
     Config, ConfigBuilder, ConfigBuilderError, ConsensusConfig, ConsensusConfigBuilder,
     ConsensusConfigBuilderError,
 };
 pub use error::{CommandError, Error, QueryError};
+pub use group::{Consistency, Group, QueryResultAt};
+pub use handle::{GroupBuilder, Groups};
+pub use identity::GroupConfig;
 pub use key::GroupKey;
 pub use machine::{
     ApplyContext, Command, LeadershipPreference, NoOp, Query, QueryResult, StateMachine,

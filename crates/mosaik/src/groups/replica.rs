@@ -114,14 +114,14 @@ impl<M: StateMachine> MachineReplica<M> {
         }
     }
 
-    /// Answers a query from the state as it is, with the position of that state; `None` when the
-    /// state must not be shown.
-    pub(crate) fn query(&self, query: M::Query) -> Option<(M::QueryResult, Index)> {
+    /// Answers a query from the state as it is, with the position of that state; hands the query
+    /// back when the state must not be shown.
+    pub(crate) fn query(&self, query: M::Query) -> Result<(M::QueryResult, Index), M::Query> {
         if self.stale.load(Ordering::Acquire) {
-            return None;
+            return Err(query);
         }
         let state = self.state.read();
-        Some((state.machine.query(query), state.position.index()))
+        Ok((state.machine.query(query), state.position.index()))
     }
 }
 

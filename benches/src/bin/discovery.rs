@@ -1,0 +1,206 @@
+//! How fast a network forms and how much that costs: N nodes in this process, over loopback
+//! sockets, each given the address of the first.
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use mosaik::{
+    Digest, Network, PeerId,
+    discovery::{self, Catalog},
+    iroh::{EndpointAddr, RelayMode},
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Long enough for several heartbeats and probes.
+const IDLE: Duration = Duration::from_secs(20);
+const CHANGES: usize = 20;
+const SETTLING: Duration = Duration::from_secs(3);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((first, rest)) = arguments.split_first()
+        && first == "victim"
+    {
+        return be_victim(rest).await;
+    }
+    let started = Instant::now();
+    let network = node(Digest::random(), None).await?;
+    println!(
+        "Network::new, no relay, no DHT: {:.1} ms",
+        ms(started.elapsed())
+    );
+    network.shutdown().await;
+    let started = Instant::now();
+    let network = Network::new(Digest::random()).await?;
+    println!(
+        "Network::new, all defaults:     {:.1} ms",
+        ms(started.elapsed())
+    );
+    network.shutdown().await;
+
+    println!(
+        "\n{:>5} {:>14} {:>26} {:>16} {:>18} {:>16}",
+        "nodes",
+        "all know all",
+        "a change reaches all",
+        "joining, a node",
+        "idle, a node",
+        "one is gone"
+    );
+    let counts = arguments
+        .iter()
+        .map(|n| n.parse::<usize>())
+        .collect::<Result<Vec<_>, _>>()?;
+    let counts = if counts.is_empty() {
+        vec![12, 24, 48, 96]
+    } else {
+        counts
+    };
+    for count in counts {
+        measure(count)
+            .await
+            .with_context(|| format!("{count} nodes"))?;
+    }
+    Ok(())
+}
+
+async fn measure(count: usize) -> anyhow::Result<()> {
+    let id = Digest::random();
+    let first = node(id, None).await?;
+    let bootstrap = first.local().addr();
+    let mut nodes = vec![first];
+    for _ in 1..count {
+        nodes.push(node(id, Some(bootstrap.clone())).await?);
+    }
+    let last_start = Instant::now();
+    all(&nodes, |catalog| catalog.peers_count() == count - 1).await?;
+    let formed = last_start.elapsed();
+    let joining = sent_bytes(&nodes) / count as u64;
+
+    let mut changes = Vec::new();
+    for round in 0..CHANGES {
+        let owner = &nodes[round * (count - 1) / CHANGES];
+        let (owner_id, tag) = (owner.local().id(), Digest::random());
+        let changed = Instant::now();
+        owner.discovery().add_tags(tag);
+        all(&nodes, |c| {
+            c.get(&owner_id)
+                .is_some_and(|entry| entry.tags().contains(&tag))
+        })
+        .await?;
+        changes.push(changed.elapsed());
+    }
+    changes.sort();
+
+    let before = sent_bytes(&nodes);
+    tokio::time::sleep(IDLE).await;
+    let idle = (sent_bytes(&nodes) - before) / count as u64 / IDLE.as_secs();
+
+    let mut victim = Victim::start(id, &bootstrap).await?;
+    let victim_id = victim.peer;
+    all(&nodes, |catalog| catalog.get(&victim_id).is_some()).await?;
+    // It becomes a peer like the others before it dies.
+    tokio::time::sleep(SETTLING).await;
+    victim.process.kill().await?;
+    let crashed = Instant::now();
+    all(&nodes, |catalog| catalog.get(&victim_id).is_none()).await?;
+    println!(
+        "{count:>5} {:>11.0} ms {:>15.1} / {:.1} ms {:>13.1} kB {:>14.2} kB/s {:>14.1} s",
+        ms(formed),
+        ms(changes[CHANGES / 2]),
+        ms(changes[CHANGES - 1]),
+        joining as f64 / 1e3,
+        idle as f64 / 1e3,
+        crashed.elapsed().as_secs_f64(),
+    );
+    let shutdowns = nodes.into_iter().map(|node| tokio::spawn(node.shutdown()));
+    for shutdown in shutdowns.collect::<Vec<_>>() {
+        shutdown.await?;
+    }
+    Ok(())
+}
+
+async fn node(id: Digest, bootstrap: Option<EndpointAddr>) -> anyhow::Result<Network> {
+    let discovery = discovery::Config::builder()
+        .no_dht_bootstrap()
+        .with_bootstrap(bootstrap);
+    let network = Network::builder(id)
+        .with_relay_mode(RelayMode::Disabled)
+        .with_addresses(["127.0.0.1:0".parse()?])
+        .with_discovery(discovery)
+        .build();
+    Ok(network.await?)
+}
+
+async fn all(nodes: &[Network], condition: impl Fn(&Catalog) -> bool) -> anyhow::Result<()> {
+    for node in nodes {
+        let mut watch = node.discovery().catalog_watch();
+        timeout(PATIENCE, watch.wait_for(&condition))
+            .await
+            .context("not in time")??;
+    }
+    Ok(())
+}
+
+/// A node in a process of its own, to be killed.
+struct Victim {
+    process: Child,
+    peer: PeerId,
+}
+
+impl Victim {
+    async fn start(id: Digest, bootstrap: &EndpointAddr) -> anyhow::Result<Self> {
+        let addr = bootstrap.ip_addrs().next().context("no address")?;
+        let mut process = Command::new(std::env::current_exe()?)
+            .args([
+                "victim",
+                &id.to_string(),
+                &bootstrap.id.to_string(),
+                &addr.to_string(),
+            ])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let output = process.stdout.take().context("no output")?;
+        let mut lines = BufReader::new(output).lines();
+        let line = timeout(PATIENCE, lines.next_line())
+            .await??
+            .context("no peer id")?;
+        Ok(Self {
+            process,
+            peer: line.parse()?,
+        })
+    }
+}
+
+/// The victim's side.
+async fn be_victim(arguments: &[String]) -> anyhow::Result<()> {
+    let [id, peer, addr] = arguments else {
+        anyhow::bail!("network, peer and address expected")
+    };
+    let peer: PeerId = peer.parse()?;
+    let bootstrap = EndpointAddr::from(peer).with_ip_addr(addr.parse()?);
+    let network = node(id.as_str().into(), Some(bootstrap)).await?;
+    println!("{}", network.local().id());
+    std::future::pending().await
+}
+
+fn sent_bytes(nodes: &[Network]) -> u64 {
+    nodes
+        .iter()
+        .map(|node| node.local().endpoint().metrics().socket.send_ipv4.get())
+        .sum()
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

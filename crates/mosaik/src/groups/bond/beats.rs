@@ -1,0 +1,129 @@
+//! Signs of life between two nodes: one for all groups that they share.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use rand::Rng;
+use tokio::time::{Instant, sleep};
+
+use super::wire::{ALPN, Opening};
+use crate::{
+    net::{Link, Links},
+    primitives::{PeerId, Scope},
+};
+
+/// Sends beats to peers and notes theirs. One per node.
+#[derive(Clone)]
+pub(crate) struct Beats(Arc<Inner>);
+
+struct Inner {
+    links: Links,
+    scope: Scope,
+    peers: Mutex<HashMap<PeerId, Peer>>,
+}
+
+struct Peer {
+    heard: Instant,
+    /// The rhythms of those who want beats, as long as they do.
+    rhythms: Vec<Weak<Rhythm>>,
+    beating: bool,
+}
+
+/// How often a peer wants to hear, for as long as this exists.
+#[derive(Debug)]
+pub(crate) struct Rhythm {
+    interval: Duration,
+    jitter: Duration,
+}
+
+impl Beats {
+    pub(crate) fn new(links: Links, scope: Scope) -> Self {
+        Self(Arc::new(Inner {
+            links,
+            scope,
+            peers: Mutex::default(),
+        }))
+    }
+
+    /// Begins to send beats to a peer, until the returned rhythm is dropped.
+    pub(crate) fn begin(&self, peer: PeerId, interval: Duration, jitter: Duration) -> Arc<Rhythm> {
+        let rhythm = Arc::new(Rhythm { interval, jitter });
+        let mut peers = self.0.peers.lock();
+        let entry = peers.entry(peer).or_insert_with(|| Peer {
+            heard: Instant::now(),
+            rhythms: Vec::new(),
+            beating: false,
+        });
+        entry.heard = Instant::now();
+        entry.rhythms.push(Arc::downgrade(&rhythm));
+        let silent = !core::mem::replace(&mut entry.beating, true);
+        drop(peers);
+        if silent {
+            let beats = self.clone();
+            self.0.scope.spawn(async move { beats.beat(peer).await });
+        }
+        rhythm
+    }
+
+    /// How long a peer has been silent.
+    pub(crate) fn silence(&self, peer: &PeerId) -> Duration {
+        let peers = self.0.peers.lock();
+        peers
+            .get(peer)
+            .map_or(Duration::MAX, |peer| peer.heard.elapsed())
+    }
+
+    /// Notes a sign of life.
+    pub(crate) fn heard(&self, peer: &PeerId) {
+        if let Some(peer) = self.0.peers.lock().get_mut(peer) {
+            peer.heard = Instant::now();
+        }
+    }
+
+    /// Takes a peer's beats, until it ends the stream.
+    pub(crate) async fn listen(&self, mut link: Link) {
+        let peer = link.peer();
+        while link.receiver.recv_bytes().await.is_ok() {
+            self.heard(&peer);
+        }
+    }
+
+    async fn beat(&self, peer: PeerId) {
+        let mut link = None;
+        while let Some(pause) = self.next_beat(&peer) {
+            if link.is_none() {
+                link = self.open(peer).await;
+            }
+            if let Some(open) = &mut link
+                && (open.sender.queue_bytes(&[]).is_err() || open.sender.flush().await.is_err())
+            {
+                link = None;
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn open(&self, peer: PeerId) -> Option<Link> {
+        let mut link = self.0.links.open_existing(ALPN, &peer).await?;
+        link.sender.queue(&Opening::Beats).ok()?;
+        Some(link)
+    }
+
+    /// The pause until the next beat; `None` when nobody wants beats any more.
+    fn next_beat(&self, peer: &PeerId) -> Option<Duration> {
+        let mut peers = self.0.peers.lock();
+        let entry = peers.get_mut(peer)?;
+        entry.rhythms.retain(|rhythm| rhythm.strong_count() > 0);
+        let fastest = entry.rhythms.iter().filter_map(Weak::upgrade);
+        let Some(fastest) = fastest.min_by_key(|rhythm| rhythm.interval) else {
+            peers.remove(peer);
+            return None;
+        };
+        let jitter = fastest.jitter.mul_f64(rand::rng().random());
+        Some(fastest.interval.saturating_sub(jitter))
+    }
+}

@@ -1,0 +1,246 @@
+//! One bond: the control stream with one other member.
+
+use core::fmt;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures::FutureExt;
+use iroh::endpoint::ApplicationClose;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+
+use super::wire::{Control, Standing};
+use crate::{
+    groups::{
+        duplex::Gone,
+        member::{Lineage, MemberId},
+        metrics::GroupMetrics,
+    },
+    net::LinkSender,
+    primitives::{Bytes, Digest, PeerId, Scope, encoding},
+    tickets::{Expiration, SignedPeerEntry},
+};
+
+/// An established bond.
+pub(crate) struct BondCore {
+    pub(crate) id: Digest,
+    pub(crate) peer: PeerId,
+    /// Random for each time that the peer joins the group.
+    pub(crate) session: u64,
+    pub(crate) established: Instant,
+    state: Mutex<State>,
+    sender: Arc<tokio::sync::Mutex<Option<LinkSender>>>,
+    questions: Mutex<HashMap<u64, oneshot::Sender<Option<Bytes>>>>,
+    next_question: AtomicU64,
+    ended: watch::Sender<Option<ApplicationClose>>,
+    metrics: Arc<GroupMetrics>,
+    /// Carries the bond's tasks.
+    pub(crate) scope: Scope,
+}
+
+struct State {
+    entry: SignedPeerEntry,
+    standing: Standing,
+    expires: Option<Expiration>,
+}
+
+pub(crate) struct BondOptions {
+    pub(crate) id: Digest,
+    pub(crate) peer: PeerId,
+    pub(crate) session: u64,
+    pub(crate) entry: SignedPeerEntry,
+    pub(crate) standing: Standing,
+    pub(crate) expires: Option<Expiration>,
+    pub(crate) sender: LinkSender,
+    pub(crate) metrics: Arc<GroupMetrics>,
+    pub(crate) scope: Scope,
+}
+
+impl BondCore {
+    pub(crate) fn new(options: BondOptions) -> Arc<Self> {
+        Arc::new(Self {
+            id: options.id,
+            peer: options.peer,
+            session: options.session,
+            established: Instant::now(),
+            state: Mutex::new(State {
+                entry: options.entry,
+                standing: options.standing,
+                expires: options.expires,
+            }),
+            sender: Arc::new(tokio::sync::Mutex::new(Some(options.sender))),
+            questions: Mutex::default(),
+            next_question: AtomicU64::new(0),
+            ended: watch::Sender::new(None),
+            metrics: options.metrics,
+            scope: options.scope,
+        })
+    }
+
+    pub(crate) fn entry(&self) -> SignedPeerEntry {
+        self.state.lock().entry.clone()
+    }
+
+    /// Takes in an entry of the peer, unless a newer one is known.
+    pub(crate) fn set_entry(&self, entry: SignedPeerEntry) {
+        let mut state = self.state.lock();
+        if entry.id() == &self.peer && entry.is_newer_than(&state.entry) {
+            state.entry = entry;
+        }
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.state.lock().standing.clone()
+    }
+
+    /// Takes in where the peer stands; returns whether that is news.
+    pub(crate) fn set_standing(&self, standing: Standing) -> bool {
+        let mut state = self.state.lock();
+        let news = state.standing != standing;
+        state.standing = standing;
+        news
+    }
+
+    pub(crate) fn member(&self) -> MemberId {
+        self.state.lock().standing.member
+    }
+
+    pub(crate) fn set_expiration(&self, expires: Option<Expiration>) {
+        self.state.lock().expires = expires;
+    }
+
+    /// Whether the peer's tickets have run out.
+    pub(crate) fn is_expired(&self) -> bool {
+        let expires = self.state.lock().expires;
+        expires.is_some_and(|expires| expires.is_expired())
+    }
+
+    /// Sends a message. Once it has begun it is completed, also when the future is dropped.
+    pub(crate) async fn send(&self, message: &Control) -> Result<(), Gone> {
+        let frame = encoding::try_serialize(message).map_err(|_| Gone)?;
+        self.metrics.messages_sent.increment(1);
+        self.metrics.bytes_sent.increment(frame.len() as u64);
+        let mut sender = self.sender.clone().lock_owned().await;
+        let mut sending = Box::pin(async move {
+            let link = sender.as_mut().ok_or(Gone)?;
+            link.queue_bytes(&frame).map_err(|_| Gone)?;
+            link.flush().await.map_err(|_| Gone)
+        });
+        match tokio::task::unconstrained(&mut sending).now_or_never() {
+            Some(sent) => sent,
+            None => {
+                // The peer takes nothing at the moment. A write that was begun must not be
+                // dropped: the rest of the frame would be missing.
+                self.scope.spawn(async move { drop(sending.await) });
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps others from sending for a while; `None` when somebody sends already.
+    pub(crate) fn hold(&self) -> Option<tokio::sync::OwnedMutexGuard<Option<LinkSender>>> {
+        self.sender.clone().try_lock_owned().ok()
+    }
+
+    /// Sends a message in the background.
+    pub(crate) fn post(self: &Arc<Self>, message: Control) {
+        let bond = self.clone();
+        self.scope.spawn(async move {
+            // A bond that is lost says so to everybody.
+            let _ = bond.send(&message).await;
+        });
+    }
+
+    /// Asks the peer's consensus instance.
+    pub(crate) async fn ask(
+        &self,
+        lineage: Lineage,
+        from: MemberId,
+        request: Bytes,
+    ) -> Result<Bytes, Gone> {
+        let id = self.next_question.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        self.questions.lock().insert(id, reply);
+        let _forget = Forget(self, id);
+        if self.is_ended() {
+            return Err(Gone);
+        }
+        self.send(&Control::Ask {
+            id,
+            lineage,
+            from,
+            request,
+        })
+        .await?;
+        answer.await.ok().flatten().ok_or(Gone)
+    }
+
+    /// Hands an answer to whoever asked.
+    pub(crate) fn answered(&self, id: u64, response: Option<Bytes>) {
+        if let Some(question) = self.questions.lock().remove(&id) {
+            // The asker has given up: fine.
+            let _ = question.send(response);
+        }
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
+    pub(crate) fn end(&self) -> watch::Receiver<Option<ApplicationClose>> {
+        self.ended.subscribe()
+    }
+
+    /// Marks the bond as ended; returns whether it was not yet.
+    pub(crate) fn set_ended(&self, reason: &ApplicationClose) -> bool {
+        let first = self.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            if first {
+                *ended = Some(reason.clone());
+            }
+            first
+        });
+        if first {
+            self.questions.lock().clear();
+        }
+        first
+    }
+
+    /// Tells the peer why the bond ends, for a bounded time, and ends the bond's tasks.
+    pub(crate) async fn shut(&self, reason: &ApplicationClose) {
+        let limit = std::time::Duration::from_secs(1);
+        let sender = tokio::time::timeout(limit, self.sender.lock()).await;
+        let sender = sender.ok().and_then(|mut sender| sender.take());
+        if let Some(sender) = sender {
+            sender.close_now(reason).await;
+        }
+        self.scope.cancel();
+    }
+}
+
+/// Takes a question off the list when nobody waits for its answer any more.
+struct Forget<'a>(&'a BondCore, u64);
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.0.questions.lock().remove(&self.1);
+    }
+}
+
+impl fmt::Debug for BondCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BondCore")
+            .field("id", &self.id)
+            .field("peer", &self.peer)
+            .field("ended", &self.is_ended())
+            .finish_non_exhaustive()
+    }
+}

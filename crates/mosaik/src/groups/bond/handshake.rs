@@ -1,0 +1,198 @@
+//! How two members become bonded.
+
+use std::{sync::Arc, time::Duration};
+
+use iroh::endpoint::ApplicationClose;
+
+use super::{
+    core::{BondCore, BondOptions},
+    proof::{Challenge, Role},
+    set::Admission,
+    wire::{ALPN, Established, Introduction, MAX_CONTROL_FRAME_BYTES, Opening, Welcome},
+};
+use crate::{
+    groups::{
+        Error,
+        close::{AlreadyBonded, InvalidHandshake, InvalidProof, NotAllowed, Timeout},
+        instance::Instance,
+    },
+    net::{
+        Link, LinkReceiver,
+        close::{ProtocolViolation, UnknownPeer},
+        link::RecvError,
+    },
+    primitives::PeerId,
+    tickets::Expiration,
+};
+
+/// Largest message of a handshake after the proof: an entry.
+const MAX_INTRODUCTION_BYTES: usize = 512 * 1024;
+
+/// A bond that both sides have agreed to, with what is still to be read from it.
+pub(crate) struct Bonded {
+    pub(crate) bond: Arc<BondCore>,
+    pub(crate) receiver: LinkReceiver,
+}
+
+/// Makes a bond with a peer.
+pub(crate) async fn dial(instance: &Arc<Instance>, peer: PeerId) -> Result<Bonded, Error> {
+    let limit = instance.handshake_timeout();
+    let mut link = instance.links().open(ALPN, peer).await?;
+    let group = instance.id();
+    let challenge =
+        Challenge::new(&link, group, instance.local(), peer).ok_or(Error::GroupTerminated)?;
+    let nonce: [u8; 16] = rand::random();
+    link.send(&Opening::Bond {
+        group,
+        nonce,
+        proof: challenge.prove(instance.key(), Role::Dialler),
+    })
+    .await?;
+    link.receiver.set_max_frame_bytes(MAX_INTRODUCTION_BYTES);
+    let welcome: Welcome = receive(&mut link, limit).await?;
+    if !challenge.verify(instance.key(), Role::Acceptor, &welcome.proof) {
+        link.close(InvalidProof);
+        return Err(Error::InvalidGroupKeyProof);
+    }
+    let Ok(expires) = admit(instance, peer, &welcome.introduction) else {
+        link.close(NotAllowed);
+        return Err(Error::Unauthorized);
+    };
+    link.send(&instance.introduction()).await?;
+    let Established = receive(&mut link, limit).await?;
+    let id = challenge.bond_id(&nonce, &welcome.nonce);
+    let bonded = establish(instance, link, id, welcome.introduction, expires);
+    match instance.admit_bond(&bonded.bond) {
+        Admission::Refused => {
+            bonded.bond.shut(&AlreadyBonded.into()).await;
+            Err(Error::AlreadyBonded(peer))
+        }
+        Admission::Taken => Ok(bonded),
+        Admission::Replaced(old) => {
+            instance.end_replaced(&old);
+            Ok(bonded)
+        }
+    }
+}
+
+/// Answers a peer that asks for a bond; its opening has been read.
+pub(crate) async fn accept(
+    instance: &Arc<Instance>,
+    mut link: Link,
+    nonce: [u8; 16],
+    proof: [u8; 32],
+) -> Result<Bonded, Error> {
+    let limit = instance.handshake_timeout();
+    let peer = link.peer();
+    let challenge = Challenge::new(&link, instance.id(), peer, instance.local())
+        .ok_or(Error::GroupTerminated)?;
+    if !challenge.verify(instance.key(), Role::Dialler, &proof) {
+        link.close(InvalidProof);
+        return Err(Error::InvalidGroupKeyProof);
+    }
+    let own_nonce: [u8; 16] = rand::random();
+    link.send(&Welcome {
+        nonce: own_nonce,
+        proof: challenge.prove(instance.key(), Role::Acceptor),
+        introduction: instance.introduction(),
+    })
+    .await?;
+    link.receiver.set_max_frame_bytes(MAX_INTRODUCTION_BYTES);
+    let introduction: Introduction = match link.recv_within(limit).await {
+        Ok(introduction) => introduction,
+        Err(error) => {
+            if let Some(reason) = reason(&error) {
+                link.close(reason);
+            }
+            return Err(error.into());
+        }
+    };
+    let admitted = admit(instance, peer, &introduction);
+    if !instance.discovery().knows(&peer) {
+        link.close(UnknownPeer);
+        return Err(Error::Unauthorized);
+    }
+    let Ok(expires) = admitted else {
+        link.close(NotAllowed);
+        return Err(Error::Unauthorized);
+    };
+    // Of two crossing dials, the one of the smaller id stands.
+    if instance.is_dialling(&peer) && instance.local() < peer {
+        link.close(AlreadyBonded);
+        return Err(Error::AlreadyBonded(peer));
+    }
+    let id = challenge.bond_id(&nonce, &own_nonce);
+    let bonded = establish(instance, link, id, introduction, expires);
+    // Nothing may be said on the bond before the dialler knows that it stands.
+    let mut first = bonded.bond.hold();
+    match instance.admit_bond(&bonded.bond) {
+        Admission::Refused => {
+            drop(first);
+            bonded.bond.shut(&AlreadyBonded.into()).await;
+            return Err(Error::AlreadyBonded(peer));
+        }
+        Admission::Taken => {}
+        Admission::Replaced(old) => instance.end_replaced(&old),
+    }
+    if let Some(sender) = first.as_mut().and_then(|sender| sender.as_mut()) {
+        sender.send(&Established).await?;
+    }
+    drop(first);
+    Ok(bonded)
+}
+
+fn establish(
+    instance: &Arc<Instance>,
+    link: Link,
+    id: crate::Digest,
+    introduction: Introduction,
+    expires: Option<Expiration>,
+) -> Bonded {
+    let (sender, mut receiver) = link.split();
+    receiver.set_max_frame_bytes(MAX_CONTROL_FRAME_BYTES);
+    let bond = BondCore::new(BondOptions {
+        id,
+        peer: receiver.peer(),
+        session: introduction.session,
+        entry: introduction.entry,
+        standing: introduction.standing,
+        expires,
+        sender,
+        metrics: instance.metrics().clone(),
+        scope: instance.scope().child(),
+    });
+    Bonded { bond, receiver }
+}
+
+/// Takes in the entry that a peer introduces itself with, and checks its tickets.
+fn admit(
+    instance: &Instance,
+    peer: PeerId,
+    introduction: &Introduction,
+) -> Result<Option<Expiration>, Error> {
+    let entry = &introduction.entry;
+    if *entry.id() != peer || entry.network_id() != instance.discovery().network_id() {
+        return Err(Error::Unauthorized);
+    }
+    instance.discovery().feed(entry.clone());
+    instance
+        .authorize(entry)
+        .map_err(|_| Error::Unauthorized)
+}
+
+async fn receive<T: serde::de::DeserializeOwned>(
+    link: &mut Link,
+    limit: Duration,
+) -> Result<T, Error> {
+    link.recv_within(limit).await.map_err(Error::from)
+}
+
+/// What a failed handshake is answered with, where the peer has not closed it itself.
+pub(crate) fn reason(error: &RecvError) -> Option<ApplicationClose> {
+    match error {
+        RecvError::TimedOut => Some(Timeout.into()),
+        RecvError::Decode(_) | RecvError::FrameTooLarge { .. } => Some(InvalidHandshake.into()),
+        _ if error.is_violation() => Some(ProtocolViolation.into()),
+        _ => None,
+    }
+}

@@ -1,0 +1,12 @@
+//! Bonds: one direct, authenticated connection with each other member.
+//!
+//! A bond is a control stream on the pooled connection of two nodes. Streams for log entries,
+//! commands and snapshots are opened beside it, so that large transfers delay no sign of life.
+
+pub(crate) mod beats;
+pub(crate) mod core;
+pub(crate) mod handshake;
+pub(crate) mod proof;
+pub(crate) mod reader;
+pub(crate) mod set;
+pub(crate) mod wire;

@@ -1,0 +1,106 @@
+//! Proofs that both sides know the group's key.
+//!
+//! A proof is an HMAC-SHA256 under the key, over the connection's exported TLS secret, the group,
+//! both identities and the prover's role. It is worthless on any other connection.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::{
+    groups::GroupKey,
+    net::{Link, exporter_secret},
+    primitives::{Digest, GroupId, PeerId},
+};
+
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-mosaik-groups-bond-v1";
+
+/// What the two ends of one connection prove to each other.
+pub(crate) struct Challenge {
+    secret: [u8; 32],
+    group: GroupId,
+    dialler: PeerId,
+    acceptor: PeerId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Dialler,
+    Acceptor,
+}
+
+impl Challenge {
+    /// `None` when the connection has no secret to export any more.
+    pub(crate) fn new(
+        link: &Link,
+        group: GroupId,
+        dialler: PeerId,
+        acceptor: PeerId,
+    ) -> Option<Self> {
+        Some(Self {
+            secret: exporter_secret(link.connection(), EXPORTER_LABEL)?,
+            group,
+            dialler,
+            acceptor,
+        })
+    }
+
+    fn mac(&self, key: &GroupKey, role: Role) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.secret().as_bytes())
+            .expect("HMAC takes keys of any length");
+        mac.update(match role {
+            Role::Dialler => b"dialler ",
+            Role::Acceptor => b"acceptor",
+        });
+        mac.update(&self.secret);
+        mac.update(self.group.as_bytes());
+        mac.update(self.dialler.as_bytes());
+        mac.update(self.acceptor.as_bytes());
+        mac
+    }
+
+    pub(crate) fn prove(&self, key: &GroupKey, role: Role) -> [u8; 32] {
+        self.mac(key, role).finalize().into_bytes().into()
+    }
+
+    /// Checks the other side's proof, in constant time.
+    pub(crate) fn verify(&self, key: &GroupKey, role: Role, proof: &[u8; 32]) -> bool {
+        self.mac(key, role).verify_slice(proof).is_ok()
+    }
+
+    /// The id of the bond: equal on both ends, and never the same twice.
+    pub(crate) fn bond_id(&self, dialler_nonce: &[u8; 16], acceptor_nonce: &[u8; 16]) -> Digest {
+        let mut hasher = blake3::Hasher::new_keyed(&self.secret);
+        hasher
+            .update(self.group.as_bytes())
+            .update(dialler_nonce)
+            .update(acceptor_nonce);
+        Digest::from_hasher(&hasher)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> PeerId {
+        iroh::SecretKey::from_bytes(&rand::random()).public()
+    }
+
+    #[test]
+    fn a_proof_holds_for_one_key_role_and_connection_only() {
+        let (key, other) = (GroupKey::random(), GroupKey::random());
+        let mut challenge = Challenge {
+            secret: [7; 32],
+            group: Digest::random(),
+            dialler: peer(),
+            acceptor: peer(),
+        };
+        let proof = challenge.prove(&key, Role::Dialler);
+        assert!(challenge.verify(&key, Role::Dialler, &proof));
+        assert!(!challenge.verify(&key, Role::Acceptor, &proof));
+        assert!(!challenge.verify(&other, Role::Dialler, &proof));
+        assert_ne!(challenge.bond_id(&[0; 16], &[1; 16]), challenge.bond_id(&[1; 16], &[0; 16]));
+        challenge.secret = [8; 32];
+        assert!(!challenge.verify(&key, Role::Dialler, &proof));
+    }
+}

@@ -1,0 +1,120 @@
+//! Takes what the other member says on a bond.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use iroh::endpoint::ApplicationClose;
+
+use super::{
+    core::BondCore,
+    handshake::Bonded,
+    wire::Control,
+};
+use crate::{
+    groups::{instance::Instance, member::worker::Event},
+    net::{
+        close::{ProtocolViolation, UnexpectedClose},
+        link::RecvError,
+    },
+    primitives::{Bytes, encoding},
+};
+
+/// Questions that are answered at once; reading waits when there are more.
+const MAX_OPEN_QUESTIONS: usize = 256;
+
+/// Serves a bond until it ends.
+pub(crate) fn spawn(instance: &Arc<Instance>, bonded: Bonded) {
+    let instance = instance.clone();
+    let scope = bonded.bond.scope.clone();
+    scope.spawn(async move {
+        let bond = bonded.bond.clone();
+        let reason = serve(&instance, bonded).await;
+        instance.end_bond(&bond, &reason);
+    });
+}
+
+async fn serve(instance: &Arc<Instance>, bonded: Bonded) -> ApplicationClose {
+    let Bonded { bond, mut receiver } = bonded;
+    let timing = instance.timing();
+    let _rhythm = instance
+        .beats()
+        .begin(bond.peer, timing.beat, timing.beat_jitter);
+    let mut answers = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(()) = answers.next(), if !answers.is_empty() => {}
+            frame = receiver.recv_bytes(), if answers.len() < MAX_OPEN_QUESTIONS => {
+                let frame = match frame {
+                    Ok(frame) => frame,
+                    Err(error) => return reason_of(&error),
+                };
+                instance.beats().heard(&bond.peer);
+                let metrics = instance.metrics();
+                metrics.messages_received.increment(1);
+                metrics.bytes_received.increment(frame.len() as u64);
+                match encoding::deserialize(&frame) {
+                    Ok(Control::Ask { id, lineage, from, request }) => {
+                        answers.push(answer(instance, &bond, id, lineage, from, request));
+                    }
+                    Ok(message) => take(instance, &bond, message).await,
+                    Err(_) => return ProtocolViolation.into(),
+                }
+            }
+        }
+    }
+}
+
+async fn answer(
+    instance: &Arc<Instance>,
+    bond: &BondCore,
+    id: u64,
+    lineage: crate::groups::member::Lineage,
+    from: crate::groups::member::MemberId,
+    request: Bytes,
+) {
+    let core = if from.is_of(&bond.peer) {
+        instance.core_of(lineage).await
+    } else {
+        None
+    };
+    let response = match core {
+        Some(core) => core.answer(&request).await.ok(),
+        None => None,
+    };
+    // A bond that is lost says so to everybody.
+    let _ = bond.send(&Control::Answer { id, response }).await;
+}
+
+async fn take(instance: &Arc<Instance>, bond: &Arc<BondCore>, message: Control) {
+    let event = match message {
+        Control::Answer { id, response } => return bond.answered(id, response),
+        Control::Ask { .. } => return,
+        Control::Standing(standing) => {
+            if !standing.member.is_of(&bond.peer) || !bond.set_standing(standing) {
+                return;
+            }
+            Event::Standing(bond.peer)
+        }
+        Control::Entry(entry) => {
+            bond.set_entry((*entry).clone());
+            instance.discovery().feed(*entry);
+            Event::Entry(bond.peer)
+        }
+        Control::Roster(peers) => Event::Roster(bond.peer, peers),
+        Control::Leaving(member) if member.is_of(&bond.peer) => Event::Leaving(member),
+        Control::Leaving(_) => return,
+        Control::Removed(member) => Event::Removed(member),
+        Control::Rival(standing) => Event::Rival(standing),
+        Control::Dissolved { lineage, winner } => Event::Dissolved { lineage, winner },
+    };
+    instance.tell(event).await;
+}
+
+fn reason_of(error: &RecvError) -> ApplicationClose {
+    match (error.close_reason(), error.is_violation()) {
+        (Some(reason), _) => reason.clone(),
+        (None, true) => ProtocolViolation.into(),
+        (None, false) => UnexpectedClose.into(),
+    }
+}

@@ -1,0 +1,28 @@
+//! Why bonds are closed.
+
+use crate::net::close::make_close_reason;
+
+make_close_reason!(
+    /// The first message could not be read.
+    pub(crate) struct InvalidHandshake, 30_400
+);
+make_close_reason!(
+    /// Tickets are missing, invalid, expired or withdrawn.
+    pub(crate) struct NotAllowed, 30_403
+);
+make_close_reason!(
+    /// The acceptor is not in that group.
+    pub(crate) struct GroupNotFound, 30_404
+);
+make_close_reason!(
+    /// The proof of the key is wrong.
+    pub(crate) struct InvalidProof, 30_405
+);
+make_close_reason!(
+    /// The handshake or the beats timed out.
+    pub(crate) struct Timeout, 30_408
+);
+make_close_reason!(
+    /// A bond between the two exists.
+    pub(crate) struct AlreadyBonded, 30_429
+);

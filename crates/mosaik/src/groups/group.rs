@@ -1,0 +1,407 @@
+//! A member's handle to its group.
+
+use core::{
+    fmt,
+    ops::Deref,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use std::sync::{Arc, Weak, atomic::AtomicU64};
+
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    groups::{
+        Bonds, CommandError, Cursor, GroupConfig, Index, IndexRange, QueryError, StateMachine,
+        When, commands,
+        handle::Registry,
+        instance::Instance,
+        replica::MachineReplica,
+        submissions::{Outcome, Route, Until},
+    },
+    primitives::{GroupId, PeerId, ShortFmtExt, encoding::EncodeError},
+};
+
+/// Between two attempts to confirm a strong read during an election.
+const READ_RETRY: Duration = Duration::from_millis(20);
+
+/// How fresh the answer to a query must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// From the local machine as it is, without any network traffic. May be stale.
+    Weak,
+    /// Linearizable: reflects every command whose `execute` resolved anywhere before the call.
+    /// Costs one round trip from the leader to a majority, and from other members one more to the
+    /// leader.
+    Strong,
+}
+
+/// A member's handle to its group.
+///
+/// # On drop
+///
+/// Dropping the last handle leaves the group: leadership is handed over, the node is removed from
+/// the membership, bonds close. It happens in the background and takes about a second at most.
+pub struct Group<M: StateMachine> {
+    shared: Arc<Shared<M>>,
+    when: When,
+    reported: Arc<AtomicU64>,
+}
+
+/// What all handles to one joined group share.
+pub(crate) struct Shared<M: StateMachine> {
+    pub(crate) instance: Arc<Instance>,
+    pub(crate) replica: Arc<MachineReplica<M>>,
+    pub(crate) registry: Weak<Registry>,
+}
+
+impl<M: StateMachine> Drop for Shared<M> {
+    fn drop(&mut self) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.leave(&self.instance);
+        }
+    }
+}
+
+impl<M: StateMachine> Group<M> {
+    pub(crate) fn new(shared: Arc<Shared<M>>) -> Self {
+        Self {
+            when: When::new(shared.instance.status().clone()),
+            shared,
+            reported: Arc::default(),
+        }
+    }
+
+    /// The group's id.
+    pub fn id(&self) -> &GroupId {
+        self.instance().config().group_id()
+    }
+
+    /// Whether this node leads.
+    pub fn is_leader(&self) -> bool {
+        self.leader() == Some(self.instance().local())
+    }
+
+    /// Who leads; `None` while that is not known, as during an election.
+    pub fn leader(&self) -> Option<PeerId> {
+        self.instance().status().leader()
+    }
+
+    /// The direct connections with other members.
+    pub fn bonds(&self) -> Bonds<M> {
+        Bonds::new(self.instance().clone(), self.reported.clone())
+    }
+
+    /// The configuration in use.
+    pub fn config(&self) -> &GroupConfig {
+        self.instance().config()
+    }
+
+    /// Waits for conditions.
+    pub fn when(&self) -> &When {
+        &self.when
+    }
+
+    /// The position of the last command applied locally.
+    pub fn committed(&self) -> Index {
+        self.instance().status().committed()
+    }
+
+    /// The position of the last command in the local log. It may not be committed yet.
+    pub fn log_position(&self) -> Cursor {
+        self.instance().status().log_position()
+    }
+
+    /// Carries out a command: resolves with its index when it is committed and applied locally.
+    ///
+    /// Submitted when this is called, not when the future is polled; calls on one node take effect
+    /// in call order. Any member may call.
+    ///
+    /// # Errors
+    ///
+    /// See [`CommandError`]. With no leader, waits for one up to `forward_timeout`; before the
+    /// first leader it is `Offline` at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use mosaik::{Group, groups::{CommandError, NoOp}};
+    /// # async fn example(group: Group<NoOp>) -> Result<(), CommandError<NoOp>> {
+    /// let index = group.execute(()).await?;
+    /// assert!(group.committed() >= index);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn execute(
+        &self,
+        command: M::Command,
+    ) -> impl Future<Output = Result<Index, CommandError<M>>> + Send + Sync + 'static {
+        let done = self.submit(vec![command], Until::Applied);
+        async move { done.await.map(|range| *range.start()) }
+    }
+
+    /// Carries out commands as one: they take a contiguous range of indices, all or none of them.
+    ///
+    /// Otherwise as [`execute`](Self::execute).
+    ///
+    /// # Errors
+    ///
+    /// See [`CommandError`].
+    pub fn execute_many(
+        &self,
+        commands: impl IntoIterator<Item = M::Command>,
+    ) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + 'static {
+        self.submit(commands.into_iter().collect(), Until::Applied)
+    }
+
+    /// Hands a command over: resolves with its index when the leader has accepted it, without a
+    /// promise that it commits.
+    ///
+    /// # Errors
+    ///
+    /// See [`CommandError`].
+    pub fn feed(
+        &self,
+        command: M::Command,
+    ) -> impl Future<Output = Result<Index, CommandError<M>>> + Send + Sync + 'static {
+        let done = self.submit(vec![command], Until::Accepted);
+        async move { done.await.map(|range| *range.start()) }
+    }
+
+    /// Hands commands over as one, as [`feed`](Self::feed) does with one.
+    ///
+    /// # Errors
+    ///
+    /// See [`CommandError`].
+    pub fn feed_many(
+        &self,
+        commands: impl IntoIterator<Item = M::Command>,
+    ) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + 'static {
+        self.submit(commands.into_iter().collect(), Until::Accepted)
+    }
+
+    /// Asks the machine.
+    ///
+    /// # Errors
+    ///
+    /// See [`QueryError`]. A strong query that can't be confirmed within `query_timeout` is
+    /// `Offline`.
+    pub fn query(
+        &self,
+        query: M::Query,
+        consistency: Consistency,
+    ) -> impl Future<Output = Result<QueryResultAt<M>, QueryError<M>>> + Send + Sync + 'static {
+        let (instance, replica) = (self.instance().clone(), self.shared.replica.clone());
+        async move {
+            if instance.status().is_terminated() {
+                return Err(QueryError::GroupTerminated);
+            }
+            if consistency == Consistency::Strong && !Exclusive::new(confirm(instance.clone())).await {
+                return Err(if instance.status().is_terminated() {
+                    QueryError::GroupTerminated
+                } else {
+                    QueryError::Offline(query)
+                });
+            }
+            let (result, at_position) = replica.query(query).map_err(QueryError::Offline)?;
+            Ok(QueryResultAt {
+                result,
+                at_position,
+            })
+        }
+    }
+
+    fn instance(&self) -> &Arc<Instance> {
+        &self.shared.instance
+    }
+
+    fn submit(
+        &self,
+        commands: Vec<M::Command>,
+        until: Until,
+    ) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + 'static + use<M>
+    {
+        let submitted = self.try_submit(&commands, until);
+        async move {
+            let outcome = match submitted {
+                Ok(outcome) => outcome.await.unwrap_or(Outcome::Terminated),
+                Err(Refusal::NoCommands) => return Err(CommandError::NoCommands),
+                Err(Refusal::Encoding(error)) => {
+                    return Err(CommandError::Encoding(commands, error));
+                }
+            };
+            match outcome {
+                Outcome::Done(range) => Ok(range),
+                Outcome::Offline => Err(CommandError::Offline(commands)),
+                Outcome::Terminated => Err(CommandError::GroupTerminated),
+            }
+        }
+    }
+
+    fn try_submit(
+        &self,
+        commands: &[M::Command],
+        until: Until,
+    ) -> Result<tokio::sync::oneshot::Receiver<Outcome>, Refusal> {
+        if commands.is_empty() {
+            return Err(Refusal::NoCommands);
+        }
+        let count = u32::try_from(commands.len())
+            .map_err(|_| Refusal::Encoding(EncodeError::SerializeBufferFull))?;
+        let row = commands::encode(commands).map_err(Refusal::Encoding)?;
+        let instance = self.instance();
+        let (outcome, route) = instance.submissions().submit(count, row, until);
+        if route == Route::Local {
+            instance.pump();
+        }
+        Ok(outcome)
+    }
+}
+
+/// Why commands were not submitted.
+enum Refusal {
+    NoCommands,
+    Encoding(EncodeError),
+}
+
+/// Waits until the local state reflects everything acknowledged before the call.
+async fn confirm(instance: Arc<Instance>) -> bool {
+    let status = instance.status();
+    let mut terminated = status.watch_terminated();
+    let confirmed = async {
+        loop {
+            let Some(node) = instance.node() else {
+                return false;
+            };
+            if node.confirm_read().await.is_ok() {
+                let current = instance.node();
+                return current.is_some_and(|current| current.lineage() == node.lineage());
+            }
+            sleep(READ_RETRY).await;
+        }
+    };
+    let limit = instance.config().consensus().query_timeout;
+    tokio::select! {
+        confirmed = timeout(limit, confirmed) => confirmed.unwrap_or(false),
+        _ = terminated.wait_for(|terminated| *terminated) => false,
+    }
+}
+
+/// Makes a future `Sync`: nobody but its poller ever touches it.
+struct Exclusive<T>(Mutex<BoxFuture<'static, T>>);
+
+impl<T> Exclusive<T> {
+    fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(Mutex::new(Box::pin(future)))
+    }
+}
+
+impl<T> Future for Exclusive<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        self.get_mut().0.get_mut().as_mut().poll(cx)
+    }
+}
+
+impl<M: StateMachine> fmt::Display for Group<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Group({})", self.id().short())
+    }
+}
+
+impl<M: StateMachine> fmt::Debug for Group<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group")
+            .field("id", self.id())
+            .field("leader", &self.leader())
+            .field("committed", &self.committed())
+            .field("bonds", &self.instance().bonds().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer to a query, and the position of the state that it was made from.
+#[derive(Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "M::QueryResult: Serialize",
+    deserialize = "M::QueryResult: serde::de::DeserializeOwned"
+))]
+pub struct QueryResultAt<M: StateMachine> {
+    /// The answer.
+    pub result: M::QueryResult,
+    /// How many commands had been applied when it was made.
+    pub at_position: Index,
+}
+
+impl<M: StateMachine> QueryResultAt<M> {
+    /// The answer alone.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a conversion to a projected type can't be an `Into` implementation"
+    )]
+    pub fn into(self) -> M::QueryResult {
+        self.result
+    }
+
+    /// The answer.
+    pub const fn result(&self) -> &M::QueryResult {
+        &self.result
+    }
+
+    /// How many commands had been applied when it was made.
+    pub const fn state_position(&self) -> Index {
+        self.at_position
+    }
+}
+
+impl<M: StateMachine> Clone for QueryResultAt<M> {
+    fn clone(&self) -> Self {
+        Self {
+            result: self.result.clone(),
+            at_position: self.at_position,
+        }
+    }
+}
+
+impl<M: StateMachine> Deref for QueryResultAt<M> {
+    type Target = M::QueryResult;
+
+    fn deref(&self) -> &M::QueryResult {
+        &self.result
+    }
+}
+
+impl<M: StateMachine> fmt::Debug for QueryResultAt<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueryResultAt")
+            .field("at_position", &self.at_position)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: StateMachine> fmt::Display for QueryResultAt<M>
+where
+    M::QueryResult: fmt::Display,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.result.fmt(f)
+    }
+}
+
+impl<M: StateMachine> PartialEq<M::QueryResult> for QueryResultAt<M>
+where
+    M::QueryResult: PartialEq,
+{
+    fn eq(&self, other: &M::QueryResult) -> bool {
+        self.result == *other
+    }
+}

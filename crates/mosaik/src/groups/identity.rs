@@ -1,0 +1,154 @@
+//! What makes a group this group: its id and what went into it.
+
+use core::fmt;
+use std::sync::Arc;
+
+use crate::{
+    groups::{ConsensusConfig, GroupKey},
+    primitives::{Digest, GroupId, UniqueId},
+    tickets::{Expiration, InvalidTicket, SignedPeerEntry, TicketValidator},
+};
+
+/// The configuration of a group that this node has joined.
+pub struct GroupConfig {
+    id: GroupId,
+    key: GroupKey,
+    consensus: ConsensusConfig,
+    auth: Box<[Box<dyn TicketValidator>]>,
+    validators: Vec<Arc<dyn TicketValidator>>,
+}
+
+impl GroupConfig {
+    pub(crate) fn new(
+        key: GroupKey,
+        consensus: ConsensusConfig,
+        validators: Vec<Arc<dyn TicketValidator>>,
+        machine: UniqueId,
+        state_sync: UniqueId,
+    ) -> Self {
+        let boxed = |validator: &Arc<dyn TicketValidator>| -> Box<dyn TicketValidator> {
+            Box::new(validator.clone())
+        };
+        Self {
+            id: group_id(&key, &consensus, &validators, &machine, &state_sync),
+            key,
+            consensus,
+            auth: validators.iter().map(boxed).collect(),
+            validators,
+        }
+    }
+
+    /// The group.
+    pub fn group_id(&self) -> &GroupId {
+        &self.id
+    }
+
+    /// The group's key.
+    pub fn key(&self) -> &GroupKey {
+        &self.key
+    }
+
+    /// The values that this node uses.
+    pub fn consensus(&self) -> &ConsensusConfig {
+        &self.consensus
+    }
+
+    /// Who decides about members' tickets, in the order in which they were required.
+    pub fn auth(&self) -> &[Box<dyn TicketValidator>] {
+        &self.auth
+    }
+
+    /// Checks a peer's tickets: the earliest expiration over all validators, `None` without
+    /// validators.
+    ///
+    /// # Errors
+    ///
+    /// When the peer doesn't satisfy every validator.
+    pub fn authorize_peer(
+        &self,
+        peer: &SignedPeerEntry,
+    ) -> Result<Option<Expiration>, InvalidTicket> {
+        peer.validate_tickets(&self.validators)
+    }
+
+    pub(crate) fn validators(&self) -> &[Arc<dyn TicketValidator>] {
+        &self.validators
+    }
+}
+
+impl fmt::Debug for GroupConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupConfig")
+            .field("id", &self.id)
+            .field("key", &self.key)
+            .field("consensus", &self.consensus)
+            .field("validators", &self.validators.len())
+            .finish()
+    }
+}
+
+/// Hashes everything that members must agree on. Every input has a fixed size.
+fn group_id(
+    key: &GroupKey,
+    consensus: &ConsensusConfig,
+    validators: &[Arc<dyn TicketValidator>],
+    machine: &UniqueId,
+    state_sync: &UniqueId,
+) -> GroupId {
+    let millis = |duration: core::time::Duration| {
+        u64::try_from(duration.as_millis())
+            .unwrap_or(u64::MAX)
+            .to_le_bytes()
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(Digest::from("mosaik.groups.id.v1").as_bytes())
+        .update(key.secret().hashed().as_bytes())
+        .update(&millis(consensus.heartbeat_interval))
+        .update(&millis(consensus.heartbeat_jitter))
+        .update(&consensus.max_missed_heartbeats.to_le_bytes())
+        .update(machine.as_bytes())
+        .update(state_sync.as_bytes());
+    for validator in validators {
+        hasher.update(validator.signature().as_bytes());
+    }
+    Digest::from_hasher(&hasher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    fn id(key: &str, consensus: ConsensusConfig, machine: &str) -> GroupId {
+        *GroupConfig::new(
+            key.into(),
+            consensus,
+            Vec::new(),
+            machine.into(),
+            "sync".into(),
+        )
+        .group_id()
+    }
+
+    #[test]
+    fn the_id_covers_what_members_must_agree_on() {
+        let default = ConsensusConfig::default;
+        let base = id("key", default(), "machine");
+        assert_eq!(base, id("key", default(), "machine"));
+        assert_ne!(base, id("other", default(), "machine"));
+        assert_ne!(base, id("key", default(), "other"));
+        let faster = ConsensusConfig {
+            heartbeat_interval: Duration::from_millis(149),
+            ..default()
+        };
+        assert_ne!(base, id("key", faster, "machine"));
+        let own_affair = ConsensusConfig {
+            election_timeout: Duration::from_secs(9),
+            max_voters: 7,
+            min_members: 3,
+            ..default()
+        };
+        assert_eq!(base, id("key", own_affair, "machine"));
+    }
+}

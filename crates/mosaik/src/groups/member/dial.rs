@@ -1,0 +1,210 @@
+//! Making bonds: whom to dial, when, and when again.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use rand::Rng;
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    groups::{
+        Error,
+        bond::{handshake, reader},
+        close::AlreadyBonded,
+        instance::Instance,
+    },
+    net::close::UnknownPeer,
+    primitives::{PeerId, ShortFmtExt},
+};
+
+/// The larger id gives the smaller one this much time to dial first: crossing dials cost both.
+const COURTESY: Duration = Duration::from_millis(40);
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+/// Attempts under way at once.
+const MAX_RUNNING: usize = 32;
+/// An attempt ends at the latest after this.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The peers that this member wants bonds with.
+pub(crate) struct Dials {
+    instance: Arc<Instance>,
+    wanted: HashMap<PeerId, Wanted>,
+    outcomes: mpsc::Sender<(PeerId, bool)>,
+    ended: mpsc::Receiver<(PeerId, bool)>,
+    running: usize,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    attempts: u32,
+    due: Instant,
+    running: bool,
+}
+
+impl Dials {
+    pub(crate) fn new(instance: Arc<Instance>) -> Self {
+        let (outcomes, ended) = mpsc::channel(MAX_RUNNING);
+        Self {
+            instance,
+            wanted: HashMap::new(),
+            outcomes,
+            ended,
+            running: 0,
+        }
+    }
+
+    /// Wants a bond with this peer; returns whether that is new.
+    pub(crate) fn want(&mut self, peer: PeerId) -> bool {
+        if self.wanted.contains_key(&peer) || self.instance.is_leaving() {
+            return false;
+        }
+        let wait = if self.instance.local() < peer {
+            Duration::ZERO
+        } else {
+            COURTESY
+        };
+        let due = Instant::now() + wait;
+        self.wanted.insert(
+            peer,
+            Wanted {
+                attempts: 0,
+                due,
+                running: false,
+            },
+        );
+        self.start_due(Instant::now());
+        true
+    }
+
+    /// No longer wants a bond with this peer.
+    pub(crate) fn forget(&mut self, peer: &PeerId) {
+        if self.wanted.get(peer).is_some_and(|wanted| !wanted.running) {
+            self.wanted.remove(peer);
+        }
+    }
+
+    /// A bond with this peer stands, whoever dialled.
+    pub(crate) fn succeeded(&mut self, peer: &PeerId) {
+        if let Some(wanted) = self.wanted.get_mut(peer) {
+            wanted.attempts = 0;
+        }
+        self.forget(peer);
+    }
+
+    /// A bond was lost: it is made again while the peer lists the group.
+    pub(crate) fn lost(&mut self, peer: PeerId) {
+        let catalog = self.instance.discovery().catalog();
+        let listed = catalog.get(&peer).is_some_and(|entry| {
+            entry.groups().contains(&self.instance.id()) && self.instance.authorize(entry).is_ok()
+        });
+        if listed && self.want(peer)
+            && let Some(wanted) = self.wanted.get_mut(&peer)
+            && !wanted.running
+        {
+            wanted.due = Instant::now() + FIRST_RETRY;
+            wanted.attempts = 1;
+        }
+    }
+
+    /// Whether somebody was never tried to the end: a founding waits for that.
+    pub(crate) fn is_first_attempt_pending(&self) -> bool {
+        self.wanted.values().any(|wanted| wanted.attempts == 0)
+    }
+
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.start_due(now);
+    }
+
+    /// Resolves when an attempt has ended or is due.
+    pub(crate) async fn next(&mut self) -> Instant {
+        loop {
+            let first = self
+                .wanted
+                .values()
+                .filter(|wanted| !wanted.running)
+                .map(|wanted| wanted.due)
+                .min();
+            let due = async {
+                match first {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ended = self.ended.recv() => {
+                    if let Some((peer, bonded)) = ended {
+                        self.on_ended(peer, bonded);
+                        return Instant::now();
+                    }
+                }
+                () = due, if self.running < MAX_RUNNING => self.start_due(Instant::now()),
+            }
+        }
+    }
+
+    fn on_ended(&mut self, peer: PeerId, bonded: bool) {
+        self.running = self.running.saturating_sub(1);
+        let Some(wanted) = self.wanted.get_mut(&peer) else {
+            return;
+        };
+        wanted.running = false;
+        if bonded || self.instance.bonds().contains(&peer) {
+            self.wanted.remove(&peer);
+            return;
+        }
+        wanted.attempts = wanted.attempts.saturating_add(1);
+        let doublings = wanted.attempts.saturating_sub(1).min(10);
+        let wait = (FIRST_RETRY * 2u32.pow(doublings)).min(LAST_RETRY);
+        wanted.due = Instant::now() + wait.mul_f64(rand::rng().random_range(0.5..1.0));
+    }
+
+    fn start_due(&mut self, now: Instant) {
+        let instance = self.instance.clone();
+        self.wanted
+            .retain(|peer, wanted| wanted.running || !instance.bonds().contains(peer));
+        for (peer, wanted) in &mut self.wanted {
+            if wanted.running || wanted.due > now || self.running >= MAX_RUNNING {
+                continue;
+            }
+            wanted.running = true;
+            self.running += 1;
+            let (instance, outcomes, peer) = (instance.clone(), self.outcomes.clone(), *peer);
+            instance.clone().scope().spawn(async move {
+                let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, attempt(&instance, peer));
+                let bonded = attempt.await.unwrap_or(false);
+                // The worker has ended: nobody needs to know.
+                let _ = outcomes.send((peer, bonded)).await;
+            });
+        }
+    }
+}
+
+/// One attempt; returns whether a bond stands.
+async fn attempt(instance: &Arc<Instance>, peer: PeerId) -> bool {
+    let dialling = instance.dialling(peer);
+    let error = match handshake::dial(instance, peer).await {
+        Ok(bonded) => {
+            reader::spawn(instance, bonded);
+            return true;
+        }
+        Err(error) => error,
+    };
+    drop(dialling);
+    tracing::debug!(
+        group = %instance.id().short(), peer = %peer.short(), %error, "no bond yet"
+    );
+    if let Error::Link(link) = &error
+        && let Some(reason) = link.close_reason()
+    {
+        if *reason == UnknownPeer {
+            // The peer learns this node's entry with it. What matters is the next attempt.
+            let _ = instance.discovery().sync_with(peer).await;
+        }
+        return *reason == AlreadyBonded && instance.bonds().contains(&peer);
+    }
+    instance.bonds().contains(&peer)
+}
