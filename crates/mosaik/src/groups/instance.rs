@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
 use crate::{
+    discovery::Discovery,
     groups::{
         GroupConfig, GroupKey, Index, LeadershipPreference,
         bond::{
@@ -39,7 +40,6 @@ use crate::{
     },
     net::{Link, Links},
     primitives::{Bytes, GroupId, PeerId, Scope, ShortFmtExt},
-    discovery::Discovery,
     tickets::{Expiration, InvalidTicket, PeerEntry},
 };
 
@@ -355,7 +355,9 @@ impl Instance {
         if let Some(node) = self.node() {
             return (node.lineage() == lineage).then(|| node.core().clone());
         }
-        self.take_part(lineage).await.map(|node| node.core().clone())
+        self.take_part(lineage)
+            .await
+            .map(|node| node.core().clone())
     }
 
     /// Begins to take part in a history, unless this member belongs to one already.
@@ -376,6 +378,7 @@ impl Instance {
             elects: self.preference == LeadershipPreference::Normal,
             replica: self.replica.clone(),
             commands: self.commands.clone(),
+            store: None,
             submissions: self.submissions.clone(),
             status: self.status.clone(),
             peers: Arc::new(BondedPeers {

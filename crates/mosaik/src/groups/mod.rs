@@ -27,7 +27,6 @@ mod raft;
 mod replica;
 mod status;
 mod storage;
-#[cfg(feature = "storage")]
 mod store;
 mod submissions;
 mod sync;
@@ -49,7 +48,6 @@ pub use machine::{
 };
 pub use position::{Cursor, Index, IndexRange, Term};
 pub use storage::{InMemoryLogStore, Storage};
-#[cfg(feature = "storage")]
 pub use store::StoreError;
 pub use sync::{
     LogReplaySync, Snapshot, SnapshotItem, SnapshotStateMachine, SnapshotSync, StateSync,

@@ -90,9 +90,9 @@ impl Origins {
 }
 
 #[derive(Clone)]
-struct Snapshot {
-    meta: SnapshotMetaOf<Types>,
-    data: SnapshotData,
+pub(super) struct Snapshot {
+    pub(super) meta: SnapshotMetaOf<Types>,
+    pub(super) data: SnapshotData,
 }
 
 /// A machine's state with the group's own bookkeeping.
@@ -118,6 +118,8 @@ pub(crate) struct AppliedOptions {
     pub(crate) submissions: Arc<Submissions>,
     pub(crate) status: Arc<Status>,
     pub(crate) log: Log,
+    /// The snapshot that the log was continued from.
+    pub(super) snapshot: Option<Snapshot>,
 }
 
 impl Applied {
@@ -132,7 +134,7 @@ impl Applied {
             status: options.status,
             log: options.log,
             state: Mutex::default(),
-            snapshot: Mutex::new(None),
+            snapshot: Mutex::new(options.snapshot),
             next: AtomicU64::new(0),
             advanced: Notify::new(),
             blank_term: AtomicU64::new(0),
@@ -341,6 +343,19 @@ impl RaftStateMachine<Types> for Applier {
     ) -> io::Result<()> {
         let applied = &*self.0;
         let head: SnapshotHead = encoding::deserialize(&data.head).map_err(io::Error::other)?;
+        let snapshot = Snapshot {
+            meta: meta.clone(),
+            data: data.clone(),
+        };
+        // At a restart it comes from the disk.
+        let known = applied
+            .snapshot
+            .lock()
+            .as_ref()
+            .map(|known| known.meta.last_log_id);
+        if known != Some(meta.last_log_id) {
+            applied.log.save_snapshot(&snapshot).await?;
+        }
         let installed = applied.replica.install(&data.chunks, head.position);
         installed
             .map_err(io::Error::other)
@@ -356,15 +371,12 @@ impl RaftStateMachine<Types> for Applier {
             state.origins.0.get(&applied.member).map(|(last, _)| *last)
         };
         if let Some(last) = meta.last_log_id {
-            applied.log.snapshot_installed(last, head.position);
+            applied.log.snapshot_installed(last, head.position).await?;
         }
         applied
             .membership
             .send_replace(meta.last_membership.clone());
-        *applied.snapshot.lock() = Some(Snapshot {
-            meta: meta.clone(),
-            data,
-        });
+        *applied.snapshot.lock() = Some(snapshot);
         applied.publish(&mut Vec::new());
         if let Some(last) = own_last {
             // They took effect, but at which position is no longer known.
@@ -423,10 +435,12 @@ impl RaftSnapshotBuilder<Types> for Builder {
             last_membership: self.state.membership.clone(),
         };
         let data = SnapshotData { head, chunks };
-        *self.applied.snapshot.lock() = Some(Snapshot {
+        let snapshot = Snapshot {
             meta: meta.clone(),
             data: data.clone(),
-        });
+        };
+        self.applied.log.save_snapshot(&snapshot).await?;
+        *self.applied.snapshot.lock() = Some(snapshot);
         Ok(SnapshotOf::<Types, SnapshotData> {
             meta,
             snapshot: data,

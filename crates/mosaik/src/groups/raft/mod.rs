@@ -10,11 +10,13 @@
 //! | role follower, command forwarder | [`Node::start`] | its scope ends |
 
 mod apply;
+mod disk;
 mod log;
 mod network;
 mod node;
 mod serve;
 mod types;
+mod window;
 mod wire;
 
 pub(crate) use network::{Channel, Peers};

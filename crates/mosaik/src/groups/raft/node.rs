@@ -34,6 +34,7 @@ use crate::{
         member::{Lineage, MemberId},
         replica::{CommandStore, Replica},
         status::Status,
+        store::GroupStore,
         submissions::{Parcel, Route, Submissions},
     },
     primitives::{GroupId, NetworkId, PeerId, Scope},
@@ -57,6 +58,8 @@ pub(crate) struct NodeOptions {
     pub(crate) elects: bool,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
+    /// Where a durable member keeps what must survive.
+    pub(crate) store: Option<GroupStore>,
     pub(crate) submissions: Arc<Submissions>,
     pub(crate) status: Arc<Status>,
     pub(crate) peers: Arc<dyn Peers>,
@@ -158,9 +161,12 @@ pub(crate) enum Refusal {
 }
 
 impl Node {
-    /// Starts an instance with an empty log.
+    /// Starts an instance, with an empty log or with what the store holds.
     pub(crate) async fn start(options: NodeOptions, scope: &Scope) -> Result<Self, Stopped> {
-        let log = Log::new(options.commands, options.status.clone());
+        let log = Log::open(options.store, options.commands, options.status.clone())
+            .await
+            .map_err(Stopped::because)?;
+        let snapshot = log.load_snapshot().await.map_err(Stopped::because)?;
         let config = raft_config(
             &options.timing,
             options.elects,
@@ -174,6 +180,7 @@ impl Node {
             submissions: options.submissions.clone(),
             status: options.status.clone(),
             log: log.clone(),
+            snapshot,
         });
         let raft = Consensus::new(
             options.member,
@@ -699,6 +706,8 @@ fn raft_config(timing: &Timing, elects: bool, snapshot_interval: Option<u64>) ->
         election_timeout_max: max,
         enable_elect: elects,
         enable_pre_vote: Some(true),
+        // A restarted leader may lack entries that others have committed in its term.
+        enable_leader_restore: Some(false),
         max_payload_entries: MAX_ENTRIES_PER_REQUEST,
         broadcast_submitted_on_append: Some(true),
         snapshot_policy: snapshot_interval

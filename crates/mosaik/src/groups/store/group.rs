@@ -39,6 +39,8 @@ pub(crate) enum MetaKey {
     Vote = 3,
     /// Up to where the log is known to be committed.
     Committed = 4,
+    /// How often this member has started.
+    Starts = 7,
     /// See [`Purged`].
     Purged = 5,
     /// See [`StoredSnapshot`].
@@ -75,6 +77,7 @@ pub(crate) struct Loaded {
     pub(crate) lineage: Option<Bytes>,
     pub(crate) vote: Option<Bytes>,
     pub(crate) committed: Option<Bytes>,
+    pub(crate) starts: Option<Bytes>,
     pub(crate) purged: Option<Purged>,
     /// The entries that are there: from the first, to before this.
     pub(crate) entries: Range<u64>,
@@ -84,8 +87,8 @@ pub(crate) struct Loaded {
 
 /// A handle on one group's part of the store. Clones share it.
 ///
-/// Writes take effect in the order of their calls. They resolve once they are queued, and tell
-/// `done` when they are on disk; reads see only what is on disk. All reads block.
+/// Writes take effect in the order of their calls. Changes of the log resolve once they are queued,
+/// the others when they are on disk; reads see only what is on disk. All reads block.
 #[derive(Clone)]
 pub(crate) struct GroupStore {
     shared: Arc<Shared>,
@@ -128,6 +131,7 @@ impl GroupStore {
             lineage: self.meta(MetaKey::Lineage)?,
             vote: self.meta(MetaKey::Vote)?,
             committed: self.meta(MetaKey::Committed)?,
+            starts: self.meta(MetaKey::Starts)?,
             purged,
             entries,
             last,
@@ -148,19 +152,19 @@ impl GroupStore {
     }
 
     /// Drops all entries from `first` on.
-    pub(crate) async fn truncate_from(&self, first: u64, done: Done) -> Result<Ticket, StoreError> {
+    pub(crate) async fn truncate_from(&self, first: u64) -> Result<(), StoreError> {
         let dropped = Change::Delete(self.log_range(first, u64::MAX));
-        self.shared.submit(vec![dropped], Some(done)).await
+        self.shared.submit(vec![dropped], None).await.map(drop)
     }
 
-    /// Cuts off the log's beginning; resolves when that is on disk. Space is given back later.
+    /// Cuts off the log's beginning. Space is given back later.
     pub(crate) async fn purge(&self, purged: &Purged) -> Result<(), StoreError> {
         let row = self.encode(purged)?;
         let changes = vec![
             Change::Put(self.meta_key(MetaKey::Purged), row),
             Change::Discard(self.log_range(0, purged.index + 1)),
         ];
-        self.shared.write(changes).await
+        self.shared.submit(changes, None).await.map(drop)
     }
 
     /// Drops the whole log, to go on after `purged`.
@@ -171,7 +175,12 @@ impl GroupStore {
             Change::Put(self.meta_key(MetaKey::Purged), row),
             Change::Discard(self.log_range(0, purged.index + 1)),
         ];
-        self.shared.write(changes).await
+        self.shared.submit(changes, None).await.map(drop)
+    }
+
+    /// Resolves when all earlier writes are on disk.
+    pub(crate) async fn flush(&self) -> Result<(), StoreError> {
+        self.shared.write(Vec::new()).await
     }
 
     /// Writes a value; resolves when it is on disk.

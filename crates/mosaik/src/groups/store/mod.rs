@@ -24,7 +24,20 @@
 //! |---|---|---|
 //! | `mosaik-store` | [`NodeStore::open`] | the last handle is dropped, or [`NodeStore::close`] |
 
+#![cfg_attr(
+    not(feature = "storage"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "without the feature no store can be opened"
+    )
+)]
+
 mod directory;
+#[cfg(feature = "storage")]
+mod disk;
+#[cfg(not(feature = "storage"))]
+#[path = "no_disk.rs"]
 mod disk;
 mod error;
 mod group;
@@ -37,5 +50,5 @@ pub(crate) use group::{Done, GroupStore, Loaded, MetaKey, Purged, StoredSnapshot
 pub(crate) use node::NodeStore;
 pub(crate) use queue::Ticket;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "storage"))]
 mod tests;

@@ -121,7 +121,8 @@ impl Queue {
         Ok(ticket)
     }
 
-    /// Lets a row go along with the next commit; a later value for the key replaces it.
+    /// Lets a row go along with the next commit that has room for all that is queued by then; a
+    /// later value for the key replaces it.
     pub(super) fn ride(&self, key: Key, value: Bytes) {
         self.state.lock().riders.insert(key, value);
     }
@@ -156,9 +157,15 @@ impl Queue {
         });
         let count = fitting.unwrap_or(state.pending.len());
         let rest = state.pending.split_off(count);
+        // A rider may speak of what was queued before it: it must not overtake that.
+        let riders = if rest.is_empty() {
+            state.take_riders()
+        } else {
+            Vec::new()
+        };
         Some(Batch {
             requests: std::mem::replace(&mut state.pending, rest),
-            riders: state.take_riders(),
+            riders,
         })
     }
 

@@ -58,9 +58,8 @@ fn append(store: &GroupStore, entries: Vec<(u64, Bytes)>) {
 }
 
 fn truncate(store: &GroupStore, first: u64) {
-    let (done, written) = done();
-    block_on(store.truncate_from(first, done)).unwrap();
-    written.recv().unwrap().unwrap();
+    block_on(store.truncate_from(first)).unwrap();
+    block_on(store.flush()).unwrap();
 }
 
 fn open(dir: &Path) -> NodeStore {
@@ -143,6 +142,7 @@ fn a_purged_log_goes_on_behind_its_border() {
         let group = block_on(open(dir.path()).group(id(1))).unwrap();
         append(&group, entries(1, 0..5000, 1));
         block_on(group.purge(&purged(4990))).unwrap();
+        block_on(group.flush()).unwrap();
         assert_eq!(group.load().unwrap().entries, 4991..5000);
     }
     {
@@ -153,6 +153,7 @@ fn a_purged_log_goes_on_behind_its_border() {
         assert_eq!(loaded.entries, 4991..5000);
         append(&group, entries(1, 5000..5001, 1));
         block_on(group.continue_after(&purged(9000))).unwrap();
+        block_on(group.flush()).unwrap();
         assert_eq!(group.load().unwrap().entries, 9001..9001);
         append(&group, entries(1, 9001..9003, 3));
     }
@@ -440,6 +441,7 @@ impl Content {
             };
             block_on(group.save_snapshot(snapshot)).unwrap();
             block_on(group.purge(&purged(next / 2))).unwrap();
+            block_on(group.flush()).unwrap();
         }
     }
 
