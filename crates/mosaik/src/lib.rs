@@ -11,6 +11,11 @@ pub mod tickets;
 pub use futures;
 pub use iroh::{self, SecretKey, Signature};
 
+pub use groups::{
+    Consistency,
+    Consistency::{Strong, Weak},
+    Group, GroupId, GroupKey,
+};
 pub use network::{Network, NetworkId, PeerId};
 pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};
 pub use tickets::Ticket;

@@ -7,5 +7,6 @@
 )]
 
 mod discovery;
+mod groups;
 mod support;
 mod surface;

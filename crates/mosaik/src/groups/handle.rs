@@ -28,7 +28,7 @@ use crate::{
         replica::{CommandStore, MachineReplica, StorageAdapter},
     },
     net::{Acceptor, Link, Links, Router, close::Cancelled},
-    primitives::{GroupId, Scope, ShortFmtExt},
+    primitives::{Digest, GroupId, PeerId, Scope, ShortFmtExt},
     tickets::TicketValidator,
 };
 
@@ -47,6 +47,8 @@ pub struct Groups(Arc<Registry>);
 pub(crate) struct Registry {
     host: Host,
     joined: Mutex<HashMap<GroupId, Joined>>,
+    /// Those that are being left: they take part until they are out of the membership.
+    departing: Mutex<Vec<Arc<Instance>>>,
     scope: Scope,
 }
 
@@ -75,6 +77,7 @@ impl Groups {
                 handshake_timeout: config.handshake_timeout,
             },
             joined: Mutex::default(),
+            departing: Mutex::default(),
             scope,
         });
         router.install(ALPN, Doorman(Arc::downgrade(&registry)));
@@ -100,10 +103,10 @@ impl Groups {
             let mut joined = self.0.joined.lock();
             joined.drain().map(|(_, joined)| joined).collect()
         };
-        let scope = self.0.scope.clone();
+        let (registry, scope) = (self.0.clone(), self.0.scope.clone());
         Box::pin(async move {
             for joined in &joined {
-                joined.begin_leaving();
+                registry.begin_leaving(joined);
             }
             let left = futures::future::join_all(
                 joined
@@ -133,8 +136,8 @@ impl Joined {
             return;
         }
         instance.discovery().remove_group(instance.id());
-        instance.status().terminate();
         instance.submissions().close();
+        instance.status().terminate();
         if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(Event::Leave) {
             let events = self.events.clone();
             instance.scope().spawn(async move {
@@ -153,8 +156,29 @@ impl Registry {
             .get(&instance.id())
             .is_some_and(|joined| joined.instance.session == instance.session);
         if is_current && let Some(joined) = joined.remove(&instance.id()) {
-            joined.begin_leaving();
+            self.begin_leaving(&joined);
         }
+    }
+
+    fn begin_leaving(&self, joined: &Joined) {
+        let mut departing = self.departing.lock();
+        departing.retain(|instance| !instance.scope().is_cancelled());
+        departing.push(joined.instance.clone());
+        drop(departing);
+        joined.begin_leaving();
+    }
+
+    /// The instance that has this bond with a peer.
+    fn bonded(&self, group: &GroupId, peer: &PeerId, bond: &Digest) -> Option<Arc<Instance>> {
+        let has_bond = |instance: &Arc<Instance>| {
+            let found = instance.bonds().get(peer);
+            instance.id() == *group && found.is_some_and(|found| found.id == *bond)
+        };
+        let joined = self.joined.lock().get(group).map(|joined| joined.instance.clone());
+        joined.filter(has_bond).or_else(|| {
+            let departing = self.departing.lock();
+            departing.iter().find(|instance| has_bond(instance)).cloned()
+        })
     }
 
     fn find(&self, group: &GroupId) -> Option<Arc<Instance>> {
@@ -213,11 +237,11 @@ impl Registry {
         );
         drop(joined);
         if let Some(replaced) = replaced {
-            replaced.begin_leaving();
+            self.begin_leaving(&replaced);
         }
         if self.scope.is_cancelled() {
-            instance.status().terminate();
             instance.submissions().close();
+            instance.status().terminate();
             return Group::new(shared);
         }
         self.warn_about_own_tickets(&instance);
@@ -408,11 +432,7 @@ impl Registry {
                 from,
                 channel,
             } => {
-                // Departing members still take part until they are removed.
-                let instance = {
-                    let joined = self.joined.lock();
-                    joined.get(&group).map(|joined| joined.instance.clone())
-                };
+                let instance = self.bonded(&group, &link.peer(), &bond);
                 drop(self);
                 match instance {
                     Some(instance) => {

@@ -74,13 +74,13 @@ impl Status {
         self.terminated.subscribe()
     }
 
-    /// Sets the known leader; returns whether that is news.
-    pub(crate) fn set_leader(&self, leader: Option<PeerId>) -> bool {
-        replace(&self.leader, leader)
+    /// Sets the known leader; none once this member has ended.
+    pub(crate) fn set_leader(&self, leader: Option<PeerId>) {
+        replace(&self.leader, leader.filter(|_| !self.is_terminated()));
     }
 
-    pub(crate) fn set_online(&self, online: bool) -> bool {
-        replace(&self.online, online)
+    pub(crate) fn set_online(&self, online: bool) {
+        replace(&self.online, online && !self.is_terminated());
     }
 
     pub(crate) fn set_committed(&self, committed: Index) {
@@ -99,12 +99,12 @@ impl Status {
     }
 }
 
-fn replace<T: PartialEq>(sender: &watch::Sender<T>, value: T) -> bool {
+fn replace<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
     sender.send_if_modified(|current| {
         let changed = *current != value;
         if changed {
             *current = value;
         }
         changed
-    })
+    });
 }

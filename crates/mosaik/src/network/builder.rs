@@ -7,6 +7,7 @@ use iroh::{RelayMode, SecretKey, endpoint::Builder as EndpointBuilder};
 use super::{Error, Network};
 use crate::{
     discovery::{self, clock::Clock},
+    groups,
     net::EndpointHook,
     primitives::NetworkId,
 };
@@ -27,6 +28,8 @@ pub struct NetworkConfig {
     pub mdns_discovery: bool,
     /// Discovery's configuration.
     pub discovery: discovery::ConfigBuilder,
+    /// Configuration of groups.
+    pub groups: groups::ConfigBuilder,
     /// Where metrics are served. Default nowhere.
     #[cfg(feature = "prometheus")]
     pub prometheus_addr: Option<SocketAddr>,
@@ -72,6 +75,7 @@ impl Default for NetworkBuilder {
                 secret_key: SecretKey::generate(),
                 mdns_discovery: false,
                 discovery: discovery::ConfigBuilder::default(),
+                groups: groups::ConfigBuilder::default(),
                 #[cfg(feature = "prometheus")]
                 prometheus_addr: None,
             },
@@ -124,6 +128,13 @@ impl NetworkBuilder {
     #[must_use]
     pub fn with_discovery(mut self, value: discovery::ConfigBuilder) -> Self {
         self.config.discovery = value;
+        self
+    }
+
+    /// Sets the configuration of groups.
+    #[must_use]
+    pub fn with_groups(mut self, value: groups::ConfigBuilder) -> Self {
+        self.config.groups = value;
         self
     }
 

@@ -3,7 +3,7 @@
 use iroh::endpoint::{BindError, InvalidSocketAddr};
 
 pub use crate::net::CloseReason;
-use crate::{discovery, net::EndpointError};
+use crate::{discovery, groups, net::EndpointError};
 
 /// Why a [`Network`](crate::Network) could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,9 @@ pub enum Error {
     /// The configuration of discovery is not valid.
     #[error("Discovery config error: {0}")]
     DiscoveryConfig(#[from] discovery::ConfigBuilderError),
+    /// The configuration of groups is not valid.
+    #[error("Groups config error: {0}")]
+    GroupsConfig(#[from] groups::ConfigBuilderError),
     /// The exporter could not be started.
     #[cfg(feature = "prometheus")]
     #[error("Prometheus exporter error: {0}")]

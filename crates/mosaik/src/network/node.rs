@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use super::{Error, NetworkBuilder};
 use crate::{
     discovery::{Discovery, IntoConfig},
+    groups::Groups,
     net::{self, EndpointOptions, Links, LocalNode, close::GracefulShutdown},
     primitives::{NetworkId, Scope},
 };
@@ -33,6 +34,7 @@ const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Network {
     local: LocalNode,
     discovery: Discovery,
+    groups: Groups,
     shutdown: Option<Shutdown>,
 }
 
@@ -55,6 +57,7 @@ impl Network {
         let network_id = builder.network_id.ok_or(Error::MissingNetworkId)?;
         let config = builder.config;
         let discovery_config = config.discovery.into_config()?;
+        let groups_config = config.groups.build()?;
 
         let scope = Scope::new();
         let options = EndpointOptions {
@@ -74,9 +77,11 @@ impl Network {
             builder.clock,
             &scope,
         );
+        let groups = Groups::start(groups_config, &discovery, &links, &router, &scope);
         router.start();
         let shutdown = Shutdown {
             discovery: discovery.clone(),
+            groups: groups.clone(),
             local: local.clone(),
             links,
             scope,
@@ -85,6 +90,7 @@ impl Network {
         Ok(Self {
             local,
             discovery,
+            groups,
             shutdown: Some(shutdown),
         })
     }
@@ -109,6 +115,11 @@ impl Network {
         &self.discovery
     }
 
+    /// The groups of this node.
+    pub const fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
     /// Leaves the network and waits until everything has ended: at most some seconds.
     pub async fn shutdown(mut self) {
         if let Some(shutdown) = self.shutdown.take() {
@@ -129,6 +140,7 @@ impl Drop for Network {
 /// The orderly end of a node.
 struct Shutdown {
     discovery: Discovery,
+    groups: Groups,
     local: LocalNode,
     links: Links,
     scope: Scope,
@@ -139,6 +151,7 @@ impl Shutdown {
     /// From the top layer down.
     fn run(self) -> BoxFuture<'static, ()> {
         Box::pin(async move {
+            self.groups.shutdown().await;
             self.discovery.depart().await;
             self.scope.cancel();
             self.links.close_all(GracefulShutdown);

@@ -81,6 +81,13 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
         matched,
         max_voters,
     } = committee;
+    if view.joint {
+        // A predecessor could not bring its change to the end.
+        return Some(Change::Voters {
+            promoted: BTreeSet::new(),
+            removed: BTreeSet::new(),
+        });
+    }
     // Another incarnation of a bonded peer has lost its log; it will never answer again.
     let superseded = |member: &MemberId| {
         bonded

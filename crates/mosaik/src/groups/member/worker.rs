@@ -141,7 +141,7 @@ impl Worker {
             tokio::select! {
                 event = events.recv() => match event {
                     Some(Event::Leave) | None => {
-                        self.leave().await;
+                        self.leave(&mut events).await;
                         return;
                     }
                     Some(event) => self.on_event(event).await,
@@ -603,9 +603,9 @@ impl Worker {
         tracing::error!(group = %self.instance.id().short(), %reason, "the group ends on this node");
         let instance = &self.instance;
         instance.begin_leaving();
-        instance.status().terminate();
-        instance.submissions().close();
         instance.discovery().remove_group(instance.id());
+        instance.submissions().close();
+        instance.status().terminate();
         let member = instance.member();
         instance.broadcast(|| Control::Leaving(member));
         let ending = instance.clone();
@@ -619,14 +619,17 @@ impl Worker {
     }
 
     /// Leaves in order: hands leadership over, is removed, says goodbye.
-    async fn leave(&mut self) {
+    async fn leave(&mut self, events: &mut mpsc::Receiver<Event>) {
         let instance = self.instance.clone();
-        instance.status().terminate();
         instance.submissions().close();
+        instance.status().terminate();
         let frozen = instance.freeze().await;
         if let Some(node) = instance.node() {
-            self.changing = None;
-            depart(&instance, &node).await;
+            if let Some(change) = self.changing.take() {
+                // Cut off halfway, its successor would have to finish it.
+                let _ = tokio::time::timeout(HAND_OVER, change).await;
+            }
+            depart(&instance, &node, events).await;
             instance.take_node();
             node.shutdown().await;
         }
@@ -637,7 +640,7 @@ impl Worker {
 }
 
 /// Hands leadership over, and waits until the others have removed this member.
-async fn depart(instance: &Instance, node: &Node) {
+async fn depart(instance: &Instance, node: &Node, events: &mut mpsc::Receiver<Event>) {
     let own = node.member();
     let mut view = node.view();
         let bonded = |member: &MemberId| instance.bonds().of_member(member).is_some();
@@ -680,19 +683,23 @@ async fn depart(instance: &Instance, node: &Node) {
     for bond in instance.bonds().all() {
         let _ = bond.send(&Control::Leaving(own)).await;
     }
-    // The others may need this member's vote for the change that removes it.
-    let removed = view.wait_for(|view| view.settled && !view.contains(&own));
-    let told = async {
-        let mut bonds = instance.bonds().watch();
-        while instance.bonds().len() > 0 && bonds.changed().await.is_ok() {}
-    };
-    let _ = tokio::time::timeout(REMOVAL, async {
-        tokio::select! {
-            _ = removed => {}
-            () = told => {}
+    // The others may need this member's vote for the change that removes it; it stays until they
+    // say that it is done.
+    let removed = async {
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(Event::Removed(member)) if member == own => return,
+                    Some(Event::BondDown(_)) if instance.bonds().len() == 0 => return,
+                    Some(_) => {}
+                    None => return,
+                },
+                _ = view.wait_for(|view| !view.joint && !view.contains(&own)) => return,
+            }
         }
-    })
-    .await;
+    };
+    // What was not done in time is done by eviction.
+    let _ = tokio::time::timeout(REMOVAL, removed).await;
 }
 
 /// Whether this member's history has no command and never had a leader.

@@ -103,6 +103,8 @@ pub(crate) struct NodeCore {
     caught_up: AtomicBool,
     /// Set when this member's machine must not be shown.
     barred: AtomicBool,
+    /// Carries the instance's own tasks.
+    scope: Scope,
 }
 
 /// What consensus says about the group, as seen by this member.
@@ -117,8 +119,10 @@ pub(crate) struct View {
     pub(crate) voters: BTreeSet<MemberId>,
     /// Members without.
     pub(crate) learners: BTreeSet<MemberId>,
-    /// Whether that membership is committed and not in transition.
+    /// Whether that membership is committed, so that another change may be made.
     pub(crate) settled: bool,
+    /// Whether it is a transition between two memberships, which must be brought to its end.
+    pub(crate) joint: bool,
 }
 
 impl View {
@@ -215,13 +219,16 @@ impl Node {
             }),
             caught_up: AtomicBool::new(false),
             barred: AtomicBool::new(false),
+            scope: scope.child(),
         });
         core.applied.attach(Arc::downgrade(&core));
         core.refresh();
         let watched = core.clone();
-        scope.spawn(async move { watched.follow_role().await });
+        core.scope
+            .spawn(async move { watched.follow_role().await });
         let forwarding = core.clone();
-        scope.spawn(async move { forwarding.forward_commands().await });
+        core.scope
+            .spawn(async move { forwarding.forward_commands().await });
         Ok(Self(core))
     }
 
@@ -364,6 +371,7 @@ impl Node {
 
     /// Stops taking part.
     pub(crate) async fn shutdown(&self) {
+        self.0.scope.cancel();
         self.0.end_tenure();
         // A task of the library that panicked has been reported by the runtime.
         let _ = self.0.raft.shutdown().await;
@@ -411,8 +419,9 @@ impl NodeCore {
             candidate: server.state == ServerState::Candidate,
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
-            settled: membership.get_joint_config().len() <= 1
-                && server.membership_config.log_id() == server.committed_membership_config.log_id(),
+            joint: membership.get_joint_config().len() > 1,
+            settled: server.membership_config.log_id()
+                == server.committed_membership_config.log_id(),
         }
     }
 

@@ -1,0 +1,141 @@
+//! Machines and nodes that the tests of groups share.
+
+use std::{future::Future, panic::Location};
+
+use mosaik::{
+    Group, GroupKey, Network, PeerId, UniqueId,
+    groups::{
+        ApplyContext, ConsensusConfig, Index, LeadershipPreference, LogReplaySync, StateMachine,
+    },
+    id,
+};
+
+use crate::support::{self, node, node_at, within};
+
+/// Keeps every command.
+#[derive(Default)]
+pub struct Ledger {
+    pub entries: Vec<u64>,
+    pub preference: LeadershipPreference,
+}
+
+impl StateMachine for Ledger {
+    type Command = u64;
+    type Query = ();
+    type QueryResult = Vec<u64>;
+    type StateSync = LogReplaySync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        id!("ledger")
+    }
+
+    fn apply(&mut self, command: u64, ctx: &dyn ApplyContext) {
+        assert!(command != u64::MAX, "told to panic");
+        assert!(ctx.committed().index() < ctx.log_position().index());
+        self.entries.push(command);
+    }
+
+    fn query(&self, (): ()) -> Vec<u64> {
+        self.entries.clone()
+    }
+
+    fn state_sync(&self) -> Self::StateSync {
+        LogReplaySync::default()
+    }
+
+    fn leadership_preference(&self) -> LeadershipPreference {
+        self.preference
+    }
+
+    fn reset(&mut self) -> bool {
+        self.entries.clear();
+        true
+    }
+}
+
+pub fn observer() -> Ledger {
+    Ledger {
+        preference: LeadershipPreference::Observer,
+        ..Ledger::default()
+    }
+}
+
+/// Nodes that know each other, the first of them being everybody's bootstrap peer.
+pub async fn nodes(count: usize) -> Vec<Network> {
+    let network = support::random_network();
+    let first = node(network).await;
+    let mut nodes = Vec::new();
+    for _ in 1..count {
+        nodes.push(node_at(network, first.local().addr()).await);
+    }
+    nodes.insert(0, first);
+    nodes
+}
+
+pub fn join(node: &Network, key: GroupKey) -> Group<Ledger> {
+    join_with(node, key, Ledger::default(), ConsensusConfig::default())
+}
+
+pub fn join_with(
+    node: &Network,
+    key: GroupKey,
+    machine: Ledger,
+    consensus: ConsensusConfig,
+) -> Group<Ledger> {
+    node.groups()
+        .with_key(key)
+        .with_consensus_config(consensus)
+        .with_state_machine(machine)
+        .join()
+}
+
+/// A group of so many members that has formed: everybody is online and agrees on the leader.
+pub async fn formed(count: usize) -> (Vec<Network>, Vec<Group<Ledger>>) {
+    let nodes = nodes(count).await;
+    let key = GroupKey::random();
+    let consensus = ConsensusConfig::builder()
+        .with_min_members(count)
+        .build()
+        .unwrap();
+    let groups: Vec<_> = nodes
+        .iter()
+        .map(|node| join_with(node, key, Ledger::default(), consensus.clone()))
+        .collect();
+    for group in &groups {
+        within(10, group.when().online()).await;
+    }
+    agreed(&groups).await;
+    (nodes, groups)
+}
+
+/// Waits until all name the same leader, and returns it.
+#[track_caller]
+pub fn agreed(groups: &[Group<Ledger>]) -> impl Future<Output = PeerId> + '_ {
+    let caller = Location::caller();
+    async move {
+        for _ in 0..500 {
+            let first = groups[0].leader();
+            if let Some(leader) = first
+                && groups.iter().all(|group| group.leader() == first)
+            {
+                return leader;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let leaders: Vec<_> = groups.iter().map(Group::leader).collect();
+        panic!("no agreement at {caller}: {leaders:?}");
+    }
+}
+
+pub fn leader_of(groups: &[Group<Ledger>]) -> usize {
+    groups
+        .iter()
+        .position(Group::is_leader)
+        .expect("somebody leads")
+}
+
+/// Waits until a member has applied so many commands.
+#[track_caller]
+pub fn reaches(group: &Group<Ledger>, index: u64) -> impl Future<Output = Index> {
+    within(10, group.when().committed().reaches(Index(index)))
+}

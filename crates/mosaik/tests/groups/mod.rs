@@ -1,0 +1,8 @@
+//! Groups over real endpoints.
+
+mod commands;
+mod failover;
+mod formation;
+mod machines;
+mod membership;
+mod tickets;
