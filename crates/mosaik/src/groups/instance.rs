@@ -31,11 +31,13 @@ use crate::{
         close::AlreadyBonded,
         config::Timing,
         duplex::{Duplex, Gone},
+        durable::Keeper,
         member::{Lineage, MemberId, worker::Event},
         metrics::GroupMetrics,
         raft::{Channel, Node, NodeCore, NodeOptions, Peers},
         replica::{CommandStore, Replica},
         status::Status,
+        store::{NodeStore, StoreError},
         submissions::Submissions,
     },
     net::{Link, Links},
@@ -53,6 +55,8 @@ pub(crate) struct Host {
     pub(crate) links: Links,
     pub(crate) beats: Beats,
     pub(crate) handshake_timeout: Duration,
+    /// The node's store, if it has one.
+    pub(crate) store: Option<NodeStore>,
 }
 
 /// A group on this node, from joining until leaving.
@@ -68,6 +72,8 @@ pub(crate) struct Instance {
     submissions: Arc<Submissions>,
     replica: Arc<dyn Replica>,
     commands: Option<Arc<dyn CommandStore>>,
+    /// What a durable member keeps.
+    keeper: Option<Keeper>,
     bonds: BondSet,
     dialling: Mutex<HashSet<PeerId>>,
     member: Mutex<MemberId>,
@@ -90,6 +96,8 @@ pub(crate) struct InstanceOptions {
     pub(crate) preference: LeadershipPreference,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
+    /// Whether the member is to be kept in the node's store.
+    pub(crate) durable: bool,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) scope: Scope,
 }
@@ -108,6 +116,12 @@ impl Instance {
         );
         let timing = options.config.consensus().timing();
         let patience = options.config.consensus().forward_timeout;
+        let store = options.host.store.clone().filter(|_| options.durable);
+        let kept = store.map(|store| Keeper::open(store, *options.config.group_id(), local));
+        let (keeper, member) = match kept {
+            Some((keeper, member)) => (Some(keeper), member),
+            None => (None, MemberId::fresh(local)),
+        };
         Arc::new_cyclic(|this| Self {
             timing,
             local,
@@ -117,9 +131,10 @@ impl Instance {
             submissions: Arc::new(Submissions::new(patience, PARCELS_UNDER_WAY)),
             replica: options.replica,
             commands: options.commands,
+            keeper,
             bonds: BondSet::default(),
             dialling: Mutex::default(),
-            member: Mutex::new(MemberId::fresh(local)),
+            member: Mutex::new(member),
             node: RwLock::new(None),
             switch: tokio::sync::Mutex::new(()),
             abandoned: Mutex::default(),
@@ -369,6 +384,17 @@ impl Instance {
         if self.is_leaving() || self.abandoned.lock().contains(&lineage) {
             return None;
         }
+        let store = match &self.keeper {
+            Some(keeper) if !keeper.is_settled() => return None,
+            Some(keeper) => {
+                if let Err(error) = keeper.begin(lineage).await {
+                    tracing::error!(group = %self.id().short(), %error, "the store does not work");
+                    return None;
+                }
+                keeper.store()
+            }
+            None => None,
+        };
         let options = NodeOptions {
             member: self.member(),
             lineage,
@@ -378,7 +404,7 @@ impl Instance {
             elects: self.preference == LeadershipPreference::Normal,
             replica: self.replica.clone(),
             commands: self.commands.clone(),
-            store: None,
+            store,
             submissions: self.submissions.clone(),
             status: self.status.clone(),
             peers: Arc::new(BondedPeers {
@@ -399,8 +425,56 @@ impl Instance {
             }
             Err(error) => {
                 tracing::error!(group = %self.id().short(), %error, "consensus does not start");
+                if let Some(keeper) = &self.keeper {
+                    keeper.fail(&error.to_string());
+                }
                 None
             }
+        }
+    }
+
+    // ---- durability
+
+    pub(crate) fn is_durable(&self) -> bool {
+        self.keeper.is_some()
+    }
+
+    /// Takes up what a durable member was before its node stopped.
+    pub(crate) async fn restore(&self) -> Result<(), StoreError> {
+        let Some(keeper) = &self.keeper else {
+            return Ok(());
+        };
+        if let Some(failure) = keeper.failure() {
+            return Err(failure);
+        }
+        self.submissions.start_at(keeper.settle(self.member()).await?);
+        if let Some(lineage) = keeper.restored() {
+            self.take_part(lineage).await;
+        }
+        Ok(())
+    }
+
+    /// The history that a durable member has brought along from before its node stopped.
+    pub(crate) fn restored(&self) -> Option<Lineage> {
+        self.keeper.as_ref()?.restored()
+    }
+
+    /// Why the store no longer works, once that is so.
+    pub(crate) fn storage_failure(&self) -> Option<StoreError> {
+        self.keeper.as_ref()?.failure()
+    }
+
+    /// The member leaves: another joining on this node must not take it up again.
+    pub(crate) fn retire(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.retire();
+        }
+    }
+
+    /// The member has left.
+    pub(crate) async fn forget(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.forget().await;
         }
     }
 
@@ -439,7 +513,13 @@ impl Instance {
         self.status.set_committed(Index::zero());
         self.status.set_log_position(crate::groups::Cursor::zero());
         *self.parent.lock() = None;
-        *self.member.lock() = MemberId::fresh(self.local);
+        let member = MemberId::fresh(self.local);
+        if let Some(keeper) = &self.keeper
+            && let Err(error) = keeper.renew(member).await
+        {
+            tracing::error!(group = %self.id().short(), %error, "the store does not work");
+        }
+        *self.member.lock() = member;
         self.tell_soon(Event::HistoryChanged);
     }
 

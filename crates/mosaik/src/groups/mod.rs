@@ -13,6 +13,7 @@ mod close;
 mod commands;
 mod config;
 mod duplex;
+mod durable;
 mod error;
 mod group;
 mod handle;
@@ -39,7 +40,7 @@ pub use config::{
 };
 pub use error::{CommandError, Error, QueryError};
 pub use group::{Consistency, Group, QueryResultAt};
-pub use handle::{GroupBuilder, Groups};
+pub use handle::{GroupBuilder, Groups, NoStorage};
 pub use identity::GroupConfig;
 pub use key::GroupKey;
 pub use machine::{
@@ -48,6 +49,7 @@ pub use machine::{
 };
 pub use position::{Cursor, Index, IndexRange, Term};
 pub use storage::{InMemoryLogStore, Storage};
+pub(crate) use store::NodeStore;
 pub use store::StoreError;
 pub use sync::{
     LogReplaySync, Snapshot, SnapshotItem, SnapshotStateMachine, SnapshotSync, StateSync,

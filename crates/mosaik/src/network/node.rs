@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use super::{Error, NetworkBuilder};
 use crate::{
     discovery::{Discovery, IntoConfig},
-    groups::Groups,
+    groups::{Groups, NodeStore},
     net::{self, EndpointOptions, Links, LocalNode, close::GracefulShutdown},
     primitives::{NetworkId, Scope},
 };
@@ -55,9 +55,22 @@ impl Network {
 
     pub(super) async fn compose(builder: NetworkBuilder) -> Result<Self, Error> {
         let network_id = builder.network_id.ok_or(Error::MissingNetworkId)?;
-        let config = builder.config;
+        #[cfg_attr(not(feature = "storage"), allow(unused_mut, reason = "storage sets the key"))]
+        let mut config = builder.config;
         let discovery_config = config.discovery.into_config()?;
         let groups_config = config.groups.build()?;
+
+        #[cfg(feature = "storage")]
+        let store = match config.storage.take() {
+            Some(directory) => {
+                let (store, key) = open_store(directory, config.secret_key, builder.has_identity).await?;
+                config.secret_key = key;
+                Some(store)
+            }
+            None => None,
+        };
+        #[cfg(not(feature = "storage"))]
+        let store = None;
 
         let scope = Scope::new();
         let options = EndpointOptions {
@@ -77,13 +90,21 @@ impl Network {
             builder.clock,
             &scope,
         );
-        let groups = Groups::start(groups_config, &discovery, &links, &router, &scope);
+        let groups = Groups::start(
+            groups_config,
+            &discovery,
+            &links,
+            &router,
+            store.clone(),
+            &scope,
+        );
         router.start();
         let shutdown = Shutdown {
             discovery: discovery.clone(),
             groups: groups.clone(),
             local: local.clone(),
             links,
+            store,
             scope,
             closing: Scope::new(),
         };
@@ -143,6 +164,7 @@ struct Shutdown {
     groups: Groups,
     local: LocalNode,
     links: Links,
+    store: Option<NodeStore>,
     scope: Scope,
     closing: Scope,
 }
@@ -160,6 +182,27 @@ impl Shutdown {
             if left > 0 {
                 tracing::warn!(tasks = left, "tasks did not end in time");
             }
+            if let Some(store) = self.store {
+                // It ends by itself if the runtime ends first.
+                let _ = tokio::task::spawn_blocking(move || store.close()).await;
+            }
         })
     }
+}
+
+/// Opens the node's store, and says with which identity.
+#[cfg(feature = "storage")]
+async fn open_store(
+    directory: std::path::PathBuf,
+    chosen: iroh::SecretKey,
+    is_chosen: bool,
+) -> Result<(NodeStore, iroh::SecretKey), Error> {
+    let store = NodeStore::open_elsewhere(directory).await?;
+    let key = if is_chosen {
+        chosen
+    } else {
+        store.secret_key_or_create()?
+    };
+    store.claim(key.public()).await?;
+    Ok((store, key))
 }

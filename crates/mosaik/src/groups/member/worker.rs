@@ -67,6 +67,8 @@ pub(crate) enum Event {
     HistoryChanged,
     /// Leave the group; the worker ends.
     Leave,
+    /// Hand over and stop, but stay a member; the worker ends.
+    Stop,
 }
 
 /// The state of one member's worker.
@@ -136,12 +138,20 @@ impl Worker {
         let mut settled = std::pin::pin!(async move { settling.settled().await }.fuse());
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        if let Err(error) = self.instance.restore().await {
+            self.fail(&error.to_string());
+            return;
+        }
         self.scan_catalog();
         loop {
             tokio::select! {
                 event = events.recv() => match event {
                     Some(Event::Leave) | None => {
                         self.leave(&mut events).await;
+                        return;
+                    }
+                    Some(Event::Stop) => {
+                        self.stop().await;
                         return;
                     }
                     Some(event) => self.on_event(event).await,
@@ -217,7 +227,7 @@ impl Worker {
                 }
             }
             Event::HistoryChanged => self.watch_node(),
-            Event::Leave => {}
+            Event::Leave | Event::Stop => {}
         }
     }
 
@@ -367,7 +377,7 @@ impl Worker {
             }
             return;
         }
-        if rules::gives_way(&own, rival) {
+        if rules::gives_way(&own, rival) && !self.awaits_members(&own) {
             let (lineage, winner) = (own.id, rival.id);
             if own.leading {
                 self.instance
@@ -375,6 +385,14 @@ impl Worker {
             }
             self.abandon(lineage).await;
         }
+    }
+
+    /// Whether this history has just come back from the disk: its majority may still be starting,
+    /// and until then it must not lose against one that was founded in its absence.
+    fn awaits_members(&self, own: &LineageStanding) -> bool {
+        let patience = self.instance.config().consensus().evict_after;
+        let restored = self.instance.restored() == Some(own.id);
+        restored && !own.alive && self.joined.elapsed() < patience
     }
 
     async fn abandon(&mut self, lineage: Lineage) {
@@ -506,6 +524,10 @@ impl Worker {
             .metrics()
             .committed
             .set(u32::try_from(self.instance.status().committed().0).map_or(f64::MAX, f64::from));
+        if let Some(error) = self.instance.storage_failure() {
+            self.fail(&error.to_string());
+            return true;
+        }
         self.check_bonds();
         self.dials.tick(now);
         if self.node.is_none() {
@@ -526,7 +548,9 @@ impl Worker {
             watch.alive |= self.instance.status().leader().is_some();
             // A founding that never got a majority together has no history to lose.
             let patience = self.instance.timing().election * 4;
-            if !watch.alive && now - watch.since > patience && is_stillborn(&self.instance) {
+            let founded = self.instance.restored() != Some(watch.node.lineage());
+            let late = !watch.alive && now - watch.since > patience;
+            if late && founded && is_stillborn(&self.instance) {
                 let lineage = watch.node.lineage();
                 tracing::debug!(group = %self.instance.id().short(), "a founding that failed is given up");
                 self.abandon(lineage).await;
@@ -634,25 +658,40 @@ impl Worker {
             node.shutdown().await;
         }
         drop(frozen);
+        instance.forget().await;
+        close_bonds(&instance).await;
+        instance.scope().cancel();
+    }
+
+    /// Stops in order and stays a member: hands leadership over, says goodbye.
+    async fn stop(&mut self) {
+        let instance = self.instance.clone();
+        instance.submissions().close();
+        instance.status().terminate();
+        let frozen = instance.freeze().await;
+        if let Some(node) = instance.node() {
+            hand_over(&instance, &node).await;
+            instance.take_node();
+            node.shutdown().await;
+        }
+        drop(frozen);
         close_bonds(&instance).await;
         instance.scope().cancel();
     }
 }
 
-/// Hands leadership over, and waits until the others have removed this member.
-async fn depart(instance: &Instance, node: &Node, events: &mut mpsc::Receiver<Event>) {
+/// Hands leadership over, if this member leads and another one can; returns whether there are
+/// others.
+async fn hand_over(instance: &Instance, node: &Node) -> bool {
     let own = node.member();
     let mut view = node.view();
-        let bonded = |member: &MemberId| instance.bonds().of_member(member).is_some();
+    let bonded = |member: &MemberId| instance.bonds().of_member(member).is_some();
     let (leading, others) = {
         let view = view.borrow();
         let others = view.members().any(|member| *member != own && bonded(member));
         (view.leading, others)
     };
-    if !others {
-        return;
-    }
-    if leading {
+    if leading && others {
         let heir = || {
             let voters = node.view().borrow().voters.clone();
             let mut complete = node.matched(0).into_iter();
@@ -680,6 +719,16 @@ async fn depart(instance: &Instance, node: &Node, events: &mut mpsc::Receiver<Ev
             let _ = tokio::time::timeout(HAND_OVER, handed).await;
         }
     }
+    others
+}
+
+/// Hands leadership over, and waits until the others have removed this member.
+async fn depart(instance: &Instance, node: &Node, events: &mut mpsc::Receiver<Event>) {
+    if !hand_over(instance, node).await {
+        return;
+    }
+    let own = node.member();
+    let mut view = node.view();
     for bond in instance.bonds().all() {
         let _ = bond.send(&Control::Leaving(own)).await;
     }

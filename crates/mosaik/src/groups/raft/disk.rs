@@ -130,7 +130,8 @@ impl LogDisk {
         Ok(self.0.continue_after(&purged(border)?).await?)
     }
 
-    /// Entries of a range that is on disk, until they exceed `max_bytes`; at least one.
+    /// Entries of a range that is on disk, until they exceed `max_bytes`; at least one, unless they
+    /// are gone.
     pub(super) async fn read(
         &self,
         range: Range<u64>,
@@ -144,9 +145,15 @@ impl LogDisk {
             .collect()
     }
 
+    /// An entry that must be there is not.
+    pub(super) fn missing(&self, index: u64) -> io::Error {
+        self.0.missing(index).into()
+    }
+
     /// Resolves when the vote is on disk.
     pub(super) async fn save_vote(&self, vote: &VoteOf<Types>) -> io::Result<()> {
-        Ok(self.0.save_meta(MetaKey::Vote, encode(vote)?).await?)
+        let vote = encode(vote)?;
+        Ok(self.0.save_meta([(MetaKey::Vote, vote)]).await?)
     }
 
     /// Notes a hint for the next start; it goes along with the next write.

@@ -190,12 +190,16 @@ impl Log {
         let mut next = range.start.max(first);
         let on_disk = held_from.min(range.end);
         while let (Some(disk), true) = (&self.0.disk, next < on_disk) {
-            let found = disk.read(next..on_disk, max_bytes - bytes).await;
-            // A truncation may have come first; what it has dropped nobody needs any more.
-            if found.is_err() && self.0.window.lock().held_from() < on_disk {
-                break;
+            let found = disk.read(next..on_disk, max_bytes - bytes).await?;
+            if found.is_empty() {
+                let window = self.0.window.lock();
+                // A truncation or a purge may have come first.
+                if window.held_from() < on_disk || window.first_index() > next {
+                    break;
+                }
+                return Err(disk.missing(next));
             }
-            for Record { entry, .. } in found? {
+            for Record { entry, .. } in found {
                 bytes += weight(&entry);
                 entries.push(entry);
                 next += 1;
@@ -246,6 +250,9 @@ impl Log {
         let mut next = missing.start;
         while next < missing.end {
             let found = disk.read(next..missing.end, READ_BYTES).await?;
+            if found.is_empty() {
+                return Err(disk.missing(next));
+            }
             next += found.len() as u64;
             records.extend(found);
         }
@@ -364,7 +371,10 @@ impl RaftLogStorage<Types> for Log {
             return Ok(());
         }
         let found = match &self.0.disk {
-            Some(disk) if index < held_from => disk.read(index..index + 1, 1).await?.pop(),
+            Some(disk) if index < held_from => {
+                let found = disk.read(index..index + 1, 1).await?.pop();
+                Some(found.ok_or_else(|| disk.missing(index))?)
+            }
             _ => None,
         };
         let border = {

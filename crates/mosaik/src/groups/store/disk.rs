@@ -48,8 +48,8 @@ pub(super) enum Change {
     Discard(Range<Key>),
     /// Gives a group a number.
     AddGroup(GroupId, u32),
-    /// Takes it away.
-    RemoveGroup(GroupId),
+    /// Takes this number away from it, if it still has it.
+    RemoveGroup(GroupId, u32),
 }
 
 /// Ranges of rows that wait to be deleted.
@@ -126,8 +126,12 @@ impl Disk {
                                 .open_table(GROUPS)?
                                 .insert(group.as_bytes(), slot)?;
                         }
-                        Change::RemoveGroup(group) => {
-                            transaction.open_table(GROUPS)?.remove(group.as_bytes())?;
+                        Change::RemoveGroup(group, slot) => {
+                            let mut groups = transaction.open_table(GROUPS)?;
+                            let current = groups.get(group.as_bytes())?.map(|slot| slot.value());
+                            if current == Some(*slot) {
+                                groups.remove(group.as_bytes())?;
+                            }
                         }
                     }
                 }

@@ -90,7 +90,7 @@ impl StoreError {
         }
     }
 
-    pub(super) fn corrupt(path: &Path, detail: impl Into<String>) -> Self {
+    pub(in crate::groups) fn corrupt(path: &Path, detail: impl Into<String>) -> Self {
         Self::Corrupt {
             path: path.to_owned(),
             detail: detail.into(),

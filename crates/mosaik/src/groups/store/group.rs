@@ -5,7 +5,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -94,16 +94,32 @@ pub(crate) struct GroupStore {
     shared: Arc<Shared>,
     group: GroupId,
     slot: u32,
-    generation: Arc<AtomicU32>,
+    state: Arc<State>,
+}
+
+struct State {
+    /// The number of the next snapshot.
+    generation: AtomicU32,
+    /// Whether the group's number is on disk, or needs not be.
+    registered: AtomicBool,
 }
 
 impl GroupStore {
-    pub(super) fn new(shared: Arc<Shared>, group: GroupId, slot: u32, generation: u32) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        group: GroupId,
+        slot: u32,
+        generation: u32,
+        registered: bool,
+    ) -> Self {
         Self {
             shared,
             group,
             slot,
-            generation: Arc::new(AtomicU32::new(generation)),
+            state: Arc::new(State {
+                generation: AtomicU32::new(generation),
+                registered: AtomicBool::new(registered),
+            }),
         }
     }
 
@@ -113,7 +129,7 @@ impl GroupStore {
 
     /// What is there of the group.
     pub(crate) fn load(&self) -> Result<Loaded, StoreError> {
-        let disk = self.shared.disk();
+        let disk = &*self.shared.disk()?;
         let purged = purged(disk, self.slot)?;
         let first = purged.as_ref().map_or(0, |purged| purged.index + 1);
         let found = disk.bounds(self.log_range(first, u64::MAX))?;
@@ -148,13 +164,13 @@ impl GroupStore {
             .into_iter()
             .map(|(index, entry)| Change::Put((self.slot, LOG, index), entry))
             .collect();
-        self.shared.submit(changes, Some(done)).await
+        self.submit(changes, Some(done)).await
     }
 
     /// Drops all entries from `first` on.
     pub(crate) async fn truncate_from(&self, first: u64) -> Result<(), StoreError> {
         let dropped = Change::Delete(self.log_range(first, u64::MAX));
-        self.shared.submit(vec![dropped], None).await.map(drop)
+        self.submit(vec![dropped], None).await.map(drop)
     }
 
     /// Cuts off the log's beginning. Space is given back later.
@@ -164,7 +180,7 @@ impl GroupStore {
             Change::Put(self.meta_key(MetaKey::Purged), row),
             Change::Discard(self.log_range(0, purged.index + 1)),
         ];
-        self.shared.submit(changes, None).await.map(drop)
+        self.submit(changes, None).await.map(drop)
     }
 
     /// Drops the whole log, to go on after `purged`.
@@ -175,18 +191,23 @@ impl GroupStore {
             Change::Put(self.meta_key(MetaKey::Purged), row),
             Change::Discard(self.log_range(0, purged.index + 1)),
         ];
-        self.shared.submit(changes, None).await.map(drop)
+        self.submit(changes, None).await.map(drop)
     }
 
     /// Resolves when all earlier writes are on disk.
     pub(crate) async fn flush(&self) -> Result<(), StoreError> {
-        self.shared.write(Vec::new()).await
+        self.write(Vec::new()).await
     }
 
-    /// Writes a value; resolves when it is on disk.
-    pub(crate) async fn save_meta(&self, key: MetaKey, value: Bytes) -> Result<(), StoreError> {
-        let change = Change::Put(self.meta_key(key), value);
-        self.shared.write(vec![change]).await
+    /// Writes values, all or none; resolves when they are on disk.
+    pub(crate) async fn save_meta(
+        &self,
+        values: impl IntoIterator<Item = (MetaKey, Bytes)>,
+    ) -> Result<(), StoreError> {
+        let changes = values
+            .into_iter()
+            .map(|(key, value)| Change::Put(self.meta_key(key), value));
+        self.write(changes.collect()).await
     }
 
     /// Lets a value go along with the next write of any group.
@@ -199,32 +220,38 @@ impl GroupStore {
         self.shared.queue().durable()
     }
 
-    /// Entries that are on disk, until they exceed `max_bytes`, but at least one.
+    /// Entries that are on disk, without gaps, until they exceed `max_bytes`, but at least one. A
+    /// damaged entry is a failure of the whole store.
     pub(crate) fn read(
         &self,
         range: Range<u64>,
         max_bytes: usize,
     ) -> Result<Vec<(u64, Bytes)>, StoreError> {
-        let disk = self.shared.disk();
-        let rows = disk.range(self.log_range(range.start, range.end), max_bytes)?;
-        let mut next = range.start;
-        let mut entries = Vec::with_capacity(rows.len());
-        for ((_, _, index), entry) in rows {
-            if index != next {
-                return Err(self.corrupt(format!("entry {next} is missing")));
-            }
-            entries.push((index, entry));
-            next += 1;
-        }
-        if entries.is_empty() && !range.is_empty() {
-            return Err(self.corrupt(format!("entry {next} is missing")));
-        }
-        Ok(entries)
+        let rows = self
+            .shared
+            .disk()?
+            .range(self.log_range(range.start, range.end), max_bytes)
+            .inspect_err(|error| self.shared.fail(error))?;
+        let entries = rows
+            .into_iter()
+            .map(|((_, _, index), entry)| (index, entry));
+        Ok((range.start..)
+            .zip(entries)
+            .take_while(|(expected, (index, _))| expected == index)
+            .map(|(_, entry)| entry)
+            .collect())
+    }
+
+    /// An entry that must be there is not: the store can't be trusted any more.
+    pub(crate) fn missing(&self, index: u64) -> StoreError {
+        let error = self.corrupt(format!("entry {index} is missing"));
+        self.shared.fail(&error);
+        error
     }
 
     /// Writes a snapshot and makes it the current one; resolves when it is on disk.
     pub(crate) async fn save_snapshot(&self, snapshot: StoredSnapshot) -> Result<(), StoreError> {
-        let generation = self.generation.fetch_add(1, Ordering::Relaxed);
+        let generation = self.state.generation.fetch_add(1, Ordering::Relaxed);
         let row = SnapshotRow {
             generation,
             chunks: u32::try_from(snapshot.chunks.len())
@@ -235,19 +262,19 @@ impl GroupStore {
         for (place, chunk) in (0..).zip(snapshot.chunks) {
             let key = (self.slot, CHUNK, chunk_index(generation, place));
             let chunk = vec![Change::Put(key, chunk)];
-            self.shared.submit(chunk, None).await?;
+            self.submit(chunk, None).await?;
         }
         let older = chunk_index(0, 0)..chunk_index(generation, 0);
         let changes = vec![
             Change::Put(self.meta_key(MetaKey::Snapshot), row),
             Change::Discard((self.slot, CHUNK, older.start)..(self.slot, CHUNK, older.end)),
         ];
-        self.shared.write(changes).await
+        self.write(changes).await
     }
 
     /// The current snapshot.
     pub(crate) fn load_snapshot(&self) -> Result<Option<StoredSnapshot>, StoreError> {
-        let disk = self.shared.disk();
+        let disk = &*self.shared.disk()?;
         let Some(row) = snapshot_row(disk, self.slot)? else {
             return Ok(None);
         };
@@ -263,19 +290,53 @@ impl GroupStore {
         }))
     }
 
-    /// Forgets everything about the group; resolves when that is on disk. Handles on it must not be
-    /// used any more.
+    /// From now on another handle on the group finds it empty. This one goes on to work; what it
+    /// writes is to be removed.
+    pub(crate) fn retire(&self) {
+        self.state.registered.store(true, Ordering::Release);
+        self.shared.forget(&self.group, self.slot);
+    }
+
+    /// Forgets everything that was written by this handle and those that had the group before;
+    /// resolves when that is on disk. It must not be used any more.
     pub(crate) async fn remove(&self) -> Result<(), StoreError> {
-        self.shared.forget(&self.group);
+        self.retire();
         let changes = vec![
-            Change::RemoveGroup(self.group),
+            Change::RemoveGroup(self.group, self.slot),
             Change::Discard(all_rows(self.slot)),
         ];
-        self.shared.write(changes).await
+        self.write(changes).await
+    }
+
+    async fn submit(&self, changes: Vec<Change>, done: Option<Done>) -> Result<Ticket, StoreError> {
+        let (changes, registers) = self.registering(changes);
+        let ticket = self.shared.submit(changes, done).await?;
+        if registers {
+            self.state.registered.store(true, Ordering::Release);
+        }
+        Ok(ticket)
+    }
+
+    async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let (changes, registers) = self.registering(changes);
+        self.shared.write(changes).await?;
+        if registers {
+            self.state.registered.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// The first write of a new group also makes its number known. Twice does no harm.
+    fn registering(&self, mut changes: Vec<Change>) -> (Vec<Change>, bool) {
+        let registers = !self.state.registered.load(Ordering::Acquire);
+        if registers {
+            changes.insert(0, Change::AddGroup(self.group, self.slot));
+        }
+        (changes, registers)
     }
 
     fn meta(&self, key: MetaKey) -> Result<Option<Bytes>, StoreError> {
-        self.shared.disk().get(self.meta_key(key))
+        self.shared.disk()?.get(self.meta_key(key))
     }
 
     fn meta_key(&self, key: MetaKey) -> Key {
@@ -294,6 +355,16 @@ impl GroupStore {
     fn corrupt(&self, detail: impl Into<String>) -> StoreError {
         let detail = format!("group {}: {}", self.group, detail.into());
         StoreError::corrupt(self.shared.path(), detail)
+    }
+}
+
+#[cfg(test)]
+impl GroupStore {
+    /// Whether there are no entries on disk but these.
+    pub(super) fn has_only(&self, range: Range<u64>) -> bool {
+        let disk = self.shared.disk().unwrap();
+        let found = disk.bounds(self.log_range(0, u64::MAX)).unwrap();
+        found.is_some_and(|((_, _, first), (_, _, last))| first..last + 1 == range)
     }
 }
 

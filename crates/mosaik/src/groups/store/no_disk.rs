@@ -20,7 +20,7 @@ pub(super) enum Change {
     Delete(Range<Key>),
     Discard(Range<Key>),
     AddGroup(GroupId, u32),
-    RemoveGroup(GroupId),
+    RemoveGroup(GroupId, u32),
 }
 
 pub(super) type Garbage = VecDeque<Range<Key>>;

@@ -36,11 +36,16 @@ pub(crate) struct NodeStore(Arc<Shared>);
 
 pub(super) struct Shared {
     path: PathBuf,
-    disk: Arc<Disk>,
     queue: Arc<Queue>,
     slots: Mutex<Slots>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    /// Last, so that the lock goes after the database.
+    /// `None` once the store is closed.
+    open: Mutex<Option<Open>>,
+}
+
+/// What must be let go of for the store to be closed: the database, then the lock.
+struct Open {
+    disk: Arc<Disk>,
     directory: Directory,
 }
 
@@ -102,12 +107,21 @@ impl NodeStore {
             .map_err(StoreError::io(path, "start the writer of"))?;
         Ok(Self(Arc::new(Shared {
             path: path.to_owned(),
-            disk,
             queue,
             slots: Mutex::new(slots),
             writer: Mutex::new(Some(writer)),
-            directory,
+            open: Mutex::new(Some(Open { disk, directory })),
         })))
+    }
+
+    /// Opens the store on a thread that may wait for the disk.
+    pub(crate) async fn open_elsewhere(path: PathBuf) -> Result<Self, StoreError> {
+        let opened = path.clone();
+        let opening = tokio::task::spawn_blocking(move || Self::open(opened));
+        opening.await.unwrap_or_else(|error| {
+            let error = std::io::Error::other(error);
+            Err(StoreError::io(&path, "open")(error))
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -121,13 +135,17 @@ impl NodeStore {
 
     /// The node's secret key, made and kept on the first call. Blocks.
     pub(crate) fn secret_key_or_create(&self) -> Result<SecretKey, StoreError> {
-        self.0.directory.secret_key_or_create()
+        match &*self.0.open.lock() {
+            Some(open) => open.directory.secret_key_or_create(),
+            None => Err(self.0.closed()),
+        }
     }
 
-    /// Claims the store for a node: with another identity its votes would count twice.
+    /// Claims the store for a node: with another identity its votes would count twice. Blocks for a
+    /// moment.
     pub(crate) async fn claim(&self, node: PeerId) -> Result<(), StoreError> {
         let shared = &self.0;
-        match shared.disk.get(OWNER)? {
+        match shared.disk()?.get(OWNER)? {
             None => {
                 let owner = Bytes::copy_from_slice(node.as_bytes());
                 shared.write(vec![Change::Put(OWNER, owner)]).await
@@ -151,35 +169,24 @@ impl NodeStore {
     }
 
     /// A group's part of the store. There must be one handle per group at a time.
-    pub(crate) async fn group(&self, id: GroupId) -> Result<GroupStore, StoreError> {
-        let (slot, new) = {
-            let slots = &mut *self.0.slots.lock();
-            match slots.numbers.entry(id) {
-                Entry::Occupied(slot) => (*slot.get(), false),
-                Entry::Vacant(entry) => {
-                    let slot = Slot {
-                        number: slots.next,
-                        generation: 0,
-                    };
-                    slots.next += 1;
-                    (*entry.insert(slot), true)
-                }
+    pub(crate) fn group(&self, id: GroupId) -> GroupStore {
+        let slots = &mut *self.0.slots.lock();
+        let (slot, known) = match slots.numbers.entry(id) {
+            Entry::Occupied(slot) => (*slot.get(), true),
+            Entry::Vacant(entry) => {
+                let slot = Slot {
+                    number: slots.next,
+                    generation: 0,
+                };
+                slots.next += 1;
+                (*entry.insert(slot), false)
             }
         };
-        if new {
-            let added = vec![Change::AddGroup(id, slot.number)];
-            self.0.queue.submit(added, None).await?;
-        }
-        Ok(GroupStore::new(
-            self.0.clone(),
-            id,
-            slot.number,
-            slot.generation,
-        ))
+        GroupStore::new(self.0.clone(), id, slot.number, slot.generation, known)
     }
 
-    /// Refuses further work and waits until what is queued is written. Blocks. The directory is free
-    /// once the last handle is gone.
+    /// Refuses further work, waits until what is queued is written, and frees the directory,
+    /// whatever handles there are. Blocks.
     pub(crate) fn close(&self) {
         self.0.close();
     }
@@ -190,8 +197,17 @@ impl Shared {
         &self.path
     }
 
-    pub(super) fn disk(&self) -> &Disk {
-        &self.disk
+    /// The database, while the store is open.
+    pub(super) fn disk(&self) -> Result<Arc<Disk>, StoreError> {
+        match &*self.open.lock() {
+            Some(open) => Ok(open.disk.clone()),
+            None => Err(self.closed()),
+        }
+    }
+
+    /// Refuses further work for this reason.
+    pub(super) fn fail(&self, reason: &StoreError) {
+        self.queue.close(reason.clone());
     }
 
     pub(super) fn queue(&self) -> &Queue {
@@ -215,29 +231,37 @@ impl Shared {
             let _ = tx.send(result);
         });
         self.queue.submit(changes, Some(done)).await?;
-        rx.await.unwrap_or_else(|_| {
-            Err(StoreError::Closed {
-                path: self.path.clone(),
-            })
-        })
+        rx.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
-    /// Forgets a group's number; its rows must be discarded.
-    pub(super) fn forget(&self, group: &GroupId) {
-        self.slots.lock().numbers.remove(group);
+    /// Forgets that a group has this number; its rows must be discarded.
+    pub(super) fn forget(&self, group: &GroupId, number: u32) {
+        let numbers = &mut self.slots.lock().numbers;
+        if numbers.get(group).is_some_and(|slot| slot.number == number) {
+            numbers.remove(group);
+        }
     }
 
     fn close(&self) {
-        self.queue.close(StoreError::Closed {
-            path: self.path.clone(),
-        });
-        let Some(writer) = self.writer.lock().take() else {
-            return;
-        };
+        self.queue.close(self.closed());
+        let writer = self.writer.lock().take();
         // A callback may hold the last handle.
-        if writer.thread().id() != std::thread::current().id() {
+        if let Some(writer) = writer
+            && writer.thread().id() != std::thread::current().id()
+        {
             // It reports its failures itself.
             let _ = writer.join();
+        }
+        let open = self.open.lock().take();
+        if let Some(Open { disk, directory }) = open {
+            drop(disk);
+            drop(directory);
+        }
+    }
+
+    fn closed(&self) -> StoreError {
+        StoreError::Closed {
+            path: self.path.clone(),
         }
     }
 }
