@@ -100,6 +100,7 @@ impl Log {
     }
 
     /// The consensus index of the last entry, 0 for none.
+    #[cfg(test)]
     pub(crate) fn last_index(&self) -> u64 {
         self.0.window.lock().next_index().saturating_sub(1)
     }

@@ -54,10 +54,6 @@ impl Directory {
         Ok(directory)
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Whether a complete store was found, so that no file of it may be missing.
     pub(super) fn existed(&self) -> bool {
         self.existed

@@ -123,10 +123,6 @@ impl GroupStore {
         }
     }
 
-    pub(crate) fn group(&self) -> &GroupId {
-        &self.group
-    }
-
     /// What is there of the group.
     pub(crate) fn load(&self) -> Result<Loaded, StoreError> {
         let disk = &*self.shared.disk()?;
@@ -192,11 +188,6 @@ impl GroupStore {
             Change::Discard(self.log_range(0, purged.index + 1)),
         ];
         self.submit(changes, None).await.map(drop)
-    }
-
-    /// Resolves when all earlier writes are on disk.
-    pub(crate) async fn flush(&self) -> Result<(), StoreError> {
-        self.write(Vec::new()).await
     }
 
     /// Writes values, all or none; resolves when they are on disk.
@@ -360,11 +351,16 @@ impl GroupStore {
 
 #[cfg(test)]
 impl GroupStore {
+    /// Resolves when all earlier writes are on disk.
+    pub(super) async fn flush(&self) -> Result<(), StoreError> {
+        self.write(Vec::new()).await
+    }
+
     /// Whether there are no entries on disk but these.
     pub(super) fn has_only(&self, range: Range<u64>) -> bool {
         let disk = self.shared.disk().unwrap();
         let found = disk.bounds(self.log_range(0, u64::MAX)).unwrap();
-        found.is_some_and(|((_, _, first), (_, _, last))| first..last + 1 == range)
+        found.is_some_and(|((_, _, first), (_, _, last))| (first..last + 1) == range)
     }
 }
 

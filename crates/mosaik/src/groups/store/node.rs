@@ -163,11 +163,6 @@ impl NodeStore {
         }
     }
 
-    /// The groups that the store holds something of.
-    pub(crate) fn groups(&self) -> Vec<GroupId> {
-        self.0.slots.lock().numbers.keys().copied().collect()
-    }
-
     /// A group's part of the store. There must be one handle per group at a time.
     pub(crate) fn group(&self, id: GroupId) -> GroupStore {
         let slots = &mut *self.0.slots.lock();
@@ -189,6 +184,14 @@ impl NodeStore {
     /// whatever handles there are. Blocks.
     pub(crate) fn close(&self) {
         self.0.close();
+    }
+}
+
+#[cfg(test)]
+impl NodeStore {
+    /// The groups that the store holds something of.
+    pub(super) fn groups(&self) -> Vec<GroupId> {
+        self.0.slots.lock().numbers.keys().copied().collect()
     }
 }
 

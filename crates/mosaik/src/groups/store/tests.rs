@@ -11,7 +11,10 @@ use std::{
 use futures::executor::block_on;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
-use super::*;
+use super::{
+    group::{Done, Loaded},
+    *,
+};
 use crate::primitives::{Bytes, Digest, GroupId, PeerId};
 
 fn id(n: u64) -> GroupId {
