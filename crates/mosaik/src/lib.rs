@@ -2,15 +2,47 @@
 
 pub mod declare;
 pub mod discovery;
+#[path = "functions/mod.rs"]
+mod functions_layer;
 pub mod groups;
 mod net;
 pub mod network;
 pub mod primitives;
+#[path = "streams/mod.rs"]
+mod streams_layer;
 pub mod tickets;
+
+/// Typed publish/subscribe channels between nodes.
+// The layer itself lies below `network`; the few items that name a `Network` lie above, in it.
+pub mod streams {
+    #[doc(inline)]
+    pub use crate::network::{
+        ConsumerDef, ConsumerOf, ProducerDef, ProducerOf, StreamConsumer, StreamProducer,
+    };
+    #[doc(inline)]
+    pub use crate::streams_layer::{
+        Config, ConfigBuilder, ConfigBuilderError, Consumer, Criteria, Producer, StreamDef,
+        StreamId, Streams, backoff, consumer, producer, status,
+    };
+}
+
+/// Remote procedure calls to whoever serves them best, without a coordinator.
+// The layer lies below `network`, and what names `Network` above it: here is where both meet.
+pub mod functions {
+    pub use crate::functions_layer::{
+        CallContext, CallError, Caller, Config, ConfigBuilder, ConfigBuilderError, Function,
+        FunctionDef, Functions, Handler, caller, handler, status,
+    };
+    pub use crate::network::{CallerOf, FunctionCaller, FunctionHandler, HandlerOf};
+    pub use crate::primitives::FunctionId;
+}
 
 pub use futures;
 pub use iroh::{self, SecretKey, Signature};
 
+pub use functions::{
+    CallContext, CallerOf, Function, FunctionCaller, FunctionHandler, FunctionId, HandlerOf,
+};
 pub use groups::{
     Consistency,
     Consistency::{Strong, Weak},
@@ -18,6 +50,7 @@ pub use groups::{
 };
 pub use network::{Network, NetworkId, PeerId};
 pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};
+pub use streams::{ConsumerOf, Criteria, ProducerOf, StreamConsumer, StreamId, StreamProducer};
 pub use tickets::Ticket;
 
 /// Turns a string literal into a [`Digest`] at compile time.

@@ -7,6 +7,8 @@
 )]
 
 mod discovery;
+mod functions;
 mod groups;
+mod streams;
 mod support;
 mod surface;

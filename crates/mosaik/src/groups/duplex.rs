@@ -4,7 +4,7 @@
 use tokio::sync::mpsc;
 
 use crate::{
-    net::{LinkReceiver, LinkSender, link},
+    net::{LinkReceiver, LinkSender, close::Success, link},
     primitives::Bytes,
 };
 
@@ -83,6 +83,15 @@ impl FrameSender {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Ends the direction so that what was sent still arrives; a sender that is dropped resets it.
+    pub(crate) fn finish(self) {
+        match self {
+            Self::Link(sender) => sender.close(Success),
+            #[cfg(test)]
+            Self::Channel(..) => {}
         }
     }
 

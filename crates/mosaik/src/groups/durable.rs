@@ -1,11 +1,13 @@
 //! What a durable member keeps beside its log: who it is, and which history it belongs to.
 
 use parking_lot::Mutex;
+use serde::Serialize;
 
 use crate::{
     groups::{
+        bond::wire::Parent,
         member::{Lineage, MemberId},
-        store::{GroupStore, MetaKey, NodeStore, StoreError},
+        store::{GroupStore, MetaKey, NodeStore, Rewrite, StoreError},
     },
     primitives::{Bytes, GroupId, PeerId, ShortFmtExt, encoding},
 };
@@ -21,10 +23,19 @@ pub(crate) struct Keeper {
     state: Mutex<State>,
 }
 
+/// Who a member is, in which history.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity {
+    pub(crate) member: MemberId,
+    pub(crate) lineage: Lineage,
+    pub(crate) parent: Option<Parent>,
+}
+
 #[derive(Debug, Default)]
 struct State {
     store: Option<GroupStore>,
     lineage: Option<Lineage>,
+    parent: Option<Parent>,
     /// The history that was found when the member started.
     restored: Option<Lineage>,
     starts: u64,
@@ -73,6 +84,11 @@ impl Keeper {
         self.state.lock().restored
     }
 
+    /// The history that the one that was found continues.
+    pub(crate) fn parent(&self) -> Option<Parent> {
+        self.state.lock().parent
+    }
+
     /// The member's part of the store.
     pub(crate) fn store(&self) -> Option<GroupStore> {
         self.state.lock().store.clone()
@@ -105,6 +121,26 @@ impl Keeper {
             store.save_meta([(MetaKey::Lineage, id)]).await?;
         }
         self.state.lock().lineage = Some(lineage);
+        Ok(())
+    }
+
+    /// Goes over to a history that continues the old one, as another member.
+    pub(crate) async fn succeed(
+        &self,
+        identity: Identity,
+        rewrite: Option<Rewrite>,
+    ) -> Result<(), StoreError> {
+        let store = self.state.lock().store.clone();
+        if let (Some(store), Some(mut rewrite)) = (store, rewrite) {
+            let lineage = Bytes::copy_from_slice(identity.lineage.as_bytes());
+            rewrite.values.extend([
+                (MetaKey::Member, self.encode(&identity.member)?),
+                (MetaKey::Lineage, lineage),
+                (MetaKey::Parent, self.encode(&identity.parent)?),
+            ]);
+            store.rewrite(rewrite).await?;
+        }
+        self.state.lock().lineage = Some(identity.lineage);
         Ok(())
     }
 
@@ -150,12 +186,16 @@ impl Keeper {
         starts: u64,
     ) -> Result<(), StoreError> {
         let Some(store) = store else { return Ok(()) };
-        let member = encoding::try_serialize(&member)
-            .map_err(|error| StoreError::corrupt(self.node.path(), error.to_string()))?;
+        let member = self.encode(&member)?;
         let starts = Bytes::copy_from_slice(&starts.to_le_bytes());
         store
             .save_meta([(MetaKey::Member, member), (MetaKey::Starts, starts)])
             .await
+    }
+
+    fn encode<T: Serialize>(&self, value: &T) -> Result<Bytes, StoreError> {
+        encoding::try_serialize(value)
+            .map_err(|error| StoreError::corrupt(self.node.path(), error.to_string()))
     }
 }
 
@@ -192,6 +232,10 @@ impl State {
             None => None,
         };
         self.restored = self.lineage;
+        if let Some(parent) = loaded.parent {
+            self.parent = encoding::deserialize(&parent)
+                .map_err(|_| damaged("the history's parent"))?;
+        }
         self.store = Some(store);
         Ok(member)
     }

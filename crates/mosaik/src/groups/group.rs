@@ -20,6 +20,7 @@ use crate::{
         When, commands,
         handle::Registry,
         instance::Instance,
+        member::worker::Event,
         replica::MachineReplica,
         submissions::{Outcome, Route, Until},
     },
@@ -204,7 +205,9 @@ impl<M: StateMachine> Group<M> {
             if instance.status().is_terminated() {
                 return Err(QueryError::GroupTerminated);
             }
-            if consistency == Consistency::Strong && !Exclusive::new(confirm(instance.clone())).await {
+            if consistency == Consistency::Strong
+                && !Exclusive::new(confirm(instance.clone())).await
+            {
                 return Err(if instance.status().is_terminated() {
                     QueryError::GroupTerminated
                 } else {
@@ -216,6 +219,23 @@ impl<M: StateMachine> Group<M> {
                 result,
                 at_position,
             })
+        }
+    }
+
+    /// Founds a new history from this member's state: the way out for a group that has lost the
+    /// majority of its voters for good. Other members that have applied no more than this one
+    /// follow it; the others discard their commands, if their machine can be reset. Returns
+    /// whether it was done: not while a leader is known, and not before this member has a history.
+    ///
+    /// **Availability over consistency**: if the lost majority still lives, both sides go on, and
+    /// the commands of one side are discarded when they meet. An operator's decision, to be made
+    /// on one member.
+    pub fn reform(&self) -> impl Future<Output = bool> + Send + Sync + 'static + use<M> {
+        let instance = self.instance().clone();
+        async move {
+            let (reply, reformed) = tokio::sync::oneshot::channel();
+            instance.tell(Event::Reform(reply)).await;
+            reformed.await.unwrap_or(false)
         }
     }
 
@@ -344,10 +364,6 @@ pub struct QueryResultAt<M: StateMachine> {
 
 impl<M: StateMachine> QueryResultAt<M> {
     /// The answer alone.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "a conversion to a projected type can't be an `Into` implementation"
-    )]
     pub fn into(self) -> M::QueryResult {
         self.result
     }

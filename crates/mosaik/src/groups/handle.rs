@@ -62,6 +62,10 @@ struct Joined {
 
 impl Groups {
     /// Starts to serve bonds; groups are joined later.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a subsystem owns its configuration"
+    )]
     pub(crate) fn start(
         config: Config,
         discovery: &Discovery,
@@ -101,23 +105,25 @@ impl Groups {
         }
     }
 
-    /// Leaves all groups in order, and waits for it for a bounded time. Durable members only stop:
-    /// they hand over leadership and stay members.
+    /// Leaves all groups in order; durable members only stop, and stay members. They have ended for their handles when this returns; the future
+    /// waits, for a bounded time, until the other members know.
     pub(crate) fn shutdown(&self) -> BoxFuture<'static, ()> {
         let joined: Vec<_> = {
             let mut joined = self.0.joined.lock();
             joined.drain().map(|(_, joined)| joined).collect()
         };
-        let (registry, scope) = (self.0.clone(), self.0.scope.clone());
+        for joined in &joined {
+            let stays = joined.instance.is_durable();
+            let how = if stays { Event::Stop } else { Event::Leave };
+            self.0.begin_leaving(joined, how);
+        }
+        let departing = self.0.departing.lock().clone();
+        let scope = self.0.scope.clone();
         Box::pin(async move {
-            for joined in &joined {
-                let stops = joined.instance.is_durable();
-                registry.begin_leaving(joined, if stops { Event::Stop } else { Event::Leave });
-            }
             let left = futures::future::join_all(
-                joined
+                departing
                     .iter()
-                    .map(|joined| joined.instance.scope().cancelled()),
+                    .map(|instance| instance.scope().cancelled()),
             );
             if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
                 tracing::debug!("not every group was left in order");
@@ -183,10 +189,17 @@ impl Registry {
             let found = instance.bonds().get(peer);
             instance.id() == *group && found.is_some_and(|found| found.id == *bond)
         };
-        let joined = self.joined.lock().get(group).map(|joined| joined.instance.clone());
+        let joined = self
+            .joined
+            .lock()
+            .get(group)
+            .map(|joined| joined.instance.clone());
         joined.filter(has_bond).or_else(|| {
             let departing = self.departing.lock();
-            departing.iter().find(|instance| has_bond(instance)).cloned()
+            departing
+                .iter()
+                .find(|instance| has_bond(instance))
+                .cloned()
         })
     }
 

@@ -83,7 +83,7 @@ impl fmt::Debug for GroupConfig {
             .field("key", &self.key)
             .field("consensus", &self.consensus)
             .field("validators", &self.validators.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -25,22 +25,22 @@ use crate::{
             set::{Admission, BondSet},
             wire::{
                 ALPN, Control, Introduction, LineageStanding, MAX_CHANNEL_FRAME_BYTES, Opening,
-                Standing, Willingness,
+                Parent, Standing, Willingness,
             },
         },
         close::AlreadyBonded,
         config::Timing,
         duplex::{Duplex, Gone},
-        durable::Keeper,
+        durable::{Identity, Keeper},
         member::{Lineage, MemberId, worker::Event},
         metrics::GroupMetrics,
-        raft::{Channel, Node, NodeCore, NodeOptions, Peers},
+        raft::{Channel, Inheritance, Node, NodeCore, NodeOptions, Peers, Stopped},
         replica::{CommandStore, Replica},
         status::Status,
         store::{NodeStore, StoreError},
         submissions::Submissions,
     },
-    net::{Link, Links},
+    net::{Link, Links, close::GracefulShutdown},
     primitives::{Bytes, GroupId, PeerId, Scope, ShortFmtExt},
     tickets::{Expiration, InvalidTicket, PeerEntry},
 };
@@ -82,7 +82,7 @@ pub(crate) struct Instance {
     switch: tokio::sync::Mutex<()>,
     abandoned: Mutex<Vec<Lineage>>,
     /// The history that this member's current one continues.
-    parent: Mutex<Option<Lineage>>,
+    parent: Mutex<Option<Parent>>,
     events: mpsc::Sender<Event>,
     leaving: AtomicBool,
     metrics: Arc<GroupMetrics>,
@@ -122,6 +122,7 @@ impl Instance {
             Some((keeper, member)) => (Some(keeper), member),
             None => (None, MemberId::fresh(local)),
         };
+        let parent = keeper.as_ref().and_then(Keeper::parent);
         Arc::new_cyclic(|this| Self {
             timing,
             local,
@@ -138,7 +139,7 @@ impl Instance {
             node: RwLock::new(None),
             switch: tokio::sync::Mutex::new(()),
             abandoned: Mutex::default(),
-            parent: Mutex::new(None),
+            parent: Mutex::new(parent),
             events: options.events,
             leaving: AtomicBool::new(false),
             metrics: Arc::new(metrics),
@@ -283,7 +284,8 @@ impl Instance {
             tracing::debug!(
                 group = %self.id().short(), peer = %bond.peer.short(), %reason, "bond ended"
             );
-            self.tell_soon(Event::BondDown(bond.peer));
+            let graceful = GracefulShutdown == *reason;
+            self.tell_soon(Event::BondDown(bond.peer, graceful));
             let (bond, reason) = (bond.clone(), reason.clone());
             self.scope
                 .spawn_orderly(async move { bond.shut(&reason).await });
@@ -384,17 +386,17 @@ impl Instance {
         if self.is_leaving() || self.abandoned.lock().contains(&lineage) {
             return None;
         }
-        let store = match &self.keeper {
-            Some(keeper) if !keeper.is_settled() => return None,
-            Some(keeper) => {
-                if let Err(error) = keeper.begin(lineage).await {
-                    tracing::error!(group = %self.id().short(), %error, "the store does not work");
-                    return None;
-                }
-                keeper.store()
+        if let Some(keeper) = &self.keeper {
+            if !keeper.is_settled() {
+                return None;
             }
-            None => None,
-        };
+            keeper.begin(lineage).await.ok()?;
+        }
+        self.start(lineage, None).await
+    }
+
+    /// Starts a consensus instance. The switch is held.
+    async fn start(&self, lineage: Lineage, inheritance: Option<Inheritance>) -> Option<Node> {
         let options = NodeOptions {
             member: self.member(),
             lineage,
@@ -404,9 +406,10 @@ impl Instance {
             elects: self.preference == LeadershipPreference::Normal,
             replica: self.replica.clone(),
             commands: self.commands.clone(),
-            store,
+            store: self.keeper.as_ref().and_then(Keeper::store),
             submissions: self.submissions.clone(),
             status: self.status.clone(),
+            inheritance,
             peers: Arc::new(BondedPeers {
                 instance: self.this.clone(),
                 member: self.member(),
@@ -447,7 +450,8 @@ impl Instance {
         if let Some(failure) = keeper.failure() {
             return Err(failure);
         }
-        self.submissions.start_at(keeper.settle(self.member()).await?);
+        let first = keeper.settle(self.member()).await?;
+        self.submissions.start_at(first);
         if let Some(lineage) = keeper.restored() {
             self.take_part(lineage).await;
         }
@@ -478,19 +482,111 @@ impl Instance {
         }
     }
 
-    /// Gives up the current history: its commands are discarded here, and the machine is reset.
-    pub(crate) async fn abandon(&self, lineage: Lineage) {
+    /// Makes the change to a history that continues the old one permanent.
+    async fn succeed(&self, lineage: Lineage, inheritance: &Inheritance) -> Result<(), Stopped> {
+        let Some(keeper) = &self.keeper else {
+            return Ok(());
+        };
+        let identity = Identity {
+            member: self.member(),
+            lineage,
+            parent: *self.parent.lock(),
+        };
+        let rewrite = inheritance.rewrite()?;
+        keeper
+            .succeed(identity, rewrite)
+            .await
+            .map_err(Stopped::because)
+    }
+
+    /// Founds a new history from this member's state, when the old one has lost its majority.
+    pub(crate) async fn reform(&self) -> bool {
+        let _switching = self.switch.lock().await;
+        let Some(old) = self.node() else { return false };
+        if self.is_leaving() || self.status.leader().is_some() {
+            return false;
+        }
+        let shared = old.applied_index().unwrap_or(0);
+        *self.node.write() = None;
+        old.shutdown().await;
+        self.remember_abandoned(old.lineage());
+        *self.member.lock() = MemberId::fresh(self.local);
+        self.submissions.renumber();
+        let lineage = Lineage::random();
+        *self.parent.lock() = Some(Parent {
+            lineage: old.lineage(),
+            shared,
+        });
+        let inherited = async {
+            let inheritance = old.bequeath(true).await?;
+            inheritance.claim(self.member())?;
+            self.succeed(lineage, &inheritance).await?;
+            Ok::<_, Stopped>(inheritance)
+        };
+        let inheritance = match inherited.await {
+            Ok(inheritance) => inheritance,
+            Err(error) => {
+                tracing::error!(group = %self.id().short(), %error, "the group can't be reformed");
+                return false;
+            }
+        };
+        tracing::warn!(
+            group = %self.id().short(), lineage = %old.lineage().short(),
+            "the group is reformed from this member's state"
+        );
+        self.start(lineage, Some(inheritance)).await.is_some()
+    }
+
+    /// Follows a history that continues this member's own: nothing needs to be discarded, because
+    /// all that was applied here is part of it. Returns whether that was possible.
+    pub(crate) async fn follow(&self, child: Lineage, parent: &Parent) -> bool {
+        let _switching = self.switch.lock().await;
+        let old = self.node().filter(|node| node.lineage() == parent.lineage);
+        let Some(old) = old else { return false };
+        if old
+            .applied_index()
+            .is_some_and(|applied| applied > parent.shared)
+        {
+            return false;
+        }
+        *self.node.write() = None;
+        old.shutdown().await;
+        self.remember_abandoned(old.lineage());
+        *self.member.lock() = MemberId::fresh(self.local);
+        self.submissions.renumber();
+        *self.parent.lock() = Some(*parent);
+        let inherited = async {
+            let inheritance = old.bequeath(false).await?;
+            self.succeed(child, &inheritance).await?;
+            Ok::<_, Stopped>(inheritance)
+        };
+        match inherited.await {
+            Ok(inheritance) => self.start(child, Some(inheritance)).await.is_some(),
+            Err(error) => {
+                tracing::error!(group = %self.id().short(), %error, "the log can't be taken over");
+                false
+            }
+        }
+    }
+
+    fn remember_abandoned(&self, lineage: Lineage) {
+        let mut abandoned = self.abandoned.lock();
+        if abandoned.len() == MAX_ABANDONED {
+            abandoned.remove(0);
+        }
+        abandoned.push(lineage);
+    }
+
+    /// Gives up the current history, for good or until somebody asks for this member again: its
+    /// commands are discarded here, and the machine is reset.
+    pub(crate) async fn abandon(&self, lineage: Lineage, for_good: bool) {
         let _switching = self.switch.lock().await;
         let Some(node) = self.node().filter(|node| node.lineage() == lineage) else {
             return;
         };
         *self.node.write() = None;
-        {
-            let mut abandoned = self.abandoned.lock();
-            if abandoned.len() == MAX_ABANDONED {
-                abandoned.remove(0);
-            }
-            abandoned.push(lineage);
+        if for_good {
+            self.remember_abandoned(lineage);
         }
         node.shutdown().await;
         let discarded = node.applied_commands();
@@ -531,10 +627,6 @@ impl Instance {
     /// Forgets the consensus instance, at the end.
     pub(crate) fn take_node(&self) -> Option<Node> {
         self.node.write().take()
-    }
-
-    pub(crate) fn replica(&self) -> &Arc<dyn Replica> {
-        &self.replica
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

@@ -118,6 +118,7 @@ macro_rules! position {
 
     (@unsigned $name:ident: $($int:ty),*) => {$(
         impl From<$int> for $name {
+            #[allow(clippy::cast_lossless, reason = "`usize` has no lossless conversion")]
             fn from(n: $int) -> Self {
                 Self(n as u64)
             }
@@ -147,7 +148,7 @@ macro_rules! position {
             }
         }
 
-        position!(@compare $name, $int, |n: $int| Some(n as u64));
+        position!(@compare $name, $int, |n: $int| Some($name::from(n).0));
     )*};
 
     (@signed $name:ident: $($int:ty),*) => {$(

@@ -35,6 +35,9 @@ pub(crate) trait Replica: Send + Sync + 'static {
 
     /// How many commands lie between two snapshots; `None` when the machine makes none.
     fn snapshot_interval(&self) -> Option<u64>;
+
+    /// Whether the state belongs to a history that was given up, and must not be shown.
+    fn is_stale(&self) -> bool;
 }
 
 /// Where the commands of one log entry stand in the history; what the machine is told about them.
@@ -184,6 +187,10 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
 
     fn snapshot_interval(&self) -> Option<u64> {
         self.snapshots.as_ref().map(|snapshots| snapshots.interval)
+    }
+
+    fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Acquire)
     }
 }
 

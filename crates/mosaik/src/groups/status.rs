@@ -12,10 +12,57 @@ use crate::{
 pub(crate) struct Status {
     local: PeerId,
     leader: watch::Sender<Option<PeerId>>,
-    online: watch::Sender<bool>,
-    committed: watch::Sender<Index>,
-    log: watch::Sender<Cursor>,
+    online: watch::Sender<Flips>,
+    committed: Position<Index>,
+    log: Position<Cursor>,
     terminated: watch::Sender<bool>,
+}
+
+/// A condition that comes and goes, with the number of its changes: a waiter that is slow to look
+/// still learns of a state that has passed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Flips {
+    pub(crate) on: bool,
+    pub(crate) count: u64,
+}
+
+/// A position, and besides, each value that it fell back to.
+#[derive(Debug)]
+struct Position<T> {
+    current: watch::Sender<T>,
+    reverted: watch::Sender<T>,
+}
+
+impl<T: Copy + PartialOrd + Default> Position<T> {
+    fn new() -> Self {
+        Self {
+            current: watch::Sender::new(T::default()),
+            reverted: watch::Sender::new(T::default()),
+        }
+    }
+
+    fn set(&self, value: T) {
+        let reverted = value < *self.current.borrow();
+        replace(&self.current, value);
+        if reverted {
+            self.reverted.send_replace(value);
+        }
+    }
+
+    fn watch(&self) -> PositionWatch<T> {
+        PositionWatch {
+            current: self.current.subscribe(),
+            reverted: self.reverted.subscribe(),
+        }
+    }
+}
+
+/// Watches a position.
+#[derive(Debug, Clone)]
+pub(crate) struct PositionWatch<T> {
+    pub(crate) current: watch::Receiver<T>,
+    /// Changes with every fall.
+    pub(crate) reverted: watch::Receiver<T>,
 }
 
 impl Status {
@@ -23,9 +70,9 @@ impl Status {
         Self {
             local,
             leader: watch::Sender::new(None),
-            online: watch::Sender::new(false),
-            committed: watch::Sender::new(Index::zero()),
-            log: watch::Sender::new(Cursor::zero()),
+            online: watch::Sender::new(Flips::default()),
+            committed: Position::new(),
+            log: Position::new(),
             terminated: watch::Sender::new(false),
         }
     }
@@ -39,15 +86,15 @@ impl Status {
     }
 
     pub(crate) fn is_online(&self) -> bool {
-        *self.online.borrow()
+        self.online.borrow().on
     }
 
     pub(crate) fn committed(&self) -> Index {
-        *self.committed.borrow()
+        *self.committed.current.borrow()
     }
 
     pub(crate) fn log_position(&self) -> Cursor {
-        *self.log.borrow()
+        *self.log.current.borrow()
     }
 
     pub(crate) fn is_terminated(&self) -> bool {
@@ -58,16 +105,16 @@ impl Status {
         self.leader.subscribe()
     }
 
-    pub(crate) fn watch_online(&self) -> watch::Receiver<bool> {
+    pub(crate) fn watch_online(&self) -> watch::Receiver<Flips> {
         self.online.subscribe()
     }
 
-    pub(crate) fn watch_committed(&self) -> watch::Receiver<Index> {
-        self.committed.subscribe()
+    pub(crate) fn watch_committed(&self) -> PositionWatch<Index> {
+        self.committed.watch()
     }
 
-    pub(crate) fn watch_log(&self) -> watch::Receiver<Cursor> {
-        self.log.subscribe()
+    pub(crate) fn watch_log(&self) -> PositionWatch<Cursor> {
+        self.log.watch()
     }
 
     pub(crate) fn watch_terminated(&self) -> watch::Receiver<bool> {
@@ -80,15 +127,23 @@ impl Status {
     }
 
     pub(crate) fn set_online(&self, online: bool) {
-        replace(&self.online, online && !self.is_terminated());
+        let online = online && !self.is_terminated();
+        self.online.send_if_modified(|flips| {
+            let changed = flips.on != online;
+            if changed {
+                flips.on = online;
+                flips.count += 1;
+            }
+            changed
+        });
     }
 
     pub(crate) fn set_committed(&self, committed: Index) {
-        replace(&self.committed, committed);
+        self.committed.set(committed);
     }
 
     pub(crate) fn set_log_position(&self, position: Cursor) {
-        replace(&self.log, position);
+        self.log.set(position);
     }
 
     /// Marks the end of this member: no leader, offline, for good.

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::{
-    groups::{Cursor, Index, IndexRange, status::Status},
+    groups::{
+        Cursor, Index, IndexRange,
+        status::{PositionWatch, Status},
+    },
     primitives::PeerId,
 };
 
@@ -63,17 +66,23 @@ impl When {
     /// Resolves when this member is online: it leads with confirmed authority and has applied
     /// everything committed before its term, or it follows a live leader and has caught up.
     pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
-        let online = self.status.watch_online();
-        async move {
-            matching(online, |online| *online).await;
-        }
+        self.enters(true)
     }
 
     /// Resolves when this member is not online.
     pub fn offline(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+        self.enters(false)
+    }
+
+    fn enters(&self, state: bool) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         let online = self.status.watch_online();
+        let start = *online.borrow();
         async move {
-            matching(online, |online| !*online).await;
+            // Any change after the call passes through the other state.
+            matching(online, move |now| {
+                start.on == state || now.count != start.count
+            })
+            .await;
         }
     }
 
@@ -100,12 +109,12 @@ impl fmt::Debug for When {
 
 /// Watches a position.
 #[derive(Debug, Clone)]
-pub struct CursorWatcher<T>(watch::Receiver<T>);
+pub struct CursorWatcher<T>(PositionWatch<T>);
 
 impl<T: PartialOrd<Index> + Ord + Copy + Send + Sync + 'static> CursorWatcher<T> {
     /// Resolves with the position once it has changed since the watcher was made.
     pub fn changed(&self) -> impl Future<Output = T> + Send + Sync + 'static {
-        let mut position = self.0.clone();
+        let mut position = self.0.current.clone();
         async move {
             if position.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -116,15 +125,27 @@ impl<T: PartialOrd<Index> + Ord + Copy + Send + Sync + 'static> CursorWatcher<T>
 
     /// Resolves when the position is above the one at the call.
     pub fn advanced(&self) -> impl Future<Output = T> + Send + Sync + 'static {
-        let start = *self.0.borrow();
-        matching(self.0.clone(), move |position| *position > start)
+        let start = *self.0.current.borrow();
+        matching(self.0.current.clone(), move |position| *position > start)
     }
 
     /// Resolves when the position is below the one at the call: this member has given up its
     /// history for a rival one.
     pub fn reverted(&self) -> impl Future<Output = T> + Send + Sync + 'static {
-        let start = *self.0.borrow();
-        matching(self.0.clone(), move |position| *position < start)
+        let start = *self.0.current.borrow();
+        let mut reverted = self.0.reverted.clone();
+        reverted.mark_unchanged();
+        async move {
+            loop {
+                if reverted.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                let position = *reverted.borrow_and_update();
+                if position < start {
+                    return position;
+                }
+            }
+        }
     }
 
     /// Resolves when the position is at least the target: an [`Index`], an integer, or an
@@ -134,7 +155,7 @@ impl<T: PartialOrd<Index> + Ord + Copy + Send + Sync + 'static> CursorWatcher<T>
         target: X,
     ) -> impl Future<Output = T> + Send + Sync + 'static + use<T, V, X> {
         let target = target.index();
-        matching(self.0.clone(), move |position| *position >= target)
+        matching(self.0.current.clone(), move |position| *position >= target)
     }
 }
 
@@ -162,36 +183,32 @@ impl Target<Kind<1>> for IndexRange {
 }
 
 /// The first value that satisfies the condition; pending for ever when the group ends before.
-fn matching<T: Copy + Send + Sync + 'static>(
+async fn matching<T: Copy + Send + Sync + 'static>(
     mut values: watch::Receiver<T>,
     condition: impl Fn(&T) -> bool + Send + Sync + 'static,
-) -> impl Future<Output = T> + Send + Sync + 'static {
-    async move {
-        loop {
-            let value = *values.borrow_and_update();
-            if condition(&value) {
-                return value;
-            }
-            if values.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+) -> T {
+    loop {
+        let value = *values.borrow_and_update();
+        if condition(&value) {
+            return value;
+        }
+        if values.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }
 
-fn first_some<R: Send + Sync + 'static>(
+async fn first_some<R: Send + Sync + 'static>(
     mut leaders: watch::Receiver<Option<PeerId>>,
     select: impl Fn(PeerId) -> Option<R> + Send + Sync + 'static,
-) -> impl Future<Output = R> + Send + Sync + 'static {
-    async move {
-        loop {
-            let leader = *leaders.borrow_and_update();
-            if let Some(found) = leader.and_then(&select) {
-                return found;
-            }
-            if leaders.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+) -> R {
+    loop {
+        let leader = *leaders.borrow_and_update();
+        if let Some(found) = leader.and_then(&select) {
+            return found;
+        }
+        if leaders.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

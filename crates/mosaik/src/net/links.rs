@@ -157,6 +157,24 @@ impl Links {
         slot.is_some_and(|slot| slot.preferred(self.id(), peer).is_some())
     }
 
+    /// The standing connections of one protocol with a peer: one, or for a moment two.
+    pub(crate) fn connections(&self, alpn: &'static [u8], peer: &PeerId) -> Vec<Connection> {
+        let slot = self.0.pool.lock().get(&(*peer, alpn)).cloned();
+        let Some(slot) = slot else { return Vec::new() };
+        let connections = slot.connections.lock();
+        let live = connections.iter().filter(|pooled| pooled.is_live());
+        live.map(|pooled| pooled.connection.clone()).collect()
+    }
+
+    /// Gives up a connection on which a peer has fallen silent: its links fail at once, and the
+    /// next use dials anew.
+    pub(crate) fn give_up(&self, connection: &Connection) {
+        let reason = ApplicationClose::from(super::close::UnexpectedClose);
+        connection.close(reason.error_code, &reason.reason);
+        // Nobody listening is fine: it is a hint.
+        let _ = self.0.lost.send(connection.remote_id());
+    }
+
     /// Peers with at least one standing connection, of any protocol.
     pub(crate) fn connected_peers(&self) -> HashSet<PeerId> {
         let pool = self.0.pool.lock();

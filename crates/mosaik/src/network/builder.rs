@@ -7,9 +7,10 @@ use iroh::{RelayMode, SecretKey, endpoint::Builder as EndpointBuilder};
 use super::{Error, Network};
 use crate::{
     discovery::{self, clock::Clock},
-    groups,
+    functions_layer, groups,
     net::EndpointHook,
     primitives::NetworkId,
+    streams_layer as streams,
 };
 
 /// The options of a network, in plain fields.
@@ -28,7 +29,11 @@ pub struct NetworkConfig {
     pub mdns_discovery: bool,
     /// Discovery's configuration.
     pub discovery: discovery::ConfigBuilder,
-    /// Configuration of groups.
+    /// Streams' configuration.
+    pub streams: streams::ConfigBuilder,
+    /// The configuration of functions.
+    pub functions: functions_layer::ConfigBuilder,
+    /// The configuration of groups.
     pub groups: groups::ConfigBuilder,
     /// Where the node keeps what must survive its end. Default nowhere.
     #[cfg(feature = "storage")]
@@ -80,6 +85,8 @@ impl Default for NetworkBuilder {
                 secret_key: SecretKey::generate(),
                 mdns_discovery: false,
                 discovery: discovery::ConfigBuilder::default(),
+                streams: streams::ConfigBuilder::default(),
+                functions: functions_layer::ConfigBuilder::default(),
                 groups: groups::ConfigBuilder::default(),
                 #[cfg(feature = "storage")]
                 storage: None,
@@ -140,6 +147,13 @@ impl NetworkBuilder {
         self
     }
 
+    /// Sets the configuration of streams.
+    #[must_use]
+    pub fn with_streams(mut self, value: streams::ConfigBuilder) -> Self {
+        self.config.streams = value;
+        self
+    }
+
     /// Sets the configuration of groups.
     #[must_use]
     pub fn with_groups(mut self, value: groups::ConfigBuilder) -> Self {
@@ -160,6 +174,13 @@ impl NetworkBuilder {
     #[must_use]
     pub fn with_storage(mut self, directory: impl Into<std::path::PathBuf>) -> Self {
         self.config.storage = Some(directory.into());
+        self
+    }
+
+    /// Sets the configuration of functions.
+    #[must_use]
+    pub fn with_functions(mut self, value: functions_layer::ConfigBuilder) -> Self {
+        self.config.functions = value;
         self
     }
 

@@ -3,7 +3,7 @@
 use iroh::endpoint::{BindError, InvalidSocketAddr};
 
 pub use crate::net::CloseReason;
-use crate::{discovery, groups, net::EndpointError};
+use crate::{discovery, functions_layer, groups, net::EndpointError, streams_layer as streams};
 
 /// Why a [`Network`](crate::Network) could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,12 @@ pub enum Error {
     /// The configuration of discovery is not valid.
     #[error("Discovery config error: {0}")]
     DiscoveryConfig(#[from] discovery::ConfigBuilderError),
+    /// The configuration of streams is not valid.
+    #[error("Streams config error: {0}")]
+    StreamsConfig(#[from] streams::ConfigBuilderError),
+    /// The configuration of functions is not valid.
+    #[error("Functions config error: {0}")]
+    FunctionsConfig(#[from] functions_layer::ConfigBuilderError),
     /// The configuration of groups is not valid.
     #[error("Groups config error: {0}")]
     GroupsConfig(#[from] groups::ConfigBuilderError),

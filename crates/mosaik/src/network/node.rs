@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 
 use super::{Error, NetworkBuilder};
 use crate::{
     discovery::{Discovery, IntoConfig},
+    functions_layer::Functions,
     groups::{Groups, NodeStore},
     net::{self, EndpointOptions, Links, LocalNode, close::GracefulShutdown},
     primitives::{NetworkId, Scope},
+    streams_layer::Streams,
 };
 
 /// How long the endpoint may take to tell its peers that it closes.
@@ -34,6 +36,8 @@ const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Network {
     local: LocalNode,
     discovery: Discovery,
+    streams: Streams,
+    functions: Functions,
     groups: Groups,
     shutdown: Option<Shutdown>,
 }
@@ -58,6 +62,8 @@ impl Network {
         #[cfg_attr(not(feature = "storage"), allow(unused_mut, reason = "storage sets the key"))]
         let mut config = builder.config;
         let discovery_config = config.discovery.into_config()?;
+        let streams_config = config.streams.build()?;
+        let functions_config = config.functions.build()?;
         let groups_config = config.groups.build()?;
 
         #[cfg(feature = "storage")]
@@ -90,6 +96,8 @@ impl Network {
             builder.clock,
             &scope,
         );
+        let streams = Streams::start(streams_config, &discovery, &router, &scope);
+        let functions = Functions::start(functions_config, &discovery, &links, &router, &scope);
         let groups = Groups::start(
             groups_config,
             &discovery,
@@ -101,7 +109,6 @@ impl Network {
         router.start();
         let shutdown = Shutdown {
             discovery: discovery.clone(),
-            groups: groups.clone(),
             local: local.clone(),
             links,
             store,
@@ -111,6 +118,8 @@ impl Network {
         Ok(Self {
             local,
             discovery,
+            streams,
+            functions,
             groups,
             shutdown: Some(shutdown),
         })
@@ -136,7 +145,17 @@ impl Network {
         &self.discovery
     }
 
-    /// The groups of this node.
+    /// Typed publish/subscribe channels.
+    pub const fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// Remote functions: serving and calling them.
+    pub const fn functions(&self) -> &Functions {
+        &self.functions
+    }
+
+    /// Replicated state machines.
     pub const fn groups(&self) -> &Groups {
         &self.groups
     }
@@ -144,8 +163,46 @@ impl Network {
     /// Leaves the network and waits until everything has ended: at most some seconds.
     pub async fn shutdown(mut self) {
         if let Some(shutdown) = self.shutdown.take() {
-            shutdown.run().await;
+            let subsystems = self.close_subsystems();
+            shutdown.run(subsystems).await;
         }
+    }
+}
+
+impl Network {
+    /// Starts to close everything that stands on discovery; resolves when that is done, after some
+    /// seconds at most.
+    fn close_subsystems(&self) -> BoxFuture<'static, ()> {
+        let all = [
+            self.streams.close(),
+            self.functions.close(),
+            self.groups.shutdown(),
+        ];
+        Box::pin(futures::future::join_all(all).map(drop))
+    }
+}
+
+impl AsRef<Discovery> for Network {
+    fn as_ref(&self) -> &Discovery {
+        &self.discovery
+    }
+}
+
+impl AsRef<Streams> for Network {
+    fn as_ref(&self) -> &Streams {
+        &self.streams
+    }
+}
+
+impl AsRef<Functions> for Network {
+    fn as_ref(&self) -> &Functions {
+        &self.functions
+    }
+}
+
+impl AsRef<Groups> for Network {
+    fn as_ref(&self) -> &Groups {
+        &self.groups
     }
 }
 
@@ -153,7 +210,7 @@ impl Drop for Network {
     fn drop(&mut self) {
         if let Some(shutdown) = self.shutdown.take() {
             let closing = shutdown.closing.clone();
-            closing.spawn_orderly(shutdown.run());
+            closing.spawn_orderly(shutdown.run(self.close_subsystems()));
         }
     }
 }
@@ -161,7 +218,6 @@ impl Drop for Network {
 /// The orderly end of a node.
 struct Shutdown {
     discovery: Discovery,
-    groups: Groups,
     local: LocalNode,
     links: Links,
     store: Option<NodeStore>,
@@ -171,9 +227,9 @@ struct Shutdown {
 
 impl Shutdown {
     /// From the top layer down.
-    fn run(self) -> BoxFuture<'static, ()> {
+    fn run(self, subsystems: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            self.groups.shutdown().await;
+            subsystems.await;
             self.discovery.depart().await;
             self.scope.cancel();
             self.links.close_all(GracefulShutdown);

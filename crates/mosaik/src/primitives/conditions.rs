@@ -58,8 +58,13 @@ impl<S: ConditionSource> Condition<S> {
     }
 
     pub(crate) const fn minimum_of(mut self, min: usize) -> Self {
-        self.min = min;
+        self.set_minimum(min);
         self
+    }
+
+    /// As [`minimum_of`](Self::minimum_of), for wrappers whose setter must be `const`.
+    pub(crate) const fn set_minimum(&mut self, min: usize) {
+        self.min = min;
     }
 
     pub(crate) fn with_tags<V>(mut self, tags: impl IntoIterOrSingle<Tag, V>) -> Self {
@@ -76,8 +81,13 @@ impl<S: ConditionSource> Condition<S> {
     }
 
     pub(crate) const fn unmet(mut self) -> Self {
-        self.inverted = true;
+        self.set_unmet();
         self
+    }
+
+    /// As [`unmet`](Self::unmet), for wrappers whose setter must be `const`.
+    pub(crate) const fn set_unmet(&mut self) {
+        self.inverted = true;
     }
 
     pub(crate) fn is_met(&self) -> bool {

@@ -35,6 +35,11 @@ impl PeerInfo {
         self.rtt.is_none_or(|rtt| rtt < threshold)
     }
 
+    /// The entry, without a copy of it.
+    pub(crate) fn shared_entry(&self) -> Arc<PeerEntry> {
+        self.entry.clone()
+    }
+
     /// The entry alone.
     pub fn into_entry(self) -> PeerEntry {
         Arc::unwrap_or_clone(self.entry)

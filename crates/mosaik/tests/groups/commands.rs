@@ -46,7 +46,9 @@ async fn batches_are_contiguous_and_feeds_get_an_index() {
     assert_eq!(range, Index(1)..=Index(1000));
     assert!(follower.committed() >= *range.end());
     assert_eq!(within(5, follower.feed(1000)).await.unwrap(), 1001);
-    let fed = within(5, groups[leader].feed_many([1001, 1002])).await.unwrap();
+    let fed = within(5, groups[leader].feed_many([1001, 1002]))
+        .await
+        .unwrap();
     assert_eq!(fed, Index(1002)..=Index(1003));
     within(5, groups[0].when().committed().reaches(fed)).await;
     let empty = follower.execute_many([]).await;

@@ -14,7 +14,10 @@ async fn dropping_the_leaders_handle_hands_over() {
         within(5, groups[0].execute(n)).await.unwrap();
     }
     let leader = groups.remove(leader_of(&groups));
-    let changes: Vec<_> = groups.iter().map(|group| group.when().leader_changed()).collect();
+    let changes: Vec<_> = groups
+        .iter()
+        .map(|group| group.when().leader_changed())
+        .collect();
     let start = Instant::now();
     drop(leader);
     let mut seen = Vec::new();
@@ -76,6 +79,9 @@ async fn a_crashed_leader_is_replaced_and_a_lone_survivor_halts() {
     let survivor = &groups[1];
     within(10, survivor.when().offline()).await;
     let refused = within(10, survivor.execute(3)).await;
-    assert!(matches!(refused, Err(CommandError::Offline(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CommandError::Offline(_))),
+        "{refused:?}"
+    );
     assert_eq!(survivor.leader(), None);
 }

@@ -19,7 +19,10 @@ async fn a_lone_node_leads_within_a_second() {
     println!("lone node online after {:?}", start.elapsed());
     assert_eq!(within(5, group.execute(7)).await.unwrap(), 1);
     let result = within(5, group.query((), Strong)).await.unwrap();
-    assert_eq!((result.state_position(), result.into()), (1.into(), vec![7]));
+    assert_eq!(
+        (result.state_position(), result.into()),
+        (1.into(), vec![7])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +59,10 @@ async fn a_late_joiner_finds_the_leader_and_the_history() {
         within(5, first.execute(n)).await.unwrap();
     }
     let late = join(&nodes[1], key);
-    assert_eq!(within(5, late.when().leader_elected()).await, nodes[0].local().id());
+    assert_eq!(
+        within(5, late.when().leader_elected()).await,
+        nodes[0].local().id()
+    );
     within(5, late.when().online()).await;
     reaches(&late, 50).await;
     let state = late.query((), Weak).await.unwrap();
@@ -140,7 +146,10 @@ async fn many_groups_live_side_by_side() {
 
 #[test]
 fn nothing_panics_on_odd_settings() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let nodes = nodes(1).await;
         let odd = ConsensusConfig {

@@ -14,9 +14,10 @@ use crate::support::{self, node, node_at, within};
 
 /// Keeps every command.
 #[derive(Default)]
-pub struct Ledger {
-    pub entries: Vec<u64>,
-    pub preference: LeadershipPreference,
+pub(crate) struct Ledger {
+    pub(crate) entries: Vec<u64>,
+    pub(crate) preference: LeadershipPreference,
+    pub(crate) keeps_state: bool,
 }
 
 impl StateMachine for Ledger {
@@ -48,12 +49,14 @@ impl StateMachine for Ledger {
     }
 
     fn reset(&mut self) -> bool {
-        self.entries.clear();
-        true
+        if !self.keeps_state {
+            self.entries.clear();
+        }
+        !self.keeps_state
     }
 }
 
-pub fn observer() -> Ledger {
+pub(crate) fn observer() -> Ledger {
     Ledger {
         preference: LeadershipPreference::Observer,
         ..Ledger::default()
@@ -61,7 +64,7 @@ pub fn observer() -> Ledger {
 }
 
 /// Nodes that know each other, the first of them being everybody's bootstrap peer.
-pub async fn nodes(count: usize) -> Vec<Network> {
+pub(crate) async fn nodes(count: usize) -> Vec<Network> {
     let network = support::random_network();
     let first = node(network).await;
     let mut nodes = Vec::new();
@@ -72,11 +75,11 @@ pub async fn nodes(count: usize) -> Vec<Network> {
     nodes
 }
 
-pub fn join(node: &Network, key: GroupKey) -> Group<Ledger> {
+pub(crate) fn join(node: &Network, key: GroupKey) -> Group<Ledger> {
     join_with(node, key, Ledger::default(), ConsensusConfig::default())
 }
 
-pub fn join_with(
+pub(crate) fn join_with(
     node: &Network,
     key: GroupKey,
     machine: Ledger,
@@ -90,7 +93,7 @@ pub fn join_with(
 }
 
 /// A group of so many members that has formed: everybody is online and agrees on the leader.
-pub async fn formed(count: usize) -> (Vec<Network>, Vec<Group<Ledger>>) {
+pub(crate) async fn formed(count: usize) -> (Vec<Network>, Vec<Group<Ledger>>) {
     let nodes = nodes(count).await;
     let key = GroupKey::random();
     let consensus = ConsensusConfig::builder()
@@ -110,7 +113,7 @@ pub async fn formed(count: usize) -> (Vec<Network>, Vec<Group<Ledger>>) {
 
 /// Waits until all name the same leader, and returns it.
 #[track_caller]
-pub fn agreed(groups: &[Group<Ledger>]) -> impl Future<Output = PeerId> + '_ {
+pub(crate) fn agreed(groups: &[Group<Ledger>]) -> impl Future<Output = PeerId> + '_ {
     let caller = Location::caller();
     async move {
         for _ in 0..500 {
@@ -127,7 +130,7 @@ pub fn agreed(groups: &[Group<Ledger>]) -> impl Future<Output = PeerId> + '_ {
     }
 }
 
-pub fn leader_of(groups: &[Group<Ledger>]) -> usize {
+pub(crate) fn leader_of(groups: &[Group<Ledger>]) -> usize {
     groups
         .iter()
         .position(Group::is_leader)
@@ -136,6 +139,6 @@ pub fn leader_of(groups: &[Group<Ledger>]) -> usize {
 
 /// Waits until a member has applied so many commands.
 #[track_caller]
-pub fn reaches(group: &Group<Ledger>, index: u64) -> impl Future<Output = Index> {
+pub(crate) fn reaches(group: &Group<Ledger>, index: u64) -> impl Future<Output = Index> {
     within(10, group.when().committed().reaches(Index(index)))
 }

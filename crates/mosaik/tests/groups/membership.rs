@@ -1,9 +1,15 @@
 //! Groups that meet, members that come and go.
 
-use mosaik::{GroupKey, Weak};
+use std::time::Duration;
 
-use super::machines::{agreed, join, nodes, reaches};
-use crate::support::{node, random_network, within};
+use mosaik::{
+    GroupKey, Network, SecretKey, Weak, discovery,
+    groups::{CommandError, ConsensusConfig, QueryError},
+    network::close::GracefulShutdown,
+};
+
+use super::machines::{Ledger, agreed, formed, join, join_with, leader_of, nodes, reaches};
+use crate::support::{builder, node, random_network, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rivals_merge_into_the_one_with_more_commands() {
@@ -16,7 +22,9 @@ async fn rivals_merge_into_the_one_with_more_commands() {
     within(5, small.execute_many([1, 2])).await.unwrap();
     within(5, large.execute_many([7, 8, 9])).await.unwrap();
     let reverted = small.when().committed().reverted();
-    within(5, a.discovery().sync_with(b.local().addr())).await.unwrap();
+    within(5, a.discovery().sync_with(b.local().addr()))
+        .await
+        .unwrap();
     within(10, reverted).await;
     let groups = [small, large];
     assert_eq!(agreed(&groups).await, b.local().id());
@@ -43,4 +51,163 @@ async fn a_sixth_member_votes_as_soon_as_there_is_room() {
         within(10, groups[0].execute(2)).await.unwrap();
     }
     assert_eq!(groups[0].committed(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_can_not_be_reset_stays_offline_and_silent() {
+    let network = random_network();
+    let (a, b) = (node(network).await, node(network).await);
+    let key = GroupKey::random();
+    let stubborn = Ledger {
+        keeps_state: true,
+        ..Ledger::default()
+    };
+    let small = join_with(&a, key, stubborn, ConsensusConfig::default());
+    let large = join(&b, key);
+    within(5, small.when().online()).await;
+    within(5, large.when().online()).await;
+    within(5, small.execute(1)).await.unwrap();
+    within(5, large.execute_many([7, 8])).await.unwrap();
+    let offline = small.when().offline();
+    within(5, a.discovery().sync_with(b.local().addr()))
+        .await
+        .unwrap();
+    within(10, offline).await;
+    within(10, small.when().leader_is(b.local().id())).await;
+    reaches(&small, 2).await;
+    assert!(matches!(
+        small.query((), Weak).await,
+        Err(QueryError::Offline(()))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn min_members_holds_the_founding_back() {
+    let nodes = nodes(2).await;
+    let key = GroupKey::random();
+    let consensus = ConsensusConfig::builder()
+        .with_min_members(2)
+        .build()
+        .unwrap();
+    let first = join_with(&nodes[0], key, Ledger::default(), consensus.clone());
+    tokio::select! {
+        _ = first.when().leader_elected() => panic!("founded alone"),
+        () = tokio::time::sleep(Duration::from_millis(1500)) => {}
+    }
+    let second = join_with(&nodes[1], key, Ledger::default(), consensus);
+    within(5, first.when().online()).await;
+    within(5, second.when().online()).await;
+    // Both vote from the start: what is acknowledged is on both.
+    within(5, first.execute(1)).await.unwrap();
+    assert_eq!(second.log_position(), mosaik::groups::Index(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_bond_is_made_again_and_nobody_notices() {
+    let (nodes, groups) = formed(2).await;
+    let bond = groups[0].bonds().get(&nodes[1].local().id()).unwrap();
+    let other_end = groups[1].bonds().get(&nodes[0].local().id()).unwrap();
+    let (id, ended) = (bond.id(), other_end.terminated());
+    within(5, bond.close(GracefulShutdown)).await;
+    assert_eq!(within(5, ended).await, GracefulShutdown);
+    loop {
+        let again = groups[0].bonds().get(&nodes[1].local().id());
+        if again.is_some_and(|again| again.id() != id) {
+            break;
+        }
+        within(5, groups[0].bonds().changed()).await;
+    }
+    for group in &groups {
+        within(5, group.when().online()).await;
+        within(5, group.execute(1)).await.unwrap();
+    }
+}
+
+async fn restarted(network: mosaik::NetworkId, secret: SecretKey, peer: &Network) -> Network {
+    let discovery = discovery::Config::builder().with_bootstrap(peer.local().addr());
+    builder(network, discovery)
+        .with_secret_key(secret)
+        .build()
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_comes_back_empty_is_a_new_member() {
+    let (mut nodes, mut groups) = formed(3).await;
+    within(5, groups[0].execute_many([1, 2, 3])).await.unwrap();
+    let key = *groups[0].config().key();
+    let follower = (leader_of(&groups) + 1) % 3;
+    let (old, _) = (nodes.remove(follower), groups.remove(follower));
+    let (network, secret) = (*old.network_id(), old.local().secret_key().clone());
+    // It crashes: no goodbye.
+    old.local().endpoint().close().await;
+    let back = restarted(network, secret, &nodes[0]).await;
+    let group = join(&back, key);
+    within(10, group.when().online()).await;
+    reaches(&group, 3).await;
+    assert_eq!(*group.query((), Weak).await.unwrap(), [1, 2, 3]);
+    // It votes again: the group survives the loss of another member.
+    within(5, group.execute(4)).await.unwrap();
+    let gone = leader_of(&groups);
+    nodes[gone].local().endpoint().close().await;
+    let survivor = groups.remove(1 - gone);
+    loop {
+        if within(10, survivor.execute(5)).await.is_ok() {
+            break;
+        }
+    }
+    drop(old);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_member_is_evicted() {
+    let nodes = nodes(2).await;
+    let key = GroupKey::random();
+    let consensus = ConsensusConfig::builder()
+        .with_evict_after(Duration::from_millis(300))
+        .with_min_members(3)
+        .build()
+        .unwrap();
+    let third = crate::support::node_at(*nodes[0].network_id(), nodes[0].local().addr()).await;
+    let groups: Vec<_> = [&nodes[0], &nodes[1], &third]
+        .iter()
+        .map(|node| join_with(node, key, Ledger::default(), consensus.clone()))
+        .collect();
+    for group in &groups {
+        within(10, group.when().online()).await;
+    }
+    third.local().endpoint().close().await;
+    // Three voters, one dead. Once it is evicted, the second may go as well, in order.
+    for _ in 0..200 {
+        if groups[0].bonds().len() == 1 && groups[1].bonds().len() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let leaver = usize::from(groups[1].is_leader());
+    let mut groups = groups;
+    drop(groups.remove(leaver));
+    within(10, groups[0].when().is_leader()).await;
+    within(10, groups[0].execute(1)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halted_group_can_be_reformed() {
+    let (nodes, groups) = formed(3).await;
+    within(5, groups[0].execute_many([1, 2])).await.unwrap();
+    for group in &groups {
+        reaches(group, 2).await;
+    }
+    assert!(!groups[0].reform().await, "not while a leader is known");
+    nodes[1].local().endpoint().close().await;
+    nodes[2].local().endpoint().close().await;
+    within(10, groups[0].when().offline()).await;
+    let refused = within(10, groups[0].execute(3)).await;
+    assert!(matches!(refused, Err(CommandError::Offline(_))));
+    assert!(within(10, groups[0].reform()).await);
+    within(10, groups[0].when().online()).await;
+    assert_eq!(within(5, groups[0].execute(3)).await.unwrap(), 3);
+    assert_eq!(*groups[0].query((), Weak).await.unwrap(), [1, 2, 3]);
 }

@@ -1,8 +1,9 @@
 //! Groups that require tickets.
 
 use mosaik::{
-    Bytes, Group, GroupKey, Network, Ticket, UniqueId, id,
+    Bytes, Group, GroupKey, Network, Ticket, UniqueId,
     groups::NoOp,
+    id,
     tickets::{Expiration, InvalidTicket, PeerEntry, TicketClass, TicketValidator},
 };
 

@@ -134,15 +134,16 @@ impl BondCore {
             link.queue_bytes(&frame).map_err(|_| Gone)?;
             link.flush().await.map_err(|_| Gone)
         });
-        match tokio::task::unconstrained(&mut sending).now_or_never() {
-            Some(sent) => sent,
-            None => {
-                // The peer takes nothing at the moment. A write that was begun must not be
-                // dropped: the rest of the frame would be missing.
-                self.scope.spawn(async move { drop(sending.await) });
-                Ok(())
-            }
+        if let Some(sent) = tokio::task::unconstrained(&mut sending).now_or_never() {
+            return sent;
         }
+        // The peer takes nothing at the moment. A write that was begun must not be dropped: the
+        // rest of the frame would be missing.
+        self.scope.spawn(async move {
+            // A bond that is lost says so to everybody.
+            let _ = sending.await;
+        });
+        Ok(())
     }
 
     /// Keeps others from sending for a while; `None` when somebody sends already.

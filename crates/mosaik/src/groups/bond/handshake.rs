@@ -175,9 +175,7 @@ fn admit(
         return Err(Error::Unauthorized);
     }
     instance.discovery().feed(entry.clone());
-    instance
-        .authorize(entry)
-        .map_err(|_| Error::Unauthorized)
+    instance.authorize(entry).map_err(|_| Error::Unauthorized)
 }
 
 async fn receive<T: serde::de::DeserializeOwned>(

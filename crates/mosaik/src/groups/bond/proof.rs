@@ -99,7 +99,10 @@ mod tests {
         assert!(challenge.verify(&key, Role::Dialler, &proof));
         assert!(!challenge.verify(&key, Role::Acceptor, &proof));
         assert!(!challenge.verify(&other, Role::Dialler, &proof));
-        assert_ne!(challenge.bond_id(&[0; 16], &[1; 16]), challenge.bond_id(&[1; 16], &[0; 16]));
+        assert_ne!(
+            challenge.bond_id(&[0; 16], &[1; 16]),
+            challenge.bond_id(&[1; 16], &[0; 16])
+        );
         challenge.secret = [8; 32];
         assert!(!challenge.verify(&key, Role::Dialler, &proof));
     }

@@ -5,11 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream::FuturesUnordered};
 use iroh::endpoint::ApplicationClose;
 
-use super::{
-    core::BondCore,
-    handshake::Bonded,
-    wire::Control,
-};
+use super::{core::BondCore, handshake::Bonded, wire::Control};
 use crate::{
     groups::{instance::Instance, member::worker::Event},
     net::{
@@ -89,7 +85,6 @@ async fn answer(
 async fn take(instance: &Arc<Instance>, bond: &Arc<BondCore>, message: Control) {
     let event = match message {
         Control::Answer { id, response } => return bond.answered(id, response),
-        Control::Ask { .. } => return,
         Control::Standing(standing) => {
             if !standing.member.is_of(&bond.peer) || !bond.set_standing(standing) {
                 return;
@@ -103,7 +98,8 @@ async fn take(instance: &Arc<Instance>, bond: &Arc<BondCore>, message: Control) 
         }
         Control::Roster(peers) => Event::Roster(bond.peer, peers),
         Control::Leaving(member) if member.is_of(&bond.peer) => Event::Leaving(member),
-        Control::Leaving(_) => return,
+        // Questions have been taken before; nobody speaks for others.
+        Control::Ask { .. } | Control::Leaving(_) => return,
         Control::Removed(member) => Event::Removed(member),
         Control::Rival(standing) => Event::Rival(standing),
         Control::Dissolved { lineage, winner } => Event::Dissolved { lineage, winner },

@@ -53,7 +53,9 @@ impl BondSet {
     /// Takes this very bond out; returns whether it was there.
     pub(crate) fn remove(&self, bond: &BondCore) -> bool {
         let mut bonds = self.bonds.lock();
-        let there = bonds.get(&bond.peer).is_some_and(|found| found.id == bond.id);
+        let there = bonds
+            .get(&bond.peer)
+            .is_some_and(|found| found.id == bond.id);
         if there {
             bonds.remove(&bond.peer);
         }

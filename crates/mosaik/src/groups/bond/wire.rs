@@ -93,12 +93,20 @@ pub(crate) enum Willingness {
 pub(crate) struct LineageStanding {
     pub(crate) id: Lineage,
     /// The history that this one continues, after its majority was lost.
-    pub(crate) parent: Option<Lineage>,
+    pub(crate) parent: Option<Parent>,
     /// Commands that the member has applied.
     pub(crate) committed: u64,
     /// Whether a live leader with a majority is known.
     pub(crate) alive: bool,
     pub(crate) leading: bool,
+}
+
+/// Where a history branched off from an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parent {
+    pub(crate) lineage: Lineage,
+    /// The consensus index up to which the two are surely the same.
+    pub(crate) shared: u64,
 }
 
 /// What is said on a bond.

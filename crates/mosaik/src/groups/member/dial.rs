@@ -1,10 +1,6 @@
 //! Making bonds: whom to dial, when, and when again.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use rand::Rng;
 use tokio::{sync::mpsc, time::Instant};
@@ -101,7 +97,8 @@ impl Dials {
         let listed = catalog.get(&peer).is_some_and(|entry| {
             entry.groups().contains(&self.instance.id()) && self.instance.authorize(entry).is_ok()
         });
-        if listed && self.want(peer)
+        if listed
+            && self.want(peer)
             && let Some(wanted) = self.wanted.get_mut(&peer)
             && !wanted.running
         {

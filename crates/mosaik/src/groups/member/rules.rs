@@ -94,7 +94,8 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
             .iter()
             .any(|(peer, standing)| member.is_of(peer) && standing.member != *member)
     };
-    let leaves = |member: &&MemberId| *member != own && (gone.contains(member) || superseded(member));
+    let leaves =
+        |member: &&MemberId| *member != own && (gone.contains(member) || superseded(member));
     let removed: BTreeSet<_> = view.voters.iter().filter(leaves).copied().collect();
     let room = max_voters
         .max(&1)
@@ -134,7 +135,7 @@ pub(crate) fn gives_way(own: &LineageStanding, rival: &LineageStanding) -> bool 
     if own.id == rival.id || !rival.alive {
         return false;
     }
-    if !own.alive || rival.parent == Some(own.id) {
+    if !own.alive || rival.parent.is_some_and(|parent| parent.lineage == own.id) {
         return true;
     }
     (rival.committed, own.id) > (own.committed, rival.id)
@@ -201,9 +202,21 @@ mod tests {
         let bonded = [other.clone()];
         let base = founding(&all[0], &bonded);
         assert!(found(&base).is_some());
-        assert!(found(&Founding { settled: false, ..base }).is_none());
+        assert!(
+            found(&Founding {
+                settled: false,
+                ..base
+            })
+            .is_none()
+        );
         let base = founding(&all[0], &bonded);
-        assert!(found(&Founding { min_members: 3, ..base }).is_none());
+        assert!(
+            found(&Founding {
+                min_members: 3,
+                ..base
+            })
+            .is_none()
+        );
         other.lineage = Some(lineage(1, 0, false));
         assert!(found(&founding(&all[0], &[other])).is_none());
     }
@@ -243,7 +256,10 @@ mod tests {
             })
         };
         let both = BTreeSet::from([second.member, third.member]);
-        assert_eq!(change(&view, &[], &[], 5), Some(Change::AddLearners(both.clone())));
+        assert_eq!(
+            change(&view, &[], &[], 5),
+            Some(Change::AddLearners(both.clone()))
+        );
         view.learners = both;
         assert_eq!(change(&view, &[], &[], 5), None);
         let promoted = |member: MemberId, removed: &[MemberId]| {
@@ -252,11 +268,18 @@ mod tests {
                 removed: removed.iter().copied().collect(),
             })
         };
-        assert_eq!(change(&view, &[second.member], &[], 5), promoted(second.member, &[]));
+        assert_eq!(
+            change(&view, &[second.member], &[], 5),
+            promoted(second.member, &[])
+        );
         view.voters.insert(second.member);
         view.learners.remove(&second.member);
         let matched = [second.member, third.member];
-        assert_eq!(change(&view, &matched, &[], 2), None, "the committee is full");
+        assert_eq!(
+            change(&view, &matched, &[], 2),
+            None,
+            "the committee is full"
+        );
         assert_eq!(
             change(&view, &matched, &[second.member], 2),
             promoted(third.member, &[second.member]),
@@ -279,12 +302,24 @@ mod tests {
     fn rivals() {
         let (few, many) = (lineage(1, 3, true), lineage(2, 9, true));
         assert!(gives_way(&few, &many) && !gives_way(&many, &few));
-        let halted = LineageStanding { alive: false, ..many };
+        let halted = LineageStanding {
+            alive: false,
+            ..many
+        };
         assert!(gives_way(&halted, &few) && !gives_way(&few, &halted));
         let (a, b) = (lineage(1, 3, true), lineage(2, 3, true));
-        assert!(gives_way(&b, &a) && !gives_way(&a, &b), "the smaller id stays");
+        assert!(
+            gives_way(&b, &a) && !gives_way(&a, &b),
+            "the smaller id stays"
+        );
         assert!(!gives_way(&a, &a));
-        let child = LineageStanding { parent: Some(many.id), ..few };
+        let child = LineageStanding {
+            parent: Some(crate::groups::bond::wire::Parent {
+                lineage: many.id,
+                shared: 0,
+            }),
+            ..few
+        };
         assert!(gives_way(&many, &child));
     }
 }

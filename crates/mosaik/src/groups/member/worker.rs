@@ -9,7 +9,7 @@ use std::{
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rand::Rng;
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::{broadcast, mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval},
 };
 
@@ -23,7 +23,7 @@ use crate::{
     groups::{
         bond::{
             core::BondCore,
-            wire::{Control, LineageStanding, MAX_ROSTER, Standing},
+            wire::{Control, LineageStanding, MAX_ROSTER, Standing, Willingness},
         },
         close::{NotAllowed, Timeout},
         instance::Instance,
@@ -43,16 +43,19 @@ const RIVAL_INTERVAL: Duration = Duration::from_millis(250);
 const PROMOTION_LAG: u64 = 256;
 /// Between two attempts to change the membership.
 const CHANGE_RETRY: Duration = Duration::from_millis(100);
-/// How long a departing leader waits for its successor.
+/// How long one step of a hand-over may take.
 const HAND_OVER: Duration = Duration::from_millis(500);
+/// Between two attempts to hand leadership over.
+const HAND_OVER_RETRY: Duration = Duration::from_millis(50);
 /// How long a departing member waits until it is out of the membership.
-const REMOVAL: Duration = Duration::from_millis(700);
+const DEPARTURE: Duration = Duration::from_millis(1200);
 
 /// What the worker is told.
 #[derive(Debug)]
 pub(crate) enum Event {
     BondUp(PeerId),
-    BondDown(PeerId),
+    /// A bond has ended; whether the peer has said goodbye.
+    BondDown(PeerId, bool),
     /// A bonded peer's standing changed.
     Standing(PeerId),
     /// A bonded peer's entry changed.
@@ -62,9 +65,14 @@ pub(crate) enum Event {
     Leaving(MemberId),
     Removed(MemberId),
     Rival(LineageStanding),
-    Dissolved { lineage: Lineage, winner: Lineage },
+    Dissolved {
+        lineage: Lineage,
+        winner: Lineage,
+    },
     /// This member has begun or given up a history.
     HistoryChanged,
+    /// Found a new history from this member's state; answers whether that was done.
+    Reform(oneshot::Sender<bool>),
     /// Leave the group; the worker ends.
     Leave,
     /// Hand over and stop, but stay a member; the worker ends.
@@ -91,6 +99,8 @@ pub(crate) struct Worker {
     next_change: Instant,
     /// When this member stands for election by itself, if it does.
     stand_at: Option<Instant>,
+    /// Since when no leader is known.
+    leaderless_since: Option<Instant>,
     /// How much longer than others this member waits before it stands or founds.
     factor: u32,
     rosters: HashSet<PeerId>,
@@ -124,6 +134,7 @@ impl Worker {
             changing: None,
             next_change: now,
             stand_at: None,
+            leaderless_since: None,
             factor: instance.preference().factor(),
             rosters: HashSet::new(),
             instance,
@@ -194,8 +205,14 @@ impl Worker {
                 }
                 self.consider(&peer).await;
             }
-            Event::BondDown(peer) => {
+            Event::BondDown(peer, graceful) => {
                 self.last_news = Instant::now();
+                if let Some(watch) = &self.node
+                    && graceful
+                    && self.instance.status().leader() == Some(peer)
+                {
+                    watch.node.leader_left();
+                }
                 self.rosters.remove(&peer);
                 self.dials.lost(peer);
             }
@@ -223,10 +240,15 @@ impl Worker {
                         group = %self.instance.id().short(), winner = %winner.short(),
                         "this history is dissolved"
                     );
-                    self.abandon(lineage).await;
+                    self.abandon(lineage, true).await;
                 }
             }
             Event::HistoryChanged => self.watch_node(),
+            Event::Reform(reply) => {
+                let reformed = self.reform().await;
+                // Nobody waits any more: fine.
+                let _ = reply.send(reformed);
+            }
             Event::Leave | Event::Stop => {}
         }
     }
@@ -287,7 +309,13 @@ impl Worker {
 
     fn roster(&self) -> Control {
         let bonds = self.instance.bonds().all();
-        Control::Roster(bonds.iter().map(|bond| bond.peer).take(MAX_ROSTER).collect())
+        Control::Roster(
+            bonds
+                .iter()
+                .map(|bond| bond.peer)
+                .take(MAX_ROSTER)
+                .collect(),
+        )
     }
 
     /// A member names its bonds: whoever is unknown here is asked about, once per bond.
@@ -383,7 +411,13 @@ impl Worker {
                 self.instance
                     .broadcast(|| Control::Dissolved { lineage, winner });
             }
-            self.abandon(lineage).await;
+            if let Some(parent) = &rival.parent
+                && parent.lineage == lineage
+                && self.instance.follow(winner, parent).await
+            {
+                return self.watch_node();
+            }
+            self.abandon(lineage, true).await;
         }
     }
 
@@ -395,10 +429,49 @@ impl Worker {
         restored && !own.alive && self.joined.elapsed() < patience
     }
 
-    async fn abandon(&mut self, lineage: Lineage) {
+    async fn reform(&mut self) -> bool {
         self.node = None;
         self.changing = None;
-        self.instance.abandon(lineage).await;
+        let reformed = self.instance.reform().await;
+        self.watch_node();
+        reformed
+    }
+
+    /// Reforms the group when it had no leader for as long as the configuration allows.
+    async fn reform_if_due(&mut self, now: Instant) {
+        let Some(limit) = self.instance.config().consensus().reform_after else {
+            return;
+        };
+        if self.instance.status().leader().is_some() || self.instance.preference().is_observer() {
+            self.leaderless_since = None;
+            return;
+        }
+        let since = *self.leaderless_since.get_or_insert(now);
+        let own = self.instance.lineage_standing();
+        let is_ahead = |bond: &Arc<BondCore>| {
+            let theirs = bond.standing();
+            theirs.willingness != Willingness::Never
+                && theirs.lineage.zip(own).is_some_and(|(theirs, own)| {
+                    theirs.id == own.id
+                        && (theirs.committed, bond.peer) > (own.committed, self.instance.local())
+                })
+        };
+        // Whoever has most goes first.
+        let wait = if self.instance.bonds().all().iter().any(is_ahead) {
+            limit * 2
+        } else {
+            limit
+        };
+        if now - since >= wait {
+            self.leaderless_since = None;
+            self.reform().await;
+        }
+    }
+
+    async fn abandon(&mut self, lineage: Lineage, for_good: bool) {
+        self.node = None;
+        self.changing = None;
+        self.instance.abandon(lineage, for_good).await;
         self.watch_node();
     }
 
@@ -553,11 +626,12 @@ impl Worker {
             if late && founded && is_stillborn(&self.instance) {
                 let lineage = watch.node.lineage();
                 tracing::debug!(group = %self.instance.id().short(), "a founding that failed is given up");
-                self.abandon(lineage).await;
+                self.abandon(lineage, false).await;
                 return false;
             }
         }
         self.stand_if_due(now).await;
+        self.reform_if_due(now).await;
         self.tell_standing();
         self.work_on_membership();
         false
@@ -653,7 +727,9 @@ impl Worker {
                 // Cut off halfway, its successor would have to finish it.
                 let _ = tokio::time::timeout(HAND_OVER, change).await;
             }
-            depart(&instance, &node, events).await;
+            // What is not done in time is done by eviction.
+            let departure = self.depart(&node, events);
+            let _ = tokio::time::timeout(DEPARTURE, departure).await;
             instance.take_node();
             node.shutdown().await;
         }
@@ -670,7 +746,8 @@ impl Worker {
         instance.status().terminate();
         let frozen = instance.freeze().await;
         if let Some(node) = instance.node() {
-            hand_over(&instance, &node).await;
+            // The others elect somebody if this is not done in time.
+            let _ = tokio::time::timeout(DEPARTURE, self.resign(&node)).await;
             instance.take_node();
             node.shutdown().await;
         }
@@ -678,77 +755,94 @@ impl Worker {
         close_bonds(&instance).await;
         instance.scope().cancel();
     }
-}
 
-/// Hands leadership over, if this member leads and another one can; returns whether there are
-/// others.
-async fn hand_over(instance: &Instance, node: &Node) -> bool {
-    let own = node.member();
-    let mut view = node.view();
-    let bonded = |member: &MemberId| instance.bonds().of_member(member).is_some();
-    let (leading, others) = {
-        let view = view.borrow();
-        let others = view.members().any(|member| *member != own && bonded(member));
-        (view.leading, others)
-    };
-    if leading && others {
-        let heir = || {
-            let voters = node.view().borrow().voters.clone();
-            let mut complete = node.matched(0).into_iter();
-            complete.find(|member| *member != own && voters.contains(member) && bonded(member))
-        };
-        let mut successor = heir();
-        if successor.is_none() {
-            // Nobody else votes yet, or everybody lags: whoever has most of the log is given
-            // the vote, so that the group outlives its founder.
-            let learners = node.view().borrow().learners.clone();
-            let next = node.matched(PROMOTION_LAG).into_iter();
-            let promoted: BTreeSet<_> = next
-                .filter(|member| learners.contains(member) && bonded(member))
-                .take(1)
-                .collect();
-            if !promoted.is_empty() {
-                let promotion = node.change_voters(promoted, BTreeSet::new());
-                let _ = tokio::time::timeout(HAND_OVER, promotion).await;
-                successor = heir();
+    /// Stops leading, if there is somebody to follow.
+    async fn resign(&mut self, node: &Node) {
+        let own = node.member();
+        let mut view = node.view();
+        let mut ticks = interval(HAND_OVER_RETRY);
+        loop {
+            let now = view.borrow_and_update().clone();
+            let bonds = self.instance.bonds();
+            let heirs = |member: &MemberId| *member != own && bonds.of_member(member).is_some();
+            if !now.leading || !now.voters.iter().any(heirs) {
+                return;
+            }
+            hand_over(&self.instance, &self.departed, node, &now).await;
+            tokio::select! {
+                changed = view.changed() => if changed.is_err() {
+                    return;
+                },
+                _ = ticks.tick() => {}
             }
         }
-        if let Some(successor) = successor {
-            node.hand_over(successor).await;
-            let handed = view.wait_for(|view| !view.leading && view.leader.is_some());
-            let _ = tokio::time::timeout(HAND_OVER, handed).await;
-        }
     }
-    others
-}
 
-/// Hands leadership over, and waits until the others have removed this member.
-async fn depart(instance: &Instance, node: &Node, events: &mut mpsc::Receiver<Event>) {
-    if !hand_over(instance, node).await {
-        return;
-    }
-    let own = node.member();
-    let mut view = node.view();
-    for bond in instance.bonds().all() {
-        let _ = bond.send(&Control::Leaving(own)).await;
-    }
-    // The others may need this member's vote for the change that removes it; it stays until they
-    // say that it is done.
-    let removed = async {
+    /// Takes part until the others have removed this member: they may need its vote for that.
+    async fn depart(&mut self, node: &Node, events: &mut mpsc::Receiver<Event>) {
+        let own = node.member();
+        let mut view = node.view();
+        self.departed.insert(own);
+        self.instance.broadcast(|| Control::Leaving(own));
+        let mut ticks = interval(HAND_OVER_RETRY);
         loop {
+            let now = view.borrow_and_update().clone();
+            let stays = |member: &MemberId| {
+                !self.departed.contains(member) && self.instance.bonds().of_member(member).is_some()
+            };
+            if (!now.joint && !now.contains(&own)) || !now.members().any(stays) {
+                return;
+            }
+            if now.leading {
+                hand_over(&self.instance, &self.departed, node, &now).await;
+            }
             tokio::select! {
                 event = events.recv() => match event {
                     Some(Event::Removed(member)) if member == own => return,
-                    Some(Event::BondDown(_)) if instance.bonds().len() == 0 => return,
+                    Some(Event::Leaving(member)) => {
+                        self.departed.insert(member);
+                    }
                     Some(_) => {}
                     None => return,
                 },
-                _ = view.wait_for(|view| !view.joint && !view.contains(&own)) => return,
+                changed = view.changed() => if changed.is_err() {
+                    return;
+                },
+                _ = ticks.tick() => {}
             }
         }
+    }
+}
+
+/// Gives leadership to somebody who stays.
+async fn hand_over(instance: &Instance, departed: &BTreeSet<MemberId>, node: &Node, view: &View) {
+    let bonds = instance.bonds();
+    let can_lead = |member: &MemberId| {
+        let bond = bonds.of_member(member);
+        let willing = |bond: Arc<BondCore>| bond.standing().willingness != Willingness::Never;
+        !departed.contains(member) && bond.is_some_and(willing)
     };
-    // What was not done in time is done by eviction.
-    let _ = tokio::time::timeout(REMOVAL, removed).await;
+    let complete = node.matched(0);
+    if let Some(heir) = complete
+        .iter()
+        .find(|member| view.voters.contains(member) && can_lead(member))
+    {
+        return node.hand_over(*heir).await;
+    }
+    if view.voters.iter().any(can_lead) || !view.settled {
+        return;
+    }
+    // Nobody else votes yet: whoever has the log is given the vote, so that the group
+    // outlives its founder.
+    let next = node.matched(PROMOTION_LAG).into_iter();
+    let promoted: BTreeSet<_> = next
+        .filter(|member| view.learners.contains(member) && can_lead(member))
+        .take(1)
+        .collect();
+    if !promoted.is_empty() {
+        let promotion = node.change_voters(promoted, BTreeSet::new());
+        let _ = tokio::time::timeout(HAND_OVER, promotion).await;
+    }
 }
 
 /// Whether this member's history has no command and never had a leader.

@@ -59,13 +59,12 @@ pub(crate) struct Applied {
     advanced: Notify,
     /// The term of the last blank entry that was applied.
     blank_term: AtomicU64,
-    membership: watch::Sender<StoredMembershipOf<Types>>,
     failure: watch::Sender<Option<String>>,
     node: OnceLock<Weak<NodeCore>>,
 }
 
 #[derive(Default, Clone)]
-struct State {
+pub(super) struct State {
     last: Option<LogIdOf<Types>>,
     position: Cursor,
     membership: StoredMembershipOf<Types>,
@@ -118,13 +117,16 @@ pub(crate) struct AppliedOptions {
     pub(crate) submissions: Arc<Submissions>,
     pub(crate) status: Arc<Status>,
     pub(crate) log: Log,
-    /// The snapshot that the log was continued from.
+    /// What an earlier instance has applied to the machine.
+    pub(super) state: State,
+    /// The snapshot that is on disk.
     pub(super) snapshot: Option<Snapshot>,
 }
 
 impl Applied {
     pub(crate) fn new(options: AppliedOptions) -> Arc<Self> {
-        options.status.set_committed(Index::zero());
+        let state = options.state;
+        options.status.set_committed(state.position.index());
         Arc::new(Self {
             member: options.member,
             group: options.group,
@@ -133,12 +135,11 @@ impl Applied {
             submissions: options.submissions,
             status: options.status,
             log: options.log,
-            state: Mutex::default(),
+            next: AtomicU64::new(state.last.as_ref().map_or(0, |id| id.index() + 1)),
+            state: Mutex::new(state),
             snapshot: Mutex::new(options.snapshot),
-            next: AtomicU64::new(0),
             advanced: Notify::new(),
             blank_term: AtomicU64::new(0),
-            membership: watch::Sender::new(StoredMembershipOf::<Types>::default()),
             failure: watch::Sender::new(None),
             node: OnceLock::new(),
         })
@@ -167,9 +168,14 @@ impl Applied {
         self.blank_term.load(Ordering::Acquire)
     }
 
-    /// The committed membership.
-    pub(super) fn membership(&self) -> watch::Receiver<StoredMembershipOf<Types>> {
-        self.membership.subscribe()
+    /// What was applied, for a successor of this instance.
+    pub(super) fn inheritance(&self) -> State {
+        self.state.lock().clone()
+    }
+
+    /// The consensus index of the last entry that was applied.
+    pub(super) fn last_index(&self) -> Option<u64> {
+        self.state.lock().last.as_ref().map(|id| id.index())
     }
 
     /// Why committed entries can no longer be applied here, once that is so.
@@ -294,8 +300,7 @@ impl RaftStateMachine<Types> for Applier {
                 EntryPayload::Membership(membership) => {
                     let stored =
                         StoredMembershipOf::<Types>::new(Some(entry.log_id), membership.clone());
-                    applied.state.lock().membership = stored.clone();
-                    applied.membership.send_replace(stored);
+                    applied.state.lock().membership = stored;
                 }
             }
             applied.state.lock().last = Some(entry.log_id);
@@ -373,9 +378,6 @@ impl RaftStateMachine<Types> for Applier {
         if let Some(last) = meta.last_log_id {
             applied.log.snapshot_installed(last, head.position).await?;
         }
-        applied
-            .membership
-            .send_replace(meta.last_membership.clone());
         *applied.snapshot.lock() = Some(snapshot);
         applied.publish(&mut Vec::new());
         if let Some(last) = own_last {

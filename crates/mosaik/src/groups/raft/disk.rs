@@ -17,7 +17,7 @@ use super::{
 use crate::{
     groups::{
         Cursor,
-        store::{GroupStore, MetaKey, Purged, StoreError, StoredSnapshot, Ticket},
+        store::{GroupStore, MetaKey, Purged, Rewrite, StoreError, StoredSnapshot, Ticket},
     },
     primitives::{Bytes, encoding},
 };
@@ -81,13 +81,27 @@ impl LogDisk {
             None => None,
         };
         let committed: Option<LogIdOf<Types>> = decode_some(loaded.committed.as_ref())?.flatten();
+        let committed = match committed {
+            Some(id) if self.holds(&id, &loaded.entries).await? => Some(id),
+            _ => None,
+        };
+        let vote: Option<Option<VoteOf<Types>>> = decode_some(loaded.vote.as_ref())?;
         Ok(Recovered {
-            vote: decode_some(loaded.vote.as_ref())?,
-            // Entries that a crash has cut off can't be vouched for.
-            committed: committed.filter(|id| id.index() < loaded.entries.end),
+            vote: vote.flatten(),
+            committed,
             border,
             last,
         })
+    }
+
+    /// Whether there is this very entry. One that a crash has cut off can't be vouched for.
+    async fn holds(&self, id: &LogIdOf<Types>, entries: &Range<u64>) -> io::Result<bool> {
+        let index = id.index();
+        if !entries.contains(&index) {
+            return Ok(false);
+        }
+        let found = self.read(index..index + 1, 1).await?.pop();
+        Ok(found.is_some_and(|record| record.entry.log_id() == *id))
     }
 
     pub(super) fn encode(entry: &EntryOf<Types>, position: Cursor) -> io::Result<(u64, Bytes)> {
@@ -152,8 +166,24 @@ impl LogDisk {
 
     /// Resolves when the vote is on disk.
     pub(super) async fn save_vote(&self, vote: &VoteOf<Types>) -> io::Result<()> {
-        let vote = encode(vote)?;
+        let vote = encode(&Some(vote))?;
         Ok(self.0.save_meta([(MetaKey::Vote, vote)]).await?)
+    }
+
+    /// The change of the log with which a new history begins.
+    pub(super) fn rewrite(
+        from: u64,
+        entries: Vec<(u64, Bytes)>,
+        vote: Option<&VoteOf<Types>>,
+    ) -> io::Result<Rewrite> {
+        Ok(Rewrite {
+            from,
+            entries,
+            values: vec![
+                (MetaKey::Vote, encode(&vote)?),
+                (MetaKey::Committed, encode(&None::<LogIdOf<Types>>)?),
+            ],
+        })
     }
 
     /// Notes a hint for the next start; it goes along with the next write.

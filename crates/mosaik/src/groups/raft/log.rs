@@ -9,7 +9,8 @@ use std::{
 
 use openraft::{
     EntryPayload, LogState, OptionalSend, RaftLogReader,
-    alias::{EntryOf, LogIdOf, VoteOf},
+    alias::{CommittedLeaderIdOf, EntryOf, LogIdOf, VoteOf},
+    entry::RaftEntry,
     storage::{IOFlushed, RaftLogStorage},
 };
 use parking_lot::Mutex;
@@ -21,7 +22,13 @@ use super::{
     window::{Backing, Window, weight},
 };
 use crate::{
-    groups::{Cursor, Index, Term, replica::CommandStore, status::Status, store::GroupStore},
+    groups::{
+        Cursor, Index, Term,
+        member::MemberId,
+        replica::CommandStore,
+        status::Status,
+        store::{GroupStore, Rewrite},
+    },
     primitives::Bytes,
 };
 
@@ -42,6 +49,8 @@ struct Shared {
     /// What survives the process, if the member is durable.
     disk: Option<LogDisk>,
     status: Arc<Status>,
+    /// From which index on the disk is still to be rewritten, after an inheritance.
+    unwritten_from: Option<u64>,
 }
 
 impl Log {
@@ -68,6 +77,7 @@ impl Log {
             commands,
             disk,
             status,
+            unwritten_from: None,
         }));
         log.refill(found.border).await?;
         log.0.status.set_log_position(log.position());
@@ -92,6 +102,60 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// Takes over the entries of a log whose history has ended, up to a consensus index. The disk is
+    /// as it was; see [`Log::rewrite`].
+    pub(super) async fn inherit(&self, kept: u64) -> io::Result<Self> {
+        self.hold(kept).await?;
+        let empty = Window::new(Backing::None, None, None);
+        let mut window = core::mem::replace(&mut *self.0.window.lock(), empty);
+        window.truncate(kept.saturating_add(1));
+        let position = window.position();
+        let end = window.next_index();
+        if let Some(commands) = &self.0.commands {
+            commands.truncate(position.index().next());
+        }
+        self.0.status.set_log_position(position);
+        Ok(Self(Arc::new(Shared {
+            window: Mutex::new(window),
+            vote: Mutex::new(None),
+            committed: None,
+            commands: self.0.commands.clone(),
+            disk: self.0.disk.clone(),
+            status: self.0.status.clone(),
+            unwritten_from: Some(end),
+        })))
+    }
+
+    /// Puts a membership of one at the end, in a term of its own: the beginning of a new history
+    /// from an old one's entries.
+    pub(super) fn claim(&self, member: MemberId) -> io::Result<()> {
+        let mut window = self.0.window.lock();
+        let term = window.last_id().as_ref().map_or(0, term_of) + 1;
+        let voter = std::collections::BTreeSet::from([member]);
+        let membership = openraft::Membership::new(vec![voter.clone()], voter)
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        let leader = CommittedLeaderIdOf::<Types>::new(term);
+        let id = LogIdOf::<Types>::new(leader, window.next_index());
+        let position = window.position();
+        let entry = EntryOf::<Types>::new(id, EntryPayload::Membership(membership));
+        window.push(entry, position);
+        *self.0.vote.lock() = Some(VoteOf::<Types>::new(term, member));
+        Ok(())
+    }
+
+    /// What is to be changed on the disk at once for it to hold an inherited log.
+    pub(super) fn rewrite(&self) -> io::Result<Option<Rewrite>> {
+        let (Some(from), true) = (self.0.unwritten_from, self.0.disk.is_some()) else {
+            return Ok(None);
+        };
+        let window = self.0.window.lock();
+        let held = (from..window.next_index()).filter_map(|index| window.get(index));
+        let entries = held
+            .map(|held| LogDisk::encode(&held.entry, held.position))
+            .collect::<io::Result<_>>()?;
+        LogDisk::rewrite(from, entries, self.0.vote.lock().as_ref()).map(Some)
     }
 
     /// The position of the last command in the log.

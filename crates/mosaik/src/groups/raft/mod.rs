@@ -20,7 +20,7 @@ mod window;
 mod wire;
 
 pub(crate) use network::{Channel, Peers};
-pub(crate) use node::{Node, NodeCore, NodeOptions, Stopped, View};
+pub(crate) use node::{Inheritance, Node, NodeCore, NodeOptions, Stopped, View};
 
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    apply::{Applied, AppliedOptions, Applier},
+    apply::{Applied, AppliedOptions, Applier, State},
     log::Log,
     network::{Network, Peers},
     types::{Batch, OnCompletion, Types},
@@ -34,7 +34,7 @@ use crate::{
         member::{Lineage, MemberId},
         replica::{CommandStore, Replica},
         status::Status,
-        store::GroupStore,
+        store::{GroupStore, Rewrite},
         submissions::{Parcel, Route, Submissions},
     },
     primitives::{GroupId, NetworkId, PeerId, Scope},
@@ -63,6 +63,26 @@ pub(crate) struct NodeOptions {
     pub(crate) submissions: Arc<Submissions>,
     pub(crate) status: Arc<Status>,
     pub(crate) peers: Arc<dyn Peers>,
+    /// What an earlier instance leaves to this one.
+    pub(crate) inheritance: Option<Inheritance>,
+}
+
+/// Log and applied state of an instance whose history has ended, for one that continues it.
+pub(crate) struct Inheritance {
+    log: Log,
+    state: State,
+}
+
+impl Inheritance {
+    /// Makes the heir the only voter: the beginning of a new history.
+    pub(crate) fn claim(&self, heir: MemberId) -> Result<(), Stopped> {
+        self.log.claim(heir).map_err(Stopped::because)
+    }
+
+    /// How the new history's log differs from what is on disk of the old one's, if it is durable.
+    pub(crate) fn rewrite(&self) -> Result<Option<Rewrite>, Stopped> {
+        self.log.rewrite().map_err(Stopped::because)
+    }
 }
 
 /// The consensus instance failed to start, or has stopped.
@@ -71,7 +91,7 @@ pub(crate) struct NodeOptions {
 pub(crate) struct Stopped(String);
 
 impl Stopped {
-    pub(super) fn because(error: impl fmt::Display) -> Self {
+    pub(crate) fn because(error: impl fmt::Display) -> Self {
         Self(error.to_string())
     }
 }
@@ -85,7 +105,7 @@ pub(crate) struct NodeCore {
     lineage: Lineage,
     pub(super) timing: Timing,
     pub(super) raft: Consensus,
-    pub(super) log: Log,
+    log: Log,
     pub(super) applied: Arc<Applied>,
     pub(super) submissions: Arc<Submissions>,
     pub(super) status: Arc<Status>,
@@ -102,7 +122,7 @@ pub(crate) struct NodeCore {
     contact: Mutex<Contact>,
     caught_up: AtomicBool,
     /// Set when this member's machine must not be shown.
-    barred: AtomicBool,
+    barred: bool,
     /// Carries the instance's own tasks.
     scope: Scope,
 }
@@ -165,11 +185,18 @@ pub(crate) enum Refusal {
 }
 
 impl Node {
-    /// Starts an instance, with an empty log or with what the store holds.
+    /// Starts an instance, with an empty log, what the store holds, or an inherited log.
     pub(crate) async fn start(options: NodeOptions, scope: &Scope) -> Result<Self, Stopped> {
-        let log = Log::open(options.store, options.commands, options.status.clone())
-            .await
-            .map_err(Stopped::because)?;
+        let barred = options.replica.is_stale();
+        let Inheritance { log, state } = match options.inheritance {
+            Some(inheritance) => inheritance,
+            None => Inheritance {
+                log: Log::open(options.store, options.commands, options.status.clone())
+                    .await
+                    .map_err(Stopped::because)?,
+                state: State::default(),
+            },
+        };
         let snapshot = log.load_snapshot().await.map_err(Stopped::because)?;
         let config = raft_config(
             &options.timing,
@@ -184,6 +211,7 @@ impl Node {
             submissions: options.submissions.clone(),
             status: options.status.clone(),
             log: log.clone(),
+            state,
             snapshot,
         });
         let raft = Consensus::new(
@@ -218,14 +246,13 @@ impl Node {
                 leading_since: None,
             }),
             caught_up: AtomicBool::new(false),
-            barred: AtomicBool::new(false),
+            barred,
             scope: scope.child(),
         });
         core.applied.attach(Arc::downgrade(&core));
         core.refresh();
         let watched = core.clone();
-        core.scope
-            .spawn(async move { watched.follow_role().await });
+        core.scope.spawn(async move { watched.follow_role().await });
         let forwarding = core.clone();
         core.scope
             .spawn(async move { forwarding.forward_commands().await });
@@ -266,9 +293,9 @@ impl Node {
         self.0.refresh();
     }
 
-    /// Keeps this member offline for good: its machine holds discarded commands.
-    pub(crate) fn bar(&self) {
-        self.0.barred.store(true, Ordering::Relaxed);
+    /// The leader has said goodbye.
+    pub(crate) fn leader_left(&self) {
+        self.0.contact.lock().at = None;
         self.0.assess();
     }
 
@@ -329,7 +356,7 @@ impl Node {
     pub(crate) fn matched(&self, within: u64) -> BTreeSet<MemberId> {
         let data = self.0.raft.data_metrics();
         let data = data.borrow_watched();
-        let last = data.last_log.as_ref().map_or(0, |id| id.index());
+        let last = data.last_log.as_ref().map_or(0, openraft::LogId::index);
         let Some(replication) = &data.replication else {
             return BTreeSet::new();
         };
@@ -367,6 +394,25 @@ impl Node {
         let index = self.0.read_index().await?;
         self.0.applied.wait_applied(index).await;
         Ok(())
+    }
+
+    /// The consensus index up to which this member has applied.
+    pub(crate) fn applied_index(&self) -> Option<u64> {
+        self.0.applied.last_index()
+    }
+
+    /// Leaves log and state to a successor; to be called after the end. Only what was applied is
+    /// kept, or also what might have been committed elsewhere.
+    pub(crate) async fn bequeath(&self, with_uncommitted: bool) -> Result<Inheritance, Stopped> {
+        let state = self.0.applied.inheritance();
+        let applied = self.0.applied.last_index().unwrap_or(0);
+        let kept = if with_uncommitted {
+            u64::MAX - 1
+        } else {
+            applied
+        };
+        let log = self.0.log.inherit(kept).await.map_err(Stopped::because)?;
+        Ok(Inheritance { log, state })
     }
 
     /// Stops taking part.
@@ -648,15 +694,10 @@ impl NodeCore {
             self.submissions.leader_is_known();
         }
         let leader = leader.and_then(|leader| self.peer_of(&leader));
-        let online = online && !self.barred.load(Ordering::Relaxed);
-        // Going online is told after the leader, going offline before.
-        if !online {
-            self.status.set_online(false);
-        }
+        let online = online && !self.barred;
+        // The leader first: who sees this member go online or offline finds it as it is then.
         self.status.set_leader(leader);
-        if online {
-            self.status.set_online(true);
-        }
+        self.status.set_online(online);
     }
 
     fn has_caught_up(&self, view: &View) -> bool {
@@ -707,7 +748,7 @@ impl NodeCore {
 fn raft_config(timing: &Timing, elects: bool, snapshot_interval: Option<u64>) -> openraft::Config {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 8);
     let election = millis(timing.election).max(4);
-    let max = (election + millis(timing.election_jitter)) / 2 + 1;
+    let max = u64::midpoint(election, millis(timing.election_jitter)) + 1;
     let min = election.saturating_sub(max).clamp(1, max - 1);
     openraft::Config {
         heartbeat_interval: millis(timing.beat).max(1),

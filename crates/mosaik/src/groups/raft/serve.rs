@@ -58,7 +58,7 @@ impl NodeCore {
     }
 
     fn note(&self, request: &AppendEntriesRequest<Types>) {
-        let commit = request.leader_commit.as_ref().map(|id| id.index());
+        let commit = request.leader_commit.as_ref().map(openraft::LogId::index);
         self.on_contact(request.vote.leader_id.term, commit);
     }
 
@@ -72,13 +72,15 @@ impl NodeCore {
             node.note(&request);
             Some((request, (rx, node)))
         });
-        let mut results = std::pin::pin!(self.raft.stream_append(Box::pin(requests)));
+        let mut results = std::pin::pin!(self.raft.stream_append(Box::pin(requests)).fuse());
         while let Some(result) = results.next().await {
             let Ok(result) = result else { return };
             if acknowledge(&mut tx, &result, &mut results).await.is_err() {
                 return;
             }
         }
+        // The last acknowledgement may say that the logs differ: it must arrive.
+        tx.finish();
     }
 
     /// Takes a snapshot from a leader.
@@ -107,7 +109,9 @@ impl NodeCore {
             .await
             .map_err(|_| Gone)?;
         let reply = wire::encode(&SnapshotReply(installed))?;
-        stream.tx.send(&reply).await
+        stream.tx.send(&reply).await?;
+        stream.tx.finish();
+        Ok(())
     }
 
     /// Takes commands from a member, for as long as this member leads.

@@ -15,7 +15,7 @@ use crate::{
     Digest, UniqueId,
     groups::{
         ApplyContext, ConsensusConfig, Cursor, InMemoryLogStore, Index, LogReplaySync, Snapshot,
-        SnapshotStateMachine, SnapshotSync, StateMachine, StateSync, Storage, commands,
+        SnapshotStateMachine, SnapshotSync, StateMachine, Storage, commands,
         duplex::{Duplex, Gone},
         member::MemberId,
         replica::{CommandStore, MachineReplica, StorageAdapter},
@@ -206,6 +206,7 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
                 replica: replica.clone(),
                 commands,
                 store: None,
+                inheritance: None,
                 submissions: submissions.clone(),
                 status: status.clone(),
                 peers: Arc::new(End {
@@ -259,11 +260,11 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
 
     async fn online(&self) {
         let mut online = self.status.watch_online();
-        within(online.wait_for(|online| *online)).await.unwrap();
+        within(online.wait_for(|online| online.on)).await.unwrap();
     }
 
     async fn reaches(&self, index: u64) {
-        let mut committed = self.status.watch_committed();
+        let mut committed = self.status.watch_committed().current;
         within(committed.wait_for(|at| *at >= index)).await.unwrap();
     }
 }
@@ -363,7 +364,7 @@ async fn the_loss_of_the_leader_costs_one_election_and_no_command() {
 
     // The old leader is alone: it answers offline, and says so.
     let mut online = members[leading].status.watch_online();
-    within(online.wait_for(|online| !*online)).await.unwrap();
+    within(online.wait_for(|online| !online.on)).await.unwrap();
     assert_eq!(members[leading].status.leader(), None);
     let refused = within(members[leading].execute(&[99])).await;
     assert_eq!(refused, Outcome::Offline);

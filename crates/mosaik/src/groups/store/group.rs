@@ -41,6 +41,8 @@ pub(crate) enum MetaKey {
     Committed = 4,
     /// How often this member has started.
     Starts = 7,
+    /// The history that the current one continues.
+    Parent = 8,
     /// See [`Purged`].
     Purged = 5,
     /// See [`StoredSnapshot`].
@@ -53,6 +55,16 @@ pub(crate) struct Purged {
     pub(crate) index: u64,
     /// What the log must know of the last entry that is gone.
     pub(crate) state: Bytes,
+}
+
+/// A change of a log's end and of values beside it, all at once.
+#[derive(Debug)]
+pub(crate) struct Rewrite {
+    /// All entries from here on are dropped,
+    pub(crate) from: u64,
+    /// and these, which begin there, take their place.
+    pub(crate) entries: Vec<(u64, Bytes)>,
+    pub(crate) values: Vec<(MetaKey, Bytes)>,
 }
 
 /// A snapshot in parts.
@@ -78,6 +90,7 @@ pub(crate) struct Loaded {
     pub(crate) vote: Option<Bytes>,
     pub(crate) committed: Option<Bytes>,
     pub(crate) starts: Option<Bytes>,
+    pub(crate) parent: Option<Bytes>,
     pub(crate) purged: Option<Purged>,
     /// The entries that are there: from the first, to before this.
     pub(crate) entries: Range<u64>,
@@ -144,6 +157,7 @@ impl GroupStore {
             vote: self.meta(MetaKey::Vote)?,
             committed: self.meta(MetaKey::Committed)?,
             starts: self.meta(MetaKey::Starts)?,
+            parent: self.meta(MetaKey::Parent)?,
             purged,
             entries,
             last,
@@ -161,6 +175,21 @@ impl GroupStore {
             .map(|(index, entry)| Change::Put((self.slot, LOG, index), entry))
             .collect();
         self.submit(changes, Some(done)).await
+    }
+
+    /// Changes all this or nothing; resolves when it is on disk.
+    pub(crate) async fn rewrite(&self, rewrite: Rewrite) -> Result<(), StoreError> {
+        let Rewrite {
+            from,
+            entries,
+            values,
+        } = rewrite;
+        let mut changes = vec![Change::Delete(self.log_range(from, u64::MAX))];
+        let entries = entries.into_iter();
+        changes.extend(entries.map(|(index, entry)| Change::Put((self.slot, LOG, index), entry)));
+        let values = values.into_iter();
+        changes.extend(values.map(|(key, value)| Change::Put(self.meta_key(key), value)));
+        self.write(changes).await
     }
 
     /// Drops all entries from `first` on.

@@ -1,6 +1,6 @@
 //! The sending half of a link.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use iroh::endpoint::{ApplicationClose, Connection, SendStream};
 use serde::Serialize;
@@ -77,6 +77,15 @@ impl LinkSender {
             .map_err(|len| SendError::FrameTooLarge { len, max })
     }
 
+    /// Appends bytes that are complete frames already to what the next flush sends.
+    pub(crate) fn append(&mut self, frames: BytesMut) {
+        if self.buffer.is_empty() {
+            self.buffer = frames;
+        } else {
+            self.buffer.extend_from_slice(&frames);
+        }
+    }
+
     /// Hands everything queued to the transport; waits while the peer takes nothing.
     ///
     /// # Cancel safety
@@ -103,6 +112,36 @@ impl LinkSender {
         Ok(())
     }
 
+    /// Writes as much of complete frames as the transport takes at once, waiting only while it
+    /// takes nothing; what was written is taken off the front of `frames`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is written when the future is dropped.
+    pub(crate) async fn write_some(
+        &mut self,
+        frames: &mut &mut [Bytes],
+    ) -> Result<usize, SendError> {
+        let stream = self.stream.as_mut().ok_or(SendError::Cancelled)?;
+        let written = stream.write_many_chunks(frames).await?;
+        self.state.metrics.egress(written);
+        Ok(written)
+    }
+
+    /// Writes complete frames, and says that nothing follows. The other direction stays open.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`flush`](Self::flush).
+    pub(crate) async fn write_last(&mut self, frames: &mut [Bytes]) -> Result<(), SendError> {
+        self.write_framed(frames).await?;
+        if let Some(mut stream) = self.stream.take() {
+            // Fails only when the stream is closed already.
+            let _ = stream.finish();
+        }
+        Ok(())
+    }
+
     /// Sends one message.
     pub(crate) async fn send<T: Serialize + Sync>(&mut self, message: &T) -> Result<(), SendError> {
         self.queue(message)?;
@@ -124,11 +163,21 @@ impl LinkSender {
         scope.spawn_orderly(async move { self.close_now(&reason).await });
     }
 
+    /// Ends at once with the code of a reason; what the peer did not receive yet is lost.
+    pub(crate) fn reset(self, reason: impl Into<ApplicationClose>) {
+        self.state.set_drop_code(&reason.into());
+    }
+
     /// Closes with a reason and waits until it is written, or resets when that takes too long.
-    pub(crate) async fn close_now(mut self, reason: &ApplicationClose) {
+    pub(crate) async fn close_now(self, reason: &ApplicationClose) {
+        self.close_within(reason, CLOSE_TIMEOUT).await;
+    }
+
+    /// Writes what is queued and closes with a reason, or resets when that takes too long.
+    pub(crate) async fn close_within(mut self, reason: &ApplicationClose, limit: Duration) {
         self.state.set_drop_code(reason);
         put_close(&mut self.buffer, reason);
-        let written = tokio::time::timeout(CLOSE_TIMEOUT, self.flush()).await;
+        let written = tokio::time::timeout(limit, self.flush()).await;
         if matches!(written, Ok(Ok(())))
             && let Some(mut stream) = self.stream.take()
         {

@@ -139,6 +139,19 @@ impl Link {
         self.receiver.stop(&reason);
         self.sender.close_now(&reason).await;
     }
+
+    /// Ends both directions at once with the code of a reason; what was not delivered is lost.
+    pub(crate) fn abort(self, reason: impl Into<ApplicationClose>) {
+        self.receiver.stop(&reason.into());
+        // The sender resets with the code that it shares with the receiver.
+    }
+
+    /// Closes the link with a reason, and gives what is queued before it this long to be written.
+    pub(crate) async fn close_within(self, reason: impl Into<ApplicationClose>, limit: Duration) {
+        let reason = reason.into();
+        self.receiver.stop(&reason);
+        self.sender.close_within(&reason, limit).await;
+    }
 }
 
 impl LinkState {

@@ -1,0 +1,43 @@
+//! How a caller behaves.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    functions_layer::status::HandlerConditions,
+    primitives::FunctionId,
+    tickets::{PeerInfo, TicketValidator},
+};
+
+/// How a caller was configured.
+pub struct Config {
+    /// The id that is looked for: the given or derived one, with the signatures of all validators
+    /// folded in.
+    pub function_id: FunctionId,
+    /// Which handlers are eligible.
+    pub require: Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>,
+    /// What the tickets of handlers must pass; enforced here.
+    pub handler_auth: Vec<Arc<dyn TicketValidator>>,
+    /// What the tickets of callers must pass; enforced by handlers.
+    pub caller_auth: Vec<Arc<dyn TicketValidator>>,
+    /// Budget of one call.
+    pub call_timeout: Duration,
+    /// When the caller is online.
+    pub online_when: Box<dyn Fn(HandlerConditions) -> HandlerConditions + Send + Sync>,
+    /// Whether a call may run more than once.
+    pub is_idempotent: bool,
+    /// How long a reply may take before a second handler is asked too.
+    pub hedge_after: Option<Duration>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("function_id", &self.function_id)
+            .field("handler_auth", &self.handler_auth.len())
+            .field("caller_auth", &self.caller_auth.len())
+            .field("call_timeout", &self.call_timeout)
+            .field("is_idempotent", &self.is_idempotent)
+            .field("hedge_after", &self.hedge_after)
+            .finish_non_exhaustive()
+    }
+}

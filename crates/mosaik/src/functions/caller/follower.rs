@@ -1,0 +1,240 @@
+//! Follows the catalog for one caller: who may be called now.
+
+use core::panic::AssertUnwindSafe;
+use std::{collections::HashMap, panic::catch_unwind, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::broadcast::{
+        Receiver,
+        error::{RecvError, TryRecvError},
+    },
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+
+use super::config::Config;
+use crate::{
+    functions_layer::{
+        candidates::{Candidate, Candidates, Snapshot},
+        core::Core,
+        wire::FUNCTIONS_ALPN,
+    },
+    net::close::Success,
+    primitives::{Digest, PeerId, Scope, ShortFmtExt},
+    tickets::PeerInfo,
+};
+
+/// How often those are looked at that change by themselves: tickets expire or become valid, and
+/// measurements fail.
+const TICK: Duration = Duration::from_secs(1);
+/// A handler that doesn't answer pings is measured on a call connection, this often.
+const MEASURE_TICKS: u32 = 4;
+/// Changes that are taken in before the candidates are published.
+const MAX_BATCH: usize = 1024;
+
+/// Keeps the candidates of one caller current.
+pub(super) struct Follower {
+    core: Arc<Core>,
+    config: Arc<Config>,
+    candidates: Candidates,
+    scope: Scope,
+    changes: Receiver<PeerId>,
+    members: HashMap<PeerId, Arc<Candidate>>,
+    /// Peers that offer the function and are not eligible yet, with the ticks that they have
+    /// waited.
+    waiting: HashMap<PeerId, u32>,
+    own_content: Digest,
+}
+
+/// What is decided about a peer.
+enum Verdict {
+    Eligible(PeerInfo, Duration),
+    /// It may become eligible without a change of its entry.
+    NotYet,
+    No,
+}
+
+impl Follower {
+    /// Takes in what is known already, so that a new caller is online at once.
+    pub(super) fn new(
+        core: Arc<Core>,
+        config: Arc<Config>,
+        candidates: Candidates,
+        scope: Scope,
+    ) -> Self {
+        let mut follower = Self {
+            changes: core.discovery.changes(),
+            own_content: *core.discovery.me().content(),
+            core,
+            config,
+            candidates,
+            scope,
+            members: HashMap::new(),
+            waiting: HashMap::new(),
+        };
+        follower.rescan();
+        follower
+    }
+
+    /// Follows the catalog until the caller or the node ends.
+    pub(super) async fn run(mut self) {
+        let scope = self.scope.clone();
+        let mut ticks = interval_at(Instant::now() + TICK, TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let needs_ticks = !self.waiting.is_empty() || !self.members.is_empty();
+            tokio::select! {
+                biased;
+                () = scope.cancelled() => break,
+                change = self.changes.recv() => match change {
+                    Ok(peer) => self.on_changes(peer),
+                    Err(RecvError::Lagged(_)) => self.rescan(),
+                    Err(RecvError::Closed) => break,
+                },
+                _ = ticks.tick(), if needs_ticks => self.on_tick(),
+            }
+        }
+        self.candidates.close();
+    }
+
+    fn on_changes(&mut self, first: PeerId) {
+        let mut is_change = self.evaluate(first);
+        for _ in 0..MAX_BATCH {
+            match self.changes.try_recv() {
+                Ok(peer) => is_change |= self.evaluate(peer),
+                Err(TryRecvError::Lagged(_)) => return self.rescan(),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        self.publish(is_change);
+    }
+
+    /// Looks at the whole catalog.
+    fn rescan(&mut self) {
+        let catalog = self.core.discovery.catalog();
+        let offering = catalog
+            .peers()
+            .filter(|peer| self.is_offered_by(peer))
+            .map(|p| *p.id());
+        let known = self.members.keys().chain(self.waiting.keys()).copied();
+        let peers: Vec<PeerId> = offering.chain(known).chain([catalog.local_id()]).collect();
+        let changes = peers.into_iter().map(|peer| self.evaluate(peer));
+        let is_change = changes.fold(false, |any, change| any | change);
+        self.publish(is_change);
+    }
+
+    /// Looks at those that may have changed by themselves.
+    fn on_tick(&mut self) {
+        let members = self
+            .members
+            .keys()
+            .filter(|_| !self.config.handler_auth.is_empty());
+        let peers: Vec<PeerId> = self.waiting.keys().chain(members).copied().collect();
+        let mut is_change = false;
+        for peer in peers {
+            is_change |= self.evaluate(peer);
+            if let Some(ticks) = self.waiting.get_mut(&peer) {
+                *ticks += 1;
+                if *ticks % MEASURE_TICKS == 0 {
+                    self.measure(peer);
+                }
+            }
+        }
+        self.publish(is_change);
+    }
+
+    /// Decides about a peer anew; `true` if that makes a difference to others.
+    fn evaluate(&mut self, peer: PeerId) -> bool {
+        if peer == self.core.discovery.catalog().local_id() {
+            let content = *self.core.discovery.me().content();
+            return core::mem::replace(&mut self.own_content, content) != content;
+        }
+        let verdict = match self.core.discovery.info(&peer) {
+            Some(info) => self.judge(info),
+            None => Verdict::No,
+        };
+        match verdict {
+            Verdict::Eligible(info, rtt) => {
+                self.waiting.remove(&peer);
+                let route = self.core.routes.to(peer);
+                let distance = route.distance(rtt, Instant::now());
+                let candidate = Arc::new(Candidate::new(info, distance, route));
+                let content = candidate.info.entry().content_digest();
+                let before = self.members.insert(peer, candidate);
+                before.is_none_or(|before| before.info.entry().content_digest() != content)
+            }
+            Verdict::NotYet => {
+                self.waiting.entry(peer).or_insert(0);
+                self.members.remove(&peer).is_some()
+            }
+            Verdict::No => {
+                self.waiting.remove(&peer);
+                self.members.remove(&peer).is_some()
+            }
+        }
+    }
+
+    fn judge(&self, info: PeerInfo) -> Verdict {
+        if !self.is_offered_by(&info) {
+            return Verdict::No;
+        }
+        // Only then can a requirement on it be checked.
+        let Some(rtt) = info.rtt() else {
+            self.core.discovery.request_rtt(*info.id());
+            return Verdict::NotYet;
+        };
+        let accepts = catch_unwind(AssertUnwindSafe(|| (self.config.require)(&info)));
+        match accepts {
+            Ok(true) => {}
+            Ok(false) => return Verdict::No,
+            Err(_) => {
+                tracing::error!(function = %self.config.function_id.short(),
+                    peer = %info.id().short(), "a requirement on handlers panicked");
+                return Verdict::No;
+            }
+        }
+        match self
+            .core
+            .discovery
+            .authorize(&info, &self.config.handler_auth)
+        {
+            Ok(_) => Verdict::Eligible(info, rtt),
+            Err(_) => Verdict::NotYet,
+        }
+    }
+
+    fn is_offered_by(&self, peer: &crate::tickets::PeerEntry) -> bool {
+        peer.functions().contains(&self.config.function_id)
+    }
+
+    /// Measures a peer that doesn't answer pings on the connection that calls would use.
+    fn measure(&self, peer: PeerId) {
+        let core = self.core.clone();
+        if core
+            .discovery
+            .info(&peer)
+            .is_none_or(|info| info.rtt().is_some())
+        {
+            return;
+        }
+        self.scope.spawn(async move {
+            if let Ok(link) = core.links.open(FUNCTIONS_ALPN, peer).await {
+                if let Some(rtt) = link.rtt() {
+                    core.discovery.record_rtt(peer, rtt);
+                }
+                link.close(Success);
+            }
+        });
+    }
+
+    fn publish(&self, is_change: bool) {
+        let mut candidates: Vec<_> = self.members.values().cloned().collect();
+        candidates.sort_by_key(|candidate| candidate.distance);
+        let own_content = self.own_content;
+        let snapshot = Snapshot {
+            candidates,
+            own_content,
+            is_closed: false,
+        };
+        self.candidates.publish(snapshot, is_change);
+    }
+}

@@ -1,0 +1,211 @@
+//! The handle with which a function is called.
+
+use core::{fmt, marker::PhantomData};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    CallError, Config, Replies,
+    attempt::{Answer, Request, tag},
+    dispatch::Dispatcher,
+    search::Failure,
+};
+use crate::{
+    functions_layer::{
+        status::{CandidateInfo, When},
+        wire::{Kind, TAG_BYTES, Tag},
+    },
+    net::link::{LinkError, SendError, begin_frame, finish_frame},
+    primitives::{BytesMut, Datum, FunctionId},
+};
+
+/// A budget that is too large for the clock is cut at this.
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Calls a function, wherever it is served.
+///
+/// Made by [`Functions::caller`](crate::functions::Functions::caller) and its like. It follows the
+/// catalog: handlers that appear, disappear or change are taken into account at once. Any number
+/// of calls may run at the same time. Dropping it ends the watch.
+pub struct Caller<Req: Datum, Res: Datum, E: Datum = ()> {
+    dispatcher: Dispatcher,
+    when: When,
+    types: PhantomData<fn(Req) -> Result<Res, E>>,
+}
+
+impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
+    pub(super) const fn new(dispatcher: Dispatcher, when: When) -> Self {
+        Self {
+            dispatcher,
+            when,
+            types: PhantomData,
+        }
+    }
+
+    /// The id that is looked for: the given or derived one, with the signatures of all ticket
+    /// validators folded in.
+    pub fn function_id(&self) -> &FunctionId {
+        &self.dispatcher.config.function_id
+    }
+
+    /// Waits for handlers, and tells whether there are any.
+    pub const fn when(&self) -> &When {
+        &self.when
+    }
+
+    /// Calls the function, with the caller's default budget.
+    ///
+    /// The nearest eligible handler is asked; calls are spread over near-equal ones by load. When
+    /// there is none, the call waits for one. When one refuses or can't be reached, the next is
+    /// asked, and all of them again after a pause, until the budget is used up.
+    ///
+    /// **A call runs at most once**, unless it is declared idempotent
+    /// ([`with_idempotent`](super::Builder::with_idempotent)): once the request may have reached a
+    /// function, a lost connection is [`CallError::Transport`], and the program decides whether to
+    /// call again. An idempotent call is then made again by itself, and can run more than once.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]. An application error is final: no other handler is asked.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the call: the handler drops the running function at its next
+    /// await. The function may have run.
+    pub async fn call(&self, req: Req) -> Result<Res, CallError<E>> {
+        let timeout = self.dispatcher.config.call_timeout;
+        self.call_with_timeout(req, timeout).await
+    }
+
+    /// Calls the function with a budget for everything: waiting for a handler, connecting,
+    /// running, the reply, and all further attempts. The handler stops at it, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`call`](Self::call).
+    pub async fn call_with_timeout(
+        &self,
+        req: Req,
+        timeout: Duration,
+    ) -> Result<Res, CallError<E>> {
+        let request = self.encode(Kind::Call, &req, timeout)?;
+        drop(req);
+        match self.dispatcher.dispatch(&request).await {
+            Ok(Answer::Reply(frame)) => decode(&frame),
+            Ok(Answer::Replies(_)) => Err(CallError::Decode("a stream of replies".into())),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Calls a function that answers with a stream of replies
+    /// ([`serve_stream`](crate::functions::handler::Builder::serve_stream)).
+    ///
+    /// Resolves when a handler has admitted the call, within the caller's default budget; until
+    /// then everything said at [`call`](Self::call) holds. The stream itself may take as long as
+    /// it likes, and stays with its handler: it is never begun again elsewhere. Items not taken
+    /// hold up the handler's function, once the transport's buffers (4 MiB) are full. Dropping the
+    /// stream ends the function.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), except for application errors, which are items of the stream.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use mosaik::{functions::Caller, futures::TryStreamExt};
+    ///
+    /// async fn sum(caller: &Caller<u64, u64>) -> Result<u64, mosaik::functions::CallError<()>> {
+    ///     let numbers = caller.call_stream(100).await?;
+    ///     numbers.try_fold(0, |sum, n| async move { Ok(sum + n) }).await
+    /// }
+    /// ```
+    pub async fn call_stream(&self, req: Req) -> Result<Replies<Res, E>, CallError<E>> {
+        let timeout = self.dispatcher.config.call_timeout;
+        let request = self.encode(Kind::Stream, &req, timeout)?;
+        drop(req);
+        match self.dispatcher.dispatch(&request).await {
+            Ok(Answer::Replies(replying)) => {
+                Ok(Replies::new(replying, self.dispatcher.scope.clone()))
+            }
+            Ok(Answer::Reply(_)) => Err(CallError::Decode("not a stream of replies".into())),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// The handlers that may be called now, the nearest first.
+    pub fn candidates(&self) -> impl Iterator<Item = CandidateInfo> + use<Req, Res, E> {
+        let snapshot = self.dispatcher.candidates.snapshot();
+        (0..snapshot.candidates.len()).map(move |index| snapshot.candidates[index].info.clone())
+    }
+
+    /// How this caller was configured.
+    pub fn config(&self) -> &Config {
+        &self.dispatcher.config
+    }
+
+    fn encode(&self, kind: Kind, req: &Req, timeout: Duration) -> Result<Request, CallError<E>> {
+        let mut buffer = BytesMut::new();
+        let start = begin_frame(&mut buffer);
+        let empty = buffer.len();
+        req.encode_into(&mut buffer)
+            .map_err(|error| CallError::Encode(Box::new(error)))?;
+        let request_bytes = buffer.len() - empty;
+        let max = self.dispatcher.core.config.max_message_bytes;
+        finish_frame(&mut buffer, start, max)
+            .map_err(|len| CallError::Encode(Box::new(SendError::FrameTooLarge { len, max })))?;
+        Ok(Request {
+            kind,
+            function: *self.function_id(),
+            frame: buffer.freeze(),
+            request_bytes,
+            deadline: Instant::now() + timeout.min(MAX_TIMEOUT),
+        })
+    }
+}
+
+/// Turns the frame of a reply into a result.
+pub(super) fn decode<Res: Datum, E: Datum>(frame: &[u8]) -> Result<Res, CallError<E>> {
+    let payload = frame.get(TAG_BYTES..).unwrap_or_default();
+    match tag(frame) {
+        Some(Tag::Value) => {
+            Res::decode(payload).map_err(|error| CallError::Decode(Box::new(error)))
+        }
+        Some(Tag::Error) => match E::decode(payload) {
+            Ok(error) => Err(CallError::Application(error)),
+            Err(error) => Err(CallError::Decode(Box::new(error))),
+        },
+        Some(Tag::Proceed | Tag::Started) | None => Err(CallError::Decode("not a reply".into())),
+    }
+}
+
+impl<E> From<Failure> for CallError<E> {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Timeout => Self::Timeout,
+            Failure::Unavailable => Self::Unavailable,
+            Failure::Rejected(close) => Self::Rejected(close),
+            Failure::Transport(error) => Self::Transport(Box::<LinkError>::new(error)),
+        }
+    }
+}
+
+impl<Req: Datum, Res: Datum, E: Datum> Drop for Caller<Req, Res, E> {
+    fn drop(&mut self) {
+        self.dispatcher.scope.cancel();
+    }
+}
+
+impl<Req: Datum, Res: Datum, E: Datum> fmt::Debug for Caller<Req, Res, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("config", self.config())
+            .field("when", &self.when)
+            .finish_non_exhaustive()
+    }
+}

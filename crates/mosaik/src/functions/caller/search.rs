@@ -1,0 +1,154 @@
+//! What one call has learnt about its candidates.
+
+use std::{sync::Arc, time::Duration};
+
+use iroh::endpoint::ApplicationClose;
+use tokio::{sync::watch, time::Instant};
+
+use super::attempt::Outcome;
+use crate::{
+    functions_layer::{
+        candidates::{Candidate, Snapshot},
+        wire::{NoCapacity, NotAllowed},
+    },
+    net::{
+        close::{DifferentNetwork, ProtocolViolation},
+        link::LinkError,
+    },
+    primitives::{Digest, PeerId},
+};
+
+/// The first pause after all candidates failed; doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause when handlers had no place free.
+const MAX_PAUSE_WHEN_FULL: Duration = Duration::from_millis(100);
+
+/// Why a call has no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Timeout,
+    Unavailable,
+    Rejected(ApplicationClose),
+    Transport(LinkError),
+}
+
+/// The state of a call that was not answered at the first attempt.
+#[derive(Default)]
+pub(super) struct Search {
+    /// Asked in this round.
+    tried: Vec<PeerId>,
+    /// Not asked again in this call.
+    excluded: Vec<PeerId>,
+    /// Asked again only when one of the two entries has changed.
+    denied: Vec<Denied>,
+    /// To be asked again now.
+    pub(super) again: Option<Arc<Candidate>>,
+    pub(super) had_candidate: bool,
+    refusal: Option<ApplicationClose>,
+    loss: Option<LinkError>,
+    pauses: u32,
+    pub(super) watch: Option<watch::Receiver<Arc<Snapshot>>>,
+}
+
+struct Denied {
+    peer: PeerId,
+    theirs: Digest,
+    ours: Digest,
+}
+
+impl Search {
+    /// Whether a candidate is not to be asked now.
+    pub(super) fn is_excluded(&self, candidate: &Candidate, own_content: Digest) -> bool {
+        let peer = candidate.peer();
+        self.tried.contains(&peer)
+            || self.excluded.contains(&peer)
+            || self.denied.iter().any(|denied| {
+                denied.peer == peer
+                    && denied.ours == own_content
+                    && denied.theirs == candidate.info.entry().content_digest()
+            })
+    }
+
+    /// Whether a candidate refused this node with an entry that has changed since.
+    pub(super) fn forgive(&mut self, candidate: &Candidate) -> bool {
+        let before = self.denied.len();
+        self.denied.retain(|denied| denied.peer != candidate.peer());
+        self.denied.len() != before
+    }
+
+    /// Whether a candidate was asked in this round.
+    pub(super) fn is_tried(&self, candidate: &Candidate) -> bool {
+        self.tried.contains(&candidate.peer())
+    }
+
+    /// Not to be asked again in this round.
+    pub(super) fn set_tried(&mut self, peer: PeerId) {
+        self.tried.push(peer);
+    }
+
+    /// Takes in how an attempt failed.
+    pub(super) fn note(&mut self, candidate: &Candidate, outcome: Outcome, own_content: Digest) {
+        let (peer, now) = (candidate.peer(), Instant::now());
+        self.tried.push(peer);
+        match outcome {
+            Outcome::Lost { error, .. } => {
+                candidate.route.failed(now);
+                self.loss = Some(error);
+            }
+            Outcome::Refused { close, has_run } => {
+                if NotAllowed == close {
+                    let theirs = candidate.info.entry().content_digest();
+                    self.denied.push(Denied {
+                        peer,
+                        theirs,
+                        ours: own_content,
+                    });
+                } else if NoCapacity == close {
+                    candidate.route.was_full(now);
+                } else if has_run || DifferentNetwork == close || ProtocolViolation == close {
+                    self.excluded.push(peer);
+                }
+                self.refusal = Some(close);
+            }
+            Outcome::Answered(_) | Outcome::Idle | Outcome::OutOfTime | Outcome::ShutDown => {}
+        }
+    }
+
+    /// Asks all again.
+    pub(super) fn start_over(&mut self) {
+        self.tried.clear();
+    }
+
+    /// How long to wait before all are asked again, if nothing changes before.
+    pub(super) fn pause(&mut self) -> Duration {
+        let is_full = self
+            .refusal
+            .as_ref()
+            .is_some_and(|close| NoCapacity == *close);
+        let max = if is_full {
+            MAX_PAUSE_WHEN_FULL
+        } else {
+            MAX_PAUSE
+        };
+        let pause = FIRST_PAUSE
+            .saturating_mul(1 << self.pauses.min(16))
+            .min(max);
+        self.pauses += 1;
+        // Calls that failed together do not come back together.
+        pause.mul_f64(0.5 + 0.5 * rand::random::<f64>())
+    }
+
+    /// What a call ends with when its budget is used up.
+    pub(super) fn give_up(self) -> Failure {
+        if !self.had_candidate {
+            return Failure::Unavailable;
+        }
+        match (self.refusal, self.loss) {
+            (Some(close), _) => Failure::Rejected(close),
+            (None, Some(error)) => Failure::Transport(error),
+            (None, None) => Failure::Timeout,
+        }
+    }
+}

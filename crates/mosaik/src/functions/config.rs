@@ -1,0 +1,124 @@
+//! How functions behave.
+
+use std::time::Duration;
+
+/// Budget of one call.
+const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest encoded request or reply.
+const DEFAULT_MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Frames carry their length in 31 bits.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024 * 1024;
+
+/// The configuration of functions. Made by [`Config::builder`].
+///
+/// Peers need not agree on it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Budget of one call, unless its caller says otherwise: from the call to its result, all
+    /// attempts included. Default 30 s; not 0.
+    pub call_timeout: Duration,
+    /// Largest encoded request or reply that is sent or accepted. Default 64 MiB; 1 to 1 GiB.
+    pub max_message_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            call_timeout: DEFAULT_CALL_TIMEOUT,
+            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+        }
+    }
+}
+
+impl Config {
+    /// Starts from the defaults.
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::default()
+    }
+}
+
+/// Builds a [`Config`]; given to
+/// [`NetworkBuilder::with_functions`](crate::network::NetworkBuilder::with_functions).
+///
+/// # Examples
+///
+/// ```
+/// use mosaik::functions;
+/// use std::time::Duration;
+///
+/// let config = functions::Config::builder()
+///     .with_call_timeout(Duration::from_secs(5))
+///     .build()?;
+/// assert_eq!(config.call_timeout.as_secs(), 5);
+/// # Ok::<_, functions::ConfigBuilderError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ConfigBuilder(Config);
+
+impl ConfigBuilder {
+    /// Sets the budget of one call.
+    #[must_use]
+    pub const fn with_call_timeout(mut self, timeout: Duration) -> Self {
+        self.0.call_timeout = timeout;
+        self
+    }
+
+    /// Sets the largest encoded request or reply.
+    #[must_use]
+    pub const fn with_max_message_bytes(mut self, bytes: usize) -> Self {
+        self.0.max_message_bytes = bytes;
+        self
+    }
+
+    /// Checks and returns the configuration.
+    ///
+    /// # Errors
+    ///
+    /// When the timeout is zero, or the largest message is not from 1 byte to 1 GiB.
+    pub fn build(self) -> Result<Config, ConfigBuilderError> {
+        let invalid = |text: String| Err(ConfigBuilderError::ValidationError(text));
+        if self.0.call_timeout.is_zero() {
+            return invalid("call_timeout must be greater than zero".to_owned());
+        }
+        let bytes = self.0.max_message_bytes;
+        if !(1..=MAX_MESSAGE_BYTES).contains(&bytes) {
+            return invalid(format!(
+                "max_message_bytes must be from 1 to {MAX_MESSAGE_BYTES}, not {bytes}"
+            ));
+        }
+        Ok(self.0)
+    }
+}
+
+/// Why a configuration is not valid.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigBuilderError {
+    /// A value is missing.
+    #[error("`{0}` must be initialized")]
+    UninitializedField(&'static str),
+    /// A value is out of its bounds.
+    #[error("{0}")]
+    ValidationError(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_bad_values_are_refused() {
+        let config = Config::builder().build().unwrap();
+        assert_eq!(config.call_timeout, Duration::from_secs(30));
+        assert_eq!(config.max_message_bytes, 64 << 20);
+        let bad = [
+            Config::builder().with_call_timeout(Duration::ZERO),
+            Config::builder().with_max_message_bytes(0),
+            Config::builder().with_max_message_bytes(usize::MAX),
+        ];
+        for builder in bad {
+            let error = builder.build().unwrap_err();
+            assert!(matches!(error, ConfigBuilderError::ValidationError(_)));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The gateway to functions.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+
+use super::{
+    Config, Function, FunctionDef,
+    caller::{self, watch_connections},
+    core::Core,
+    function::derived_id,
+    handler::{self, FunctionsAcceptor},
+    wire::FUNCTIONS_ALPN,
+};
+use crate::{
+    discovery::Discovery,
+    net::{Links, Router},
+    primitives::{Datum, Scope},
+};
+
+/// How long the callers of interrupted calls are told so, before the node goes on with its end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Serves and calls functions: opens handlers and callers.
+///
+/// Obtained from [`Network::functions`](crate::Network::functions).
+pub struct Functions(Arc<Core>);
+
+impl Functions {
+    /// Starts the subsystem and installs its protocol.
+    pub(crate) fn start(
+        config: Config,
+        discovery: &Discovery,
+        links: &Links,
+        router: &Router,
+        scope: &Scope,
+    ) -> Self {
+        let core = Core::new(config, discovery.clone(), links.clone(), scope.child());
+        let core = Arc::new(core);
+        router.install(FUNCTIONS_ALPN, FunctionsAcceptor::new(core.clone()));
+        core.scope.spawn(watch_connections(core.clone()));
+        Self(core)
+    }
+
+    /// Another handle to the same, for the end of the node.
+    pub(crate) fn share(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    /// Starts to register a handler.
+    ///
+    /// The types follow from what is given to [`serve`](handler::Builder::serve) or
+    /// [`serve_fn`](handler::Builder::serve_fn).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mosaik::{CallContext, Network};
+    ///
+    /// fn serve(network: &Network) {
+    ///     let handler = network
+    ///         .functions()
+    ///         .handler()
+    ///         .with_function_id("example/double")
+    ///         .serve(|n: u64, _: CallContext| async move { Ok::<_, ()>(n * 2) });
+    /// #   drop(handler);
+    /// }
+    /// ```
+    pub fn handler<Req: Datum, Res: Datum, E: Datum>(&self) -> handler::Builder<'_, Req, Res, E> {
+        handler::Builder::new(&self.0)
+    }
+
+    /// Starts to register a handler of a defined function.
+    pub fn handler_of<Req: Datum, Res: Datum, E: Datum>(
+        &self,
+        def: FunctionDef<Req, Res, E>,
+    ) -> handler::Builder<'_, Req, Res, E> {
+        let builder = self.handler();
+        match def.function_id {
+            Some(id) => builder.with_function_id(id),
+            None => builder,
+        }
+    }
+
+    /// Starts to configure a caller of the function that has these types and no name.
+    pub fn caller<Req: Datum, Res: Datum, E: Datum>(&self) -> caller::Builder<'_, Req, Res, E> {
+        caller::Builder::new(&self.0, derived_id::<Req, Res>())
+    }
+
+    /// Starts to configure a caller of a defined function.
+    pub fn caller_of<Req: Datum, Res: Datum, E: Datum>(
+        &self,
+        def: FunctionDef<Req, Res, E>,
+    ) -> caller::Builder<'_, Req, Res, E> {
+        match def.function_id {
+            Some(id) => caller::Builder::new(&self.0, id),
+            None => self.caller(),
+        }
+    }
+
+    /// Starts to configure a caller of a [`Function`]; its id is
+    /// [`F::signature()`](Function::signature).
+    pub fn caller_for<F: Function>(&self) -> caller::Builder<'_, F::Req, F::Res, F::Err> {
+        caller::Builder::new(&self.0, F::signature())
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Ends all handlers and callers. Waits, for a bounded time, until the callers of interrupted
+    /// calls were told.
+    pub(crate) fn close(&self) -> BoxFuture<'static, ()> {
+        let core = self.0.clone();
+        Box::pin(async move {
+            core.registry.close();
+            core.scope.cancel();
+            core.running.close();
+            // What does not end in time ends with the connections.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, core.running.wait()).await;
+        })
+    }
+}
+
+impl fmt::Debug for Functions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Functions").field(&self.0).finish()
+    }
+}

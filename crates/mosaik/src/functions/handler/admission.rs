@@ -1,0 +1,57 @@
+//! Who is served: the verdict on a call, by its header alone.
+
+use iroh::endpoint::ApplicationClose;
+
+use super::registered::Place;
+use crate::{
+    functions_layer::{
+        CallContext,
+        core::Core,
+        wire::{FunctionNotFound, Header, NoCapacity, NotAllowed},
+    },
+    net::close::{ProtocolViolation, UnknownPeer},
+    primitives::PeerId,
+};
+
+/// A call that may run.
+pub(super) struct Admitted {
+    pub(super) context: CallContext,
+    pub(super) place: Place,
+}
+
+/// Decides about a call. `header` is `None` when it could not be read.
+pub(super) fn admit(
+    core: &Core,
+    peer: &PeerId,
+    header: Option<&Header>,
+) -> Result<Admitted, ApplicationClose> {
+    let caller = match core.discovery.info(peer) {
+        Some(caller) => caller,
+        // Known, but stale or too far away: a sync would not change that.
+        None if core.discovery.knows(peer) => return Err(NotAllowed.into()),
+        None => return Err(UnknownPeer.into()),
+    };
+    let header = header.ok_or(ProtocolViolation)?;
+    let registered = core
+        .registry
+        .find(&header.function)
+        .ok_or(FunctionNotFound)?;
+    let is_allowed = registered.accepts(&caller)
+        && core
+            .discovery
+            .authorize(&caller, &registered.config.caller_auth)
+            .is_ok();
+    if !is_allowed {
+        return Err(NotAllowed.into());
+    }
+    let is_well_formed = registered.service.kind() == header.kind
+        && header.request_bytes <= core.config.max_message_bytes as u64;
+    if !is_well_formed {
+        return Err(ProtocolViolation.into());
+    }
+    let place = registered.begin().ok_or(NoCapacity)?;
+    Ok(Admitted {
+        context: CallContext::called_by(caller),
+        place,
+    })
+}

@@ -1,0 +1,215 @@
+//! Registers a handler.
+
+use core::{fmt, marker::PhantomData};
+use std::sync::Arc;
+
+use futures::Stream;
+
+use super::{
+    Handler, HandlerConfig,
+    registered::Registered,
+    service::{Service, Streaming, Unary},
+};
+use crate::{
+    functions_layer::{
+        CallContext, Function,
+        core::Core,
+        function::{derived_id, effective_id},
+    },
+    primitives::{Datum, FunctionId},
+    tickets::{PeerInfo, TicketValidator},
+};
+
+type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
+
+/// Registers a handler. Obtained from [`Functions::handler`](crate::functions::Functions::handler).
+///
+/// # Identity
+///
+/// The id under which a function is advertised and found is its base id — given, or derived from
+/// type names — with the signature of every ticket validator folded in: those of callers first,
+/// then those of handlers, each in the order added. A caller that doesn't declare the same
+/// validators in the same order looks for another function and finds nobody. Type names change
+/// with compilers and renames, and the error type isn't among them; programs that are built
+/// separately should give an explicit id.
+#[must_use]
+pub struct Builder<'f, Req: Datum, Res: Datum, E: Datum = ()> {
+    core: &'f Arc<Core>,
+    function_id: Option<FunctionId>,
+    require: Vec<Predicate>,
+    caller_auth: Vec<Arc<dyn TicketValidator>>,
+    handler_auth: Vec<Arc<dyn TicketValidator>>,
+    max_concurrent: usize,
+    types: PhantomData<fn(Req) -> Result<Res, E>>,
+}
+
+impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
+    pub(in crate::functions_layer) fn new(core: &'f Arc<Core>) -> Self {
+        Self {
+            core,
+            function_id: None,
+            require: Vec::new(),
+            caller_auth: Vec::new(),
+            handler_auth: Vec::new(),
+            max_concurrent: usize::MAX,
+            types: PhantomData,
+        }
+    }
+
+    /// Sets the base id, instead of one derived from type names.
+    pub fn with_function_id(mut self, id: impl Into<FunctionId>) -> Self {
+        self.function_id = Some(id.into());
+        self
+    }
+
+    /// Serves only callers that the predicate accepts; with several, all must. It sees the
+    /// caller's current entry and round-trip time. One that panics refuses the call.
+    ///
+    /// Predicates are not part of the function's identity.
+    pub fn require<F>(mut self, predicate: F) -> Self
+    where
+        F: Fn(&PeerInfo) -> bool + Send + Sync + 'static,
+    {
+        self.require.push(Box::new(predicate));
+        self
+    }
+
+    /// The same as [`require_caller_ticket`](Self::require_caller_ticket).
+    pub fn require_ticket(self, validator: impl TicketValidator) -> Self {
+        self.require_caller_ticket(validator)
+    }
+
+    /// Serves only callers with a ticket that the validator accepts. Part of the identity.
+    pub fn require_caller_ticket(mut self, validator: impl TicketValidator) -> Self {
+        self.caller_auth.push(Arc::new(validator));
+        self
+    }
+
+    /// Declares that callers require a ticket of handlers. Part of the identity; checked by
+    /// callers, not here.
+    pub fn require_handler_ticket(mut self, validator: impl TicketValidator) -> Self {
+        self.handler_auth.push(Arc::new(validator));
+        self
+    }
+
+    /// Limits how many calls run at once; more are refused with `NoCapacity`, not queued, and
+    /// their callers try again, here or elsewhere. 0 refuses all. Default unlimited.
+    pub const fn with_max_concurrent(mut self, calls: usize) -> Self {
+        self.max_concurrent = calls;
+        self
+    }
+
+    /// Serves the function with a closure.
+    ///
+    /// When this returns, the function is in the local catalog entry, which is announced at once.
+    ///
+    /// # Errors
+    ///
+    /// [`BuilderError::AlreadyExists`] when this node has a handler of that id already, which goes
+    /// on undisturbed.
+    pub fn serve<F, Fut>(self, function: F) -> Result<Handler<Req, Res, E>, BuilderError>
+    where
+        F: Fn(Req, CallContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Res, E>> + Send + 'static,
+    {
+        let max_bytes = self.core.config.max_message_bytes;
+        self.register(derived_id::<Req, Res>, Unary::new(function, max_bytes))
+    }
+
+    /// Serves the function with a value that implements it.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Self::serve).
+    pub fn serve_fn<F>(self, function: F) -> Result<Handler<Req, Res, E>, BuilderError>
+    where
+        F: Function<Req = Req, Res = Res, Err = E>,
+    {
+        let max_bytes = self.core.config.max_message_bytes;
+        let function = Arc::new(function);
+        let call = move |request, context| {
+            let function = function.clone();
+            async move { function.call(request, context).await }
+        };
+        self.register(F::signature, Unary::new(call, max_bytes))
+    }
+
+    /// Serves the function with a closure that returns a stream of replies, which callers receive
+    /// through [`call_stream`](crate::functions::Caller::call_stream).
+    ///
+    /// An application error is an item like any other; the reply ends when the stream does. The
+    /// stream is polled only as fast as the caller takes its items, give or take what the
+    /// transport buffers (4 MiB), and is dropped when the caller drops its end. A call occupies
+    /// its place under [`with_max_concurrent`](Self::with_max_concurrent) until then.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Self::serve).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mosaik::{CallContext, Network, futures::stream};
+    ///
+    /// fn serve(network: &Network) {
+    ///     let handler = network
+    ///         .functions()
+    ///         .handler()
+    ///         .with_function_id("example/count")
+    ///         .serve_stream(|to: u64, _: CallContext| stream::iter((1..=to).map(Ok::<_, ()>)));
+    /// #   drop(handler);
+    /// }
+    /// ```
+    pub fn serve_stream<F, S>(self, function: F) -> Result<Handler<Req, Res, E>, BuilderError>
+    where
+        F: Fn(Req, CallContext) -> S + Send + Sync + 'static,
+        S: Stream<Item = Result<Res, E>> + Send + 'static,
+    {
+        let max_bytes = self.core.config.max_message_bytes;
+        self.register(derived_id::<Req, Res>, Streaming::new(function, max_bytes))
+    }
+
+    fn register(
+        self,
+        derive: impl FnOnce() -> FunctionId,
+        service: impl Service,
+    ) -> Result<Handler<Req, Res, E>, BuilderError> {
+        let base = self.function_id.unwrap_or_else(derive);
+        let require = self.require;
+        let config = HandlerConfig {
+            function_id: self.function_id,
+            require: Box::new(move |peer| require.iter().all(|accepts| accepts(peer))),
+            caller_auth: self.caller_auth,
+            handler_auth: self.handler_auth,
+            max_concurrent: self.max_concurrent,
+        };
+        let registered = Registered::new(
+            effective_id(base, &config.caller_auth, &config.handler_auth),
+            config,
+            Box::new(service),
+            self.core.metrics.clone(),
+            self.core.scope.child(),
+        );
+        Handler::open(self.core.clone(), registered).ok_or(BuilderError::AlreadyExists)
+    }
+}
+
+impl<Req: Datum, Res: Datum, E: Datum> fmt::Debug for Builder<'_, Req, Res, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("function_id", &self.function_id)
+            .field("require", &self.require.len())
+            .field("caller_auth", &self.caller_auth.len())
+            .field("handler_auth", &self.handler_auth.len())
+            .field("max_concurrent", &self.max_concurrent)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a handler was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum BuilderError {
+    /// This node serves that id already.
+    #[error("A handler for this function id is already registered")]
+    AlreadyExists,
+}

@@ -1,0 +1,33 @@
+//! What a handler was registered with.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    primitives::FunctionId,
+    tickets::{PeerInfo, TicketValidator},
+};
+
+/// What a handler was registered with.
+pub struct HandlerConfig {
+    /// The id that was given; `None` if it was derived.
+    pub function_id: Option<FunctionId>,
+    /// Which callers are served.
+    pub require: Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>,
+    /// What the tickets of callers must pass; enforced here.
+    pub caller_auth: Vec<Arc<dyn TicketValidator>>,
+    /// What the tickets of handlers must pass; enforced by callers.
+    pub handler_auth: Vec<Arc<dyn TicketValidator>>,
+    /// Calls running at once; more are refused.
+    pub max_concurrent: usize,
+}
+
+impl fmt::Debug for HandlerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerConfig")
+            .field("function_id", &self.function_id)
+            .field("caller_auth", &self.caller_auth.len())
+            .field("handler_auth", &self.handler_auth.len())
+            .field("max_concurrent", &self.max_concurrent)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! A registered function, and the places for its calls.
+
+use core::panic::AssertUnwindSafe;
+use std::{fmt, panic::catch_unwind, sync::Arc};
+
+use tokio_util::sync::WaitForCancellationFuture;
+
+use super::{HandlerConfig, Stats, service::Service};
+use crate::{
+    functions_layer::metrics::HandlerMetrics,
+    primitives::{FunctionId, Scope, ShortFmtExt},
+    tickets::PeerInfo,
+};
+
+/// A function that is served by this node.
+pub(super) struct Registered {
+    pub(super) id: FunctionId,
+    pub(super) config: HandlerConfig,
+    pub(super) service: Box<dyn Service>,
+    pub(super) stats: Stats,
+    metrics: Arc<HandlerMetrics>,
+    scope: Scope,
+}
+
+impl Registered {
+    pub(super) fn new(
+        id: FunctionId,
+        config: HandlerConfig,
+        service: Box<dyn Service>,
+        metrics: Arc<HandlerMetrics>,
+        scope: Scope,
+    ) -> Self {
+        Self {
+            id,
+            config,
+            service,
+            stats: Stats::default(),
+            metrics,
+            scope,
+        }
+    }
+
+    /// Whether the user's predicate accepts a caller; one that panics doesn't.
+    pub(super) fn accepts(&self, caller: &PeerInfo) -> bool {
+        catch_unwind(AssertUnwindSafe(|| (self.config.require)(caller))).unwrap_or_else(|_| {
+            tracing::error!(function = %self.id.short(), peer = %caller.id().short(),
+                "a requirement on callers panicked, the call is refused");
+            false
+        })
+    }
+
+    /// A place for one call, if one is free.
+    pub(super) fn begin(self: &Arc<Self>) -> Option<Place> {
+        if !self.stats.begin(self.config.max_concurrent) {
+            return None;
+        }
+        self.metrics.accepted.increment(1);
+        self.metrics.inflight.increment(1);
+        Some(Place {
+            registered: self.clone(),
+            is_served: false,
+        })
+    }
+
+    /// Counts the handler in; called once, when it can be found.
+    pub(super) fn offered(&self) {
+        self.metrics.handlers.increment(1);
+    }
+
+    /// Counts the handler out and ends the calls that are running; called once, when it can no
+    /// longer be found.
+    pub(super) fn withdraw(&self) {
+        self.metrics.handlers.decrement(1);
+        self.scope.cancel();
+    }
+
+    /// Resolves when the handler was dropped.
+    pub(super) fn withdrawn(&self) -> WaitForCancellationFuture<'_> {
+        self.scope.cancelled()
+    }
+}
+
+impl fmt::Debug for Registered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registered")
+            .field("id", &self.id)
+            .field("config", &self.config)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The place of a running call. Free again when dropped, which counts the call as failed unless it
+/// was served.
+#[derive(Debug)]
+pub(super) struct Place {
+    registered: Arc<Registered>,
+    is_served: bool,
+}
+
+impl Place {
+    /// Frees the place of a call that has its reply.
+    pub(super) fn served(mut self) {
+        self.is_served = true;
+    }
+
+    pub(super) fn registered(&self) -> &Arc<Registered> {
+        &self.registered
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Registered { metrics, stats, .. } = &*self.registered;
+        let outcome = if self.is_served {
+            &metrics.completed
+        } else {
+            &metrics.failed
+        };
+        outcome.increment(1);
+        metrics.inflight.decrement(1);
+        stats.end(self.is_served);
+    }
+}

@@ -1,0 +1,64 @@
+//! Metrics of functions, registered once per node, handler and caller.
+
+use std::fmt;
+
+use metrics::{Counter, Gauge};
+
+use crate::primitives::{FunctionId, NetworkId, ShortFmtExt};
+
+/// What the handlers of a node count.
+#[derive(Clone)]
+pub(super) struct HandlerMetrics {
+    pub(super) handlers: Gauge,
+    pub(super) accepted: Counter,
+    pub(super) rejected: Counter,
+    pub(super) completed: Counter,
+    pub(super) failed: Counter,
+    pub(super) inflight: Gauge,
+}
+
+impl HandlerMetrics {
+    pub(super) fn register(network: &NetworkId) -> Self {
+        let network = network.short().to_string();
+        let counter = |name| metrics::counter!(name, "network" => network.clone());
+        let gauge = |name| metrics::gauge!(name, "network" => network.clone());
+        Self {
+            handlers: gauge("mosaik.functions.handlers.active"),
+            accepted: counter("mosaik.functions.calls.accepted"),
+            rejected: counter("mosaik.functions.calls.rejected"),
+            completed: counter("mosaik.functions.calls.completed"),
+            failed: counter("mosaik.functions.calls.failed"),
+            inflight: gauge("mosaik.functions.calls.inflight"),
+        }
+    }
+}
+
+impl fmt::Debug for HandlerMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HandlerMetrics")
+    }
+}
+
+/// What one caller counts.
+pub(super) struct CallerMetrics {
+    pub(super) attempts: Counter,
+    /// Calls that a function answered, with a value or with its own error.
+    pub(super) completed: Counter,
+}
+
+impl CallerMetrics {
+    pub(super) fn register(network: &NetworkId, function: &FunctionId) -> Self {
+        let (network, function) = (network.short().to_string(), function.short().to_string());
+        let counter = |name| metrics::counter!(name, "network" => network.clone(), "function" => function.clone());
+        Self {
+            attempts: counter("mosaik.functions.calls.attempts"),
+            completed: counter("mosaik.functions.calls.completed"),
+        }
+    }
+}
+
+impl fmt::Debug for CallerMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallerMetrics")
+    }
+}

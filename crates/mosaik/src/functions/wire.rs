@@ -1,0 +1,164 @@
+//! All that crosses the network for a call; the order of messages is in the module's page.
+
+use iroh::endpoint::ApplicationClose;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    net::close::make_close_reason,
+    primitives::{FunctionId, encoding},
+};
+
+pub(crate) const FUNCTIONS_ALPN: &[u8] = b"/mosaik/functions/1.0";
+
+/// A request up to this size follows its header at once; a larger one waits for the verdict.
+pub(super) const MAX_INLINE_REQUEST_BYTES: usize = 64 * 1024;
+/// Largest first frame.
+pub(super) const MAX_HEADER_BYTES: usize = 128;
+/// What stands before the payload in each frame of a handler.
+pub(super) const TAG_BYTES: usize = 1;
+
+/// What a caller says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub(super) kind: Kind,
+    pub(super) function: FunctionId,
+    /// What is left of the call's budget, in microseconds.
+    pub(super) budget_us: u64,
+    /// Size of the encoded request.
+    pub(super) request_bytes: u64,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Kind {
+    /// One reply.
+    Call,
+    /// Replies until the function has no more.
+    Stream,
+    /// A sign of life: closed with success at once.
+    Probe,
+}
+
+/// What a frame of a handler is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Tag {
+    /// An encoded response.
+    Value = 0,
+    /// An encoded application error.
+    Error = 1,
+    /// The call is admitted: send the request.
+    Proceed = 2,
+    /// The function is running.
+    Started = 3,
+}
+
+impl Tag {
+    pub(super) const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Value),
+            1 => Some(Self::Error),
+            2 => Some(Self::Proceed),
+            3 => Some(Self::Started),
+            _ => None,
+        }
+    }
+}
+
+impl Header {
+    pub(super) fn decode(frame: &[u8]) -> Option<Self> {
+        encoding::deserialize(frame).ok()
+    }
+
+    /// Whether the request follows without waiting for the verdict.
+    pub(super) const fn is_inline(&self) -> bool {
+        self.request_bytes <= MAX_INLINE_REQUEST_BYTES as u64
+    }
+}
+
+make_close_reason!(
+    /// The caller doesn't meet the handler's requirements.
+    pub(crate) struct NotAllowed, 11_403
+);
+make_close_reason!(
+    /// The function is not registered here, or was dropped while it ran.
+    pub(crate) struct FunctionNotFound, 11_404
+);
+make_close_reason!(
+    /// The function panicked, or its reply has no encoding.
+    pub(crate) struct HandlerFailure, 11_500
+);
+make_close_reason!(
+    /// As many calls are running as the handler allows.
+    pub(crate) struct NoCapacity, 11_509
+);
+
+/// Whether a close is a handler's verdict on a call; any other is a failure of the transport.
+pub(super) fn is_verdict(close: &ApplicationClose) -> bool {
+    matches!(
+        close.error_code.into_inner(),
+        101 | 400 | 401 | 11_403 | 11_404 | 11_500 | 11_509
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id,
+        net::close::{Cancelled, DifferentNetwork, GracefulShutdown, ProtocolViolation, Success},
+    };
+
+    #[test]
+    fn the_header_has_a_fixed_form() {
+        let header = Header {
+            kind: Kind::Stream,
+            function: id!("f"),
+            budget_us: 300,
+            request_bytes: 65_536,
+        };
+        let bytes = encoding::try_serialize(&header).unwrap();
+        let mut expected = vec![1];
+        expected.extend(id!("f").as_bytes());
+        expected.extend([0xac, 0x02, 0x80, 0x80, 0x04]);
+        assert_eq!(bytes, expected);
+        assert_eq!(Header::decode(&bytes), Some(header.clone()));
+        assert!(header.is_inline());
+        assert!(
+            !Header {
+                request_bytes: 65_537,
+                ..header
+            }
+            .is_inline()
+        );
+        assert!(Header::decode(&bytes[1..]).is_none());
+    }
+
+    #[test]
+    fn the_largest_header_fits() {
+        let header = Header {
+            kind: Kind::Probe,
+            function: id!("f"),
+            budget_us: u64::MAX,
+            request_bytes: u64::MAX,
+        };
+        assert!(encoding::try_serialize(&header).unwrap().len() <= MAX_HEADER_BYTES);
+    }
+
+    #[test]
+    fn tags_are_their_bytes() {
+        for tag in [Tag::Value, Tag::Error, Tag::Proceed, Tag::Started] {
+            assert_eq!(Tag::from_byte(tag as u8), Some(tag));
+        }
+        assert_eq!(Tag::from_byte(4), None);
+    }
+
+    #[test]
+    fn only_the_tables_codes_are_verdicts() {
+        assert!(is_verdict(&NotAllowed.into()) && is_verdict(&NoCapacity.into()));
+        assert!(is_verdict(&FunctionNotFound.into()) && is_verdict(&HandlerFailure.into()));
+        assert!(is_verdict(&DifferentNetwork.into()) && is_verdict(&ProtocolViolation.into()));
+        assert!(!is_verdict(&Success.into()) && !is_verdict(&Cancelled.into()));
+        assert!(!is_verdict(&GracefulShutdown.into()));
+    }
+}

@@ -1,0 +1,139 @@
+//! The accepting side of the protocol: from a new link to its producer.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use iroh::endpoint::ApplicationClose;
+use parking_lot::Mutex;
+
+use super::{
+    hub::Hub,
+    producer,
+    wire::{MAX_CONTROL_FRAME_BYTES, NoCapacity, StreamNotFound, Subscribe},
+};
+use crate::{
+    net::{
+        Acceptor, Link,
+        close::{ProtocolViolation, UnknownPeer},
+    },
+    primitives::{PeerId, ShortFmtExt},
+};
+
+/// How long a consumer may take to say what it wants.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Links that have not said what they want, of all peers and of one.
+const MAX_HALF_OPEN: usize = 1024;
+const MAX_HALF_OPEN_PER_PEER: usize = 64;
+
+/// Serves the links of the streams protocol.
+pub(super) struct StreamsAcceptor {
+    hub: Arc<Hub>,
+    half_open: Arc<HalfOpen>,
+}
+
+impl StreamsAcceptor {
+    pub(super) fn new(hub: Arc<Hub>) -> Self {
+        Self {
+            hub,
+            half_open: Arc::default(),
+        }
+    }
+}
+
+impl Acceptor for StreamsAcceptor {
+    fn accept(&self, link: Link) -> BoxFuture<'static, ()> {
+        let (hub, half_open) = (self.hub.clone(), self.half_open.clone());
+        Box::pin(async move {
+            let peer = link.peer();
+            match subscribe(&hub, &half_open, link).await {
+                Ok((link, request)) => {
+                    hub.metrics.connections_accepted.increment(1);
+                    match hub.producer(&request.stream_id) {
+                        Some(producer) => producer::serve(producer, link, request.criteria).await,
+                        None => link.close_now(StreamNotFound).await,
+                    }
+                }
+                Err(reason) => {
+                    hub.metrics.connections_rejected.increment(1);
+                    tracing::debug!(peer = %peer.short(), code = %reason.error_code,
+                        "subscription refused");
+                }
+            }
+        })
+    }
+}
+
+/// Receives the request of a new link, which is closed if that fails.
+async fn subscribe(
+    hub: &Hub,
+    half_open: &Arc<HalfOpen>,
+    mut link: Link,
+) -> Result<(Link, Subscribe), ApplicationClose> {
+    let peer = link.peer();
+    let refusal = match half_open.enter(peer) {
+        None => NoCapacity.into(),
+        Some(_entered) if hub.discovery.knows(&peer) => {
+            link.receiver.set_max_frame_bytes(MAX_CONTROL_FRAME_BYTES);
+            match link.recv_within(HANDSHAKE_TIMEOUT).await {
+                Ok(request) => return Ok((link, request)),
+                Err(_) => ProtocolViolation.into(),
+            }
+        }
+        Some(_entered) => ApplicationClose::from(UnknownPeer),
+    };
+    link.close_now(refusal.clone()).await;
+    Err(refusal)
+}
+
+/// Counts links that have not said what they want.
+#[derive(Default)]
+struct HalfOpen(Mutex<HashMap<PeerId, usize>>);
+
+impl HalfOpen {
+    fn enter(self: &Arc<Self>, peer: PeerId) -> Option<Entered> {
+        let mut counts = self.0.lock();
+        let total: usize = counts.values().sum();
+        let own = counts.get(&peer).copied().unwrap_or_default();
+        if total >= MAX_HALF_OPEN || own >= MAX_HALF_OPEN_PER_PEER {
+            return None;
+        }
+        counts.insert(peer, own + 1);
+        Some(Entered(self.clone(), peer))
+    }
+}
+
+struct Entered(Arc<HalfOpen>, PeerId);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut counts = self.0.0.lock();
+        match counts.get_mut(&self.1) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(counts.remove(&self.1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_open_links_are_bounded_per_peer_and_in_total() {
+        let half_open = Arc::<HalfOpen>::default();
+        let peer = || iroh::SecretKey::generate().public();
+        let one = peer();
+        let mut held: Vec<_> = (0..MAX_HALF_OPEN_PER_PEER)
+            .map(|_| half_open.enter(one).unwrap())
+            .collect();
+        assert!(half_open.enter(one).is_none());
+        held.pop();
+        held.push(half_open.enter(one).unwrap());
+        while let Some(entered) = half_open.enter(peer()) {
+            held.push(entered);
+        }
+        assert_eq!(held.len(), MAX_HALF_OPEN);
+        held.clear();
+        assert!(half_open.0.lock().is_empty());
+    }
+}

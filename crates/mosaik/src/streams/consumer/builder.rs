@@ -1,0 +1,161 @@
+//! Configures a consumer.
+
+use core::{fmt, marker::PhantomData};
+use std::sync::Arc;
+
+use super::{Consumer, ConsumerConfig};
+use crate::{
+    primitives::{BackoffFactory, Datum, Short, StreamId, backoff::Backoff},
+    streams_layer::{
+        Criteria, Streams, channel::OnlineWhen, config::factory, status::ChannelConditions,
+    },
+    tickets::{PeerInfo, TicketValidator},
+};
+
+/// What may be received and not yet taken, unless configured otherwise.
+const DEFAULT_RECEIVE_BUFFER_BYTES: usize = 64 * 1024 * 1024;
+
+type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
+
+/// Configures a consumer; made by [`Streams::consumer`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn example(network: mosaik::Network) {
+/// let consumer = network
+///     .streams()
+///     .consumer::<String>()
+///     .with_stream_id("example/orders")
+///     .require(|peer| peer.tags.contains(&"primary".into()))
+///     .build();
+/// # drop(consumer);
+/// # }
+/// ```
+#[must_use = "nothing happens until `build` is called"]
+pub struct Builder<'s, D: Datum> {
+    streams: &'s Streams,
+    stream_id: StreamId,
+    criteria: Criteria,
+    requirements: Vec<Predicate>,
+    ticket_validators: Vec<Arc<dyn TicketValidator>>,
+    online_when: OnlineWhen,
+    backoff: BackoffFactory,
+    receive_buffer_bytes: usize,
+    datum: PhantomData<fn(D)>,
+}
+
+impl<'s, D: Datum> Builder<'s, D> {
+    pub(in crate::streams_layer) fn new(streams: &'s Streams) -> Self {
+        Self {
+            stream_id: D::derived_stream_id(),
+            criteria: Criteria::default(),
+            requirements: Vec::new(),
+            ticket_validators: Vec::new(),
+            online_when: Box::new(|subscribed| subscribed.minimum_of(0)),
+            backoff: streams.hub().config.backoff.clone(),
+            receive_buffer_bytes: DEFAULT_RECEIVE_BUFFER_BYTES,
+            streams,
+            datum: PhantomData,
+        }
+    }
+
+    /// Subscribes only to producers that satisfy this; adds to what was required before.
+    ///
+    /// Judged after the producer's round-trip time was measured, and again on every change of its
+    /// entry: the subscription is made or ended accordingly. A predicate that panics counts as
+    /// `false`.
+    #[must_use]
+    pub fn require<F>(mut self, predicate: F) -> Self
+    where
+        F: Fn(&PeerInfo) -> bool + Send + Sync + 'static,
+    {
+        self.requirements.push(Box::new(predicate));
+        self
+    }
+
+    /// Subscribes only to producers that hold a ticket which this validator accepts; adds to those
+    /// required before. Tickets are validated again when they expire.
+    #[must_use]
+    pub fn require_ticket(mut self, validator: impl TicketValidator) -> Self {
+        self.ticket_validators.push(Arc::new(validator));
+        self
+    }
+
+    /// Sets when the consumer is online, as a refinement of
+    /// [`When::subscribed`](crate::streams::status::When::subscribed). Default: at once, also with
+    /// no producer.
+    #[must_use]
+    pub fn online_when<F>(mut self, condition: F) -> Self
+    where
+        F: Fn(ChannelConditions) -> ChannelConditions + Send + Sync + 'static,
+    {
+        self.online_when = Box::new(condition);
+        self
+    }
+
+    /// Sets which datums are asked for. Default all.
+    #[must_use]
+    pub const fn with_criteria(mut self, criteria: Criteria) -> Self {
+        // `Criteria` has no destructor to run here.
+        let Criteria {} = criteria;
+        self.criteria = Criteria {};
+        self
+    }
+
+    /// Sets how a subscription is made again after a failure; each producer gets a fresh copy.
+    /// Default: that of [`Config`](crate::streams::Config).
+    #[must_use]
+    pub fn with_backoff<B: Backoff + Clone + Send + Sync + 'static>(mut self, backoff: B) -> Self {
+        self.backoff = factory(backoff);
+        self
+    }
+
+    /// Sets the stream's id: 64 hex digits are decoded, other text is hashed. Default
+    /// [`Datum::derived_stream_id`].
+    #[must_use]
+    pub fn with_stream_id(mut self, id: impl Into<StreamId>) -> Self {
+        self.stream_id = id.into();
+        self
+    }
+
+    /// Sets how much may be received and not yet taken, in bytes: encoded datums and the memory
+    /// that they take as values. Default 64 MiB; at least one datum always fits.
+    ///
+    /// When it is reached, reading stops, and the producers notice: see
+    /// [`LagPolicy`](crate::streams::producer::LagPolicy).
+    #[must_use]
+    pub const fn with_receive_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.receive_buffer_bytes = if bytes == 0 { 1 } else { bytes };
+        self
+    }
+
+    /// Builds the consumer, which starts to look for producers at once.
+    ///
+    /// # Panics
+    ///
+    /// When the `online_when` closure panics.
+    pub fn build(self) -> Consumer<D> {
+        let requirements = self.requirements;
+        let requires_nothing = requirements.is_empty();
+        let config = ConsumerConfig {
+            stream_id: self.stream_id,
+            criteria: self.criteria,
+            require: Box::new(move |peer| requirements.iter().all(|holds| holds(peer))),
+            backoff: self.backoff,
+            online_when: self.online_when,
+            ticket_validators: self.ticket_validators,
+            receive_buffer_bytes: self.receive_buffer_bytes,
+        };
+        Consumer::start(self.streams.hub().clone(), config, requires_nothing)
+    }
+}
+
+impl<D: Datum> fmt::Debug for Builder<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("stream_id", &Short(self.stream_id))
+            .field("criteria", &self.criteria)
+            .finish_non_exhaustive()
+    }
+}

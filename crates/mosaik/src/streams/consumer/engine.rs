@@ -1,0 +1,65 @@
+//! What the handle and the tasks of a consumer share.
+
+use core::fmt;
+use std::sync::Arc;
+
+use super::{ConsumerConfig, queue::Intake};
+use crate::{
+    primitives::{Scope, ShortFmtExt, Signal},
+    streams_layer::{channel::Presence, hub::Hub, metrics::ConsumerMetrics},
+};
+
+/// A consumer, without the type of its datums.
+pub(in crate::streams_layer) struct ConsumerCore {
+    pub(super) hub: Arc<Hub>,
+    pub(super) config: ConsumerConfig,
+    /// Whether any producer will do, as far as `require` is concerned.
+    pub(super) requires_nothing: bool,
+    pub(super) presence: Arc<Presence>,
+    pub(super) intake: Arc<dyn Intake>,
+    pub(super) metrics: ConsumerMetrics,
+    pub(super) scope: Scope,
+}
+
+impl ConsumerCore {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        config: ConsumerConfig,
+        requires_nothing: bool,
+        intake: Arc<dyn Intake>,
+    ) -> Arc<Self> {
+        let metrics = ConsumerMetrics::register(hub.network_id(), &config.stream_id);
+        let gauge = metrics.producers.clone();
+        metrics.active.increment(1);
+        Arc::new(Self {
+            presence: Presence::new(&config.online_when, Signal::default(), gauge),
+            scope: hub.scope.child(),
+            hub,
+            config,
+            requires_nothing,
+            intake,
+            metrics,
+        })
+    }
+
+    /// Ends all subscriptions; what was received can still be taken.
+    pub(in crate::streams_layer) fn close(&self) {
+        self.scope.cancel();
+        self.presence.end();
+        self.intake.close();
+    }
+}
+
+impl Drop for ConsumerCore {
+    fn drop(&mut self) {
+        self.metrics.active.decrement(1);
+    }
+}
+
+impl fmt::Debug for ConsumerCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsumerCore")
+            .field("stream", &self.config.stream_id.short())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,281 @@
+//! Which producers a consumer is subscribed to: the rules, without catalog or clock.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::primitives::{Digest, PeerId};
+
+/// After this long without a measurement a peer is measured on a connection of our own.
+const MEASURE_AFTER: Duration = Duration::from_secs(1);
+const MAX_MEASURE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long an ended subscription rests, unless an entry changes: growing by 2.
+const MIN_REST: Duration = Duration::from_millis(500);
+const MAX_REST: Duration = Duration::from_mins(1);
+
+/// What a peer looks like right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// It is not in the catalog, or doesn't produce the stream.
+    Absent,
+    /// It can't be judged before its round-trip time is known.
+    Unmeasured,
+    /// It fails a requirement.
+    Unfit,
+    /// It qualifies, until its tickets expire.
+    Fit { expires: Option<Instant> },
+}
+
+/// Tells whether an entry changed: the run of its owner, and its content.
+pub(super) type Fingerprint = (u64, Digest);
+
+/// How a subscription ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// Whether the producer had accepted it.
+    pub(super) established: bool,
+    pub(super) end: End,
+}
+
+/// Why a subscription ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The producer doesn't want us.
+    NotAllowed,
+    /// What the producer sends isn't understood here.
+    Undecodable,
+    /// Anything else that another attempt right now would not change.
+    Over,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Ask for a measurement of the round-trip time.
+    Measure(PeerId),
+    /// Measure on a connection of our own.
+    MeasureByLink(PeerId),
+    /// Subscribe; if `deliver`, hand over our own entry before.
+    Open {
+        peer: PeerId,
+        generation: u64,
+        deliver: bool,
+    },
+    /// End the subscription.
+    Close { peer: PeerId },
+}
+
+/// The producers of the stream, and how this consumer stands with each.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    records: BTreeMap<PeerId, Record>,
+    /// Counts the changes of our own entry.
+    own_version: u64,
+    generations: u64,
+}
+
+#[derive(Debug)]
+struct Record {
+    fingerprint: Fingerprint,
+    standing: Standing,
+    /// The version of our own entry that this peer was handed.
+    delivered: Option<u64>,
+    rest: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    New,
+    Unfit,
+    Measuring {
+        again: Instant,
+        interval: Duration,
+    },
+    /// Subscriptions are told apart by generation: the late end of one must not touch the next.
+    Active {
+        generation: u64,
+        expires: Option<Instant>,
+    },
+    Ended {
+        retry: Instant,
+    },
+}
+
+impl Book {
+    /// Takes in what a peer looks like now.
+    pub(super) fn observe(
+        &mut self,
+        peer: PeerId,
+        sight: Sight,
+        fingerprint: Fingerprint,
+        now: Instant,
+    ) -> Vec<Effect> {
+        if sight == Sight::Absent {
+            let record = self.records.remove(&peer);
+            return close(peer, record.map(|record| record.standing));
+        }
+        let record = self.records.entry(peer).or_insert(Record {
+            fingerprint,
+            standing: Standing::New,
+            delivered: None,
+            rest: MIN_REST,
+        });
+        let entry_changed = core::mem::replace(&mut record.fingerprint, fingerprint) != fingerprint;
+        match (sight, record.standing) {
+            (Sight::Absent, _) => Vec::new(),
+            (Sight::Unmeasured, standing) => record.measure(peer, standing, now),
+            (Sight::Unfit, standing) => {
+                record.standing = Standing::Unfit;
+                close(peer, Some(standing))
+            }
+            (Sight::Fit { expires }, Standing::Active { generation, .. }) => {
+                record.standing = Standing::Active {
+                    generation,
+                    expires,
+                };
+                Vec::new()
+            }
+            (Sight::Fit { .. }, Standing::Ended { retry }) if now < retry && !entry_changed => {
+                Vec::new()
+            }
+            (Sight::Fit { expires }, _) => vec![self.open(peer, expires, false)],
+        }
+    }
+
+    /// Our own entry changed: who refused us may want us now.
+    pub(super) fn own_entry_changed(&mut self) -> Vec<Effect> {
+        self.own_version += 1;
+        let ended = self.records.iter().filter(|(_, record)| record.has_ended());
+        let ended: Vec<_> = ended.map(|(peer, _)| *peer).collect();
+        // It was fit when it ended, and would be unfit by now otherwise.
+        ended
+            .into_iter()
+            .map(|peer| self.open(peer, None, true))
+            .collect()
+    }
+
+    /// A subscription has ended by itself.
+    pub(super) fn finished(
+        &mut self,
+        peer: PeerId,
+        generation: u64,
+        outcome: Outcome,
+        now: Instant,
+    ) -> Vec<Effect> {
+        let own_version = self.own_version;
+        let Some(record) = self.records.get_mut(&peer) else {
+            return Vec::new();
+        };
+        let Standing::Active {
+            generation: current,
+            expires,
+        } = record.standing
+        else {
+            return Vec::new();
+        };
+        if current != generation {
+            return Vec::new();
+        }
+        if outcome.end == End::NotAllowed && record.delivered != Some(own_version) {
+            // It may have judged an entry of ours that is out of date.
+            return vec![self.open(peer, expires, true)];
+        }
+        if outcome.established {
+            record.rest = MIN_REST;
+        }
+        let rest = if outcome.end == End::Undecodable {
+            MAX_REST
+        } else {
+            record.rest
+        };
+        record.rest = (record.rest * 2).min(MAX_REST);
+        record.standing = Standing::Ended { retry: now + rest };
+        Vec::new()
+    }
+
+    /// Peers that must be looked at again by now.
+    pub(super) fn due(&self, now: Instant) -> Vec<PeerId> {
+        let due = self.records.iter();
+        let due = due.filter(|(_, record)| record.deadline().is_some_and(|at| at <= now));
+        due.map(|(peer, _)| *peer).collect()
+    }
+
+    /// When the next peer must be looked at again.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.records.values().filter_map(Record::deadline).min()
+    }
+
+    /// All producers of the stream.
+    pub(super) fn peers(&self) -> impl Iterator<Item = &PeerId> {
+        self.records.keys()
+    }
+
+    fn open(&mut self, peer: PeerId, expires: Option<Instant>, deliver: bool) -> Effect {
+        self.generations += 1;
+        let generation = self.generations;
+        if let Some(record) = self.records.get_mut(&peer) {
+            record.standing = Standing::Active {
+                generation,
+                expires,
+            };
+            if deliver {
+                record.delivered = Some(self.own_version);
+            }
+        }
+        Effect::Open {
+            peer,
+            generation,
+            deliver,
+        }
+    }
+}
+
+impl Record {
+    fn has_ended(&self) -> bool {
+        matches!(self.standing, Standing::Ended { .. })
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.standing {
+            Standing::New | Standing::Unfit => None,
+            Standing::Measuring { again, .. } => Some(again),
+            Standing::Active { expires, .. } => expires,
+            Standing::Ended { retry } => Some(retry),
+        }
+    }
+
+    fn measure(&mut self, peer: PeerId, standing: Standing, now: Instant) -> Vec<Effect> {
+        let (interval, effects) = match standing {
+            Standing::Measuring { again, .. } if now < again => return Vec::new(),
+            Standing::Measuring { interval, .. } => {
+                // A peer that doesn't answer pings may still be reached.
+                (
+                    interval * 2,
+                    vec![Effect::Measure(peer), Effect::MeasureByLink(peer)],
+                )
+            }
+            standing => {
+                let mut effects = close(peer, Some(standing));
+                effects.push(Effect::Measure(peer));
+                (MEASURE_AFTER, effects)
+            }
+        };
+        let interval = interval.min(MAX_MEASURE_INTERVAL);
+        self.standing = Standing::Measuring {
+            again: now + interval,
+            interval,
+        };
+        effects
+    }
+}
+
+fn close(peer: PeerId, standing: Option<Standing>) -> Vec<Effect> {
+    match standing {
+        Some(Standing::Active { .. }) => vec![Effect::Close { peer }],
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,115 @@
+//! The handle through which streams are opened.
+
+use core::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use super::{
+    Config, Consumer, Producer, StreamDef, acceptor::StreamsAcceptor, consumer, hub::Hub, producer,
+};
+use crate::{
+    discovery::Discovery,
+    net::Router,
+    primitives::{Datum, Scope},
+    streams_layer::wire::STREAMS_ALPN,
+};
+
+/// Opens producers and consumers on this node.
+///
+/// # Examples
+///
+/// ```no_run
+/// use futures::SinkExt;
+/// use mosaik::Network;
+///
+/// # async fn example() -> anyhow::Result<()> {
+/// let (one, two) = (Network::new("example").await?, Network::new("example").await?);
+/// one.discovery().sync_with(two.local().addr()).await?;
+///
+/// let mut producer = one.streams().produce::<String>();
+/// let mut consumer = two.streams().consume::<String>();
+/// producer.send("to whom it may concern".into()).await?;
+/// assert_eq!(consumer.recv().await.as_deref(), Some("to whom it may concern"));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Streams {
+    hub: Arc<Hub>,
+}
+
+impl Streams {
+    /// Installs the protocol.
+    pub(crate) fn start(
+        config: Config,
+        discovery: &Discovery,
+        router: &Router,
+        scope: &Scope,
+    ) -> Self {
+        let hub = Hub::new(config, discovery.clone(), scope.child());
+        router.install(STREAMS_ALPN, StreamsAcceptor::new(hub.clone()));
+        Self { hub }
+    }
+
+    /// A producer with every default; if this node has one of this stream already, another handle
+    /// of it, whose configuration stays.
+    ///
+    /// # Panics
+    ///
+    /// When the stream is produced on this node with another datum type.
+    pub fn produce<D: Datum>(&self) -> Producer<D> {
+        match self.producer().build() {
+            Ok(producer) | Err(producer::BuilderError::AlreadyExists(producer)) => producer,
+        }
+    }
+
+    /// Starts to configure a producer.
+    pub fn producer<D: Datum>(&self) -> producer::Builder<'_, D> {
+        producer::Builder::new(self)
+    }
+
+    /// Starts to configure a producer of a defined stream.
+    pub fn producer_of<D: Datum>(&self, def: StreamDef<D>) -> producer::Builder<'_, D> {
+        match def.stream_id {
+            Some(id) => self.producer().with_stream_id(id),
+            None => self.producer(),
+        }
+    }
+
+    /// A consumer with every default, independent of all others.
+    pub fn consume<D: Datum>(&self) -> Consumer<D> {
+        self.consumer().build()
+    }
+
+    /// Starts to configure a consumer.
+    pub fn consumer<D: Datum>(&self) -> consumer::Builder<'_, D> {
+        consumer::Builder::new(self)
+    }
+
+    /// Starts to configure a consumer of a defined stream.
+    pub fn consumer_of<D: Datum>(&self, def: StreamDef<D>) -> consumer::Builder<'_, D> {
+        match def.stream_id {
+            Some(id) => self.consumer().with_stream_id(id),
+            None => self.consumer(),
+        }
+    }
+
+    pub(super) const fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Ends all streams: subscriptions are closed with 204, consumers end once they are read out.
+    ///
+    /// Starts at once; the future waits, for a bounded time, until the peers were told.
+    pub(crate) fn close(&self) -> BoxFuture<'static, ()> {
+        let hub = self.hub.clone();
+        hub.close();
+        Box::pin(async move { hub.closed().await })
+    }
+}
+
+impl fmt::Debug for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Streams({:?})", self.hub)
+    }
+}

@@ -1,0 +1,138 @@
+//! Metrics of streams; handles are made once per node, producer and consumer.
+
+use core::fmt;
+
+use metrics::{Counter, Gauge};
+
+use crate::primitives::{NetworkId, ShortFmtExt, StreamId};
+
+/// What is counted per node.
+pub(super) struct NodeMetrics {
+    /// Streams produced on this node.
+    pub(super) producers_active: Gauge,
+    /// Handshakes that reached a producer.
+    pub(super) connections_accepted: Counter,
+    /// Handshakes that failed before that.
+    pub(super) connections_rejected: Counter,
+}
+
+impl NodeMetrics {
+    pub(super) fn register(network: &NetworkId) -> Self {
+        let network = network.short().to_string();
+        let counter = |name| metrics::counter!(name, "network" => network.clone());
+        Self {
+            producers_active: metrics::gauge!("mosaik.streams.producers.active",
+                "network" => network.clone()),
+            connections_accepted: counter("mosaik.streams.connections.accepted"),
+            connections_rejected: counter("mosaik.streams.connections.rejected"),
+        }
+    }
+}
+
+/// What is counted per producer.
+pub(super) struct ProducerMetrics {
+    /// Current subscriptions.
+    pub(super) consumers: Gauge,
+    pub(super) accepted: Counter,
+    pub(super) rejected: Counter,
+    /// Per datum and consumer, when handed to the link.
+    pub(super) items_sent: Counter,
+    pub(super) bytes_sent: Counter,
+    /// Per datum and consumer, withheld because the consumer lags.
+    pub(super) items_dropped: Counter,
+    pub(super) traffic: Traffic,
+}
+
+impl ProducerMetrics {
+    pub(super) fn register(network: &NetworkId, stream: &StreamId) -> Self {
+        let labels = Labels::new(network, stream);
+        Self {
+            consumers: labels.gauge("mosaik.streams.producer.consumers"),
+            accepted: labels.counter("mosaik.streams.producer.consumers.accepted"),
+            rejected: labels.counter("mosaik.streams.producer.consumers.rejected"),
+            items_sent: labels.counter("mosaik.streams.producer.items.sent"),
+            bytes_sent: labels.counter("mosaik.streams.producer.bytes.sent"),
+            items_dropped: labels.counter("mosaik.streams.producer.items.dropped"),
+            traffic: Traffic::register(&labels),
+        }
+    }
+}
+
+/// What is counted per consumer.
+pub(super) struct ConsumerMetrics {
+    /// Live consumers of the stream on this node.
+    pub(super) active: Gauge,
+    /// Current subscriptions.
+    pub(super) producers: Gauge,
+    /// Taken by the application.
+    pub(super) items_received: Counter,
+    pub(super) bytes_received: Counter,
+    pub(super) traffic: Traffic,
+}
+
+impl ConsumerMetrics {
+    pub(super) fn register(network: &NetworkId, stream: &StreamId) -> Self {
+        let labels = Labels::new(network, stream);
+        Self {
+            active: labels.gauge("mosaik.streams.consumers.active"),
+            producers: labels.gauge("mosaik.streams.consumer.producers"),
+            items_received: labels.counter("mosaik.streams.consumer.items.received"),
+            bytes_received: labels.counter("mosaik.streams.consumer.bytes.received"),
+            traffic: Traffic::register(&labels),
+        }
+    }
+}
+
+/// What goes over the links of a stream, once per side.
+pub(super) struct Traffic {
+    datums: Counter,
+    bytes: Counter,
+}
+
+impl Traffic {
+    fn register(labels: &Labels) -> Self {
+        Self {
+            datums: labels.counter("mosaik.streams.datums.total"),
+            bytes: labels.counter("mosaik.streams.bytes.total"),
+        }
+    }
+
+    pub(super) fn add(&self, datums: usize, bytes: usize) {
+        self.datums.increment(datums as u64);
+        self.bytes.increment(bytes as u64);
+    }
+}
+
+struct Labels {
+    network: String,
+    stream: String,
+}
+
+impl Labels {
+    fn new(network: &NetworkId, stream: &StreamId) -> Self {
+        Self {
+            network: network.short().to_string(),
+            stream: stream.short().to_string(),
+        }
+    }
+
+    fn counter(&self, name: &'static str) -> Counter {
+        metrics::counter!(name, "stream" => self.stream.clone(), "network" => self.network.clone())
+    }
+
+    fn gauge(&self, name: &'static str) -> Gauge {
+        metrics::gauge!(name, "stream" => self.stream.clone(), "network" => self.network.clone())
+    }
+}
+
+macro_rules! opaque {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
+    )*};
+}
+
+opaque!(NodeMetrics, ProducerMetrics, ConsumerMetrics, Traffic);

@@ -1,0 +1,44 @@
+//! Who may subscribe, and stay.
+
+use iroh::endpoint::ApplicationClose;
+
+use super::ProducerCore;
+use crate::{
+    net::close::UnknownPeer,
+    primitives::PeerId,
+    streams_layer::{guard, wire::NotAllowed},
+    tickets::{Expiration, PeerInfo},
+};
+
+/// A consumer that may subscribe.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) info: PeerInfo,
+    /// When its tickets must be validated again.
+    pub(super) expires: Option<Expiration>,
+}
+
+/// Judges a consumer by its current entry.
+pub(super) fn admit(core: &ProducerCore, peer: &PeerId) -> Result<Admitted, ApplicationClose> {
+    let Some(info) = core.hub.discovery.info(peer) else {
+        // One that is hidden for its distance or silence would gain nothing from a sync.
+        let known = core.hub.discovery.knows(peer);
+        return Err(if known {
+            NotAllowed.into()
+        } else {
+            UnknownPeer.into()
+        });
+    };
+    let config = core.config();
+    if !guard::holds(|| (config.require)(&info)) {
+        return Err(NotAllowed.into());
+    }
+    match core
+        .hub
+        .discovery
+        .authorize(&info, &config.ticket_validators)
+    {
+        Ok(expires) => Ok(Admitted { info, expires }),
+        Err(_) => Err(NotAllowed.into()),
+    }
+}

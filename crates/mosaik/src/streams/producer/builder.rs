@@ -1,0 +1,224 @@
+//! Configures a producer.
+
+use core::{any::Any, fmt};
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Handles, LagPolicy, Producer, ProducerConfig, ProducerCore};
+use crate::{
+    primitives::{Datum, Short, StreamId},
+    streams_layer::{Streams, channel::OnlineWhen, hub::DatumType, status::ChannelConditions},
+    tickets::{PeerInfo, TicketValidator},
+};
+
+/// Datums kept per consumer, unless configured otherwise.
+const DEFAULT_BUFFER_SIZE: usize = 1024;
+
+type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
+
+/// Configures a producer; made by [`Streams::producer`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(network: mosaik::Network) -> anyhow::Result<()> {
+/// let producer = network
+///     .streams()
+///     .producer::<String>()
+///     .with_stream_id("example/orders")
+///     .require(|peer| peer.tags.contains(&"authorized".into()))
+///     .online_when(|subscribed| subscribed.minimum_of(2))
+///     .build()?;
+/// # drop(producer);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing happens until `build` is called"]
+pub struct Builder<'s, D: Datum> {
+    streams: &'s Streams,
+    stream_id: StreamId,
+    requirements: Vec<Predicate>,
+    ticket_validators: Vec<Arc<dyn TicketValidator>>,
+    online_when: OnlineWhen,
+    lag_policy: LagPolicy,
+    buffer_size: usize,
+    max_consumers: usize,
+    undelivered: Option<UnboundedSender<D>>,
+}
+
+impl<'s, D: Datum> Builder<'s, D> {
+    pub(in crate::streams_layer) fn new(streams: &'s Streams) -> Self {
+        Self {
+            streams,
+            stream_id: D::derived_stream_id(),
+            requirements: Vec::new(),
+            ticket_validators: Vec::new(),
+            online_when: Box::new(|subscribed| subscribed.minimum_of(1)),
+            lag_policy: LagPolicy::default(),
+            buffer_size: DEFAULT_BUFFER_SIZE,
+            max_consumers: usize::MAX,
+            undelivered: None,
+        }
+    }
+
+    /// Admits only consumers that satisfy this; adds to what was required before.
+    ///
+    /// Judged when a consumer subscribes, after its round-trip time was measured, and again on
+    /// every change of its entry. A consumer that fails is refused or put out with `NotAllowed`
+    /// (10 403). A predicate that panics counts as `false`.
+    #[must_use]
+    pub fn require<F>(mut self, predicate: F) -> Self
+    where
+        F: Fn(&PeerInfo) -> bool + Send + Sync + 'static,
+    {
+        self.requirements.push(Box::new(predicate));
+        self
+    }
+
+    /// Admits only consumers that hold a ticket which this validator accepts; adds to those
+    /// required before. Tickets are validated again when they expire.
+    #[must_use]
+    pub fn require_ticket(mut self, validator: impl TicketValidator) -> Self {
+        self.ticket_validators.push(Arc::new(validator));
+        self
+    }
+
+    /// Sets when the producer is online, as a refinement of
+    /// [`When::subscribed`](crate::streams::status::When::subscribed). Default: with one consumer.
+    #[must_use]
+    pub fn online_when<F>(mut self, condition: F) -> Self
+    where
+        F: Fn(ChannelConditions) -> ChannelConditions + Send + Sync + 'static,
+    {
+        self.online_when = Box::new(condition);
+        self
+    }
+
+    /// Sets whether a lagging consumer is disconnected (the default) or its datums are dropped:
+    /// short for [`with_lag_policy`](Self::with_lag_policy).
+    #[must_use]
+    pub const fn disconnect_lagging(mut self, disconnect: bool) -> Self {
+        self.lag_policy = if disconnect {
+            LagPolicy::Disconnect
+        } else {
+            LagPolicy::Drop
+        };
+        self
+    }
+
+    /// Sets what happens to a lagging consumer. Default [`LagPolicy::Disconnect`].
+    #[must_use]
+    pub const fn with_lag_policy(mut self, policy: LagPolicy) -> Self {
+        self.lag_policy = policy;
+        self
+    }
+
+    /// Sets how many datums may be accepted and not yet taken by a consumer. Default 1024; 0
+    /// counts as 1.
+    #[must_use]
+    pub const fn with_buffer_size(mut self, datums: usize) -> Self {
+        self.buffer_size = if datums == 0 { 1 } else { datums };
+        self
+    }
+
+    /// Sets how many subscriptions there may be at once. Default unlimited; 0 refuses everyone.
+    /// Further consumers are refused with `NoCapacity` (10 509) and keep trying.
+    #[must_use]
+    pub const fn with_max_consumers(mut self, max: usize) -> Self {
+        self.max_consumers = max;
+        self
+    }
+
+    /// Sets the stream's id: 64 hex digits are decoded, other text is hashed. Default
+    /// [`Datum::derived_stream_id`].
+    #[must_use]
+    pub fn with_stream_id(mut self, id: impl Into<StreamId>) -> Self {
+        self.stream_id = id.into();
+        self
+    }
+
+    /// Sets who receives the datums that no subscription selected. The channel is unbounded: its
+    /// reader must keep up. If it is closed, such datums are dropped with a line in the log.
+    #[must_use]
+    pub fn with_undelivered_sink(mut self, sink: UnboundedSender<D>) -> Self {
+        self.undelivered = Some(sink);
+        self
+    }
+
+    /// Builds the producer. The local entry lists the stream when this returns, and is announced
+    /// at once.
+    ///
+    /// # Errors
+    ///
+    /// When this node has a producer of the stream: the error holds another handle of it, and
+    /// this configuration is dropped.
+    ///
+    /// # Panics
+    ///
+    /// When this node produces the stream with another datum type, and when the `online_when`
+    /// closure panics.
+    pub fn build(self) -> Result<Producer<D>, BuilderError<D>> {
+        let hub = self.streams.hub();
+        let stream_id = self.stream_id;
+        let undelivered = self
+            .undelivered
+            .map(|sink| Box::new(sink) as Box<dyn Any + Send + Sync>);
+        let requirements = self.requirements;
+        let config = ProducerConfig {
+            stream_id,
+            buffer_size: self.buffer_size,
+            disconnect_lagging: self.lag_policy == LagPolicy::Disconnect,
+            lag_policy: self.lag_policy,
+            require: Box::new(move |peer| requirements.iter().all(|holds| holds(peer))),
+            online_when: self.online_when,
+            network_id: *hub.network_id(),
+            max_consumers: self.max_consumers,
+            ticket_validators: self.ticket_validators,
+        };
+        // Made before the books are locked: it runs code of the user.
+        let core = ProducerCore::new(hub.clone(), config, DatumType::of::<D>(), undelivered);
+        match hub.enter_producer(core.clone()) {
+            Ok(handles) => {
+                core.start();
+                Ok(Producer::new(handles))
+            }
+            Err(existing) => Err(BuilderError::existing(existing)),
+        }
+    }
+}
+
+impl<D: Datum> fmt::Debug for Builder<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("stream_id", &Short(self.stream_id))
+            .field("buffer_size", &self.buffer_size)
+            .field("lag_policy", &self.lag_policy)
+            .field("max_consumers", &self.max_consumers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a producer was not built.
+#[derive(thiserror::Error)]
+pub enum BuilderError<D: Datum> {
+    /// The node has a producer of this stream, with the configuration that it was built with.
+    #[error("Producer for this stream id already exists")]
+    AlreadyExists(Producer<D>),
+}
+
+impl<D: Datum> BuilderError<D> {
+    #[track_caller]
+    fn existing(handles: Arc<Handles>) -> Self {
+        let core = handles.core();
+        core.datum_type().must_be::<D>(&core.config().stream_id);
+        Self::AlreadyExists(Producer::new(handles))
+    }
+}
+
+impl<D: Datum> fmt::Debug for BuilderError<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::AlreadyExists(producer) = self;
+        f.debug_tuple("AlreadyExists").field(producer).finish()
+    }
+}

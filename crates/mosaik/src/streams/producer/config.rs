@@ -1,0 +1,58 @@
+//! How a producer was configured.
+
+use core::fmt;
+use std::sync::Arc;
+
+use crate::{
+    primitives::{NetworkId, Short, StreamId},
+    streams_layer::status::ChannelConditions,
+    tickets::{PeerInfo, TicketValidator},
+};
+
+/// What happens to a lagging consumer: one whose backlog was full for a second without a break
+/// while another consumer had room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum LagPolicy {
+    /// Its subscription is closed with `TooSlow` (10 413). It may subscribe again.
+    #[default]
+    Disconnect,
+    /// Datums are withheld from it, and counted, until it has room; the others go on.
+    Drop,
+    /// The producer waits for it, and so do the others.
+    Wait,
+}
+
+/// How a producer was configured; see [`Producer::config`](super::Producer::config).
+pub struct ProducerConfig {
+    /// The stream.
+    pub stream_id: StreamId,
+    /// Datums that may be accepted and not yet taken, per consumer. At least 1.
+    pub buffer_size: usize,
+    /// Whether a lagging consumer is disconnected: `lag_policy` is
+    /// [`Disconnect`](LagPolicy::Disconnect).
+    pub disconnect_lagging: bool,
+    /// What happens to a lagging consumer.
+    pub lag_policy: LagPolicy,
+    /// Who may subscribe.
+    pub require: Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>,
+    /// When the producer is online.
+    pub online_when: Box<dyn Fn(ChannelConditions) -> ChannelConditions + Send + Sync>,
+    /// The network.
+    pub network_id: NetworkId,
+    /// Simultaneous subscriptions.
+    pub max_consumers: usize,
+    /// A consumer needs a valid ticket for each of these.
+    pub ticket_validators: Vec<Arc<dyn TicketValidator>>,
+}
+
+impl fmt::Debug for ProducerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProducerConfig")
+            .field("stream_id", &Short(self.stream_id))
+            .field("buffer_size", &self.buffer_size)
+            .field("lag_policy", &self.lag_policy)
+            .field("max_consumers", &self.max_consumers)
+            .field("ticket_validators", &self.ticket_validators.len())
+            .finish_non_exhaustive()
+    }
+}

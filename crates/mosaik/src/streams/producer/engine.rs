@@ -1,0 +1,309 @@
+//! What all handles of a producer share.
+
+use core::{any::Any, fmt};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use iroh::endpoint::ApplicationClose;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{ProducerConfig, log::CursorId, log::Log, warden};
+use crate::{
+    net::close::GracefulShutdown,
+    primitives::{PeerId, Scope, ShortFmtExt, Signal, StreamId},
+    streams_layer::{
+        channel::Presence,
+        hub::{DatumType, Hub},
+        metrics::ProducerMetrics,
+    },
+};
+
+/// How long what was accepted may take to be sent after the last handle is gone.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A stream's producer, without the type of its datums.
+pub(in crate::streams_layer) struct ProducerCore {
+    pub(super) hub: Arc<Hub>,
+    pub(super) log: Log,
+    pub(super) room: Signal,
+    pub(super) presence: Arc<Presence>,
+    pub(super) metrics: ProducerMetrics,
+    pub(super) scope: Scope,
+    config: ProducerConfig,
+    datum_type: DatumType,
+    /// An `UnboundedSender` of the datum type.
+    undelivered: Option<Box<dyn Any + Send + Sync>>,
+    places: AtomicUsize,
+    subscribers: Mutex<HashMap<CursorId, Subscriber>>,
+    started: AtomicBool,
+    ended: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    peer: PeerId,
+    control: Arc<Control>,
+}
+
+impl ProducerCore {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        config: ProducerConfig,
+        datum_type: DatumType,
+        undelivered: Option<Box<dyn Any + Send + Sync>>,
+    ) -> Arc<Self> {
+        let metrics = ProducerMetrics::register(&config.network_id, &config.stream_id);
+        let room = Signal::default();
+        Arc::new(Self {
+            log: Log::new(config.buffer_size, room.clone()),
+            presence: Presence::new(&config.online_when, room.clone(), metrics.consumers.clone()),
+            scope: hub.scope.child(),
+            room,
+            metrics,
+            hub,
+            config,
+            datum_type,
+            undelivered,
+            places: AtomicUsize::new(0),
+            subscribers: Mutex::default(),
+            started: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        })
+    }
+
+    /// Starts the tasks of a producer that is on the books.
+    pub(super) fn start(self: &Arc<Self>) {
+        self.started.store(true, Ordering::SeqCst);
+        self.hub.metrics.producers_active.increment(1);
+        self.scope.spawn(warden::watch_catalog(self.clone()));
+        self.scope.spawn(warden::watch_lag(self.clone()));
+    }
+
+    pub(super) const fn config(&self) -> &ProducerConfig {
+        &self.config
+    }
+
+    pub(in crate::streams_layer) const fn stream(&self) -> &StreamId {
+        &self.config.stream_id
+    }
+
+    pub(super) const fn datum_type(&self) -> &DatumType {
+        &self.datum_type
+    }
+
+    pub(super) fn undelivered(&self) -> Option<&(dyn Any + Send + Sync)> {
+        self.undelivered.as_deref()
+    }
+
+    // ---- subscriptions
+
+    /// Takes one of the places for consumers, if one is free.
+    pub(super) fn take_place(self: &Arc<Self>) -> Option<Place> {
+        let free = |taken: usize| (taken < self.config.max_consumers).then_some(taken + 1);
+        let taken = self
+            .places
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, free);
+        taken.ok().map(|_| Place(self.clone()))
+    }
+
+    /// Adds a subscription, which gets every datum from now on, unless the stream has ended.
+    pub(super) fn subscribe(self: &Arc<Self>, peer: PeerId, place: Place) -> Option<Subscription> {
+        let control = Arc::<Control>::default();
+        let mut subscribers = self.subscribers.lock();
+        if self.ended.load(Ordering::SeqCst) {
+            return None;
+        }
+        let cursor = self.log.attach();
+        subscribers.insert(
+            cursor,
+            Subscriber {
+                peer,
+                control: control.clone(),
+            },
+        );
+        Some(Subscription {
+            core: self.clone(),
+            cursor,
+            control,
+            _place: place,
+        })
+    }
+
+    /// Has the subscriptions of a peer judged again, or of all peers.
+    pub(super) fn reconsider(&self, peer: Option<&PeerId>) {
+        let subscribers = self.subscribers.lock();
+        let concerned = subscribers
+            .values()
+            .filter(|s| peer.is_none_or(|peer| s.peer == *peer));
+        for subscriber in concerned {
+            subscriber.control.look_again();
+        }
+    }
+
+    /// Ends one subscription.
+    pub(super) fn cut(&self, cursor: CursorId, reason: impl Into<ApplicationClose>) {
+        if let Some(subscriber) = self.subscribers.lock().get(&cursor) {
+            subscriber.control.cut(reason.into());
+        }
+    }
+
+    fn cut_all(&self, reason: impl Into<ApplicationClose>) {
+        let reason = reason.into();
+        for subscriber in self.subscribers.lock().values() {
+            subscriber.control.cut(reason.clone());
+        }
+    }
+
+    // ---- the end
+
+    /// Ends the stream at once, as the node shuts down.
+    pub(in crate::streams_layer) fn close(&self) {
+        if self.end() {
+            self.cut_all(GracefulShutdown);
+            self.scope.cancel();
+        }
+    }
+
+    /// Ends the stream as its last handle is gone: what was accepted is sent, then subscriptions
+    /// end, then the stream is no longer advertised.
+    fn retire(self: &Arc<Self>) {
+        self.hub.leave_producer(self.config.stream_id);
+        if !self.end() {
+            return;
+        }
+        let core = self.clone();
+        self.hub.scope.spawn(async move {
+            let drained = core.presence.channels().emptied();
+            if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+                core.cut_all(GracefulShutdown);
+            }
+            core.scope.cancel();
+            core.hub.retract(core.config.stream_id);
+        });
+    }
+
+    /// Accepts nothing more; `false` if that was so already.
+    fn end(&self) -> bool {
+        {
+            // So that no subscription is added meanwhile.
+            let _subscribers = self.subscribers.lock();
+            if self.ended.swap(true, Ordering::SeqCst) {
+                return false;
+            }
+        }
+        self.presence.end();
+        self.log.end();
+        if self.started.load(Ordering::SeqCst) {
+            self.hub.metrics.producers_active.decrement(1);
+        }
+        true
+    }
+}
+
+impl fmt::Debug for ProducerCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProducerCore")
+            .field("stream", &self.config.stream_id.short())
+            .field("subscribers", &self.subscribers.lock().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps a stream alive: its handles share this.
+#[derive(Debug)]
+pub(in crate::streams_layer) struct Handles(Arc<ProducerCore>);
+
+impl Handles {
+    pub(in crate::streams_layer) fn new(core: Arc<ProducerCore>) -> Arc<Self> {
+        Arc::new(Self(core))
+    }
+
+    pub(in crate::streams_layer) const fn core(&self) -> &Arc<ProducerCore> {
+        &self.0
+    }
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        self.0.retire();
+    }
+}
+
+/// One of the places for consumers.
+#[derive(Debug)]
+pub(super) struct Place(Arc<ProducerCore>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.places.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A subscription in the books of its producer.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) core: Arc<ProducerCore>,
+    pub(super) cursor: CursorId,
+    pub(super) control: Arc<Control>,
+    _place: Place,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.core.subscribers.lock().remove(&self.cursor);
+        self.core.log.detach(self.cursor);
+    }
+}
+
+/// Tells the task of a subscription what to do.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    reason: Mutex<Option<ApplicationClose>>,
+    look_again: AtomicBool,
+    told: Notify,
+}
+
+/// What the task of a subscription is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// To end.
+    Cut(ApplicationClose),
+    /// To judge the consumer again.
+    LookAgain,
+}
+
+impl Control {
+    fn cut(&self, reason: ApplicationClose) {
+        self.reason.lock().get_or_insert(reason);
+        self.told.notify_one();
+    }
+
+    fn look_again(&self) {
+        self.look_again.store(true, Ordering::SeqCst);
+        self.told.notify_one();
+    }
+
+    /// The next order.
+    ///
+    /// # Cancel safety
+    ///
+    /// No order is lost.
+    pub(super) async fn order(&self) -> Order {
+        loop {
+            if let Some(reason) = self.reason.lock().clone() {
+                return Order::Cut(reason);
+            }
+            if self.look_again.swap(false, Ordering::SeqCst) {
+                return Order::LookAgain;
+            }
+            self.told.notified().await;
+        }
+    }
+}

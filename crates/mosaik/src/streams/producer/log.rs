@@ -1,0 +1,541 @@
+//! The datums that a producer has accepted and not yet sent to everybody.
+//!
+//! ```text
+//!            taken by A        taken by B    sealed           open
+//!   chunks  ─────▼───────────────▼──────┬──────────────┬─────────────► head
+//!           ▲ written by A (A's backlog is head − written, at most `buffer`)
+//! ```
+//!
+//! Datums stand here as frames, ready to be written. They are appended to the open chunk; whoever
+//! takes seals it and receives every chunk from its own position on, as shared bytes. So a datum
+//! is encoded and copied once, whatever the number of subscriptions, and what accumulates while
+//! one is busy becomes one write.
+//!
+//! A datum needs a **slot**. There are as many as keep the largest backlog within `buffer`; they
+//! are counted apart from the lock, since most sends find one.
+
+use core::task::{Context, Poll, Waker};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+use super::lag::{LAG_AFTER, Pace};
+use crate::{
+    net::link::FRAME_HEADER_BYTES,
+    primitives::{Bytes, BytesMut, Signal},
+};
+
+/// Room that is reserved for small datums in one go.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// A frame of at least this size becomes a chunk without being copied.
+const OWN_CHUNK_BYTES: usize = 16 * 1024;
+
+/// Names a subscription within a log; never used again.
+pub(super) type CursorId = u64;
+
+/// Frames that follow each other, shared by all subscriptions.
+#[derive(Debug, Clone)]
+pub(super) struct Chunk {
+    first: u64,
+    pub(super) datums: usize,
+    pub(super) bytes: Bytes,
+}
+
+impl Chunk {
+    /// The size of the encoded datums, without framing.
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.bytes.len() - self.datums * FRAME_HEADER_BYTES
+    }
+
+    const fn end(&self) -> u64 {
+        self.first + self.datums as u64
+    }
+}
+
+/// What becomes of an appended datum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Appended {
+    /// Whether there is any subscription at all.
+    pub(super) selected: bool,
+    /// From how many it is withheld.
+    pub(super) withheld: usize,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Log {
+    state: Mutex<State>,
+    /// Slots that nobody has reserved or used.
+    slots: AtomicI64,
+    /// Whether somebody waits for a slot.
+    wanted: AtomicBool,
+    /// Fired when slots become free.
+    room: Signal,
+    /// Fired when a subscription begins to hold up the producer.
+    pressure: Notify,
+    buffer: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    chunks: VecDeque<Chunk>,
+    open: BytesMut,
+    open_first: u64,
+    /// The position of the next datum.
+    head: u64,
+    /// Where `head` may advance to: the smallest `written` plus the buffer.
+    limit: u64,
+    cursors: BTreeMap<CursorId, Cursor>,
+    next_cursor: CursorId,
+    /// How many cursors hold up the log, and how many have datums withheld.
+    attached: usize,
+    lagging: usize,
+    /// Cursors that wait for something to take.
+    parked: Vec<CursorId>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Cursor {
+    taken: u64,
+    written: u64,
+    parked: Option<Waker>,
+    pace: Pace,
+    /// Of a lagging one: what it still gets. What comes after is withheld until it has taken this.
+    last: Option<Vec<Chunk>>,
+}
+
+impl Log {
+    pub(super) fn new(buffer: usize, room: Signal) -> Self {
+        // Far more than memory holds, and far from where sums overflow.
+        let buffer = i64::try_from(buffer)
+            .unwrap_or(i64::MAX)
+            .clamp(1, i64::MAX / 4);
+        Self {
+            state: Mutex::new(State {
+                chunks: VecDeque::new(),
+                open: BytesMut::new(),
+                open_first: 0,
+                head: 0,
+                limit: buffer.unsigned_abs(),
+                cursors: BTreeMap::new(),
+                next_cursor: 0,
+                attached: 0,
+                lagging: 0,
+                parked: Vec::new(),
+                ended: false,
+            }),
+            slots: AtomicI64::new(buffer),
+            wanted: AtomicBool::new(false),
+            room,
+            pressure: Notify::new(),
+            buffer: buffer.unsigned_abs(),
+        }
+    }
+
+    // ---- senders
+
+    /// Takes a slot, if there is one, to be [used](Self::slot) or given back.
+    pub(super) fn try_reserve(&self) -> bool {
+        let mut slots = self.slots.load(Ordering::SeqCst);
+        while slots > 0 {
+            let taken = self.slots.compare_exchange_weak(
+                slots,
+                slots - 1,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            );
+            match taken {
+                Ok(_) => return true,
+                Err(current) => slots = current,
+            }
+        }
+        false
+    }
+
+    /// Gives a slot back.
+    pub(super) fn release(&self) {
+        self.slots.fetch_add(1, Ordering::SeqCst);
+        self.wake_senders();
+    }
+
+    /// Says that a sender found no slot. It has registered with the room signal, and looks again
+    /// after this.
+    pub(super) fn want_room(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
+        let now = Instant::now();
+        let news = {
+            let mut state = self.state.lock();
+            let is_full = self.fullness(&state);
+            let full = state.attached_mut().filter(|cursor| is_full(cursor));
+            full.fold(false, |news, cursor| cursor.pace.full(now) | news)
+        };
+        if news {
+            self.pressure.notify_one();
+        }
+    }
+
+    /// A slot that was taken, to be used right now; given back if that fails.
+    pub(super) const fn slot(&self) -> Slot<'_> {
+        Slot(self)
+    }
+
+    fn append(&self, frame: &mut BytesMut) -> Appended {
+        let mut state = self.state.lock();
+        let appended = Appended {
+            selected: state.attached + state.lagging > 0,
+            withheld: state.lagging,
+        };
+        if state.attached == 0 || state.ended {
+            state.head += 1;
+            state.open_first = state.head;
+            state.limit += 1;
+            drop(state);
+            self.release();
+            return appended;
+        }
+        state.push(frame);
+        state.wake_parked();
+        appended
+    }
+
+    /// Wakes senders if there is a slot for one.
+    pub(super) fn wake_senders(&self) {
+        if self.wanted.load(Ordering::SeqCst) && self.slots.load(Ordering::SeqCst) > 0 {
+            self.wanted.store(false, Ordering::SeqCst);
+            self.room.notify();
+        }
+    }
+
+    /// Nothing more is appended: subscriptions end once they have taken everything.
+    pub(super) fn end(&self) {
+        let mut state = self.state.lock();
+        state.ended = true;
+        state.wake_parked();
+    }
+
+    // ---- subscriptions
+
+    /// Adds a subscription that gets everything from now on.
+    pub(super) fn attach(&self) -> CursorId {
+        let mut state = self.state.lock();
+        state.seal();
+        let cursor = Cursor {
+            taken: state.head,
+            written: state.head,
+            parked: None,
+            pace: Pace::new(Instant::now()),
+            last: None,
+        };
+        state.attached += 1;
+        let id = state.next_cursor;
+        state.next_cursor += 1;
+        state.cursors.insert(id, cursor);
+        id
+    }
+
+    /// Removes a subscription.
+    pub(super) fn detach(&self, id: CursorId) {
+        let mut state = self.state.lock();
+        let Some(cursor) = state.cursors.remove(&id) else {
+            return;
+        };
+        state.parked.retain(|other| *other != id);
+        if cursor.last.is_some() {
+            state.lagging -= 1;
+        } else {
+            state.attached -= 1;
+            state.discard();
+            let freed = state.advance_limit(self.buffer);
+            drop(state);
+            self.free(freed);
+        }
+    }
+
+    /// Takes everything that there is, or waits for something; `false` once the log has ended and
+    /// everything was taken.
+    pub(super) fn poll_take(
+        &self,
+        id: CursorId,
+        cx: &mut Context<'_>,
+        chunks: &mut Vec<Chunk>,
+    ) -> Poll<bool> {
+        let poll = self.state.lock().poll_take(id, cx, chunks);
+        if poll.is_pending() {
+            self.wake_senders();
+        }
+        poll
+    }
+
+    /// Says that a subscription has handed this many of its datums to the transport.
+    pub(super) fn written(&self, id: CursorId, datums: usize) {
+        let mut state = self.state.lock();
+        let Some(cursor) = state.cursors.get_mut(&id) else {
+            return;
+        };
+        let held_up = cursor.written + self.buffer;
+        cursor.written += datums as u64;
+        if cursor.last.is_some() {
+            return;
+        }
+        if cursor.pace.is_full() {
+            cursor.pace.roomy(Instant::now());
+        }
+        // Of all the cursors only the last one decides how far the head may go.
+        if held_up == state.limit {
+            let freed = state.advance_limit(self.buffer);
+            drop(state);
+            self.free(freed);
+        }
+    }
+
+    // ---- lag
+
+    /// Resolves when a subscription begins to hold up the producer.
+    pub(super) async fn pressure(&self) {
+        self.pressure.notified().await;
+    }
+
+    /// The subscriptions that lag now, and when to look again if some hold up the producer.
+    pub(super) fn lagging(&self, now: Instant) -> (Vec<CursorId>, Option<Instant>) {
+        let mut state = self.state.lock();
+        let is_full = self.fullness(&state);
+        for cursor in state.attached_mut() {
+            // A slot may have been given back unused.
+            if cursor.pace.is_full() && !is_full(cursor) {
+                cursor.pace.roomy(now);
+            }
+        }
+        let paces: Vec<_> = state
+            .attached()
+            .map(|(id, cursor)| (id, cursor.pace))
+            .collect();
+        let mut lagging = Vec::new();
+        let mut again: Option<Instant> = None;
+        for (id, pace) in &paces {
+            if !pace.is_full() {
+                continue;
+            }
+            let others = paces
+                .iter()
+                .filter(|(other, _)| other != id)
+                .map(|(_, pace)| pace);
+            let due = match pace.lags_since(others) {
+                Some(since) if now >= since + LAG_AFTER => {
+                    lagging.push(*id);
+                    continue;
+                }
+                Some(since) => since + LAG_AFTER,
+                // Another may get room at any time.
+                None => now + LAG_AFTER / 4,
+            };
+            again = Some(again.map_or(due, |other| other.min(due)));
+        }
+        (lagging, again)
+    }
+
+    /// Withholds new datums from a subscription until it has taken what it has.
+    pub(super) fn withhold(&self, id: CursorId) {
+        let mut state = self.state.lock();
+        state.seal();
+        let State {
+            chunks, cursors, ..
+        } = &mut *state;
+        let Some(cursor) = cursors.get_mut(&id).filter(|cursor| cursor.last.is_none()) else {
+            return;
+        };
+        cursor.last = Some(chunks_from(chunks, cursor.taken).cloned().collect());
+        state.attached -= 1;
+        state.lagging += 1;
+        state.discard();
+        let freed = state.advance_limit(self.buffer);
+        drop(state);
+        self.free(freed);
+    }
+
+    /// Tells which backlogs are full, reserved slots included.
+    fn fullness(&self, state: &State) -> impl Fn(&Cursor) -> bool + use<> {
+        let (head, buffer) = (state.head, self.buffer);
+        let reach = state
+            .limit
+            .saturating_add_signed(-self.slots.load(Ordering::SeqCst));
+        move |cursor| cursor.written < head && cursor.written + buffer <= reach
+    }
+
+    /// Makes slots available, and wakes senders once it is worth it: waking one per datum would
+    /// cost more than sending. A writer that waits for the transport wakes them for any slot.
+    fn free(&self, slots: i64) {
+        let now = self.slots.fetch_add(slots, Ordering::SeqCst) + slots;
+        if now.unsigned_abs() * 2 >= self.buffer {
+            self.wake_senders();
+        }
+    }
+}
+
+/// A slot about to be used; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Slot<'a>(&'a Log);
+
+impl Slot<'_> {
+    /// Appends one frame. Large ones are taken out of the buffer.
+    pub(super) fn append(self, frame: &mut BytesMut) -> Appended {
+        let log = self.0;
+        core::mem::forget(self);
+        log.append(frame)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+impl State {
+    fn attached(&self) -> impl Iterator<Item = (CursorId, &Cursor)> {
+        let cursors = self
+            .cursors
+            .iter()
+            .filter(|(_, cursor)| cursor.last.is_none());
+        cursors.map(|(id, cursor)| (*id, cursor))
+    }
+
+    fn attached_mut(&mut self) -> impl Iterator<Item = &mut Cursor> {
+        self.cursors
+            .values_mut()
+            .filter(|cursor| cursor.last.is_none())
+    }
+
+    fn push(&mut self, frame: &mut BytesMut) {
+        if frame.len() >= OWN_CHUNK_BYTES {
+            self.seal();
+            let bytes = core::mem::take(frame).freeze();
+            self.chunks.push_back(Chunk {
+                first: self.head,
+                datums: 1,
+                bytes,
+            });
+            self.open_first = self.head + 1;
+        } else {
+            if self.open.capacity() - self.open.len() < frame.len() {
+                self.seal();
+                self.open = BytesMut::with_capacity(CHUNK_BYTES);
+            }
+            self.open.extend_from_slice(frame);
+        }
+        self.head += 1;
+    }
+
+    /// Turns the open chunk into one that can be taken.
+    fn seal(&mut self) {
+        let datums = self.head - self.open_first;
+        if datums > 0 {
+            let bytes = self.open.split().freeze();
+            let datums = usize::try_from(datums).unwrap_or_default();
+            self.chunks.push_back(Chunk {
+                first: self.open_first,
+                datums,
+                bytes,
+            });
+            self.open_first = self.head;
+        }
+    }
+
+    /// Forgets what everybody has taken.
+    fn discard(&mut self) {
+        match self.attached().map(|(_, cursor)| cursor.taken).min() {
+            Some(taken) => {
+                while self
+                    .chunks
+                    .front()
+                    .is_some_and(|chunk| chunk.end() <= taken)
+                {
+                    self.chunks.pop_front();
+                }
+            }
+            None => {
+                self.chunks.clear();
+                self.open.clear();
+                self.open_first = self.head;
+            }
+        }
+    }
+
+    /// Works out the limit anew; returns how many slots that frees.
+    fn advance_limit(&mut self, buffer: u64) -> i64 {
+        let written = self.attached().map(|(_, cursor)| cursor.written).min();
+        let limit = written.unwrap_or(self.head) + buffer;
+        let freed = limit.saturating_sub(self.limit);
+        self.limit += freed;
+        i64::try_from(freed).unwrap_or_default()
+    }
+
+    fn poll_take(
+        &mut self,
+        id: CursorId,
+        cx: &mut Context<'_>,
+        chunks: &mut Vec<Chunk>,
+    ) -> Poll<bool> {
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return Poll::Ready(false);
+        };
+        if let Some(last) = &mut cursor.last {
+            if !last.is_empty() {
+                chunks.append(last);
+                return Poll::Ready(true);
+            }
+            // It has taken all that it held: it has room, and goes on with what comes now.
+            cursor.last = None;
+            cursor.taken = self.head;
+            cursor.written = self.head;
+            cursor.pace.roomy(Instant::now());
+            self.lagging -= 1;
+            self.attached += 1;
+            self.seal();
+            return self.poll_take(id, cx, chunks);
+        }
+        if cursor.taken < self.head {
+            let taken = core::mem::replace(&mut cursor.taken, self.head);
+            self.seal();
+            chunks.extend(chunks_from(&self.chunks, taken).cloned());
+            self.discard();
+            return Poll::Ready(true);
+        }
+        if self.ended {
+            return Poll::Ready(false);
+        }
+        match &mut cursor.parked {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => {
+                cursor.parked = Some(cx.waker().clone());
+                self.parked.push(id);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn wake_parked(&mut self) {
+        while let Some(id) = self.parked.pop() {
+            if let Some(waker) = self
+                .cursors
+                .get_mut(&id)
+                .and_then(|cursor| cursor.parked.take())
+            {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// The chunks from a position on, which is always where a chunk begins.
+fn chunks_from(chunks: &VecDeque<Chunk>, position: u64) -> impl Iterator<Item = &Chunk> {
+    chunks.range(chunks.partition_point(|chunk| chunk.first < position)..)
+}
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

@@ -1,0 +1,4 @@
+//! Remote functions.
+
+mod basics;
+mod common;

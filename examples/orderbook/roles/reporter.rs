@@ -1,0 +1,104 @@
+//! A reporter: prints every fill once, whoever it comes from.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures::SinkExt;
+use mosaik::{Network, StreamConsumer, StreamProducer, streams::Consumer};
+
+use crate::{
+    node::{NodeOptions, asked_to_leave},
+    order::Fill,
+    report::{Report, Reporter},
+    seen::Seen,
+    subscriptions::Subscriptions,
+    wire::{Fills, Resend, Resends},
+};
+
+/// How many traders the fleet has.
+const TRADERS: usize = 2;
+/// How often totals are told, and missing fills asked for.
+const TICK: Duration = Duration::from_millis(250);
+
+pub(crate) async fn run(options: &NodeOptions) -> anyhow::Result<()> {
+    let reporter = options.reporter();
+    let leave = asked_to_leave();
+    let network = options.start("reporter").await?;
+    let fills = Fills::consumer(&network);
+    tokio::select! {
+        result = print(&network, fills, reporter) => result?,
+        _ = leave => {}
+    }
+    network.shutdown().await;
+    Ok(())
+}
+
+async fn print(
+    network: &Network,
+    mut fills: Consumer<Fill>,
+    reporter: Reporter,
+) -> anyhow::Result<()> {
+    let mut resends = Resends::producer(network);
+    let mut ledger = Ledger::default();
+    let mut ticks = tokio::time::interval(TICK);
+    let mut told = None;
+    let mut subscriptions = Subscriptions::new("fills", &fills);
+    loop {
+        tokio::select! {
+            () = subscriptions.changed() => subscriptions.tell(&fills, reporter)?,
+            fill = fills.recv() => match fill {
+                Some(fill) => {
+                    if ledger.enter(&fill) {
+                        reporter.tell(Report::Formed)?;
+                    }
+                }
+                None => return Ok(()),
+            },
+            _ = ticks.tick() => {
+                if let Some(from) = ledger.first_missing()
+                    && resends.is_online()
+                {
+                    // When it fails the next tick asks again.
+                    let _ = resends.send(Resend { from }).await;
+                }
+                if told.replace(ledger.fills) != Some(ledger.fills) {
+                    reporter.tell(ledger.report())?;
+                }
+            }
+        }
+    }
+}
+
+/// The fills that were printed.
+#[derive(Debug, Default)]
+struct Ledger {
+    seen: Seen,
+    traders: BTreeSet<u32>,
+    fills: u64,
+    quantity: u64,
+    repeated: u64,
+}
+
+impl Ledger {
+    /// Enters a fill, unless it was there; `true` when it completes the set of traders.
+    fn enter(&mut self, fill: &Fill) -> bool {
+        if !self.seen.insert(fill.id) {
+            self.repeated += 1;
+            return false;
+        }
+        self.fills += 1;
+        self.quantity += u64::from(fill.quantity.get());
+        let before = self.traders.len();
+        self.traders.extend([fill.maker.trader, fill.taker.trader]);
+        before < TRADERS && self.traders.len() >= TRADERS
+    }
+
+    /// The first fill that must exist, as later ones do, and was not received.
+    fn first_missing(&self) -> Option<u64> {
+        (self.seen.ahead().len() > 0).then(|| self.seen.below())
+    }
+
+    fn report(&self) -> Report {
+        let (fills, quantity, repeated) = (self.fills, self.quantity, self.repeated);
+        Report::Printed { fills, quantity, repeated }
+    }
+}
