@@ -96,7 +96,12 @@ async fn main() -> anyhow::Result<()> {
         return demo::run(&arguments.demo).await;
     };
     match command {
-        Command::Trader { number, file, rate, node } => {
+        Command::Trader {
+            number,
+            file,
+            rate,
+            node,
+        } => {
             roles::trader::run(&node, number, &file, rate).await?;
         }
         Command::Matcher { node } => roles::matcher::run(&node).await?,

@@ -39,7 +39,9 @@ impl NodeOptions {
 
     /// Starts the node, and tells whom it finds and loses.
     pub(crate) async fn start(&self, role: &str) -> anyhow::Result<Network> {
-        let mut discovery = discovery::Config::builder().with_tags(role).no_dht_bootstrap();
+        let mut discovery = discovery::Config::builder()
+            .with_tags(role)
+            .no_dht_bootstrap();
         if let Some(bootstrap) = &self.bootstrap {
             discovery = discovery.with_bootstrap(bootstrap.0.clone());
         }
@@ -51,7 +53,10 @@ impl NodeOptions {
             .await
             .with_context(|| format!("can't start a node at {}", self.listen))?;
         let reporter = self.reporter();
-        let (peer, address) = (network.local().id(), Bootstrap(network.local().addr()).to_string());
+        let (peer, address) = (
+            network.local().id(),
+            Bootstrap(network.local().addr()).to_string(),
+        );
         reporter.tell(Report::Ready { peer, address })?;
         tokio::spawn(tell_neighbours(network.discovery().clone(), reporter));
         Ok(network)
@@ -62,13 +67,17 @@ async fn tell_neighbours(discovery: discovery::Discovery, reporter: Reporter) {
     let mut events = discovery.events();
     for entry in discovery.catalog().peers() {
         let role = role_of(entry).into();
-        let _ = reporter.tell(Report::Found { peer: *entry.id(), role });
+        let _ = reporter.tell(Report::Found {
+            peer: *entry.id(),
+            role,
+        });
     }
     while let Ok(event) = events.recv().await {
         let report = match event {
-            Event::PeerDiscovered(entry) => {
-                Report::Found { peer: *entry.id(), role: role_of(&entry).into() }
-            }
+            Event::PeerDiscovered(entry) => Report::Found {
+                peer: *entry.id(),
+                role: role_of(&entry).into(),
+            },
             Event::PeerDeparted(peer) => Report::Lost { peer },
             Event::PeerUpdated(_) => continue,
         };
@@ -119,8 +128,13 @@ impl FromStr for Bootstrap {
         let expected = "expected <peer id>@<ip>:<port>, with more addresses after commas";
         let (id, addrs) = text.split_once('@').context(expected)?;
         let id = PeerId::from_str(id).context(expected)?;
-        let addrs = addrs.split(',').map(|addr| addr.parse().map(TransportAddr::Ip));
-        Ok(Self(EndpointAddr { id, addrs: addrs.collect::<Result<_, _>>().context(expected)? }))
+        let addrs = addrs
+            .split(',')
+            .map(|addr| addr.parse().map(TransportAddr::Ip));
+        Ok(Self(EndpointAddr {
+            id,
+            addrs: addrs.collect::<Result<_, _>>().context(expected)?,
+        }))
     }
 }
 

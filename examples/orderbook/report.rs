@@ -30,7 +30,11 @@ pub(crate) enum Report {
     /// The state of this matcher's book.
     Book { totals: Totals, digest: UniqueId },
     /// What this reporter has printed.
-    Printed { fills: u64, quantity: u64, repeated: u64 },
+    Printed {
+        fills: u64,
+        quantity: u64,
+        repeated: u64,
+    },
     /// This reporter holds a fill of an order of every trader.
     Formed,
 }
@@ -62,7 +66,10 @@ impl Reporter {
         match self.0 {
             Format::Text => writeln!(out, "{report}")?,
             Format::Json => {
-                let timed = Timed { at_ms: now_ms(), report };
+                let timed = Timed {
+                    at_ms: now_ms(),
+                    report,
+                };
                 serde_json::to_writer(&mut out, &timed)?;
                 out.write_all(b"\n")?;
             }
@@ -75,7 +82,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready { peer, address } => {
-                write!(f, "ready as {}; others join with --bootstrap {address}", peer.short())
+                write!(
+                    f,
+                    "ready as {}; others join with --bootstrap {address}",
+                    peer.short()
+                )
             }
             Self::Found { peer, role } => write!(f, "found {role} {}", peer.short()),
             Self::Lost { peer } => write!(f, "lost {}", peer.short()),
@@ -84,7 +95,10 @@ impl fmt::Display for Report {
             }
             Self::Leader { peer: Some(peer) } => write!(f, "leader is {}", peer.short()),
             Self::Leader { peer: None } => write!(f, "no leader"),
-            Self::Sent { orders, done: false } => write!(f, "sent {orders} orders"),
+            Self::Sent {
+                orders,
+                done: false,
+            } => write!(f, "sent {orders} orders"),
             Self::Sent { orders, done: true } => write!(f, "sent all {orders} orders"),
             Self::Book { totals, digest } => write!(
                 f,
@@ -93,8 +107,15 @@ impl fmt::Display for Report {
                 totals.fills,
                 digest.short()
             ),
-            Self::Printed { fills, quantity, repeated } => {
-                write!(f, "{fills} fills of {quantity} in all; {repeated} came more than once")
+            Self::Printed {
+                fills,
+                quantity,
+                repeated,
+            } => {
+                write!(
+                    f,
+                    "{fills} fills of {quantity} in all; {repeated} came more than once"
+                )
             }
             Self::Formed => write!(f, "holds a fill of an order of every trader"),
         }
@@ -104,11 +125,15 @@ impl fmt::Display for Report {
 /// The role that a peer's tags name.
 pub(crate) fn role_of(entry: &PeerEntry) -> &'static str {
     let roles = ["trader", "matcher", "reporter"];
-    let role = roles.into_iter().find(|role| entry.tags().contains(&(*role).into()));
+    let role = roles
+        .into_iter()
+        .find(|role| entry.tags().contains(&(*role).into()));
     role.unwrap_or("peer")
 }
 
 pub(crate) fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }

@@ -18,7 +18,11 @@ pub(crate) struct Subscriptions {
 
 impl Subscriptions {
     pub(crate) fn new<D: Datum>(stream: &'static str, consumer: &Consumer<D>) -> Self {
-        Self { stream, told: HashSet::new(), more: consumer.when().subscribed() }
+        Self {
+            stream,
+            told: HashSet::new(),
+            more: consumer.when().subscribed(),
+        }
     }
 
     /// Resolves when there is one more subscription than were told.
@@ -35,10 +39,16 @@ impl Subscriptions {
         consumer: &Consumer<D>,
         reporter: Reporter,
     ) -> std::io::Result<()> {
-        for channel in consumer.producers().filter(mosaik::streams::status::ChannelInfo::is_connected) {
+        for channel in consumer
+            .producers()
+            .filter(mosaik::streams::status::ChannelInfo::is_connected)
+        {
             let producer = *channel.producer_id();
             if self.told.insert(producer) {
-                reporter.tell(Report::Subscribed { stream: self.stream.into(), producer })?;
+                reporter.tell(Report::Subscribed {
+                    stream: self.stream.into(),
+                    producer,
+                })?;
             }
         }
         self.more = consumer.when().subscribed().minimum_of(self.told.len() + 1);

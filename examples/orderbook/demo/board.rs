@@ -86,7 +86,11 @@ impl Board {
                 }
             }
             Report::Book { totals, digest } => drop(self.books.insert(role, (totals, digest))),
-            Report::Printed { fills, quantity, repeated } => {
+            Report::Printed {
+                fills,
+                quantity,
+                repeated,
+            } => {
                 self.printed.insert(role, (fills, quantity, repeated));
             }
             Report::Formed => {
@@ -131,16 +135,33 @@ impl Board {
 
     /// Whether every order is in every book, and every fill is printed by both reporters.
     pub(super) fn is_complete(&self, matchers: usize) -> bool {
-        let full = self.books.values().filter(|(totals, _)| totals.accepted == self.orders);
-        let Some((totals, _)) = self.books.values().next() else { return false };
+        let full = self
+            .books
+            .values()
+            .filter(|(totals, _)| totals.accepted == self.orders);
+        let Some((totals, _)) = self.books.values().next() else {
+            return false;
+        };
         full.count() == matchers
-            && self.printed.values().filter(|(fills, ..)| *fills == totals.fills).count() == 2
+            && self
+                .printed
+                .values()
+                .filter(|(fills, ..)| *fills == totals.fills)
+                .count()
+                == 2
     }
 
     /// Shows where everything ended up.
     pub(super) fn summary(&self, matchers: usize) {
-        println!("\nsummary after {} ms", now_ms().saturating_sub(self.started_ms));
-        println!("  orders   {} in the file, {} sent", self.orders, self.sent.values().sum::<u64>());
+        println!(
+            "\nsummary after {} ms",
+            now_ms().saturating_sub(self.started_ms)
+        );
+        println!(
+            "  orders   {} in the file, {} sent",
+            self.orders,
+            self.sent.values().sum::<u64>()
+        );
         for (role, (totals, digest)) in &self.books {
             println!(
                 "  {role:<10} {} orders in, {} fills out, {} traded, book {}",
@@ -160,18 +181,38 @@ impl Board {
 
     /// Fails unless nothing was lost or duplicated.
     pub(super) fn verdict(&self, matchers: usize) -> anyhow::Result<()> {
-        ensure!(self.books.len() == matchers, "{} of {matchers} books", self.books.len());
+        ensure!(
+            self.books.len() == matchers,
+            "{} of {matchers} books",
+            self.books.len()
+        );
         let Some((totals, digest)) = self.books.values().next() else {
             anyhow::bail!("no book");
         };
         for (role, (other, other_digest)) in &self.books {
-            ensure!(other.accepted == self.orders, "{role} has {} orders", other.accepted);
+            ensure!(
+                other.accepted == self.orders,
+                "{role} has {} orders",
+                other.accepted
+            );
             ensure!(digest == other_digest, "the book of {role} differs");
         }
-        ensure!(self.printed.len() == 2, "{} of 2 reporters", self.printed.len());
+        ensure!(
+            self.printed.len() == 2,
+            "{} of 2 reporters",
+            self.printed.len()
+        );
         for (role, (fills, quantity, _)) in &self.printed {
-            ensure!(*fills == totals.fills, "{role} has {fills} of {} fills", totals.fills);
-            ensure!(*quantity == totals.traded, "{role} has {quantity} of {}", totals.traded);
+            ensure!(
+                *fills == totals.fills,
+                "{role} has {fills} of {} fills",
+                totals.fills
+            );
+            ensure!(
+                *quantity == totals.traded,
+                "{role} has {quantity} of {}",
+                totals.traded
+            );
         }
         println!("  verdict    all books identical; nothing lost, nothing twice");
         Ok(())
@@ -199,8 +240,15 @@ impl Board {
         }
         self.shown_ms = at_ms;
         let sent: u64 = self.sent.values().sum();
-        let books: Vec<_> = self.books.values().map(|(totals, _)| totals.accepted).collect();
+        let books: Vec<_> = self
+            .books
+            .values()
+            .map(|(totals, _)| totals.accepted)
+            .collect();
         let fills: Vec<_> = self.printed.values().map(|(fills, ..)| *fills).collect();
-        println!("{}   sent {sent}, in the books {books:?}, fills printed {fills:?}", self.clock(at_ms));
+        println!(
+            "{}   sent {sent}, in the books {books:?}, fills printed {fills:?}",
+            self.clock(at_ms)
+        );
     }
 }

@@ -28,7 +28,10 @@ impl Fleet {
         let (reports, reported) = mpsc::channel(MAX_REPORTS);
         Ok(Self {
             network: format!("orderbook-{:08x}", rand::random::<u32>()),
-            orders: orders.to_str().context("the file's path is not UTF-8")?.into(),
+            orders: orders
+                .to_str()
+                .context("the file's path is not UTF-8")?
+                .into(),
             rate,
             bootstrap: None,
             processes: BTreeMap::new(),
@@ -50,7 +53,13 @@ impl Fleet {
         let mut arguments: Vec<String> = match role {
             Role::Trader(number) => {
                 let (number, rate) = (number.to_string(), self.rate.to_string());
-                vec!["trader".into(), number, self.orders.clone(), "--rate".into(), rate]
+                vec![
+                    "trader".into(),
+                    number,
+                    self.orders.clone(),
+                    "--rate".into(),
+                    rate,
+                ]
             }
             Role::Matcher(_) => vec!["matcher".into()],
             Role::Reporter(_) => vec!["reporter".into()],
@@ -68,9 +77,18 @@ impl Fleet {
 
     /// Ends one process and waits for it.
     pub(super) async fn stop(&mut self, role: Role, ending: Ending) -> anyhow::Result<()> {
-        let process = self.processes.remove(&role).with_context(|| format!("no {role}"))?;
-        let status = process.end(ending).await.with_context(|| role.to_string())?;
-        ensure!(ending == Ending::Kill || status.success(), "{role} left with {status}");
+        let process = self
+            .processes
+            .remove(&role)
+            .with_context(|| format!("no {role}"))?;
+        let status = process
+            .end(ending)
+            .await
+            .with_context(|| role.to_string())?;
+        ensure!(
+            ending == Ending::Kill || status.success(),
+            "{role} left with {status}"
+        );
         Ok(())
     }
 

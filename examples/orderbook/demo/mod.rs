@@ -47,14 +47,24 @@ pub(crate) async fn run(options: &DemoOptions) -> anyhow::Result<()> {
     let mut traders: Vec<u32> = orders.iter().map(|order| order.id.trader).collect();
     traders.sort_unstable();
     traders.dedup();
-    ensure!(traders.len() == 2, "the demo has two traders, the file has {}", traders.len());
+    ensure!(
+        traders.len() == 2,
+        "the demo has two traders, the file has {}",
+        traders.len()
+    );
 
     let mut board = Board::new(orders.len() as u64);
     let mut fleet = Fleet::new(&options.orders, options.rate)?;
-    println!("network {}: 2 traders, {} matchers, 2 reporters", fleet.network(), options.matchers);
+    println!(
+        "network {}: 2 traders, {} matchers, 2 reporters",
+        fleet.network(),
+        options.matchers
+    );
     fleet.start(Role::Reporter(1)).await?;
     let first = async { board.step(&mut fleet).await };
-    let bootstrap = timeout_at(Instant::now() + LIMIT, first).await.context("no start")??;
+    let bootstrap = timeout_at(Instant::now() + LIMIT, first)
+        .await
+        .context("no start")??;
     fleet.set_bootstrap(bootstrap.context("the first process did not tell its address")?);
     fleet.start(Role::Reporter(2)).await?;
     for number in 1..=options.matchers {
@@ -89,17 +99,27 @@ async fn scenario(
     if options.formation_only {
         return Ok(());
     }
-    board.until(fleet, |board| board.percent_in() >= DISRUPT_AT).await?;
+    board
+        .until(fleet, |board| board.percent_in() >= DISRUPT_AT)
+        .await?;
     let leader = board.leader().context("no matcher leads")?;
-    let ending = if options.matchers == 2 { Ending::Leave } else { Ending::Kill };
+    let ending = if options.matchers == 2 {
+        Ending::Leave
+    } else {
+        Ending::Kill
+    };
     board.say(match ending {
         Ending::Leave => "── the leading matcher is stopped",
         Ending::Kill => "── the leading matcher is killed",
     });
     board.forget(leader);
     fleet.stop(leader, ending).await?;
-    board.until(fleet, |board| board.percent_in() >= RESTORE_AT).await?;
+    board
+        .until(fleet, |board| board.percent_in() >= RESTORE_AT)
+        .await?;
     board.say("── and started again");
     fleet.start(leader).await?;
-    board.until(fleet, |board| board.is_complete(options.matchers as usize)).await
+    board
+        .until(fleet, |board| board.is_complete(options.matchers as usize))
+        .await
 }

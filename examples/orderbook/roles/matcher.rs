@@ -128,7 +128,10 @@ async fn publish(group: &Group<Market>, network: &Network) -> anyhow::Result<()>
 }
 
 async fn fills_from(group: &Group<Market>, from: u64) -> anyhow::Result<Vec<Fill>> {
-    let query = MarketQuery::Fills { from, max: MAX_FILLS };
+    let query = MarketQuery::Fills {
+        from,
+        max: MAX_FILLS,
+    };
     match group.query(query, Consistency::Weak).await {
         Ok(answer) => match answer.into() {
             MarketAnswer::Fills(fills) => Ok(fills),

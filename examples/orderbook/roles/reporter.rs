@@ -99,6 +99,10 @@ impl Ledger {
 
     fn report(&self) -> Report {
         let (fills, quantity, repeated) = (self.fills, self.quantity, self.repeated);
-        Report::Printed { fills, quantity, repeated }
+        Report::Printed {
+            fills,
+            quantity,
+            repeated,
+        }
     }
 }

@@ -33,7 +33,11 @@ pub(crate) async fn run(
     let reporter = options.reporter();
     let mut orders = csv::read(file)?;
     orders.retain(|order| order.id.trader == number);
-    anyhow::ensure!(!orders.is_empty(), "{}: no orders of trader {number}", file.display());
+    anyhow::ensure!(
+        !orders.is_empty(),
+        "{}: no orders of trader {number}",
+        file.display()
+    );
     let leave = asked_to_leave();
     let network = options.start("trader").await?;
     let mut producer = Orders::producer(&network);
@@ -48,11 +52,17 @@ pub(crate) async fn run(
                 send(&mut producer, *order).await?;
                 sent += 1;
                 if sent % TOLD_EVERY == 0 {
-                    reporter.tell(Report::Sent { orders: sent, done: false })?;
+                    reporter.tell(Report::Sent {
+                        orders: sent,
+                        done: false,
+                    })?;
                 }
             }
         }
-        reporter.tell(Report::Sent { orders: sent, done: true })?;
+        reporter.tell(Report::Sent {
+            orders: sent,
+            done: true,
+        })?;
         // The subscriptions stay open until the last order is through.
         std::future::pending::<anyhow::Result<()>>().await
     };
@@ -69,8 +79,12 @@ pub(crate) async fn run(
 async fn all_matchers_subscribed(network: &Network, producer: &Producer<Order>) {
     let mut catalog = network.discovery().catalog_watch();
     loop {
-        let matchers =
-            network.discovery().catalog().peers().filter(|e| role_of(e) == "matcher").count();
+        let matchers = network
+            .discovery()
+            .catalog()
+            .peers()
+            .filter(|e| role_of(e) == "matcher")
+            .count();
         let mut subscribed = producer
             .when()
             .subscribed()

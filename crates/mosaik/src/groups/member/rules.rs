@@ -226,8 +226,8 @@ mod tests {
         let mut all = sorted(2);
         all[0].willingness = Willingness::Reluctant;
         let (reluctant, normal) = (&all[0], &all[1]);
-        assert!(found(&founding(reluctant, &[normal.clone()])).is_none());
-        assert!(found(&founding(normal, &[reluctant.clone()])).is_some());
+        assert!(found(&founding(reluctant, std::slice::from_ref(normal))).is_none());
+        assert!(found(&founding(normal, std::slice::from_ref(reluctant))).is_some());
         let mut observer = standing(9);
         observer.willingness = Willingness::Never;
         assert!(found(&founding(&observer, &[])).is_none());

@@ -175,7 +175,7 @@ impl Applied {
 
     /// The consensus index of the last entry that was applied.
     pub(super) fn last_index(&self) -> Option<u64> {
-        self.state.lock().last.as_ref().map(|id| id.index())
+        self.state.lock().last.as_ref().map(openraft::LogId::index)
     }
 
     /// Why committed entries can no longer be applied here, once that is so.

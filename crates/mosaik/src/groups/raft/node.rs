@@ -128,6 +128,7 @@ pub(crate) struct NodeCore {
 }
 
 /// What consensus says about the group, as seen by this member.
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) term: u64,
@@ -306,8 +307,6 @@ impl Node {
 
     /// Founds the group with these voters. To be called once, on one of them.
     pub(crate) async fn found(&self, voters: BTreeSet<MemberId>) -> Result<(), Stopped> {
-        let voters: std::collections::BTreeMap<_, _> =
-            voters.into_iter().map(|voter| (voter, ())).collect();
         self.0
             .raft
             .initialize(voters)
@@ -445,10 +444,10 @@ impl NodeCore {
         });
         {
             let mut contact = self.contact.lock();
-            match (view.leading, contact.leading_since) {
-                (true, None) => contact.leading_since = Some(Instant::now()),
-                (false, Some(_)) => contact.leading_since = None,
-                _ => {}
+            if !view.leading {
+                contact.leading_since = None;
+            } else if contact.leading_since.is_none() {
+                contact.leading_since = Some(Instant::now());
             }
         }
         self.update_tenure(&view);

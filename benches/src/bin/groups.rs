@@ -1,0 +1,300 @@
+//! What a group costs: three nodes in this process over loopback sockets, and beside each figure
+//! the round trip of a raw QUIC stream.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use mosaik::{
+    Bytes, Digest, Group, GroupKey, Network, Strong, UniqueId,
+    discovery::{self},
+    futures::{StreamExt, stream::FuturesUnordered},
+    groups::{ApplyContext, ConsensusConfig, LogReplaySync, StateMachine},
+    id,
+    iroh::{Endpoint, EndpointAddr, RelayMode, endpoint::presets},
+};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const CALLS: usize = 5_000;
+const IN_FLIGHT: usize = 256;
+const BATCH: u64 = 1_000;
+const RUN: Duration = Duration::from_secs(3);
+const IDLE_GROUPS: usize = 100;
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Adds up.
+#[derive(Default)]
+struct Counter(u64);
+
+impl StateMachine for Counter {
+    type Command = u64;
+    type Query = ();
+    type QueryResult = u64;
+    type StateSync = LogReplaySync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        id!("bench.counter")
+    }
+
+    fn apply(&mut self, command: u64, _: &dyn ApplyContext) {
+        self.0 = self.0.wrapping_add(command);
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+
+    fn state_sync(&self) -> Self::StateSync {
+        LogReplaySync::default()
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let ping = ping().await?;
+    println!("raw QUIC stream ping        p50 {:>7.1} us", us(ping));
+
+    let network = Digest::random();
+    let first = node(network, None).await?;
+    let mut nodes = vec![node(network, Some(first.local().addr())).await?];
+    nodes.push(node(network, Some(first.local().addr())).await?);
+    nodes.insert(0, first);
+
+    let started = Instant::now();
+    let mut groups = join(&nodes, GroupKey::random(), 3)?;
+    within(groups[0].when().leader_elected()).await?;
+    let elected = started.elapsed();
+    for group in &groups {
+        within(group.when().online()).await?;
+    }
+    println!(
+        "first leader {:.0} ms, all online {:.0} ms after joining",
+        ms(elected),
+        ms(started.elapsed())
+    );
+    let leader = position_of_leader(&groups)?;
+    let follower = (leader + 1) % 3;
+
+    for (name, member) in [("leader", leader), ("follower", follower)] {
+        let group = &groups[member];
+        let p50 = median(CALLS, async || {
+            group.execute(1).await.context("execute")?;
+            Ok(())
+        })
+        .await?;
+        report(&format!("execute, {name}"), p50, ping);
+        let p50 = median(CALLS, async || {
+            group.query((), Strong).await.context("query")?;
+            Ok(())
+        })
+        .await?;
+        report(&format!("strong read, {name}"), p50, ping);
+    }
+    for (name, member) in [("leader", leader), ("follower", follower)] {
+        let rate = throughput(&groups[member], IN_FLIGHT, 1).await?;
+        println!("{IN_FLIGHT} single commands in flight, {name}: {rate:.0}/s");
+        let rate = throughput(&groups[member], 4, BATCH).await?;
+        println!("batches of {BATCH}, 4 in flight, {name}: {rate:.0}/s");
+    }
+
+    let heirs: Vec<_> = (0..3).filter(|i| *i != leader).collect();
+    let changed = groups[heirs[0]].when().leader_changed();
+    let started = Instant::now();
+    let leaving = groups.remove(leader);
+    drop(leaving);
+    within(changed).await?;
+    let survivor = &groups[0];
+    within(async { while survivor.execute(1).await.is_err() {} }).await?;
+    println!(
+        "leader leaves: writes go on after {:.0} ms",
+        ms(started.elapsed())
+    );
+    drop(groups);
+
+    let groups = join(&nodes, GroupKey::random(), 3)?;
+    for group in &groups {
+        within(group.when().online()).await?;
+    }
+    let leader = position_of_leader(&groups)?;
+    let started = Instant::now();
+    nodes[leader].local().endpoint().close().await;
+    let survivor = &groups[(leader + 1) % 3];
+    within(async { while survivor.execute(1).await.is_err() {} }).await?;
+    println!(
+        "leader dies: writes go on after {:.0} ms",
+        ms(started.elapsed())
+    );
+    drop(groups);
+    drop(nodes);
+
+    idle().await
+}
+
+/// What a hundred idle groups cost.
+async fn idle() -> anyhow::Result<()> {
+    let network = Digest::random();
+    let first = node(network, None).await?;
+    let address = first.local().addr();
+    let nodes = [
+        first,
+        node(network, Some(address.clone())).await?,
+        node(network, Some(address)).await?,
+    ];
+    let mut all = Vec::new();
+    for _ in 0..IDLE_GROUPS {
+        all.extend(join(&nodes, GroupKey::random(), 3)?);
+    }
+    for group in &all {
+        within(group.when().online()).await?;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (cpu, started) = (cpu_seconds()?, Instant::now());
+    tokio::time::sleep(IDLE).await;
+    let share = (cpu_seconds()? - cpu) / started.elapsed().as_secs_f64() / 3.0;
+    println!(
+        "{IDLE_GROUPS} idle groups on 3 nodes: {:.1} % of a core per node",
+        share * 100.0
+    );
+    Ok(())
+}
+
+async fn throughput(group: &Group<Counter>, in_flight: usize, batch: u64) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    let mut calls = FuturesUnordered::new();
+    let mut done = 0u64;
+    let submit = || group.execute_many((0..batch).map(|_| 1));
+    for _ in 0..in_flight {
+        calls.push(submit());
+    }
+    while started.elapsed() < RUN {
+        calls.next().await.context("calls are under way")??;
+        done += batch;
+        calls.push(submit());
+    }
+    let elapsed = started.elapsed().as_secs_f64();
+    while calls.next().await.is_some() {}
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    Ok(done as f64 / elapsed)
+}
+
+async fn median(
+    count: usize,
+    mut call: impl AsyncFnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Duration> {
+    for _ in 0..count / 10 {
+        call().await?;
+    }
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let started = Instant::now();
+        call().await?;
+        times.push(started.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times[count / 2])
+}
+
+/// The round trip of a small message on one stream between two bare endpoints.
+async fn ping() -> anyhow::Result<Duration> {
+    const ALPN: &[u8] = b"bench/ping";
+    let endpoint = async || {
+        Endpoint::builder(presets::Minimal)
+            .relay_mode(RelayMode::Disabled)
+            .alpns(vec![ALPN.to_vec()])
+            .bind()
+            .await
+    };
+    let (client, server) = (endpoint().await?, endpoint().await?);
+    let address = server.addr();
+    let echo = tokio::task::spawn(async move {
+        let connection = server.accept().await.context("closed")?.accept()?.await?;
+        let (mut send, mut recv) = connection.accept_bi().await?;
+        let mut buffer = [0; 64];
+        while recv.read_exact(&mut buffer).await.is_ok() {
+            send.write_all(&buffer).await?;
+        }
+        anyhow::Ok(())
+    });
+    let connection = client.connect(address, ALPN).await?;
+    let (mut send, mut recv) = connection.open_bi().await?;
+    let message = Bytes::from_static(&[7; 64]);
+    let mut buffer = [0; 64];
+    let p50 = median(CALLS, async || {
+        send.write_all(&message).await?;
+        recv.read_exact(&mut buffer).await?;
+        Ok(())
+    })
+    .await?;
+    drop((send, recv));
+    connection.close(0u32.into(), b"done");
+    let _ = echo.await;
+    Ok(p50)
+}
+
+fn join(nodes: &[Network], key: GroupKey, min: usize) -> anyhow::Result<Vec<Group<Counter>>> {
+    let consensus = ConsensusConfig::builder().with_min_members(min).build()?;
+    let joined = nodes.iter().map(|node| {
+        node.groups()
+            .with_key(key)
+            .with_consensus_config(consensus.clone())
+            .with_state_machine(Counter::default())
+            .join()
+    });
+    Ok(joined.collect())
+}
+
+fn position_of_leader(groups: &[Group<Counter>]) -> anyhow::Result<usize> {
+    groups
+        .iter()
+        .position(Group::is_leader)
+        .context("somebody leads")
+}
+
+async fn node(network: Digest, bootstrap: Option<EndpointAddr>) -> anyhow::Result<Network> {
+    let mut discovery = discovery::Config::builder().no_dht_bootstrap();
+    if let Some(address) = bootstrap {
+        discovery = discovery.with_bootstrap(address);
+    }
+    let network = Network::builder(network)
+        .with_relay_mode(RelayMode::Disabled)
+        .with_addresses(["127.0.0.1:0".parse()?])
+        .with_discovery(discovery)
+        .build()
+        .await?;
+    Ok(network)
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
+    timeout(PATIENCE, future).await.context("not in time")
+}
+
+fn report(what: &str, p50: Duration, ping: Duration) {
+    println!(
+        "{what:<27} p50 {:>7.1} us = {:.2} x ping",
+        us(p50),
+        p50.as_secs_f64() / ping.as_secs_f64()
+    );
+}
+
+fn us(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// Processor time that this process has used.
+fn cpu_seconds() -> anyhow::Result<f64> {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or("")
+        .split_whitespace()
+        .collect();
+    let user: f64 = fields.get(11).context("user time")?.parse()?;
+    let system: f64 = fields.get(12).context("system time")?.parse()?;
+    Ok((user + system) / TICKS_PER_SECOND)
+}
