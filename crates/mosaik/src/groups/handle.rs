@@ -26,6 +26,7 @@ use crate::{
         instance::{Host, Instance, InstanceOptions},
         member::worker::{Event, Worker},
         replica::{CommandStore, MachineReplica, StorageAdapter},
+        store::NodeStore,
     },
     net::{Acceptor, Link, Links, Router, close::Cancelled},
     primitives::{Digest, GroupId, PeerId, Scope, ShortFmtExt},
@@ -70,6 +71,7 @@ impl Groups {
         discovery: &Discovery,
         links: &Links,
         router: &Router,
+        store: Option<NodeStore>,
         scope: &Scope,
     ) -> Self {
         let scope = scope.child();
@@ -79,6 +81,7 @@ impl Groups {
                 links: links.clone(),
                 beats: Beats::new(links.clone(), scope.clone()),
                 handshake_timeout: config.handshake_timeout,
+                store,
             },
             joined: Mutex::default(),
             departing: Mutex::default(),
@@ -97,11 +100,12 @@ impl Groups {
             validators: Vec::new(),
             storage: (),
             machine: (),
+            durable: false,
             lifetime: PhantomData,
         }
     }
 
-    /// Leaves all groups in order. They have ended for their handles when this returns; the future
+    /// Leaves all groups in order; durable members only stop, and stay members. They have ended for their handles when this returns; the future
     /// waits, for a bounded time, until the other members know.
     pub(crate) fn shutdown(&self) -> BoxFuture<'static, ()> {
         let joined: Vec<_> = {
@@ -109,7 +113,9 @@ impl Groups {
             joined.drain().map(|(_, joined)| joined).collect()
         };
         for joined in &joined {
-            self.0.begin_leaving(joined);
+            let stays = joined.instance.is_durable();
+            let how = if stays { Event::Stop } else { Event::Leave };
+            self.0.begin_leaving(joined, how);
         }
         let departing = self.0.departing.lock().clone();
         let scope = self.0.scope.clone();
@@ -136,15 +142,18 @@ impl fmt::Debug for Groups {
 }
 
 impl Joined {
-    fn begin_leaving(&self) {
+    fn begin_leaving(&self, how: Event) {
         let instance = &self.instance;
         if !instance.begin_leaving() {
             return;
         }
+        if matches!(how, Event::Leave) {
+            instance.retire();
+        }
         instance.discovery().remove_group(instance.id());
         instance.submissions().close();
         instance.status().terminate();
-        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(Event::Leave) {
+        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(how) {
             let events = self.events.clone();
             instance.scope().spawn(async move {
                 // The worker has ended already.
@@ -162,16 +171,16 @@ impl Registry {
             .get(&instance.id())
             .is_some_and(|joined| joined.instance.session == instance.session);
         if is_current && let Some(joined) = joined.remove(&instance.id()) {
-            self.begin_leaving(&joined);
+            self.begin_leaving(&joined, Event::Leave);
         }
     }
 
-    fn begin_leaving(&self, joined: &Joined) {
+    fn begin_leaving(&self, joined: &Joined, how: Event) {
         let mut departing = self.departing.lock();
         departing.retain(|instance| !instance.scope().is_cancelled());
         departing.push(joined.instance.clone());
         drop(departing);
-        joined.begin_leaving();
+        joined.begin_leaving(how);
     }
 
     /// The instance that has this bond with a peer.
@@ -206,6 +215,7 @@ impl Registry {
         config: GroupConfig,
         machine: M,
         commands: Option<Arc<dyn CommandStore>>,
+        durable: bool,
     ) -> Group<M> {
         let id = *config.group_id();
         let mut joined = self.joined.lock();
@@ -231,6 +241,7 @@ impl Registry {
             preference,
             replica: replica.clone(),
             commands,
+            durable,
             events: events.clone(),
             scope: self.scope.child(),
         });
@@ -250,7 +261,7 @@ impl Registry {
         );
         drop(joined);
         if let Some(replaced) = replaced {
-            self.begin_leaving(&replaced);
+            self.begin_leaving(&replaced, Event::Leave);
         }
         if self.scope.is_cancelled() {
             instance.submissions().close();
@@ -287,6 +298,7 @@ pub struct GroupBuilder<'g, S = (), M = ()> {
     validators: Vec<Arc<dyn TicketValidator>>,
     storage: S,
     machine: M,
+    durable: bool,
     lifetime: PhantomData<&'g ()>,
 }
 
@@ -337,6 +349,27 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
         self
     }
 
+    /// Keeps this member on disk, in the node's storage: log, votes, membership and snapshots, each
+    /// written before it is acknowledged. The member survives crashes and restarts of its node, and
+    /// takes part again as itself when the node is started with the same storage and joins the group
+    /// anew. Members of one group may differ in this.
+    ///
+    /// A durable member stays a member when its node stops. Only leaving ends that: dropping the
+    /// last [`Group`] handle while the [`Network`](crate::Network) lives, so shut the network down
+    /// first. A machine without snapshots is rebuilt from the whole log at each start.
+    ///
+    /// # Errors
+    ///
+    /// When the node has no storage, see `NetworkBuilder::with_storage`.
+    #[cfg(feature = "storage")]
+    pub fn durable(mut self) -> Result<Self, NoStorage> {
+        if self.groups.0.host.store.is_none() {
+            return Err(NoStorage);
+        }
+        self.durable = true;
+        Ok(self)
+    }
+
     fn split(self) -> (GroupBuilder<'g, (), ()>, M) {
         let parts = GroupBuilder {
             groups: self.groups,
@@ -345,6 +378,7 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             validators: self.validators,
             storage: (),
             machine: (),
+            durable: self.durable,
             lifetime: PhantomData,
         };
         (parts, self.machine)
@@ -358,6 +392,7 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             validators: self.validators,
             storage,
             machine,
+            durable: self.durable,
             lifetime: PhantomData,
         }
     }
@@ -387,9 +422,16 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
         } else {
             Some(Arc::new(StorageAdapter::new(self.storage)))
         };
-        self.groups.0.join(config, self.machine, commands)
+        self.groups
+            .0
+            .join(config, self.machine, commands, self.durable)
     }
 }
+
+/// The node has nothing to keep a durable member in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node has no storage: give it a directory with NetworkBuilder::with_storage")]
+pub struct NoStorage;
 
 /// Takes the streams that peers open.
 struct Doorman(Weak<Registry>);

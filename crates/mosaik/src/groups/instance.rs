@@ -31,11 +31,13 @@ use crate::{
         close::AlreadyBonded,
         config::Timing,
         duplex::{Duplex, Gone},
+        durable::{Identity, Keeper},
         member::{Lineage, MemberId, worker::Event},
         metrics::GroupMetrics,
-        raft::{Channel, Inheritance, Node, NodeCore, NodeOptions, Peers},
+        raft::{Channel, Inheritance, Node, NodeCore, NodeOptions, Peers, Stopped},
         replica::{CommandStore, Replica},
         status::Status,
+        store::{NodeStore, StoreError},
         submissions::Submissions,
     },
     net::{Link, Links, close::GracefulShutdown},
@@ -53,6 +55,8 @@ pub(crate) struct Host {
     pub(crate) links: Links,
     pub(crate) beats: Beats,
     pub(crate) handshake_timeout: Duration,
+    /// The node's store, if it has one.
+    pub(crate) store: Option<NodeStore>,
 }
 
 /// A group on this node, from joining until leaving.
@@ -68,6 +72,8 @@ pub(crate) struct Instance {
     submissions: Arc<Submissions>,
     replica: Arc<dyn Replica>,
     commands: Option<Arc<dyn CommandStore>>,
+    /// What a durable member keeps.
+    keeper: Option<Keeper>,
     bonds: BondSet,
     dialling: Mutex<HashSet<PeerId>>,
     member: Mutex<MemberId>,
@@ -90,6 +96,8 @@ pub(crate) struct InstanceOptions {
     pub(crate) preference: LeadershipPreference,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
+    /// Whether the member is to be kept in the node's store.
+    pub(crate) durable: bool,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) scope: Scope,
 }
@@ -108,6 +116,13 @@ impl Instance {
         );
         let timing = options.config.consensus().timing();
         let patience = options.config.consensus().forward_timeout;
+        let store = options.host.store.clone().filter(|_| options.durable);
+        let kept = store.map(|store| Keeper::open(store, *options.config.group_id(), local));
+        let (keeper, member) = match kept {
+            Some((keeper, member)) => (Some(keeper), member),
+            None => (None, MemberId::fresh(local)),
+        };
+        let parent = keeper.as_ref().and_then(Keeper::parent);
         Arc::new_cyclic(|this| Self {
             timing,
             local,
@@ -117,13 +132,14 @@ impl Instance {
             submissions: Arc::new(Submissions::new(patience, PARCELS_UNDER_WAY)),
             replica: options.replica,
             commands: options.commands,
+            keeper,
             bonds: BondSet::default(),
             dialling: Mutex::default(),
-            member: Mutex::new(MemberId::fresh(local)),
+            member: Mutex::new(member),
             node: RwLock::new(None),
             switch: tokio::sync::Mutex::new(()),
             abandoned: Mutex::default(),
-            parent: Mutex::new(None),
+            parent: Mutex::new(parent),
             events: options.events,
             leaving: AtomicBool::new(false),
             metrics: Arc::new(metrics),
@@ -370,6 +386,12 @@ impl Instance {
         if self.is_leaving() || self.abandoned.lock().contains(&lineage) {
             return None;
         }
+        if let Some(keeper) = &self.keeper {
+            if !keeper.is_settled() {
+                return None;
+            }
+            keeper.begin(lineage).await.ok()?;
+        }
         self.start(lineage, None).await
     }
 
@@ -384,6 +406,7 @@ impl Instance {
             elects: self.preference == LeadershipPreference::Normal,
             replica: self.replica.clone(),
             commands: self.commands.clone(),
+            store: self.keeper.as_ref().and_then(Keeper::store),
             submissions: self.submissions.clone(),
             status: self.status.clone(),
             inheritance,
@@ -405,9 +428,75 @@ impl Instance {
             }
             Err(error) => {
                 tracing::error!(group = %self.id().short(), %error, "consensus does not start");
+                if let Some(keeper) = &self.keeper {
+                    keeper.fail(&error.to_string());
+                }
                 None
             }
         }
+    }
+
+    // ---- durability
+
+    pub(crate) fn is_durable(&self) -> bool {
+        self.keeper.is_some()
+    }
+
+    /// Takes up what a durable member was before its node stopped.
+    pub(crate) async fn restore(&self) -> Result<(), StoreError> {
+        let Some(keeper) = &self.keeper else {
+            return Ok(());
+        };
+        if let Some(failure) = keeper.failure() {
+            return Err(failure);
+        }
+        let first = keeper.settle(self.member()).await?;
+        self.submissions.start_at(first);
+        if let Some(lineage) = keeper.restored() {
+            self.take_part(lineage).await;
+        }
+        Ok(())
+    }
+
+    /// The history that a durable member has brought along from before its node stopped.
+    pub(crate) fn restored(&self) -> Option<Lineage> {
+        self.keeper.as_ref()?.restored()
+    }
+
+    /// Why the store no longer works, once that is so.
+    pub(crate) fn storage_failure(&self) -> Option<StoreError> {
+        self.keeper.as_ref()?.failure()
+    }
+
+    /// The member leaves: another joining on this node must not take it up again.
+    pub(crate) fn retire(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.retire();
+        }
+    }
+
+    /// The member has left.
+    pub(crate) async fn forget(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.forget().await;
+        }
+    }
+
+    /// Makes the change to a history that continues the old one permanent.
+    async fn succeed(&self, lineage: Lineage, inheritance: &Inheritance) -> Result<(), Stopped> {
+        let Some(keeper) = &self.keeper else {
+            return Ok(());
+        };
+        let identity = Identity {
+            member: self.member(),
+            lineage,
+            parent: *self.parent.lock(),
+        };
+        let rewrite = inheritance.rewrite()?;
+        keeper
+            .succeed(identity, rewrite)
+            .await
+            .map_err(Stopped::because)
     }
 
     /// Founds a new history from this member's state, when the old one has lost its majority.
@@ -423,22 +512,29 @@ impl Instance {
         self.remember_abandoned(old.lineage());
         *self.member.lock() = MemberId::fresh(self.local);
         self.submissions.renumber();
-        let inheritance = old.bequeath(true);
-        if let Err(error) = inheritance.claim(self.member()) {
-            tracing::error!(group = %self.id().short(), %error, "the group can't be reformed");
-            return false;
-        }
-        tracing::warn!(
-            group = %self.id().short(), lineage = %old.lineage().short(),
-            "the group is reformed from this member's state"
-        );
+        let lineage = Lineage::random();
         *self.parent.lock() = Some(Parent {
             lineage: old.lineage(),
             shared,
         });
-        self.start(Lineage::random(), Some(inheritance))
-            .await
-            .is_some()
+        let inherited = async {
+            let inheritance = old.bequeath(true).await?;
+            inheritance.claim(self.member())?;
+            self.succeed(lineage, &inheritance).await?;
+            Ok::<_, Stopped>(inheritance)
+        };
+        let inheritance = match inherited.await {
+            Ok(inheritance) => inheritance,
+            Err(error) => {
+                tracing::error!(group = %self.id().short(), %error, "the group can't be reformed");
+                return false;
+            }
+        };
+        tracing::warn!(
+            group = %self.id().short(), lineage = %old.lineage().short(),
+            "the group is reformed from this member's state"
+        );
+        self.start(lineage, Some(inheritance)).await.is_some()
     }
 
     /// Follows a history that continues this member's own: nothing needs to be discarded, because
@@ -459,7 +555,18 @@ impl Instance {
         *self.member.lock() = MemberId::fresh(self.local);
         self.submissions.renumber();
         *self.parent.lock() = Some(*parent);
-        self.start(child, Some(old.bequeath(false))).await.is_some()
+        let inherited = async {
+            let inheritance = old.bequeath(false).await?;
+            self.succeed(child, &inheritance).await?;
+            Ok::<_, Stopped>(inheritance)
+        };
+        match inherited.await {
+            Ok(inheritance) => self.start(child, Some(inheritance)).await.is_some(),
+            Err(error) => {
+                tracing::error!(group = %self.id().short(), %error, "the log can't be taken over");
+                false
+            }
+        }
     }
 
     fn remember_abandoned(&self, lineage: Lineage) {
@@ -502,7 +609,13 @@ impl Instance {
         self.status.set_committed(Index::zero());
         self.status.set_log_position(crate::groups::Cursor::zero());
         *self.parent.lock() = None;
-        *self.member.lock() = MemberId::fresh(self.local);
+        let member = MemberId::fresh(self.local);
+        if let Some(keeper) = &self.keeper
+            && let Err(error) = keeper.renew(member).await
+        {
+            tracing::error!(group = %self.id().short(), %error, "the store does not work");
+        }
+        *self.member.lock() = member;
         self.tell_soon(Event::HistoryChanged);
     }
 

@@ -13,6 +13,7 @@ mod close;
 mod commands;
 mod config;
 mod duplex;
+mod durable;
 mod error;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
@@ -29,6 +30,7 @@ mod raft;
 mod replica;
 mod status;
 mod storage;
+mod store;
 mod submissions;
 mod sync;
 mod when;
@@ -40,7 +42,7 @@ pub use config::{
 };
 pub use error::{CommandError, Error, QueryError};
 pub use group::{Consistency, Group, QueryResultAt};
-pub use handle::{GroupBuilder, Groups};
+pub use handle::{GroupBuilder, Groups, NoStorage};
 pub use identity::GroupConfig;
 pub use key::GroupKey;
 pub use machine::{
@@ -49,6 +51,8 @@ pub use machine::{
 };
 pub use position::{Cursor, Index, IndexRange, Term};
 pub use storage::{InMemoryLogStore, Storage};
+pub(crate) use store::NodeStore;
+pub use store::StoreError;
 pub use sync::{
     LogReplaySync, Snapshot, SnapshotItem, SnapshotStateMachine, SnapshotSync, StateSync,
 };

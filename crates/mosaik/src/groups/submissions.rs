@@ -194,17 +194,18 @@ impl Submissions {
         self.queue.lock().leader_was_known = true;
     }
 
+    /// Numbers commands from `first` on, which must be above all numbers so far.
+    pub(crate) fn start_at(&self, first: u64) {
+        let mut queue = self.queue.lock();
+        queue.number_from(first);
+    }
+
     /// Starts over with sequence numbers, for a new log store: what is queued is renumbered.
     pub(crate) fn renumber(&self) {
         let mut queue = self.queue.lock();
         queue.route = Route::Hold;
         queue.restart(Instant::now() + self.patience);
-        let mut next = 1;
-        for call in &mut queue.calls {
-            call.first = next;
-            next += u64::from(call.count);
-        }
-        queue.next = next;
+        queue.number_from(1);
     }
 
     /// The next commands to be sent, if this is the current route and not too many are under way.
@@ -329,6 +330,14 @@ impl Submissions {
 }
 
 impl Queue {
+    fn number_from(&mut self, first: u64) {
+        self.next = first;
+        for call in &mut self.calls {
+            call.first = self.next;
+            self.next += u64::from(call.count);
+        }
+    }
+
     fn restart(&mut self, deadline: Instant) {
         self.sent = 0;
         self.parcels.clear();

@@ -29,6 +29,9 @@ pub enum Error {
     /// The configuration of groups is not valid.
     #[error("Groups config error: {0}")]
     GroupsConfig(#[from] groups::ConfigBuilderError),
+    /// The node's storage can't be used.
+    #[error("Storage error: {0}")]
+    Storage(#[from] groups::StoreError),
     /// The exporter could not be started.
     #[cfg(feature = "prometheus")]
     #[error("Prometheus exporter error: {0}")]

@@ -10,7 +10,7 @@ use super::{Error, NetworkBuilder};
 use crate::{
     discovery::{Discovery, IntoConfig},
     functions_layer::Functions,
-    groups::Groups,
+    groups::{Groups, NodeStore},
     net::{self, EndpointOptions, Links, LocalNode, close::GracefulShutdown},
     primitives::{NetworkId, Scope},
     streams_layer::Streams,
@@ -61,7 +61,11 @@ impl Network {
 
     pub(super) async fn compose(builder: NetworkBuilder) -> Result<Self, Error> {
         let network_id = builder.network_id.ok_or(Error::MissingNetworkId)?;
-        let config = builder.config;
+        #[cfg_attr(
+            not(feature = "storage"),
+            allow(unused_mut, reason = "storage sets the key")
+        )]
+        let mut config = builder.config;
         let discovery_config = config.discovery.into_config()?;
         let streams_config = config.streams.build()?;
         let functions_config = config.functions.build()?;
@@ -72,6 +76,18 @@ impl Network {
             Some(addr) => Some(Exporter::bind(addr, &network_id).await?),
             None => None,
         };
+        #[cfg(feature = "storage")]
+        let store = match config.storage.take() {
+            Some(directory) => {
+                let (store, key) =
+                    open_store(directory, config.secret_key, builder.has_identity).await?;
+                config.secret_key = key;
+                Some(store)
+            }
+            None => None,
+        };
+        #[cfg(not(feature = "storage"))]
+        let store = None;
 
         let scope = Scope::new();
         let options = EndpointOptions {
@@ -93,7 +109,14 @@ impl Network {
         );
         let streams = Streams::start(streams_config, &discovery, &router, &scope);
         let functions = Functions::start(functions_config, &discovery, &links, &router, &scope);
-        let groups = Groups::start(groups_config, &discovery, &links, &router, &scope);
+        let groups = Groups::start(
+            groups_config,
+            &discovery,
+            &links,
+            &router,
+            store.clone(),
+            &scope,
+        );
         router.start();
         #[cfg(feature = "prometheus")]
         if let Some(exporter) = exporter {
@@ -107,6 +130,7 @@ impl Network {
             discovery: discovery.clone(),
             local: local.clone(),
             links,
+            store,
             scope,
             closing: Scope::new(),
         };
@@ -215,6 +239,7 @@ struct Shutdown {
     discovery: Discovery,
     local: LocalNode,
     links: Links,
+    store: Option<NodeStore>,
     scope: Scope,
     closing: Scope,
 }
@@ -232,6 +257,27 @@ impl Shutdown {
             if left > 0 {
                 tracing::warn!(tasks = left, "tasks did not end in time");
             }
+            if let Some(store) = self.store {
+                // It ends by itself if the runtime ends first.
+                let _ = tokio::task::spawn_blocking(move || store.close()).await;
+            }
         })
     }
+}
+
+/// Opens the node's store, and says with which identity.
+#[cfg(feature = "storage")]
+async fn open_store(
+    directory: std::path::PathBuf,
+    chosen: iroh::SecretKey,
+    is_chosen: bool,
+) -> Result<(NodeStore, iroh::SecretKey), Error> {
+    let store = NodeStore::open_elsewhere(directory).await?;
+    let key = if is_chosen {
+        chosen
+    } else {
+        store.secret_key_or_create()?
+    };
+    store.claim(key.public()).await?;
+    Ok((store, key))
 }

@@ -1,6 +1,8 @@
 //! Groups over real endpoints.
 
 mod commands;
+#[cfg(feature = "storage")]
+mod durability;
 mod failover;
 mod formation;
 mod machines;

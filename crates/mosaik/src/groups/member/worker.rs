@@ -75,6 +75,8 @@ pub(crate) enum Event {
     Reform(oneshot::Sender<bool>),
     /// Leave the group; the worker ends.
     Leave,
+    /// Hand over and stop, but stay a member; the worker ends.
+    Stop,
 }
 
 /// The state of one member's worker.
@@ -147,12 +149,20 @@ impl Worker {
         let mut settled = std::pin::pin!(async move { settling.settled().await }.fuse());
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        if let Err(error) = self.instance.restore().await {
+            self.fail(&error.to_string());
+            return;
+        }
         self.scan_catalog();
         loop {
             tokio::select! {
                 event = events.recv() => match event {
                     Some(Event::Leave) | None => {
                         self.leave(&mut events).await;
+                        return;
+                    }
+                    Some(Event::Stop) => {
+                        self.stop().await;
                         return;
                     }
                     Some(event) => self.on_event(event).await,
@@ -239,7 +249,7 @@ impl Worker {
                 // Nobody waits any more: fine.
                 let _ = reply.send(reformed);
             }
-            Event::Leave => {}
+            Event::Leave | Event::Stop => {}
         }
     }
 
@@ -395,7 +405,7 @@ impl Worker {
             }
             return;
         }
-        if rules::gives_way(&own, rival) {
+        if rules::gives_way(&own, rival) && !self.awaits_members(&own) {
             let (lineage, winner) = (own.id, rival.id);
             if own.leading {
                 self.instance
@@ -409,6 +419,14 @@ impl Worker {
             }
             self.abandon(lineage, true).await;
         }
+    }
+
+    /// Whether this history has just come back from the disk: its majority may still be starting,
+    /// and until then it must not lose against one that was founded in its absence.
+    fn awaits_members(&self, own: &LineageStanding) -> bool {
+        let patience = self.instance.config().consensus().evict_after;
+        let restored = self.instance.restored() == Some(own.id);
+        restored && !own.alive && self.joined.elapsed() < patience
     }
 
     async fn reform(&mut self) -> bool {
@@ -579,6 +597,10 @@ impl Worker {
             .metrics()
             .committed
             .set(u32::try_from(self.instance.status().committed().0).map_or(f64::MAX, f64::from));
+        if let Some(error) = self.instance.storage_failure() {
+            self.fail(&error.to_string());
+            return true;
+        }
         self.check_bonds();
         self.dials.tick(now);
         if self.node.is_none() {
@@ -599,7 +621,9 @@ impl Worker {
             watch.alive |= self.instance.status().leader().is_some();
             // A founding that never got a majority together has no history to lose.
             let patience = self.instance.timing().election * 4;
-            if !watch.alive && now - watch.since > patience && is_stillborn(&self.instance) {
+            let founded = self.instance.restored() != Some(watch.node.lineage());
+            let late = !watch.alive && now - watch.since > patience;
+            if late && founded && is_stillborn(&self.instance) {
                 let lineage = watch.node.lineage();
                 tracing::debug!(group = %self.instance.id().short(), "a founding that failed is given up");
                 self.abandon(lineage, false).await;
@@ -710,8 +734,48 @@ impl Worker {
             node.shutdown().await;
         }
         drop(frozen);
+        instance.forget().await;
         close_bonds(&instance).await;
         instance.scope().cancel();
+    }
+
+    /// Stops in order and stays a member: hands leadership over, says goodbye.
+    async fn stop(&mut self) {
+        let instance = self.instance.clone();
+        instance.submissions().close();
+        instance.status().terminate();
+        let frozen = instance.freeze().await;
+        if let Some(node) = instance.node() {
+            // The others elect somebody if this is not done in time.
+            let _ = tokio::time::timeout(DEPARTURE, self.resign(&node)).await;
+            instance.take_node();
+            node.shutdown().await;
+        }
+        drop(frozen);
+        close_bonds(&instance).await;
+        instance.scope().cancel();
+    }
+
+    /// Stops leading, if there is somebody to follow.
+    async fn resign(&mut self, node: &Node) {
+        let own = node.member();
+        let mut view = node.view();
+        let mut ticks = interval(HAND_OVER_RETRY);
+        loop {
+            let now = view.borrow_and_update().clone();
+            let bonds = self.instance.bonds();
+            let heirs = |member: &MemberId| *member != own && bonds.of_member(member).is_some();
+            if !now.leading || !now.voters.iter().any(heirs) {
+                return;
+            }
+            hand_over(&self.instance, &self.departed, node, &now).await;
+            tokio::select! {
+                changed = view.changed() => if changed.is_err() {
+                    return;
+                },
+                _ = ticks.tick() => {}
+            }
+        }
     }
 
     /// Takes part until the others have removed this member: they may need its vote for that.

@@ -89,9 +89,9 @@ impl Origins {
 }
 
 #[derive(Clone)]
-struct Snapshot {
-    meta: SnapshotMetaOf<Types>,
-    data: SnapshotData,
+pub(super) struct Snapshot {
+    pub(super) meta: SnapshotMetaOf<Types>,
+    pub(super) data: SnapshotData,
 }
 
 /// A machine's state with the group's own bookkeeping.
@@ -119,6 +119,8 @@ pub(crate) struct AppliedOptions {
     pub(crate) log: Log,
     /// What an earlier instance has applied to the machine.
     pub(super) state: State,
+    /// The snapshot that is on disk.
+    pub(super) snapshot: Option<Snapshot>,
 }
 
 impl Applied {
@@ -135,7 +137,7 @@ impl Applied {
             log: options.log,
             next: AtomicU64::new(state.last.as_ref().map_or(0, |id| id.index() + 1)),
             state: Mutex::new(state),
-            snapshot: Mutex::new(None),
+            snapshot: Mutex::new(options.snapshot),
             advanced: Notify::new(),
             blank_term: AtomicU64::new(0),
             failure: watch::Sender::new(None),
@@ -346,6 +348,19 @@ impl RaftStateMachine<Types> for Applier {
     ) -> io::Result<()> {
         let applied = &*self.0;
         let head: SnapshotHead = encoding::deserialize(&data.head).map_err(io::Error::other)?;
+        let snapshot = Snapshot {
+            meta: meta.clone(),
+            data: data.clone(),
+        };
+        // At a restart it comes from the disk.
+        let known = applied
+            .snapshot
+            .lock()
+            .as_ref()
+            .map(|known| known.meta.last_log_id);
+        if known != Some(meta.last_log_id) {
+            applied.log.save_snapshot(&snapshot).await?;
+        }
         let installed = applied.replica.install(&data.chunks, head.position);
         installed
             .map_err(io::Error::other)
@@ -361,12 +376,9 @@ impl RaftStateMachine<Types> for Applier {
             state.origins.0.get(&applied.member).map(|(last, _)| *last)
         };
         if let Some(last) = meta.last_log_id {
-            applied.log.snapshot_installed(last, head.position);
+            applied.log.snapshot_installed(last, head.position).await?;
         }
-        *applied.snapshot.lock() = Some(Snapshot {
-            meta: meta.clone(),
-            data,
-        });
+        *applied.snapshot.lock() = Some(snapshot);
         applied.publish(&mut Vec::new());
         if let Some(last) = own_last {
             // They took effect, but at which position is no longer known.
@@ -425,10 +437,12 @@ impl RaftSnapshotBuilder<Types> for Builder {
             last_membership: self.state.membership.clone(),
         };
         let data = SnapshotData { head, chunks };
-        *self.applied.snapshot.lock() = Some(Snapshot {
+        let snapshot = Snapshot {
             meta: meta.clone(),
             data: data.clone(),
-        });
+        };
+        self.applied.log.save_snapshot(&snapshot).await?;
+        *self.applied.snapshot.lock() = Some(snapshot);
         Ok(SnapshotOf::<Types, SnapshotData> {
             meta,
             snapshot: data,

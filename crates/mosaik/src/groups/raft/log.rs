@@ -1,10 +1,9 @@
 //! The log: consensus entries in memory, their commands also in the user's storage if there is
-//! one.
+//! one. A durable member's log is on the disk, and only its end in memory.
 
 use std::{
-    collections::VecDeque,
     fmt, io,
-    ops::{Bound, RangeBounds},
+    ops::{Bound, Range, RangeBounds},
     sync::Arc,
 };
 
@@ -16,171 +15,274 @@ use openraft::{
 };
 use parking_lot::Mutex;
 
-use super::types::{Batch, Types, term_of};
+use super::{
+    apply::Snapshot,
+    disk::{Border, LogDisk, Record, Recovered},
+    types::{Batch, Types, term_of},
+    window::{Backing, Window, weight},
+};
 use crate::{
-    groups::{Cursor, Index, Term, member::MemberId, replica::CommandStore, status::Status},
+    groups::{
+        Cursor, Index, Term,
+        member::MemberId,
+        replica::CommandStore,
+        status::Status,
+        store::{GroupStore, Rewrite},
+    },
     primitives::Bytes,
 };
 
 /// One read returns about this much, but at least one entry.
 const READ_BYTES: usize = 1024 * 1024;
-/// Commands that the user's storage holds are also kept here up to this much, so that replication
-/// needs not encode them again.
-const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// A member's log. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Log(Arc<Shared>);
 
 struct Shared {
-    state: Mutex<State>,
+    window: Mutex<Window>,
+    vote: Mutex<Option<VoteOf<Types>>>,
+    /// As it was when the log was opened.
+    committed: Option<LogIdOf<Types>>,
     /// The user's storage; `None` keeps commands here only.
     commands: Option<Arc<dyn CommandStore>>,
+    /// What survives the process, if the member is durable.
+    disk: Option<LogDisk>,
     status: Arc<Status>,
-}
-
-#[derive(Default)]
-struct State {
-    entries: VecDeque<Stored>,
-    purged: Option<LogIdOf<Types>>,
-    /// The position of the last command at or before the purged border.
-    purged_position: Cursor,
-    vote: Option<VoteOf<Types>>,
-    cache: Cache,
-}
-
-struct Stored {
-    entry: EntryOf<Types>,
-    /// The position of the last command in the log up to and including this entry.
-    position: Cursor,
-}
-
-/// Which entries still carry their commands.
-#[derive(Default)]
-struct Cache {
-    bytes: usize,
-    /// Consensus index of the first entry that does.
-    first: u64,
+    /// From which index on the disk is still to be rewritten, after an inheritance.
+    unwritten_from: Option<u64>,
 }
 
 impl Log {
-    pub(crate) fn new(commands: Option<Arc<dyn CommandStore>>, status: Arc<Status>) -> Self {
-        if let Some(commands) = &commands {
-            commands.reset_to(Cursor::zero());
-        }
-        status.set_log_position(Cursor::zero());
-        Self(Arc::new(Shared {
-            state: Mutex::default(),
+    /// An empty log in memory, or the one that the store holds.
+    pub(crate) async fn open(
+        store: Option<GroupStore>,
+        commands: Option<Arc<dyn CommandStore>>,
+        status: Arc<Status>,
+    ) -> io::Result<Self> {
+        let disk = store.map(LogDisk::new);
+        let found = match &disk {
+            Some(disk) => disk.load().await?,
+            None => Recovered::default(),
+        };
+        let backing = match (&disk, &commands) {
+            (Some(_), _) => Backing::Disk,
+            (None, Some(_)) => Backing::Commands,
+            (None, None) => Backing::None,
+        };
+        let log = Self(Arc::new(Shared {
+            window: Mutex::new(Window::new(backing, found.border, found.last)),
+            vote: Mutex::new(found.vote),
+            committed: found.committed,
             commands,
+            disk,
             status,
-        }))
+            unwritten_from: None,
+        }));
+        log.refill(found.border).await?;
+        log.0.status.set_log_position(log.position());
+        Ok(log)
     }
 
-    /// Takes over the entries of a log whose history has ended, up to a consensus index.
-    pub(super) fn inherit(&self, kept: u64) -> Self {
-        let mut old = core::mem::take(&mut *self.0.state.lock());
-        let caching = self.0.commands.is_some();
-        while old.next_index() > kept + 1
-            && let Some(stored) = old.entries.pop_back()
-        {
-            old.forget(&stored, caching);
+    /// Gives the user's storage the commands that the disk holds.
+    async fn refill(&self, border: Option<Border>) -> io::Result<()> {
+        let Some(commands) = &self.0.commands else {
+            return Ok(());
+        };
+        commands.reset_to(border.map(|border| border.position).unwrap_or_default());
+        let range = {
+            let window = self.0.window.lock();
+            window.first_index()..window.next_index()
+        };
+        let mut next = range.start;
+        while next < range.end {
+            for entry in self.read(next..range.end, READ_BYTES).await? {
+                self.store_commands(&entry)?;
+                next += 1;
+            }
         }
-        old.vote = None;
-        let position = old.position();
+        Ok(())
+    }
+
+    /// Takes over the entries of a log whose history has ended, up to a consensus index. The disk is
+    /// as it was; see [`Log::rewrite`].
+    pub(super) async fn inherit(&self, kept: u64) -> io::Result<Self> {
+        self.hold(kept).await?;
+        let empty = Window::new(Backing::None, None, None);
+        let mut window = core::mem::replace(&mut *self.0.window.lock(), empty);
+        window.truncate(kept.saturating_add(1));
+        let position = window.position();
+        let end = window.next_index();
         if let Some(commands) = &self.0.commands {
             commands.truncate(position.index().next());
         }
         self.0.status.set_log_position(position);
-        Self(Arc::new(Shared {
-            state: Mutex::new(old),
+        Ok(Self(Arc::new(Shared {
+            window: Mutex::new(window),
+            vote: Mutex::new(None),
+            committed: None,
             commands: self.0.commands.clone(),
+            disk: self.0.disk.clone(),
             status: self.0.status.clone(),
-        }))
+            unwritten_from: Some(end),
+        })))
     }
 
     /// Puts a membership of one at the end, in a term of its own: the beginning of a new history
     /// from an old one's entries.
     pub(super) fn claim(&self, member: MemberId) -> io::Result<()> {
-        let mut state = self.0.state.lock();
-        let last = state.entries.back().map(|stored| stored.entry.log_id());
-        let last = last.or(state.purged);
-        let term = last.as_ref().map_or(0, term_of) + 1;
+        let mut window = self.0.window.lock();
+        let term = window.last_id().as_ref().map_or(0, term_of) + 1;
         let voter = std::collections::BTreeSet::from([member]);
         let membership = openraft::Membership::new(vec![voter.clone()], voter)
             .map_err(|error| io::Error::other(error.to_string()))?;
-        let id = LogIdOf::<Types>::new(CommittedLeaderIdOf::<Types>::new(term), state.next_index());
-        let position = state.position();
+        let leader = CommittedLeaderIdOf::<Types>::new(term);
+        let id = LogIdOf::<Types>::new(leader, window.next_index());
+        let position = window.position();
         let entry = EntryOf::<Types>::new(id, EntryPayload::Membership(membership));
-        state.entries.push_back(Stored { entry, position });
-        state.vote = Some(VoteOf::<Types>::new(term, member));
+        window.push(entry, position);
+        *self.0.vote.lock() = Some(VoteOf::<Types>::new(term, member));
         Ok(())
+    }
+
+    /// What is to be changed on the disk at once for it to hold an inherited log.
+    pub(super) fn rewrite(&self) -> io::Result<Option<Rewrite>> {
+        let (Some(from), true) = (self.0.unwritten_from, self.0.disk.is_some()) else {
+            return Ok(None);
+        };
+        let window = self.0.window.lock();
+        let held = (from..window.next_index()).filter_map(|index| window.get(index));
+        let entries = held
+            .map(|held| LogDisk::encode(&held.entry, held.position))
+            .collect::<io::Result<_>>()?;
+        LogDisk::rewrite(from, entries, self.0.vote.lock().as_ref()).map(Some)
+    }
+
+    /// The position of the last command in the log.
+    pub(crate) fn position(&self) -> Cursor {
+        self.0.window.lock().position()
     }
 
     /// The consensus index of the last entry, 0 for none.
     #[cfg(test)]
     pub(crate) fn last_index(&self) -> u64 {
-        self.0.state.lock().next_index().saturating_sub(1)
+        self.0.window.lock().next_index().saturating_sub(1)
     }
 
-    /// Empties the log, to go on after a snapshot.
-    fn continue_after(&self, state: &mut State, last: LogIdOf<Types>, position: Cursor) {
-        state.entries.clear();
-        state.cache = Cache::default();
-        state.purged = Some(last);
-        state.purged_position = position;
-        if let Some(commands) = &self.0.commands {
-            commands.reset_to(position);
+    /// Keeps a snapshot, if this member is durable; resolves when it is on the disk.
+    pub(super) async fn save_snapshot(&self, snapshot: &Snapshot) -> io::Result<()> {
+        match &self.0.disk {
+            Some(disk) => disk.save_snapshot(snapshot).await,
+            None => Ok(()),
         }
-        self.0.status.set_log_position(position);
+    }
+
+    /// The snapshot that was kept last.
+    pub(super) async fn load_snapshot(&self) -> io::Result<Option<Snapshot>> {
+        match &self.0.disk {
+            Some(disk) => disk.load_snapshot().await,
+            None => Ok(None),
+        }
     }
 
     /// Makes the log agree with a snapshot that was installed: a log that does not reach it is
     /// replaced.
-    pub(crate) fn snapshot_installed(&self, last: LogIdOf<Types>, position: Cursor) {
-        let mut state = self.0.state.lock();
-        if state.next_index() <= last.index() {
-            self.continue_after(&mut state, last, position);
-        }
-    }
-
-    fn append(&self, entries: impl IntoIterator<Item = EntryOf<Types>>) -> io::Result<()> {
-        let mut state = self.0.state.lock();
-        let mut position = state.position();
-        for entry in entries {
-            if let EntryPayload::Normal(batch) = &entry.payload {
-                let term = Term(term_of(&entry.log_id));
-                if let Some(commands) = &self.0.commands {
-                    commands
-                        .append(&batch.row, term)
-                        .map_err(io::Error::other)?;
-                    state.cache.bytes += batch.row.len();
-                }
-                position = Cursor::new(term, position.index() + Index(u64::from(batch.count)));
+    pub(crate) async fn snapshot_installed(
+        &self,
+        last: LogIdOf<Types>,
+        position: Cursor,
+    ) -> io::Result<()> {
+        let border = Border { id: last, position };
+        {
+            let mut window = self.0.window.lock();
+            if window.next_index() > last.index() {
+                return Ok(());
             }
-            state.entries.push_back(Stored { entry, position });
+            window.continue_after(border);
         }
-        if self.0.commands.is_some() {
-            state.trim_cache();
+        if let Some(disk) = &self.0.disk {
+            disk.continue_after(&border).await?;
         }
-        drop(state);
+        if let Some(commands) = &self.0.commands {
+            commands.reset_to(position);
+        }
         self.0.status.set_log_position(position);
         Ok(())
     }
 
-    fn read(&self, first: u64, end: u64, max_bytes: usize) -> io::Result<Vec<EntryOf<Types>>> {
-        let state = self.0.state.lock();
-        let base = state.first_index();
+    /// Takes in entries, and returns them as the disk wants them, if there is one.
+    fn take_in(
+        &self,
+        entries: impl IntoIterator<Item = EntryOf<Types>>,
+    ) -> io::Result<Vec<(u64, Bytes)>> {
+        let mut window = self.0.window.lock();
+        let mut position = window.position();
+        let mut rows = Vec::new();
+        for entry in entries {
+            self.store_commands(&entry)?;
+            if let EntryPayload::Normal(batch) = &entry.payload {
+                let term = Term(term_of(&entry.log_id));
+                position = Cursor::new(term, position.index() + Index(u64::from(batch.count)));
+            }
+            if self.0.disk.is_some() {
+                rows.push(LogDisk::encode(&entry, position)?);
+            }
+            window.push(entry, position);
+        }
+        drop(window);
+        self.0.status.set_log_position(position);
+        Ok(rows)
+    }
+
+    /// Writes an entry's commands to the user's storage, if there is one.
+    fn store_commands(&self, entry: &EntryOf<Types>) -> io::Result<()> {
+        let (Some(commands), EntryPayload::Normal(batch)) = (&self.0.commands, &entry.payload)
+        else {
+            return Ok(());
+        };
+        let term = Term(term_of(&entry.log_id));
+        commands.append(&batch.row, term).map_err(io::Error::other)
+    }
+
+    /// Entries in order, until they exceed `max_bytes`; at least one, if there is any.
+    async fn read(&self, range: Range<u64>, max_bytes: usize) -> io::Result<Vec<EntryOf<Types>>> {
         let mut entries = Vec::new();
         let mut bytes = 0;
-        for index in first.max(base)..end.min(state.next_index()) {
-            let place = usize::try_from(index - base).map_err(io::Error::other)?;
-            let mut entry = state.entries[place].entry.clone();
-            if let EntryPayload::Normal(batch) = &mut entry.payload {
-                if batch.row.is_empty() {
-                    batch.row = self.stored_row(batch, state.entries[place].position)?;
+        let (first, held_from) = {
+            let window = self.0.window.lock();
+            (window.first_index(), window.held_from())
+        };
+        let mut next = range.start.max(first);
+        let on_disk = held_from.min(range.end);
+        while let (Some(disk), true) = (&self.0.disk, next < on_disk) {
+            let found = disk.read(next..on_disk, max_bytes - bytes).await?;
+            if found.is_empty() {
+                let window = self.0.window.lock();
+                // A truncation or a purge may have come first.
+                if window.held_from() < on_disk || window.first_index() > next {
+                    break;
                 }
-                bytes += batch.row.len();
+                return Err(disk.missing(next));
             }
+            for Record { entry, .. } in found {
+                bytes += weight(&entry);
+                entries.push(entry);
+                next += 1;
+            }
+            if bytes >= max_bytes {
+                return Ok(entries);
+            }
+        }
+        let window = self.0.window.lock();
+        for index in next..range.end {
+            let Some(held) = window.get(index) else { break };
+            let mut entry = held.entry.clone();
+            if let EntryPayload::Normal(batch) = &mut entry.payload
+                && batch.row.is_empty()
+            {
+                batch.row = self.stored_row(batch, held.position)?;
+            }
+            bytes += weight(&entry);
             entries.push(entry);
             if bytes >= max_bytes {
                 break;
@@ -199,47 +301,28 @@ impl Log {
         let first = last.index() - u64::from(batch.count) + 1u64;
         commands.row(first..=last.index()).map_err(io::Error::other)
     }
-}
 
-impl State {
-    fn first_index(&self) -> u64 {
-        self.purged.as_ref().map_or(0, |id| id.index() + 1)
-    }
-
-    fn next_index(&self) -> u64 {
-        self.first_index() + self.entries.len() as u64
-    }
-
-    fn position(&self) -> Cursor {
-        self.entries
-            .back()
-            .map_or(self.purged_position, |stored| stored.position)
-    }
-
-    /// Lets go of the oldest commands that the user's storage holds as well.
-    fn trim_cache(&mut self) {
-        let base = self.first_index();
-        self.cache.first = self.cache.first.max(base);
-        while self.cache.bytes > CACHE_BYTES {
-            let Ok(place) = usize::try_from(self.cache.first - base) else {
-                return;
-            };
-            let Some(stored) = self.entries.get_mut(place) else {
-                return;
-            };
-            if let EntryPayload::Normal(batch) = &mut stored.entry.payload {
-                self.cache.bytes -= batch.row.len();
-                batch.row = Bytes::new();
+    /// Brings an entry back into memory, and all after it.
+    async fn hold(&self, index: u64) -> io::Result<()> {
+        let missing = {
+            let window = self.0.window.lock();
+            index.max(window.first_index())..window.held_from()
+        };
+        let Some(disk) = &self.0.disk else {
+            return Ok(());
+        };
+        let mut records = Vec::new();
+        let mut next = missing.start;
+        while next < missing.end {
+            let found = disk.read(next..missing.end, READ_BYTES).await?;
+            if found.is_empty() {
+                return Err(disk.missing(next));
             }
-            self.cache.first += 1;
+            next += found.len() as u64;
+            records.extend(found);
         }
-    }
-
-    /// Accounts for an entry that leaves.
-    fn forget(&mut self, stored: &Stored, caching: bool) {
-        if let (EntryPayload::Normal(batch), true) = (&stored.entry.payload, caching) {
-            self.cache.bytes -= batch.row.len();
-        }
+        self.0.window.lock().prepend(records);
+        Ok(())
     }
 }
 
@@ -258,7 +341,7 @@ impl RaftLogReader<Types> for Log {
             Bound::Excluded(index) => *index,
             Bound::Unbounded => u64::MAX,
         };
-        self.read(first, end, usize::MAX)
+        self.read(first..end, usize::MAX).await
     }
 
     async fn limited_get_log_entries(
@@ -266,11 +349,11 @@ impl RaftLogReader<Types> for Log {
         start: u64,
         end: u64,
     ) -> io::Result<Vec<EntryOf<Types>>> {
-        self.read(start, end, READ_BYTES)
+        self.read(start..end, READ_BYTES).await
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<VoteOf<Types>>> {
-        Ok(self.0.state.lock().vote)
+        Ok(*self.0.vote.lock())
     }
 }
 
@@ -278,11 +361,10 @@ impl RaftLogStorage<Types> for Log {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
-        let state = self.0.state.lock();
-        let last = state.entries.back().map(|stored| stored.entry.log_id());
+        let window = self.0.window.lock();
         Ok(LogState {
-            last_purged_log_id: state.purged,
-            last_log_id: last.or(state.purged),
+            last_purged_log_id: window.border().map(|border| border.id),
+            last_log_id: window.last_id(),
         })
     }
 
@@ -291,8 +373,22 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn save_vote(&mut self, vote: &VoteOf<Types>) -> io::Result<()> {
-        self.0.state.lock().vote = Some(*vote);
+        if let Some(disk) = &self.0.disk {
+            disk.save_vote(vote).await?;
+        }
+        *self.0.vote.lock() = Some(*vote);
         Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogIdOf<Types>>) -> io::Result<()> {
+        match &self.0.disk {
+            Some(disk) => disk.note_committed(committed.as_ref()),
+            None => Ok(()),
+        }
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogIdOf<Types>>> {
+        Ok(self.0.committed)
     }
 
     async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types>) -> io::Result<()>
@@ -300,22 +396,29 @@ impl RaftLogStorage<Types> for Log {
         I: IntoIterator<Item = EntryOf<Types>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        Self::append(self, entries)?;
-        flushed.io_completed(Ok(()));
+        let rows = self.take_in(entries)?;
+        let Some(disk) = &self.0.disk else {
+            flushed.io_completed(Ok(()));
+            return Ok(());
+        };
+        let ticket = disk.append(rows, flushed).await?;
+        self.0.window.lock().queued(ticket, disk.durable());
         Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogIdOf<Types>>) -> io::Result<()> {
-        let mut state = self.0.state.lock();
-        let keep = last.map_or(0, |id| id.index() + 1);
-        let caching = self.0.commands.is_some();
-        while state.next_index() > keep
-            && let Some(stored) = state.entries.pop_back()
-        {
-            state.forget(&stored, caching);
+        if let Some(last) = last {
+            self.hold(last.index()).await?;
         }
-        let position = state.position();
-        drop(state);
+        let end = last.map_or(0, |id| id.index() + 1);
+        let position = {
+            let mut window = self.0.window.lock();
+            window.truncate(end);
+            window.position()
+        };
+        if let Some(disk) = &self.0.disk {
+            disk.truncate_from(end).await?;
+        }
         if let Some(commands) = &self.0.commands {
             commands.truncate(position.index().next());
         }
@@ -324,19 +427,38 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn purge(&mut self, up_to: LogIdOf<Types>) -> io::Result<()> {
-        let mut state = self.0.state.lock();
-        let caching = self.0.commands.is_some();
-        while state.first_index() <= up_to.index()
-            && let Some(stored) = state.entries.pop_front()
-        {
-            state.forget(&stored, caching);
-            state.purged = Some(stored.entry.log_id());
-            state.purged_position = stored.position;
+        let index = up_to.index();
+        let (first, held_from) = {
+            let window = self.0.window.lock();
+            (window.first_index(), window.held_from())
+        };
+        if index < first {
+            return Ok(());
         }
-        let position = state.purged_position;
-        drop(state);
+        let found = match &self.0.disk {
+            Some(disk) if index < held_from => {
+                let found = disk.read(index..index + 1, 1).await?.pop();
+                Some(found.ok_or_else(|| disk.missing(index))?)
+            }
+            _ => None,
+        };
+        let border = {
+            let mut window = self.0.window.lock();
+            match found {
+                Some(Record { entry, position }) => window.purge_on_disk(Border {
+                    id: entry.log_id,
+                    position,
+                }),
+                None => window.purge(index),
+            }
+            window.border()
+        };
+        let Some(border) = border else { return Ok(()) };
+        if let Some(disk) = &self.0.disk {
+            disk.purge(&border).await?;
+        }
         if let Some(commands) = &self.0.commands {
-            commands.prune(position.index());
+            commands.prune(border.position.index());
         }
         Ok(())
     }
@@ -344,11 +466,15 @@ impl RaftLogStorage<Types> for Log {
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.state.lock();
+        let window = self.0.window.lock();
         f.debug_struct("Log")
-            .field("first", &state.first_index())
-            .field("next", &state.next_index())
-            .field("position", &state.position())
+            .field("first", &window.first_index())
+            .field("next", &window.next_index())
+            .field("position", &window.position())
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

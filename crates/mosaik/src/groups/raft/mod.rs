@@ -10,6 +10,7 @@
 //! | role follower, command forwarder | [`Node::start`] | its scope ends |
 
 mod apply;
+mod disk;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod log;
@@ -17,6 +18,7 @@ mod network;
 mod node;
 mod serve;
 mod types;
+mod window;
 mod wire;
 
 pub(crate) use network::{Channel, Peers};

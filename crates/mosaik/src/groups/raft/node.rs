@@ -34,6 +34,7 @@ use crate::{
         member::{Lineage, MemberId},
         replica::{CommandStore, Replica},
         status::Status,
+        store::{GroupStore, Rewrite},
         submissions::{Parcel, Route, Submissions},
     },
     primitives::{GroupId, NetworkId, PeerId, Scope},
@@ -57,6 +58,8 @@ pub(crate) struct NodeOptions {
     pub(crate) elects: bool,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
+    /// Where a durable member keeps what must survive.
+    pub(crate) store: Option<GroupStore>,
     pub(crate) submissions: Arc<Submissions>,
     pub(crate) status: Arc<Status>,
     pub(crate) peers: Arc<dyn Peers>,
@@ -75,6 +78,11 @@ impl Inheritance {
     pub(crate) fn claim(&self, heir: MemberId) -> Result<(), Stopped> {
         self.log.claim(heir).map_err(Stopped::because)
     }
+
+    /// How the new history's log differs from what is on disk of the old one's, if it is durable.
+    pub(crate) fn rewrite(&self) -> Result<Option<Rewrite>, Stopped> {
+        self.log.rewrite().map_err(Stopped::because)
+    }
 }
 
 /// The consensus instance failed to start, or has stopped.
@@ -83,7 +91,7 @@ impl Inheritance {
 pub(crate) struct Stopped(String);
 
 impl Stopped {
-    pub(super) fn because(error: impl fmt::Display) -> Self {
+    pub(crate) fn because(error: impl fmt::Display) -> Self {
         Self(error.to_string())
     }
 }
@@ -182,13 +190,19 @@ pub(crate) enum Refusal {
 }
 
 impl Node {
-    /// Starts an instance, with an empty log or an inherited one.
+    /// Starts an instance, with an empty log, what the store holds, or an inherited log.
     pub(crate) async fn start(options: NodeOptions, scope: &Scope) -> Result<Self, Stopped> {
         let barred = options.replica.is_stale();
-        let Inheritance { log, state } = options.inheritance.unwrap_or_else(|| Inheritance {
-            log: Log::new(options.commands, options.status.clone()),
-            state: State::default(),
-        });
+        let Inheritance { log, state } = match options.inheritance {
+            Some(inheritance) => inheritance,
+            None => Inheritance {
+                log: Log::open(options.store, options.commands, options.status.clone())
+                    .await
+                    .map_err(Stopped::because)?,
+                state: State::default(),
+            },
+        };
+        let snapshot = log.load_snapshot().await.map_err(Stopped::because)?;
         let config = raft_config(
             &options.timing,
             options.elects,
@@ -203,6 +217,7 @@ impl Node {
             status: options.status.clone(),
             log: log.clone(),
             state,
+            snapshot,
         });
         let raft = Consensus::new(
             options.member,
@@ -395,7 +410,7 @@ impl Node {
 
     /// Leaves log and state to a successor; to be called after the end. Only what was applied is
     /// kept, or also what might have been committed elsewhere.
-    pub(crate) fn bequeath(&self, with_uncommitted: bool) -> Inheritance {
+    pub(crate) async fn bequeath(&self, with_uncommitted: bool) -> Result<Inheritance, Stopped> {
         let state = self.0.applied.inheritance();
         let applied = self.0.applied.last_index().unwrap_or(0);
         let kept = if with_uncommitted {
@@ -403,10 +418,8 @@ impl Node {
         } else {
             applied
         };
-        Inheritance {
-            log: self.0.log.inherit(kept),
-            state,
-        }
+        let log = self.0.log.inherit(kept).await.map_err(Stopped::because)?;
+        Ok(Inheritance { log, state })
     }
 
     /// Stops taking part.
@@ -750,6 +763,8 @@ fn raft_config(timing: &Timing, elects: bool, snapshot_interval: Option<u64>) ->
         election_timeout_max: max,
         enable_elect: elects,
         enable_pre_vote: Some(true),
+        // A restarted leader may lack entries that others have committed in its term.
+        enable_leader_restore: Some(false),
         max_payload_entries: MAX_ENTRIES_PER_REQUEST,
         broadcast_submitted_on_append: Some(true),
         snapshot_policy: snapshot_interval

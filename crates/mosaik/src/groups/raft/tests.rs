@@ -205,6 +205,7 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
                 elects: true,
                 replica: replica.clone(),
                 commands,
+                store: None,
                 inheritance: None,
                 submissions: submissions.clone(),
                 status: status.clone(),

@@ -1,0 +1,242 @@
+//! What a durable member keeps beside its log: who it is, and which history it belongs to.
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::{
+    groups::{
+        bond::wire::Parent,
+        member::{Lineage, MemberId},
+        store::{GroupStore, MetaKey, NodeStore, Rewrite, StoreError},
+    },
+    primitives::{Bytes, GroupId, PeerId, ShortFmtExt, encoding},
+};
+
+/// Sequence numbers of commands that one start of a member may use up.
+const SEQUENCES_PER_START: u32 = 40;
+
+/// A durable member's part of the node's store.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    node: NodeStore,
+    group: GroupId,
+    state: Mutex<State>,
+}
+
+/// Who a member is, in which history.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity {
+    pub(crate) member: MemberId,
+    pub(crate) lineage: Lineage,
+    pub(crate) parent: Option<Parent>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    store: Option<GroupStore>,
+    lineage: Option<Lineage>,
+    parent: Option<Parent>,
+    /// The history that was found when the member started.
+    restored: Option<Lineage>,
+    starts: u64,
+    /// Nothing may be taken part in before what was kept is known to be in order.
+    settled: bool,
+    failure: Option<StoreError>,
+}
+
+impl Keeper {
+    /// Looks for a member in the store; a fresh one if there is none, or if that fails: then the
+    /// member can't take part, see [`Keeper::failure`].
+    pub(crate) fn open(node: NodeStore, group: GroupId, local: PeerId) -> (Self, MemberId) {
+        let mut state = State::default();
+        let member = state.find(&node, group, local).unwrap_or_else(|error| {
+            tracing::error!(group = %group.short(), %error, "the store does not work");
+            state.failure = Some(error);
+            MemberId::fresh(local)
+        });
+        let keeper = Self {
+            node,
+            group,
+            state: Mutex::new(state),
+        };
+        (keeper, member)
+    }
+
+    /// Why the store no longer works, once that is so.
+    pub(crate) fn failure(&self) -> Option<StoreError> {
+        let own = self.state.lock().failure.clone();
+        own.or_else(|| self.node.failure().borrow().clone())
+    }
+
+    /// What was kept can't be used.
+    pub(crate) fn fail(&self, detail: &str) {
+        let error = StoreError::corrupt(self.node.path(), detail);
+        self.state.lock().failure.get_or_insert(error);
+    }
+
+    /// Whether the member may take part in a history.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.state.lock().settled
+    }
+
+    /// The history that was found when the member started.
+    pub(crate) fn restored(&self) -> Option<Lineage> {
+        self.state.lock().restored
+    }
+
+    /// The history that the one that was found continues.
+    pub(crate) fn parent(&self) -> Option<Parent> {
+        self.state.lock().parent
+    }
+
+    /// The member's part of the store.
+    pub(crate) fn store(&self) -> Option<GroupStore> {
+        self.state.lock().store.clone()
+    }
+
+    /// Notes that the member starts, and returns the first sequence number that its commands may
+    /// have: one that no earlier start has used.
+    pub(crate) async fn settle(&self, member: MemberId) -> Result<u64, StoreError> {
+        let (store, starts) = {
+            let mut state = self.state.lock();
+            state.starts += 1;
+            (state.store.clone(), state.starts)
+        };
+        self.save(store.as_ref(), member, starts).await?;
+        self.state.lock().settled = true;
+        Ok((starts << SEQUENCES_PER_START) + 1)
+    }
+
+    /// Keeps the history that the member is about to take part in.
+    pub(crate) async fn begin(&self, lineage: Lineage) -> Result<(), StoreError> {
+        let store = {
+            let state = self.state.lock();
+            if state.lineage == Some(lineage) {
+                return Ok(());
+            }
+            state.store.clone()
+        };
+        if let Some(store) = store {
+            let id = Bytes::copy_from_slice(lineage.as_bytes());
+            store.save_meta([(MetaKey::Lineage, id)]).await?;
+        }
+        self.state.lock().lineage = Some(lineage);
+        Ok(())
+    }
+
+    /// Goes over to a history that continues the old one, as another member.
+    pub(crate) async fn succeed(
+        &self,
+        identity: Identity,
+        rewrite: Option<Rewrite>,
+    ) -> Result<(), StoreError> {
+        let store = self.state.lock().store.clone();
+        if let (Some(store), Some(mut rewrite)) = (store, rewrite) {
+            let lineage = Bytes::copy_from_slice(identity.lineage.as_bytes());
+            rewrite.values.extend([
+                (MetaKey::Member, self.encode(&identity.member)?),
+                (MetaKey::Lineage, lineage),
+                (MetaKey::Parent, self.encode(&identity.parent)?),
+            ]);
+            store.rewrite(rewrite).await?;
+        }
+        self.state.lock().lineage = Some(identity.lineage);
+        Ok(())
+    }
+
+    /// Forgets a history that was given up; from now on this is another member.
+    pub(crate) async fn renew(&self, member: MemberId) -> Result<(), StoreError> {
+        let old = self.state.lock().store.take();
+        if let Some(old) = old {
+            old.retire();
+            old.remove().await?;
+        }
+        let store = self.node.group(self.group);
+        self.save(Some(&store), member, 1).await?;
+        let mut state = self.state.lock();
+        state.lineage = None;
+        state.restored = None;
+        state.starts = 1;
+        state.store = Some(store);
+        Ok(())
+    }
+
+    /// The member leaves: whoever joins the group on this node from now on is another one.
+    pub(crate) fn retire(&self) {
+        if let Some(store) = &self.state.lock().store {
+            store.retire();
+        }
+    }
+
+    /// The member has left: forgets it.
+    pub(crate) async fn forget(&self) {
+        let store = self.state.lock().store.take();
+        if let Some(store) = store
+            && let Err(error) = store.remove().await
+        {
+            // What remains is found to be of a member that the others have removed.
+            tracing::warn!(group = %self.group.short(), %error, "the member was not forgotten");
+        }
+    }
+
+    async fn save(
+        &self,
+        store: Option<&GroupStore>,
+        member: MemberId,
+        starts: u64,
+    ) -> Result<(), StoreError> {
+        let Some(store) = store else { return Ok(()) };
+        let member = self.encode(&member)?;
+        let starts = Bytes::copy_from_slice(&starts.to_le_bytes());
+        store
+            .save_meta([(MetaKey::Member, member), (MetaKey::Starts, starts)])
+            .await
+    }
+
+    fn encode<T: Serialize>(&self, value: &T) -> Result<Bytes, StoreError> {
+        encoding::try_serialize(value)
+            .map_err(|error| StoreError::corrupt(self.node.path(), error.to_string()))
+    }
+}
+
+impl State {
+    /// Reads what was kept.
+    fn find(
+        &mut self,
+        node: &NodeStore,
+        group: GroupId,
+        local: PeerId,
+    ) -> Result<MemberId, StoreError> {
+        let store = node.group(group);
+        let loaded = store.load()?;
+        let damaged =
+            |what: &str| StoreError::corrupt(node.path(), format!("{what} is unreadable"));
+        let Some(member) = loaded.member else {
+            self.store = Some(store);
+            return Ok(MemberId::fresh(local));
+        };
+        let member: MemberId =
+            encoding::deserialize(&member).map_err(|_| damaged("the member's id"))?;
+        if !member.is_of(&local) {
+            return Err(damaged("the member's peer"));
+        }
+        let starts = loaded.starts.unwrap_or_default();
+        let starts = <[u8; 8]>::try_from(&starts[..]).map_err(|_| damaged("the start counter"))?;
+        self.starts = u64::from_le_bytes(starts);
+        self.lineage = match loaded.lineage {
+            Some(lineage) => {
+                let bytes =
+                    <[u8; 32]>::try_from(&lineage[..]).map_err(|_| damaged("the history's id"))?;
+                Some(Lineage::from_bytes(bytes))
+            }
+            None => None,
+        };
+        self.restored = self.lineage;
+        if let Some(parent) = loaded.parent {
+            self.parent =
+                encoding::deserialize(&parent).map_err(|_| damaged("the history's parent"))?;
+        }
+        self.store = Some(store);
+        Ok(member)
+    }
+}

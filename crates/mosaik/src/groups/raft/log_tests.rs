@@ -1,0 +1,272 @@
+use std::{ops::Range, path::Path, sync::Arc};
+
+use openraft::{
+    EntryPayload,
+    alias::{EntryOf, LogIdOf, VoteOf},
+    impls::leader_id_std::LeaderId,
+    storage::RaftLogStorageExt as _,
+    vote::{RaftLeaderId as _, RaftVote as _},
+};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
+use super::*;
+use crate::{
+    Digest,
+    groups::{InMemoryLogStore, commands, member::MemberId, replica::StorageAdapter},
+    primitives::PeerId,
+};
+
+/// What a log must be like.
+#[derive(Default)]
+struct Model {
+    border: Option<Border>,
+    entries: Vec<(EntryOf<Types>, Cursor)>,
+    vote: Option<VoteOf<Types>>,
+    member: MemberId,
+    term: u64,
+}
+
+impl Model {
+    fn first(&self) -> u64 {
+        self.border.map_or(0, |border| border.id.index() + 1)
+    }
+
+    fn next(&self) -> u64 {
+        self.first() + self.entries.len() as u64
+    }
+
+    fn place(&self, index: u64) -> usize {
+        usize::try_from(index - self.first()).unwrap()
+    }
+
+    fn position(&self) -> Cursor {
+        let last = self.entries.last().map(|(_, position)| *position);
+        last.or(self.border.map(|border| border.position))
+            .unwrap_or_default()
+    }
+
+    fn leader(&self, term: u64) -> LeaderId<u64, MemberId> {
+        LeaderId {
+            term,
+            voted_for: self.member,
+        }
+    }
+
+    fn id(&self, term: u64, index: u64) -> LogIdOf<Types> {
+        LogIdOf::<Types>::new(self.leader(term).to_committed(), index)
+    }
+
+    fn append(&mut self, rng: &mut StdRng) -> Vec<EntryOf<Types>> {
+        let count = rng.random_range(1..8);
+        let mut added = Vec::new();
+        for _ in 0..count {
+            self.term += u64::from(rng.random_bool(0.1));
+            let log_id = self.id(self.term, self.next());
+            let mut position = self.position();
+            let payload = if rng.random_bool(0.2) {
+                EntryPayload::Blank
+            } else {
+                let values: Vec<u64> = (0..rng.random_range(1..60)).map(|_| rng.random()).collect();
+                let count = u32::try_from(values.len()).unwrap();
+                position = Cursor::new(Term(self.term), position.index() + count);
+                EntryPayload::Normal(Batch {
+                    origin: self.member,
+                    first: rng.random(),
+                    count,
+                    row: commands::encode(&values).unwrap(),
+                })
+            };
+            let entry = EntryOf::<Types> { log_id, payload };
+            self.entries.push((entry.clone(), position));
+            added.push(entry);
+        }
+        added
+    }
+
+    fn range(&self, range: Range<u64>) -> Vec<EntryOf<Types>> {
+        let range = self.place(range.start)..self.place(range.end);
+        self.entries[range]
+            .iter()
+            .map(|(entry, _)| entry.clone())
+            .collect()
+    }
+
+    async fn check(&self, log: &mut Log, rng: &mut StdRng) {
+        let state = log.get_log_state().await.unwrap();
+        let border = self.border.map(|border| border.id);
+        let last = self.entries.last().map(|(entry, _)| entry.log_id);
+        assert_eq!(state.last_purged_log_id, border);
+        assert_eq!(state.last_log_id, last.or(border));
+        assert_eq!(log.position(), self.position());
+        assert_eq!(log.0.status.log_position(), self.position());
+        assert_eq!(log.read_vote().await.unwrap(), self.vote);
+        let all = self.first()..self.next();
+        assert_eq!(
+            log.try_get_log_entries(..).await.unwrap(),
+            self.range(all.clone())
+        );
+        let start = rng.random_range(all.start..=all.end);
+        let end = rng.random_range(start..=all.end);
+        assert_eq!(
+            log.try_get_log_entries(start..end).await.unwrap(),
+            self.range(start..end)
+        );
+        let some = log.read(start..end, 2000).await.unwrap();
+        assert_eq!(some.is_empty(), start == end, "progress");
+        assert_eq!(some, self.range(start..start + some.len() as u64));
+    }
+}
+
+/// Does random things to a log and to its model, and compares them all the time. `reopen` yields
+/// the log as it is after a restart, if it survives one.
+async fn suite<F>(seed: u64, steps: usize, mut log: Log, mut reopen: impl FnMut(Log) -> F)
+where
+    F: Future<Output = Log>,
+{
+    let rng = &mut StdRng::seed_from_u64(seed);
+    let peer: PeerId = iroh::SecretKey::from_bytes(&rng.random()).public();
+    let mut model = Model {
+        member: MemberId::fresh(peer),
+        term: 1,
+        ..Model::default()
+    };
+    for _ in 0..steps {
+        match rng.random_range(0..20) {
+            0..10 => {
+                let entries = model.append(rng);
+                log.blocking_append(entries).await.unwrap();
+            }
+            10..13 if !model.entries.is_empty() => {
+                let keep = rng.random_range(model.first()..model.next());
+                let last = match keep.checked_sub(1) {
+                    Some(last) if last >= model.first() => {
+                        Some(model.entries[model.place(last)].0.log_id)
+                    }
+                    Some(_) => model.border.map(|border| border.id),
+                    None => None,
+                };
+                model.entries.truncate(model.place(keep));
+                model.term += 1;
+                log.truncate_after(last).await.unwrap();
+            }
+            13..15 if !model.entries.is_empty() => {
+                let index = rng.random_range(model.first()..model.next());
+                let gone = model.entries.drain(..=model.place(index)).next_back();
+                let (entry, position) = gone.unwrap();
+                model.border = Some(Border {
+                    id: entry.log_id,
+                    position,
+                });
+                log.purge(entry.log_id).await.unwrap();
+                // Once more changes nothing.
+                log.purge(entry.log_id).await.unwrap();
+            }
+            15 => {
+                let vote = VoteOf::<Types>::from_leader_id(model.leader(model.term), rng.random());
+                model.vote = Some(vote);
+                log.save_vote(&vote).await.unwrap();
+            }
+            16 if rng.random_bool(0.3) => {
+                let index = model.next() + rng.random_range(0..5);
+                let id = model.id(model.term, index);
+                let position = Cursor::new(Term(model.term), model.position().index() + 100_u64);
+                model.entries.clear();
+                model.border = Some(Border { id, position });
+                log.snapshot_installed(id, position).await.unwrap();
+            }
+            17..19 => log = reopen(log).await,
+            _ => {}
+        }
+        model.check(&mut log, rng).await;
+    }
+}
+
+fn status() -> Arc<Status> {
+    Arc::new(Status::new(iroh::SecretKey::generate().public()))
+}
+
+fn user_storage() -> Option<Arc<dyn CommandStore>> {
+    Some(Arc::new(StorageAdapter::new(
+        InMemoryLogStore::<u64>::default(),
+    )))
+}
+
+#[tokio::test]
+async fn a_log_in_memory() {
+    for seed in 0..10 {
+        let log = Log::open(None, None, status()).await.unwrap();
+        suite(seed, 150, log, async |log| log).await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_with_a_users_storage() {
+    for seed in 0..10 {
+        let log = Log::open(None, user_storage(), status()).await.unwrap();
+        suite(seed, 150, log, async |log| log).await;
+    }
+}
+
+#[cfg(feature = "storage")]
+mod durable {
+    use super::*;
+    use crate::groups::store::NodeStore;
+
+    async fn open(dir: &Path, commands: Option<Arc<dyn CommandStore>>) -> Log {
+        let store = NodeStore::open(dir).unwrap();
+        let group = store.group(Digest::zero());
+        Log::open(Some(group), commands, status()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_log_on_disk() {
+        for seed in 0..6 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path();
+            suite(seed, 120, open(path, None).await, async |log| {
+                drop(log);
+                open(path, None).await
+            })
+            .await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_log_on_disk_with_a_users_storage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let commands = user_storage();
+        suite(3, 120, open(path, commands.clone()).await, async |log| {
+            drop(log);
+            // Whatever it holds is replaced by what the disk holds.
+            open(path, commands.clone()).await
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_known_to_be_committed_survives_with_the_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), None).await;
+        let mut model = Model {
+            term: 1,
+            ..Model::default()
+        };
+        let rng = &mut StdRng::seed_from_u64(1);
+        let entries = model.append(rng);
+        let committed = entries.last().map(|entry| entry.log_id);
+        log.blocking_append(entries).await.unwrap();
+        log.save_committed(committed).await.unwrap();
+        drop(log);
+        let mut log = open(dir.path(), None).await;
+        assert_eq!(log.read_committed().await.unwrap(), committed);
+        log.truncate_after(None).await.unwrap();
+        drop(log);
+        let mut log = open(dir.path(), None).await;
+        assert_eq!(
+            log.read_committed().await.unwrap(),
+            None,
+            "its entry is gone"
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! What waits for the writer: bounded in bytes, shared by all groups.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::{
+    StoreError,
+    disk::{Change, Key},
+};
+use crate::primitives::Bytes;
+
+/// Bytes that may wait. Who would exceed it waits instead.
+const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
+/// What one commit takes at most, unless one request alone is larger.
+const MAX_COMMIT_BYTES: usize = 8 * 1024 * 1024;
+/// What a row costs besides its value.
+const ROW_BYTES: usize = 64;
+
+/// Runs once the write is on disk, or has failed. It runs on the writer's thread and must not wait.
+pub(crate) type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// Numbers a write: what has a number up to [`Queue::durable`] is on disk.
+pub(crate) type Ticket = u64;
+
+/// One write of one group, to be committed as a whole.
+pub(super) struct Request {
+    pub(super) changes: Vec<Change>,
+    done: Option<Done>,
+    bytes: usize,
+    ticket: Ticket,
+    _room: OwnedSemaphorePermit,
+}
+
+pub(super) struct Queue {
+    state: Mutex<State>,
+    ready: Condvar,
+    room: Arc<Semaphore>,
+    durable: AtomicU64,
+    failure: watch::Sender<Option<StoreError>>,
+}
+
+#[derive(Default)]
+struct State {
+    pending: Vec<Request>,
+    /// Rows that go along with the next commit, whenever that is.
+    riders: BTreeMap<Key, Bytes>,
+    tickets: Ticket,
+    closed: bool,
+}
+
+/// What one commit takes along.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) requests: Vec<Request>,
+    pub(super) riders: Vec<Change>,
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        Self {
+            state: Mutex::default(),
+            ready: Condvar::new(),
+            room: Arc::new(Semaphore::new(MAX_QUEUED_BYTES)),
+            durable: AtomicU64::new(0),
+            failure: watch::Sender::new(None),
+        }
+    }
+
+    /// Why the store no longer works, once that is so.
+    pub(super) fn failure(&self) -> watch::Receiver<Option<StoreError>> {
+        self.failure.subscribe()
+    }
+
+    /// Every write with a number up to this is on disk.
+    pub(super) fn durable(&self) -> Ticket {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Queues a write behind all earlier ones, when there is room. `done` does not run if this
+    /// fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is queued if the future is dropped.
+    pub(super) async fn submit(
+        &self,
+        changes: Vec<Change>,
+        done: Option<Done>,
+    ) -> Result<Ticket, StoreError> {
+        let bytes: usize = changes.iter().map(cost).sum();
+        let share = u32::try_from(bytes.min(MAX_QUEUED_BYTES)).unwrap_or(u32::MAX);
+        let room = self.room.clone().acquire_many_owned(share).await;
+        // The semaphore closes when the store fails, never before the reason is known.
+        let (Ok(room), None) = (room, self.failure.borrow().clone()) else {
+            return Err(self.reason());
+        };
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            return Err(self.reason());
+        }
+        state.tickets += 1;
+        let ticket = state.tickets;
+        state.pending.push(Request {
+            changes,
+            done,
+            bytes,
+            ticket,
+            _room: room,
+        });
+        drop(state);
+        self.ready.notify_one();
+        Ok(ticket)
+    }
+
+    /// Lets a row go along with the next commit that has room for all that is queued by then; a
+    /// later value for the key replaces it.
+    pub(super) fn ride(&self, key: Key, value: Bytes) {
+        self.state.lock().riders.insert(key, value);
+    }
+
+    /// Refuses further work. What is queued is still written, then the writer ends.
+    pub(super) fn close(&self, reason: StoreError) {
+        self.refuse(reason);
+        self.ready.notify_one();
+    }
+
+    /// The next batch; `None` when there will be none. An idle queue yields an empty batch if
+    /// `impatient`, otherwise this waits.
+    pub(super) fn take(&self, impatient: bool) -> Option<Batch> {
+        let mut state = self.state.lock();
+        while state.pending.is_empty() {
+            if state.closed {
+                return (!state.riders.is_empty()).then(|| Batch {
+                    requests: Vec::new(),
+                    riders: state.take_riders(),
+                });
+            }
+            if impatient {
+                return Some(Batch::default());
+            }
+            self.ready.wait(&mut state);
+        }
+        let mut bytes = 0;
+        let fitting = state.pending.iter().position(|request| {
+            let full = bytes > 0 && bytes + request.bytes > MAX_COMMIT_BYTES;
+            bytes += request.bytes;
+            full
+        });
+        let count = fitting.unwrap_or(state.pending.len());
+        let rest = state.pending.split_off(count);
+        // A rider may speak of what was queued before it: it must not overtake that.
+        let riders = if rest.is_empty() {
+            state.take_riders()
+        } else {
+            Vec::new()
+        };
+        Some(Batch {
+            requests: std::mem::replace(&mut state.pending, rest),
+            riders,
+        })
+    }
+
+    /// Acknowledges what was written.
+    pub(super) fn completed(&self, batch: Batch) {
+        if let Some(last) = batch.requests.last() {
+            self.durable.store(last.ticket, Ordering::Release);
+        }
+        batch.answer(&Ok(()));
+    }
+
+    /// Refuses all further work, and what is under way, for this reason.
+    pub(super) fn failed(&self, batch: Batch, reason: &StoreError) {
+        self.refuse(reason.clone());
+        batch.answer(&Err(reason.clone()));
+        let requests = std::mem::take(&mut self.state.lock().pending);
+        let waiting = Batch {
+            requests,
+            riders: Vec::new(),
+        };
+        waiting.answer(&Err(reason.clone()));
+    }
+
+    fn refuse(&self, reason: StoreError) {
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            if first {
+                *failure = Some(reason);
+            }
+            first
+        });
+        self.state.lock().closed = true;
+        self.room.close();
+    }
+
+    fn reason(&self) -> StoreError {
+        self.failure
+            .borrow()
+            .clone()
+            .expect("the reason is set before the queue closes")
+    }
+}
+
+impl Batch {
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
+        let requests = self.requests.iter().flat_map(|request| &request.changes);
+        requests.chain(&self.riders)
+    }
+
+    fn answer(self, result: &Result<(), StoreError>) {
+        for request in self.requests {
+            if let Some(done) = request.done {
+                done(result.clone());
+            }
+        }
+    }
+}
+
+impl State {
+    fn take_riders(&mut self) -> Vec<Change> {
+        let riders = std::mem::take(&mut self.riders);
+        riders
+            .into_iter()
+            .map(|(key, value)| Change::Put(key, value))
+            .collect()
+    }
+}
+
+fn cost(change: &Change) -> usize {
+    match change {
+        Change::Put(_, value) => ROW_BYTES + value.len(),
+        _ => ROW_BYTES,
+    }
+}

@@ -1,0 +1,649 @@
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+};
+
+use futures::executor::block_on;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
+use super::{
+    group::{Done, Loaded},
+    *,
+};
+use crate::primitives::{Bytes, Digest, GroupId, PeerId};
+
+fn id(n: u64) -> GroupId {
+    Digest::from(format!("group {n}").as_str())
+}
+
+/// An entry's bytes, which tell where and as which version they were written.
+fn entry(group: u64, index: u64, version: u64) -> Bytes {
+    let text = format!("{group}:{index}:{version}:");
+    let filler = text.repeat(1 + usize::try_from(index % 9).unwrap());
+    Bytes::from(format!("{text}{filler}"))
+}
+
+fn version_of(group: u64, index: u64, found: &[u8]) -> u64 {
+    let text = std::str::from_utf8(found).unwrap();
+    let version = text.split(':').nth(2).unwrap().parse().unwrap();
+    assert_eq!(
+        found,
+        entry(group, index, version),
+        "{group}/{index} is wrong"
+    );
+    version
+}
+
+fn entries(group: u64, range: std::ops::Range<u64>, version: u64) -> Vec<(u64, Bytes)> {
+    range
+        .map(|index| (index, entry(group, index, version)))
+        .collect()
+}
+
+/// A callback, and what tells when it ran.
+fn done() -> (Done, mpsc::Receiver<Result<(), StoreError>>) {
+    let (tx, rx) = mpsc::channel();
+    (
+        Box::new(move |result| tx.send(result).unwrap_or_default()),
+        rx,
+    )
+}
+
+fn append(store: &GroupStore, entries: Vec<(u64, Bytes)>) {
+    let (done, written) = done();
+    block_on(store.append(entries, done)).unwrap();
+    written.recv().unwrap().unwrap();
+}
+
+fn truncate(store: &GroupStore, first: u64) {
+    block_on(store.truncate_from(first)).unwrap();
+    block_on(store.flush()).unwrap();
+}
+
+fn open(dir: &Path) -> NodeStore {
+    NodeStore::open(dir).unwrap()
+}
+
+fn purged(index: u64) -> Purged {
+    Purged {
+        index,
+        state: Bytes::from(format!("up to {index}")),
+    }
+}
+
+#[test]
+fn what_was_written_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("made/on/demand");
+    {
+        let store = open(&dir);
+        let group = store.group(id(1));
+        assert_eq!(group.load().unwrap(), Loaded::default());
+        append(&group, entries(1, 0..10, 1));
+        append(&group, entries(1, 10..11, 1));
+        block_on(group.save_meta([(MetaKey::Vote, Bytes::from_static(b"vote"))])).unwrap();
+        block_on(group.save_meta([(MetaKey::Lineage, Bytes::from_static(b"lineage"))])).unwrap();
+        group.note_meta(MetaKey::Committed, Bytes::from_static(b"5"));
+        group.note_meta(MetaKey::Committed, Bytes::from_static(b"7"));
+    }
+    let store = open(&dir);
+    assert_eq!(store.groups(), [id(1)]);
+    let group = store.group(id(1));
+    let loaded = group.load().unwrap();
+    assert_eq!(loaded.entries, 0..11);
+    assert_eq!(loaded.last, Some(entry(1, 10, 1)));
+    assert_eq!(loaded.vote.as_deref(), Some(&b"vote"[..]));
+    assert_eq!(loaded.lineage.as_deref(), Some(&b"lineage"[..]));
+    assert_eq!(
+        loaded.committed.as_deref(),
+        Some(&b"7"[..]),
+        "goes along with a close"
+    );
+    assert_eq!(group.read(0..11, usize::MAX).unwrap(), entries(1, 0..11, 1));
+    assert_eq!(
+        group.read(3..11, 1).unwrap(),
+        entries(1, 3..4, 1),
+        "at least one"
+    );
+    assert!(group.read(3..3, 1).unwrap().is_empty());
+    assert!(group.read(11..12, 1).unwrap().is_empty());
+}
+
+#[test]
+fn truncated_entries_can_be_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let group = open(dir.path()).group(id(1));
+        append(&group, entries(1, 0..20, 1));
+        truncate(&group, 12);
+        assert_eq!(group.load().unwrap().entries, 0..12);
+        append(&group, entries(1, 12..15, 2));
+    }
+    let group = open(dir.path()).group(id(1));
+    assert_eq!(group.load().unwrap().entries, 0..15);
+    assert_eq!(group.read(11..12, 1).unwrap(), entries(1, 11..12, 1));
+    assert_eq!(
+        group.read(12..15, usize::MAX).unwrap(),
+        entries(1, 12..15, 2)
+    );
+    truncate(&group, 0);
+    assert_eq!(group.load().unwrap(), Loaded::default());
+}
+
+#[test]
+fn a_purged_log_goes_on_behind_its_border() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let group = open(dir.path()).group(id(1));
+        append(&group, entries(1, 0..5000, 1));
+        block_on(group.purge(&purged(4990))).unwrap();
+        block_on(group.flush()).unwrap();
+        assert_eq!(group.load().unwrap().entries, 4991..5000);
+    }
+    {
+        let store = open(dir.path());
+        let group = store.group(id(1));
+        let loaded = group.load().unwrap();
+        assert_eq!(loaded.purged, Some(purged(4990)));
+        assert_eq!(loaded.entries, 4991..5000);
+        append(&group, entries(1, 5000..5001, 1));
+        block_on(group.continue_after(&purged(9000))).unwrap();
+        block_on(group.flush()).unwrap();
+        assert_eq!(group.load().unwrap().entries, 9001..9001);
+        append(&group, entries(1, 9001..9003, 3));
+    }
+    let group = open(dir.path()).group(id(1));
+    assert_eq!(group.load().unwrap().entries, 9001..9003);
+}
+
+#[test]
+fn purged_rows_are_deleted_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let group = open(dir.path()).group(id(1));
+        append(&group, entries(1, 0..5000, 1));
+        block_on(group.purge(&purged(4999))).unwrap();
+    }
+    // Whatever was not deleted before the store was closed is deleted now.
+    let group = open(dir.path()).group(id(1));
+    append(&group, entries(1, 5000..5001, 1));
+    let swept = (0..1000).any(|_| {
+        block_on(group.flush()).unwrap();
+        group.has_only(5000..5001)
+    });
+    assert!(swept, "the space is never given back");
+}
+
+#[test]
+fn a_snapshot_replaces_the_one_before() {
+    let snapshot = |n: usize, len: usize| StoredSnapshot {
+        meta: Bytes::from(format!("snapshot {n}")),
+        chunks: (0..len)
+            .map(|place| Bytes::from(vec![u8::try_from(n).unwrap(); 100 * place]))
+            .collect(),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let group = open(dir.path()).group(id(1));
+        assert_eq!(group.load_snapshot().unwrap(), None);
+        block_on(group.save_snapshot(snapshot(1, 30))).unwrap();
+        assert_eq!(group.load_snapshot().unwrap(), Some(snapshot(1, 30)));
+        block_on(group.save_snapshot(snapshot(2, 10))).unwrap();
+    }
+    let group = open(dir.path()).group(id(1));
+    assert_eq!(group.load_snapshot().unwrap(), Some(snapshot(2, 10)));
+    block_on(group.save_snapshot(snapshot(3, 0))).unwrap();
+    assert_eq!(group.load_snapshot().unwrap(), Some(snapshot(3, 0)));
+}
+
+#[test]
+fn a_removed_group_starts_afresh() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let store = open(dir.path());
+        for n in 0..3 {
+            let group = store.group(id(n));
+            append(&group, entries(n, 0..50, 1));
+        }
+        let left = store.group(id(1));
+        left.retire();
+        let again = store.group(id(1));
+        assert_eq!(again.load().unwrap(), Loaded::default());
+        append(&again, entries(1, 0..5, 2));
+        block_on(left.remove()).unwrap();
+    }
+    let store = open(dir.path());
+    for (n, len) in [(0, 50), (1, 5), (2, 50)] {
+        let group = store.group(id(n));
+        assert_eq!(group.load().unwrap().entries, 0..len);
+    }
+}
+
+#[test]
+fn many_groups_write_at_once() {
+    const GROUPS: u64 = 16;
+    const EACH: u64 = 60;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    thread::scope(|scope| {
+        for n in 0..GROUPS {
+            let group = store.group(id(n));
+            scope.spawn(move || {
+                let mut waiting = Vec::new();
+                for index in 0..EACH {
+                    let (done, written) = done();
+                    let ticket = block_on(group.append(entries(n, index..index + 1, 1), done));
+                    waiting.push((ticket.unwrap(), written));
+                }
+                for (ticket, written) in waiting {
+                    written.recv().unwrap().unwrap();
+                    assert!(
+                        group.durable() >= ticket,
+                        "acknowledged before it was durable"
+                    );
+                }
+            });
+        }
+    });
+    drop(store);
+    let store = open(dir.path());
+    for n in 0..GROUPS {
+        let group = store.group(id(n));
+        assert_eq!(
+            group.read(0..EACH, usize::MAX).unwrap(),
+            entries(n, 0..EACH, 1)
+        );
+    }
+}
+
+#[test]
+fn a_closed_store_refuses_and_frees_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let group = store.group(id(1));
+    let (written, acknowledged) = done();
+    block_on(group.append(entries(1, 0..1, 1), written)).unwrap();
+    store.close();
+    acknowledged.recv().unwrap().unwrap();
+    let (refused, _) = done();
+    let error = block_on(group.append(entries(1, 1..2, 1), refused)).unwrap_err();
+    assert!(matches!(error, StoreError::Closed { .. }), "{error}");
+    assert!(matches!(
+        *store.failure().borrow(),
+        Some(StoreError::Closed { .. })
+    ));
+    let error = group.load().unwrap_err();
+    assert!(matches!(error, StoreError::Closed { .. }), "{error}");
+    open(dir.path());
+}
+
+#[test]
+fn an_identity_is_kept_and_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let key = store.secret_key_or_create().unwrap();
+    block_on(store.claim(key.public())).unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(
+        store.secret_key_or_create().unwrap().to_bytes(),
+        key.to_bytes()
+    );
+    block_on(store.claim(key.public())).unwrap();
+    let other: PeerId = iroh::SecretKey::generate().public();
+    let error = block_on(store.claim(other)).unwrap_err();
+    assert!(matches!(error, StoreError::Owner { .. }), "{error}");
+    let path = dir.path().join("secret.key");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let mut text = fs::read_to_string(&path).unwrap();
+    let flipped = if text.starts_with('0') { "1" } else { "0" };
+    text.replace_range(..1, flipped);
+    fs::write(&path, text).unwrap();
+    let error = store.secret_key_or_create().unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn a_layout_from_the_future_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let marker = dir.path().join("version");
+    fs::write(&marker, "mosaik store 2\n").unwrap();
+    let error = NodeStore::open(dir.path()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StoreError::Version {
+                found: 2,
+                supported: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    fs::write(&marker, "something else").unwrap();
+    let error = NodeStore::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_noticed() {
+    for name in ["store.redb", "watermark"] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        fs::remove_file(dir.path().join(name)).unwrap();
+        let error = NodeStore::open(dir.path()).unwrap_err();
+        assert!(
+            matches!(error, StoreError::Corrupt { .. }),
+            "{name}: {error}"
+        );
+        assert_eq!(error.path(), dir.path().join(name));
+    }
+}
+
+#[test]
+fn an_older_copy_of_the_database_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("store.redb");
+    let older = dir.path().join("older");
+    append(&open(dir.path()).group(id(1)), entries(1, 0..5, 1));
+    fs::copy(&file, &older).unwrap();
+    append(&open(dir.path()).group(id(1)), entries(1, 5..6, 1));
+    fs::copy(&older, &file).unwrap();
+    let error = NodeStore::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn an_interrupted_first_start_is_completed() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    fs::remove_file(dir.path().join("version")).unwrap();
+    fs::write(dir.path().join("version.new"), "mosa").unwrap();
+    drop(open(dir.path()));
+    drop(open(dir.path()));
+}
+
+#[test]
+fn an_unusable_directory_is_an_io_error_with_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let path = file.join("store");
+    let error = NodeStore::open(&path).unwrap_err();
+    assert!(matches!(error, StoreError::Io { .. }), "{error}");
+    assert!(error.to_string().contains("file/store"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_without_permission_is_an_io_error() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("closed");
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o500)).unwrap();
+    if fs::write(path.join("probe"), "").is_ok() {
+        eprintln!("skipped: this user may write everywhere");
+        return;
+    }
+    let error = NodeStore::open(&path).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Io { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied),
+        "{error}"
+    );
+}
+
+/// Three groups with all that a store can hold, and every byte of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Content(BTreeMap<GroupId, (Loaded, Vec<(u64, Bytes)>, Option<StoredSnapshot>)>);
+
+impl Content {
+    fn write(store: &NodeStore, rng: &mut StdRng) {
+        for n in 0..3 {
+            let group = store.group(id(n));
+            let mut next = 0;
+            for round in 0..20 {
+                let count = rng.random_range(1..20);
+                append(&group, entries(n, next..next + count, round));
+                next += count;
+                if rng.random_bool(0.3) {
+                    next -= rng.random_range(0..count);
+                    truncate(&group, next);
+                }
+                let vote = Bytes::from(format!("vote {round}"));
+                block_on(group.save_meta([(MetaKey::Vote, vote)])).unwrap();
+            }
+            let chunks = (0..4).map(|_| {
+                let len = rng.random_range(0..6000);
+                Bytes::from((0..len).map(|_| rng.random()).collect::<Vec<u8>>())
+            });
+            let snapshot = StoredSnapshot {
+                meta: Bytes::from_static(b"snapshot"),
+                chunks: chunks.collect(),
+            };
+            block_on(group.save_snapshot(snapshot)).unwrap();
+            block_on(group.purge(&purged(next / 2))).unwrap();
+            block_on(group.flush()).unwrap();
+        }
+    }
+
+    fn read(store: &NodeStore) -> Result<Self, StoreError> {
+        let read_group = |id: GroupId| {
+            let group = store.group(id);
+            let loaded = group.load()?;
+            let entries = group.read(loaded.entries.clone(), usize::MAX)?;
+            Ok((id, (loaded, entries, group.load_snapshot()?)))
+        };
+        let groups = store.groups().into_iter().map(read_group);
+        groups.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for item in fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        fs::copy(item.path(), to.join(item.file_name())).unwrap();
+    }
+}
+
+/// Damages one file somewhere.
+fn damage(dir: &Path, rng: &mut StdRng) -> String {
+    let name = match rng.random_range(0..10) {
+        0 => "watermark",
+        1 => "version",
+        _ => "store.redb",
+    };
+    let path = dir.join(name);
+    let mut content = fs::read(&path).unwrap();
+    if rng.random_bool(0.3) {
+        let len = rng.random_range(0..content.len());
+        content.truncate(len);
+        fs::write(&path, content).unwrap();
+        return format!("{name} cut to {len}");
+    }
+    let mut what = format!("{name} changed at");
+    for _ in 0..rng.random_range(1..16) {
+        // Most of the file is unused, so aim at its beginning half of the time.
+        let end = if rng.random() {
+            content.len()
+        } else {
+            content.len().min(64 * 1024)
+        };
+        let at = rng.random_range(0..end);
+        content[at] ^= 1 << rng.random_range(0..8);
+        what += &format!(" {at}");
+    }
+    fs::write(&path, content).unwrap();
+    what
+}
+
+/// Whatever happens to the files, the store serves what was acknowledged, or says that it can't.
+#[test]
+fn damage_is_noticed_or_harmless() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut rng = StdRng::seed_from_u64(7);
+    let live = scratch.path().join("live");
+    let store = open(&live);
+    Content::write(&store, &mut rng);
+    let expected = Content::read(&store).unwrap();
+    // What a kill leaves, and what a close does.
+    let killed = scratch.path().join("killed");
+    copy(&live, &killed);
+    drop(store);
+    let mut noticed = 0;
+    for seed in 0..120 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let origin = if seed % 2 == 0 { &killed } else { &live };
+        let dir = scratch.path().join(seed.to_string());
+        copy(origin, &dir);
+        let what = damage(&dir, &mut rng);
+        let found = NodeStore::open(&dir).and_then(|store| Content::read(&store));
+        match found {
+            Ok(found) => assert_eq!(found, expected, "seed {seed}: {what}"),
+            Err(StoreError::Corrupt { .. } | StoreError::Version { .. }) => noticed += 1,
+            Err(error) => panic!("seed {seed}: {what}: {error:?}"),
+        }
+        fs::remove_dir_all(dir).unwrap();
+    }
+    assert!(noticed > 40, "only {noticed} were noticed");
+}
+
+/// Tells the child process of the tests below where to work.
+const CHILD_DIR: &str = "MOSAIK_TEST_STORE_CHILD";
+const CHILD_GROUPS: u64 = 4;
+
+/// Not a test by itself: what [`everything_acknowledged_survives_a_kill`] starts and kills.
+#[test]
+fn child_process() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else {
+        return;
+    };
+    let store = open(Path::new(&dir));
+    let say = |line: String| {
+        let mut out = std::io::stdout().lock();
+        // The parent has killed this process if there is no one to tell.
+        out.write_all(line.as_bytes())
+            .and_then(|()| out.flush())
+            .unwrap_or_default();
+    };
+    thread::scope(|scope| {
+        for n in 0..CHILD_GROUPS {
+            let group = store.group(id(n));
+            scope.spawn(move || {
+                let loaded = group.load().unwrap();
+                let mut next = loaded.entries.end;
+                let last = loaded.last.map_or(0, |last| version_of(n, next - 1, &last));
+                for version in last + 1.. {
+                    let count = 1 + version % 3;
+                    append(&group, entries(n, next..next + count, version));
+                    next += count;
+                    say(format!("#put {n} {next} {version}\n"));
+                    if version % 5 == 0 {
+                        next -= 1;
+                        say(format!("#cut {n} {next} {version}\n"));
+                        truncate(&group, next);
+                    }
+                    let vote = Bytes::from(version.to_string());
+                    block_on(group.save_meta([(MetaKey::Vote, vote)])).unwrap();
+                    say(format!("#vote {n} 0 {version}\n"));
+                }
+            });
+        }
+    });
+}
+
+fn start_child(dir: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args([
+            "groups::store::tests::child_process",
+            "--exact",
+            "--nocapture",
+        ])
+        .env(CHILD_DIR, dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// A process that is killed at any moment has lost nothing that it had said was written.
+#[test]
+fn everything_acknowledged_survives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = StdRng::seed_from_u64(11);
+    // By group: the end of the log and its version there, and the vote.
+    let mut acknowledged: BTreeMap<u64, (u64, u64, u64)> = BTreeMap::new();
+    for round in 0..8 {
+        let mut child = start_child(dir.path());
+        let lines = rng.random_range(1..300);
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        for count in 0.. {
+            if count == lines {
+                let error = NodeStore::open(dir.path()).unwrap_err();
+                assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+                child.kill().unwrap();
+            }
+            let Some(Ok(line)) = out.next() else { break };
+            let Some((_, line)) = line.split_once('#') else {
+                continue;
+            };
+            let words: Vec<_> = line.split(' ').collect();
+            let [what, numbers @ ..] = &words[..] else {
+                continue;
+            };
+            let numbers: Vec<u64> = numbers
+                .iter()
+                .filter_map(|word| word.parse().ok())
+                .collect();
+            // The last line may be cut off.
+            let &[group, end, version] = &numbers[..] else {
+                break;
+            };
+            let group = acknowledged.entry(group).or_default();
+            match *what {
+                "put" => (group.0, group.1) = (end, version),
+                "cut" => (group.0, group.1) = (end, group.1 - 1),
+                _ => group.2 = version,
+            }
+        }
+        child.wait().unwrap();
+        let store = open(dir.path());
+        for (n, (end, version, vote)) in &acknowledged {
+            let group = store.group(id(*n));
+            let loaded = group.load().unwrap();
+            assert!(
+                loaded.entries.end >= *end,
+                "round {round}: group {n} lost entries"
+            );
+            let found = group.read(loaded.entries.clone(), usize::MAX).unwrap();
+            let versions: Vec<_> = found
+                .iter()
+                .map(|(index, entry)| version_of(*n, *index, entry))
+                .collect();
+            assert!(versions.is_sorted(), "round {round}: group {n} is mixed up");
+            let at_end = versions[usize::try_from(*end).unwrap() - 1];
+            assert!(
+                at_end >= *version,
+                "round {round}: group {n} has old entries"
+            );
+            let found: u64 = std::str::from_utf8(&loaded.vote.unwrap_or_default())
+                .unwrap()
+                .parse()
+                .unwrap_or(0);
+            assert!(found >= *vote, "round {round}: group {n} lost a vote");
+        }
+    }
+}

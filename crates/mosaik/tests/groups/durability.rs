@@ -1,0 +1,334 @@
+//! Members that survive their nodes.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use mosaik::{
+    Digest, Group, GroupKey, Network, NetworkId, Strong, Weak, discovery, futures,
+    groups::{CommandError, ConsensusConfig, NoStorage, StoreError},
+    iroh::EndpointAddr,
+    network::Error,
+};
+
+use super::machines::{Ledger, agreed, leader_of, reaches};
+use crate::support::{builder, random_network, within};
+
+/// A node that keeps its part of groups in a directory.
+async fn start(
+    network: NetworkId,
+    directory: &Path,
+    bootstrap: Option<EndpointAddr>,
+) -> Result<Network, Error> {
+    let mut discovery = discovery::Config::builder();
+    if let Some(bootstrap) = bootstrap {
+        discovery = discovery.with_bootstrap(bootstrap);
+    }
+    builder(network, discovery)
+        .with_storage(directory)
+        .build()
+        .await
+}
+
+fn join(node: &Network, key: GroupKey, min_members: usize) -> Group<Ledger> {
+    let consensus = ConsensusConfig::builder()
+        .with_min_members(min_members)
+        .build()
+        .unwrap();
+    node.groups()
+        .with_key(key)
+        .with_consensus_config(consensus)
+        .with_state_machine(Ledger::default())
+        .durable()
+        .unwrap()
+        .join()
+}
+
+/// Three durable members, one directory each.
+async fn trio(
+    network: NetworkId,
+    key: GroupKey,
+    directory: &Path,
+) -> (Vec<Network>, Vec<Group<Ledger>>) {
+    let mut nodes: Vec<Network> = Vec::new();
+    for name in ["a", "b", "c"] {
+        let bootstrap = nodes.first().map(|first| first.local().addr());
+        let node = start(network, &directory.join(name), bootstrap).await;
+        nodes.push(node.unwrap());
+    }
+    let groups: Vec<_> = nodes.iter().map(|node| join(node, key, 3)).collect();
+    for group in &groups {
+        within(20, group.when().online()).await;
+    }
+    agreed(&groups).await;
+    (nodes, groups)
+}
+
+async fn shut_down(nodes: Vec<Network>) {
+    let ending = nodes.into_iter().map(Network::shutdown);
+    within(20, futures::future::join_all(ending)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_member_comes_back_with_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let node = start(network, directory.path(), None).await.unwrap();
+    let id = node.local().id();
+    let group = join(&node, key, 1);
+    within(10, group.when().online()).await;
+    for n in 0..20 {
+        within(5, group.execute(n)).await.unwrap();
+    }
+    node.shutdown().await;
+
+    let node = start(network, directory.path(), None).await.unwrap();
+    assert_eq!(node.local().id(), id, "the identity is kept");
+    let group = join(&node, key, 1);
+    within(10, group.when().online()).await;
+    assert_eq!(group.committed(), 20);
+    assert_eq!(group.log_position().index(), 20);
+    let all = within(5, group.query((), Strong)).await.unwrap().into();
+    assert_eq!(all, (0..20).collect::<Vec<_>>());
+    assert_eq!(within(5, group.execute(20)).await.unwrap(), 21);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_group_comes_back_with_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let (nodes, groups) = trio(network, key, directory.path()).await;
+    for n in 0..30 {
+        within(5, groups[n % 3].execute(n as u64)).await.unwrap();
+    }
+    shut_down(nodes).await;
+    drop(groups);
+
+    let begin = Instant::now();
+    let (_nodes, groups) = trio(network, key, directory.path()).await;
+    println!("back after {:?}", begin.elapsed());
+    for group in &groups {
+        let all = within(5, group.query((), Strong)).await.unwrap();
+        assert_eq!(*all, (0..30).collect::<Vec<_>>());
+    }
+    // Every member's commands are new ones, although it is the same member.
+    for (n, group) in groups.iter().enumerate() {
+        assert_eq!(within(5, group.execute(100)).await.unwrap(), 31 + n as u64);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_away_catches_up_as_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let (mut nodes, mut groups) = trio(network, key, directory.path()).await;
+    within(5, groups[0].execute(1)).await.unwrap();
+    let away = leader_of(&groups);
+    let name = ["a", "b", "c"][away];
+    let (node, group) = (nodes.remove(away), groups.remove(away));
+    let id = node.local().id();
+    within(20, node.shutdown()).await;
+    drop(group);
+    agreed(&groups).await;
+    assert_eq!(within(5, groups[0].execute(2)).await.unwrap(), 2);
+
+    let bootstrap = nodes[0].local().addr();
+    let node = start(network, &directory.path().join(name), Some(bootstrap))
+        .await
+        .unwrap();
+    assert_eq!(node.local().id(), id);
+    let group = join(&node, key, 3);
+    reaches(&group, 2).await;
+    assert_eq!(*group.query((), Weak).await.unwrap(), [1, 2]);
+    within(10, group.when().online()).await;
+    assert_eq!(within(5, group.execute(3)).await.unwrap(), 3);
+    // Only with its vote can the group go on without another one.
+    groups.push(group);
+    nodes.push(node);
+    let leader = leader_of(&groups);
+    drop((groups.remove(leader), nodes.remove(leader)));
+    agreed(&groups).await;
+    assert_eq!(within(10, groups[1].execute(4)).await.unwrap(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let node = start(network, directory.path(), None).await.unwrap();
+    let group = join(&node, key, 1);
+    within(10, group.when().online()).await;
+    within(5, group.execute(1)).await.unwrap();
+    drop(group);
+    // At once, or after a restart.
+    let group = join(&node, key, 1);
+    within(10, group.when().online()).await;
+    assert_eq!(group.committed(), 0);
+    within(5, group.execute(2)).await.unwrap();
+    node.shutdown().await;
+    let node = start(network, directory.path(), None).await.unwrap();
+    let group = join(&node, key, 1);
+    within(10, group.when().online()).await;
+    assert_eq!(*within(5, group.query((), Strong)).await.unwrap(), [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_comes_back_wins_against_one_founded_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let (nodes, groups) = trio(network, key, directory.path()).await;
+    for n in 0..10 {
+        within(5, groups[0].execute(n)).await.unwrap();
+    }
+    shut_down(nodes).await;
+    drop(groups);
+
+    // A newcomer is there first, and founds a group of its own, with the same settings.
+    let newcomer = start(network, &directory.path().join("d"), None)
+        .await
+        .unwrap();
+    let hasty = newcomer
+        .groups()
+        .with_key(key)
+        .with_state_machine(Ledger::default())
+        .join();
+    within(10, hasty.when().online()).await;
+    within(5, hasty.execute(99)).await.unwrap();
+    let mut nodes: Vec<Network> = vec![newcomer];
+    let mut groups = vec![hasty];
+    for name in ["a", "b", "c"] {
+        let bootstrap = nodes[0].local().addr();
+        let node = start(network, &directory.path().join(name), Some(bootstrap))
+            .await
+            .unwrap();
+        groups.push(join(&node, key, 3));
+        nodes.push(node);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    reaches(&groups[0], 10).await;
+    agreed(&groups).await;
+    let all = within(10, groups[0].query((), Strong)).await.unwrap();
+    assert_eq!(*all, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn storage_that_can_not_be_used_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let network = random_network();
+    let plain = builder(network, discovery::Config::builder())
+        .build()
+        .await
+        .unwrap();
+    let refused = plain.groups().with_key(GroupKey::random()).durable();
+    assert_eq!(refused.unwrap_err(), NoStorage);
+
+    let node = start(network, directory.path(), None).await.unwrap();
+    let error = start(network, directory.path(), None).await.err().unwrap();
+    assert!(
+        matches!(error, Error::Storage(StoreError::Locked { .. })),
+        "{error}"
+    );
+    node.shutdown().await;
+    let stranger = builder(network, discovery::Config::builder())
+        .with_secret_key(mosaik::SecretKey::generate())
+        .with_storage(directory.path())
+        .build()
+        .await;
+    let error = stranger.err().unwrap();
+    assert!(
+        matches!(error, Error::Storage(StoreError::Owner { .. })),
+        "{error}"
+    );
+    start(network, directory.path(), None).await.unwrap();
+}
+
+/// Tells the child process of the test below where to work.
+const CHILD_DIRECTORY: &str = "MOSAIK_TEST_GROUP_CHILD";
+const IN_FLIGHT: usize = 32;
+
+/// Not a test by itself: what [`nothing_acknowledged_is_lost_when_all_are_killed`] starts and kills.
+#[tokio::test(flavor = "multi_thread")]
+async fn child_group() {
+    let Some(directory) = std::env::var_os(CHILD_DIRECTORY) else {
+        return;
+    };
+    let (network, key) = killed_group();
+    let (_nodes, groups) = trio(network, key, Path::new(&directory)).await;
+    let done = groups[0].query((), Strong).await.unwrap();
+    let mut next = done.iter().max().map_or(0, |max| max + 1);
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < IN_FLIGHT {
+            let command = next;
+            next += 1;
+            let member = usize::try_from(command).unwrap() % groups.len();
+            let execution = groups[member].execute(command);
+            running.push(async move { (command, execution.await) });
+        }
+        match running.next().await {
+            Some((command, Ok(_))) => {
+                let mut out = std::io::stdout().lock();
+                let line = format!("#{command}\n");
+                out.write_all(line.as_bytes())
+                    .and_then(|()| out.flush())
+                    .unwrap_or_default();
+            }
+            Some((_, Err(CommandError::Offline(_)))) => {}
+            Some((command, Err(error))) => panic!("{command}: {error}"),
+            None => return,
+        }
+    }
+}
+
+fn killed_group() -> (NetworkId, GroupKey) {
+    (Digest::from("killed"), GroupKey::from_secret("killed"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_all_are_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut acknowledged = BTreeSet::new();
+    for lines in [40, 700, 300] {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["groups::durability::child_group", "--exact", "--nocapture"])
+            .env(CHILD_DIRECTORY, directory.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut count = 0;
+        for line in out.lines() {
+            let Ok(line) = line else { break };
+            // The last line may be cut off, which makes another number of it.
+            let Some((_, number)) = line.split_once('#') else {
+                continue;
+            };
+            let Ok(number) = number.parse::<u64>() else {
+                break;
+            };
+            count += 1;
+            if count <= lines {
+                acknowledged.insert(number);
+            }
+            if count == lines {
+                child.kill().unwrap();
+            }
+        }
+        assert!(count >= lines, "the child has ended by itself");
+        child.wait().unwrap();
+    }
+    let (network, key) = killed_group();
+    let (_nodes, groups) = trio(network, key, directory.path()).await;
+    for group in &groups {
+        let all = within(10, group.query((), Strong)).await.unwrap();
+        let distinct: BTreeSet<_> = all.iter().copied().collect();
+        assert_eq!(distinct.len(), all.len(), "something took effect twice");
+        let lost: Vec<_> = acknowledged.difference(&distinct).collect();
+        assert!(lost.is_empty(), "lost: {lost:?}");
+    }
+}
