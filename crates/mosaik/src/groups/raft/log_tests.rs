@@ -185,10 +185,8 @@ fn status() -> Arc<Status> {
     Arc::new(Status::new(iroh::SecretKey::generate().public()))
 }
 
-fn user_storage() -> Option<Arc<dyn CommandStore>> {
-    Some(Arc::new(StorageAdapter::new(
-        InMemoryLogStore::<u64>::default(),
-    )))
+fn user_storage() -> Arc<dyn CommandStore> {
+    Arc::new(StorageAdapter::new(InMemoryLogStore::<u64>::default()))
 }
 
 #[tokio::test]
@@ -202,7 +200,9 @@ async fn a_log_in_memory() {
 #[tokio::test]
 async fn a_log_with_a_users_storage() {
     for seed in 0..10 {
-        let log = Log::open(None, user_storage(), status()).await.unwrap();
+        let log = Log::open(None, Some(user_storage()), status())
+            .await
+            .unwrap();
         suite(seed, 150, log, async |log| log).await;
     }
 }
@@ -235,7 +235,7 @@ mod durable {
     async fn a_log_on_disk_with_a_users_storage() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path();
-        let commands = user_storage();
+        let commands = Some(user_storage());
         suite(3, 120, open(path, commands.clone()).await, async |log| {
             drop(log);
             // Whatever it holds is replaced by what the disk holds.

@@ -128,7 +128,6 @@ pub(crate) struct NodeCore {
 }
 
 /// What consensus says about the group, as seen by this member.
-#[expect(clippy::struct_excessive_bools, reason = "four independent facts")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(
     clippy::struct_excessive_bools,

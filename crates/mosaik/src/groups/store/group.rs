@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     StoreError,
+    core::Shared,
     disk::{Change, Disk, Garbage, Key},
-    node::Shared,
     queue::Ticket,
 };
 use crate::primitives::{Bytes, GroupId, encoding};

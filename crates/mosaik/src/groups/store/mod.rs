@@ -33,6 +33,7 @@
     )
 )]
 
+mod core;
 mod directory;
 #[cfg(feature = "storage")]
 mod disk;
@@ -50,5 +51,6 @@ pub(crate) use group::{GroupStore, MetaKey, Purged, Rewrite, StoredSnapshot};
 pub(crate) use node::NodeStore;
 pub(crate) use queue::Ticket;
 
-#[cfg(all(test, feature = "storage"))]
+#[cfg(test)]
+#[cfg(feature = "storage")]
 mod tests;

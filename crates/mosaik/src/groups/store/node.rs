@@ -1,23 +1,23 @@
 //! The store of a node.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::btree_map::Entry,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
-    thread::JoinHandle,
 };
 
 use iroh::SecretKey;
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::{
     GroupStore, StoreError,
+    core::{Open, Shared, Slot, Slots},
     directory::Directory,
     disk::{Change, Disk, Garbage, Key, STORE},
     group,
-    queue::{Done, Queue, Ticket},
+    queue::Queue,
     writer::Writer,
 };
 use crate::primitives::{Bytes, GroupId, PeerId};
@@ -33,34 +33,6 @@ const OWNER: Key = (STORE, 0, 1);
 /// directory.
 #[derive(Clone)]
 pub(crate) struct NodeStore(Arc<Shared>);
-
-pub(super) struct Shared {
-    path: PathBuf,
-    queue: Arc<Queue>,
-    slots: Mutex<Slots>,
-    writer: Mutex<Option<JoinHandle<()>>>,
-    /// `None` once the store is closed.
-    open: Mutex<Option<Open>>,
-}
-
-/// What must be let go of for the store to be closed: the database, then the lock.
-struct Open {
-    disk: Arc<Disk>,
-    directory: Directory,
-}
-
-#[derive(Debug, Default)]
-struct Slots {
-    numbers: BTreeMap<GroupId, Slot>,
-    next: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    number: u32,
-    /// The number of the next snapshot.
-    generation: u32,
-}
 
 impl NodeStore {
     /// Opens the store in a directory, which is made if there is none. Reads and verifies the whole
@@ -192,86 +164,6 @@ impl NodeStore {
     /// The groups that the store holds something of.
     pub(super) fn groups(&self) -> Vec<GroupId> {
         self.0.slots.lock().numbers.keys().copied().collect()
-    }
-}
-
-impl Shared {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The database, while the store is open.
-    pub(super) fn disk(&self) -> Result<Arc<Disk>, StoreError> {
-        match &*self.open.lock() {
-            Some(open) => Ok(open.disk.clone()),
-            None => Err(self.closed()),
-        }
-    }
-
-    /// Refuses further work for this reason.
-    pub(super) fn fail(&self, reason: &StoreError) {
-        self.queue.close(reason.clone());
-    }
-
-    pub(super) fn queue(&self) -> &Queue {
-        &self.queue
-    }
-
-    /// Queues a write; see [`Queue::submit`].
-    pub(super) async fn submit(
-        &self,
-        changes: Vec<Change>,
-        done: Option<Done>,
-    ) -> Result<Ticket, StoreError> {
-        self.queue.submit(changes, done).await
-    }
-
-    /// Writes, and resolves when it is on disk.
-    pub(super) async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        let (tx, rx) = oneshot::channel();
-        let done: Done = Box::new(move |result| {
-            // Whoever waited may have gone.
-            let _ = tx.send(result);
-        });
-        self.queue.submit(changes, Some(done)).await?;
-        rx.await.unwrap_or_else(|_| Err(self.closed()))
-    }
-
-    /// Forgets that a group has this number; its rows must be discarded.
-    pub(super) fn forget(&self, group: &GroupId, number: u32) {
-        let numbers = &mut self.slots.lock().numbers;
-        if numbers.get(group).is_some_and(|slot| slot.number == number) {
-            numbers.remove(group);
-        }
-    }
-
-    fn close(&self) {
-        self.queue.close(self.closed());
-        let writer = self.writer.lock().take();
-        // A callback may hold the last handle.
-        if let Some(writer) = writer
-            && writer.thread().id() != std::thread::current().id()
-        {
-            // It reports its failures itself.
-            let _ = writer.join();
-        }
-        let open = self.open.lock().take();
-        if let Some(Open { disk, directory }) = open {
-            drop(disk);
-            drop(directory);
-        }
-    }
-
-    fn closed(&self) -> StoreError {
-        StoreError::Closed {
-            path: self.path.clone(),
-        }
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.close();
     }
 }
 

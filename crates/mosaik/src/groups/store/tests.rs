@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
@@ -407,7 +408,9 @@ fn a_directory_without_permission_is_an_io_error() {
 
 /// Three groups with all that a store can hold, and every byte of it.
 #[derive(Debug, PartialEq, Eq)]
-struct Content(BTreeMap<GroupId, (Loaded, Vec<(u64, Bytes)>, Option<StoredSnapshot>)>);
+struct Content(BTreeMap<GroupId, GroupContent>);
+
+type GroupContent = (Loaded, Vec<(u64, Bytes)>, Option<StoredSnapshot>);
 
 impl Content {
     fn write(store: &NodeStore, rng: &mut StdRng) {
@@ -484,7 +487,7 @@ fn damage(dir: &Path, rng: &mut StdRng) -> String {
         };
         let at = rng.random_range(0..end);
         content[at] ^= 1 << rng.random_range(0..8);
-        what += &format!(" {at}");
+        let _ = write!(what, " {at}");
     }
     fs::write(&path, content).unwrap();
     what
