@@ -1,0 +1,9 @@
+//! Networks of real nodes under faults: through the hub, and over UDP on loopback.
+
+mod bootstrap;
+mod clocks;
+mod crashes;
+mod crowds;
+mod losses;
+mod partitions;
+mod support;
