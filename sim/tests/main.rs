@@ -4,6 +4,7 @@ mod bootstrap;
 mod clocks;
 mod crashes;
 mod crowds;
+mod groups;
 mod losses;
 mod partitions;
 mod support;

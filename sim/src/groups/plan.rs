@@ -126,7 +126,7 @@ impl Plan {
             skews_ms: (0..members)
                 .map(|_| random.random_range(-MAX_SKEW_MS..=MAX_SKEW_MS))
                 .collect(),
-            clients: random.random_range(3..=6),
+            clients: random.random_range(6..=12),
             faults: Vec::new(),
         };
         let length = options.length.unwrap_or(Duration::from_secs(5));
