@@ -215,37 +215,6 @@ impl Cluster {
         }
     }
 
-    /// Lets a member leave the group.
-    pub(super) fn leave(&self, unit: &mut Unit) {
-        // Who leaves loses what it held, and is another member when it comes back.
-        unit.life += 1;
-        match &unit.running {
-            Some(Running::Process(process)) => process.tell(Request::Leave),
-            Some(Running::Local(member, _)) => member.leave(),
-            None => {}
-        }
-    }
-
-    /// Lets a member that has left join again.
-    pub(super) fn join(&self, unit: &Unit) -> anyhow::Result<()> {
-        match &unit.running {
-            Some(Running::Process(process)) => process.tell(Request::Join),
-            Some(Running::Local(member, _)) => member.join()?,
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// Sets a member's clock.
-    pub(super) fn skew(&self, unit: &mut Unit, ms: i64) {
-        unit.skew_ms = ms;
-        match &unit.running {
-            Some(Running::Process(process)) => process.tell(Request::Skew(ms)),
-            Some(Running::Local(_, skew)) => skew.set(ms),
-            None => {}
-        }
-    }
-
     /// Ends all members.
     pub(super) async fn shutdown(&self) -> anyhow::Result<()> {
         for place in &self.places {
@@ -262,5 +231,38 @@ impl Cluster {
 
     fn directory(&self, member: usize) -> PathBuf {
         self.storage.path().join(member.to_string())
+    }
+}
+
+impl Unit {
+    /// Lets a member leave the group.
+    pub(super) fn leave(&mut self) {
+        // Who leaves loses what it held, and is another member when it comes back.
+        self.life += 1;
+        match &self.running {
+            Some(Running::Process(process)) => process.tell(Request::Leave),
+            Some(Running::Local(member, _)) => member.leave(),
+            None => {}
+        }
+    }
+
+    /// Lets a member that has left join again.
+    pub(super) fn join(&self) -> anyhow::Result<()> {
+        match &self.running {
+            Some(Running::Process(process)) => process.tell(Request::Join),
+            Some(Running::Local(member, _)) => member.join()?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Sets a member's clock.
+    pub(super) fn skew(&mut self, ms: i64) {
+        self.skew_ms = ms;
+        match &self.running {
+            Some(Running::Process(process)) => process.tell(Request::Skew(ms)),
+            Some(Running::Local(_, skew)) => skew.set(ms),
+            None => {}
+        }
     }
 }

@@ -77,15 +77,15 @@ impl Network<'_> {
             }
             Fault::Leave(target) => {
                 if let Some(mut unit) = cluster.control(who(target)) {
-                    cluster.leave(&mut unit);
+                    unit.leave();
                     sleep(lasts).await;
-                    cluster.join(&unit)?;
+                    unit.join()?;
                 }
                 return Ok(());
             }
             Fault::Skew(target, ms) => {
                 if let Some(mut unit) = cluster.control(who(target)) {
-                    cluster.skew(&mut unit, *ms);
+                    unit.skew(*ms);
                 }
                 return Ok(());
             }

@@ -84,10 +84,11 @@ async fn drive(plan: &Plan, cluster: &Cluster) -> anyhow::Result<Report> {
     let suffering = async {
         faults::happen(plan, cluster).await?;
         let healed = Instant::now();
-        let recovered = timeout(RECOVERY, served(&mut observer, plan.members)).await;
+        let served = timeout(RECOVERY, served(&mut observer, plan.members)).await;
+        let recovery = served.ok().map(|()| healed.elapsed());
         sleep(CALM).await;
         stop.cancel();
-        anyhow::Ok(recovered.ok().map(|()| healed.elapsed() - CALM))
+        anyhow::Ok(recovery)
     };
     let (_, recovery) = futures::join!(join_all(clients), suffering);
     let recovery = recovery?;
