@@ -1,8 +1,11 @@
 //! Programs are written against names, types and traits: these stay.
 
 mod discovery;
+mod functions;
+mod glob;
 mod network;
 mod primitives;
+mod streams;
 mod tickets;
 
 /// Fails to compile for types that are not shared between threads.
