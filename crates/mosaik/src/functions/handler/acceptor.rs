@@ -122,8 +122,11 @@ async fn receive_header(handlers: &Handlers, link: &mut Link) -> Result<Header, 
         .half_open
         .try_acquire()
         .map_err(|_| Unreadable::TooMany)?;
-    let header = timeout(HEADER_TIMEOUT, next_header(link)).await;
-    header.unwrap_or(Err(Unreadable::Silent))
+    if let Ok(header) = timeout(HEADER_TIMEOUT, next_header(link)).await {
+        return header;
+    }
+    link.note_silence();
+    Err(Unreadable::Silent)
 }
 
 async fn next_header(link: &mut Link) -> Result<Header, Unreadable> {
