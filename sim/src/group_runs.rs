@@ -133,14 +133,19 @@ async fn one(seed: u64, options: &Options, program: &PathBuf) -> (u64, Option<Re
 
 /// How to carry out a run again.
 fn arguments(seed: u64, options: &Options) -> String {
-    let mut arguments = format!("--seed {seed}");
-    if options.processes {
-        arguments += " --processes";
-    }
-    if let Some(members) = options.members {
-        arguments += &format!(" --members {members}");
-    }
-    arguments + &format!(" --length {}", humantime::format_duration(options.length))
+    let members = options
+        .members
+        .map(|members| format!("--members {members} "));
+    format!(
+        "--seed {seed} {}{}--length {}",
+        if options.processes {
+            "--processes "
+        } else {
+            ""
+        },
+        members.unwrap_or_default(),
+        humantime::format_duration(options.length)
+    )
 }
 
 impl Total {
