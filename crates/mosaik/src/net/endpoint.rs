@@ -98,13 +98,7 @@ pub(crate) async fn bind(
 /// The transport's settings: windows for bulk data, and silence noticed within seconds.
 pub(crate) fn transport_config() -> QuicTransportConfig {
     let idle = IdleTimeout::try_from(MAX_SILENCE).ok();
-    let acks = std::env::var("ACKS").ok().map(|n| {
-        let mut config = iroh::endpoint::AckFrequencyConfig::default();
-        config.ack_eliciting_threshold(VarInt::from_u32(n.parse().unwrap()));
-        config
-    });
     QuicTransportConfig::builder()
-        .ack_frequency_config(acks)
         .initial_rtt(INITIAL_RTT)
         .max_idle_timeout(idle)
         .keep_alive_interval(KEEP_ALIVE)

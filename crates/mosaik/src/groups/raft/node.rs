@@ -267,6 +267,8 @@ impl Node {
         core.refresh();
         let watched = core.clone();
         core.scope.spawn(async move { watched.follow_role().await });
+        let beating = core.clone();
+        core.scope.spawn(async move { beating.beat().await });
         let forwarding = core.clone();
         core.scope
             .spawn(async move { forwarding.forward_commands().await });
@@ -667,8 +669,10 @@ impl NodeCore {
 
     /// Notes a sign of life of a leader.
     pub(super) fn on_contact(&self, term: u64, commit: Option<u64>) {
+        // Who has voted for a later one does not follow it any more.
+        let deposed = self.log.stored_vote().is_some_and(|(voted, _)| voted > term);
         let mut contact = self.contact.lock();
-        if term < contact.term {
+        if deposed || term < contact.term {
             return;
         }
         contact.term = term;
@@ -680,10 +684,15 @@ impl NodeCore {
         }
     }
 
+    /// How long ago a leader was heard of.
+    pub(super) fn contact_age(&self) -> Option<Duration> {
+        self.contact.lock().at.map(|at| at.elapsed())
+    }
+
     /// Whether a leader was heard of within its time.
     fn leader_lives(&self) -> bool {
-        let at = self.contact.lock().at;
-        at.is_some_and(|at| at.elapsed() < self.timing.election)
+        self.contact_age()
+            .is_some_and(|age| age < self.timing.election)
     }
 
     /// Whether this leader has heard of a majority within its time, or has only begun to lead.
