@@ -88,7 +88,7 @@ impl Fleet {
 }
 
 /// Shows the library's logs as `RUST_LOG` asks.
-fn show_logs() {
+pub fn show_logs() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
         let filter = tracing_subscriber::EnvFilter::from_default_env();

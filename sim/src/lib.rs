@@ -16,11 +16,13 @@
 //! who fails and which packets a pair of nodes loses; thread scheduling is not replayed.
 
 pub mod fleet;
+pub mod groups;
 pub mod hub;
 pub mod invariants;
 pub mod stats;
+mod task;
 mod wait;
 
-pub use fleet::{EVENTS_BACKLOG, Fleet};
+pub use fleet::{EVENTS_BACKLOG, Fleet, show_logs};
 pub use hub::{Conditions, Hub, Traffic};
 pub use wait::{Late, each_until, timed};

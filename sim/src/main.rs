@@ -1,4 +1,6 @@
-//! Runs a whole network in one process and measures how it behaves.
+//! Runs a whole network in one process and measures how it behaves; or runs groups under faults.
+
+mod group_runs;
 
 use std::{
     num::NonZeroU64,
@@ -7,7 +9,7 @@ use std::{
 };
 
 use anyhow::ensure;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use mosaik::{Network, PeerId, network::RelayMode};
 use mosaik_sim::{
     Conditions, EVENTS_BACKLOG, Fleet, each_until,
@@ -20,8 +22,10 @@ use rand::{Rng, SeedableRng, rngs::SmallRng, seq::index};
 /// Runs a whole network of mosaik nodes in one process, through the phases of its life: join,
 /// changes, idleness, a departure, a crash, a partition and its healing.
 #[derive(Debug, Clone, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// How many nodes there are.
     #[arg(short, long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(4..=1000))]
     nodes: u16,
@@ -57,9 +61,23 @@ struct Options {
     udp: bool,
 }
 
+#[derive(Debug, Clone, Subcommand)]
+enum Command {
+    /// Runs groups under faults, and checks that their promises hold.
+    Groups(group_runs::Options),
+    /// Takes part in such a run, as standard input says.
+    #[command(hide = true)]
+    Member,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
+    match options.command {
+        Some(Command::Groups(options)) => return group_runs::run(options).await,
+        Some(Command::Member) => return group_runs::member().await,
+        None => {}
+    }
     let seed = options.seed.unwrap_or_else(|| rand::rng().random());
     println!("seed {seed}, {} nodes", options.nodes);
     match Run::new(options, seed).phases().await {

@@ -11,6 +11,7 @@ use std::{
 const CHAPTERS: &[(&str, &[&str])] = &[
     ("discovery.md", &["net", "discovery"]),
     ("streams.md", &["streams"]),
+    ("functions.md", &["functions"]),
 ];
 
 fn crate_root() -> &'static Path {

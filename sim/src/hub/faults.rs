@@ -17,8 +17,6 @@ const MAX_HELD: usize = 16 * 1024;
 pub(super) struct Faults {
     /// Directions in which nothing passes: from, to.
     cut: HashSet<(PeerId, PeerId)>,
-    /// Nodes that neither send nor receive, for good.
-    crashed: HashSet<PeerId>,
     /// Nodes whose packets, in both directions, wait until they are resumed.
     paused: HashMap<PeerId, Vec<Held>>,
 }
@@ -40,10 +38,7 @@ pub(super) enum Fate {
 
 impl Faults {
     pub(super) fn fate(&self, from: PeerId, to: PeerId) -> Fate {
-        if self.cut.contains(&(from, to))
-            || self.crashed.contains(&from)
-            || self.crashed.contains(&to)
-        {
+        if self.cut.contains(&(from, to)) {
             return Fate::Drop;
         }
         let paused = [from, to]
@@ -61,11 +56,6 @@ impl Faults {
 
     pub(super) fn heal(&mut self) {
         self.cut.clear();
-    }
-
-    pub(super) fn crash(&mut self, peer: PeerId) {
-        self.paused.remove(&peer);
-        self.crashed.insert(peer);
     }
 
     pub(super) fn pause(&mut self, peer: PeerId) {
@@ -110,15 +100,15 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_outlasts_healing_and_pauses() {
+    fn a_pause_holds_both_directions_until_it_ends() {
         let (a, b) = (peer(1), peer(2));
         let mut faults = Faults::default();
         faults.pause(a);
         assert_eq!(faults.fate(a, b), Fate::Hold(a));
         assert_eq!(faults.fate(b, a), Fate::Hold(a));
-        faults.crash(a);
         faults.heal();
+        assert_eq!(faults.fate(b, a), Fate::Hold(a), "a pause is no cut");
         assert!(faults.resume(a).is_empty());
-        assert_eq!(faults.fate(b, a), Fate::Drop);
+        assert_eq!(faults.fate(b, a), Fate::Pass);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -45,6 +45,8 @@ pub(super) struct Port {
     pub(super) id: PeerId,
     pub(super) inbox: Mutex<Inbox>,
     sending: Mutex<Sending>,
+    /// Its node has crashed: nothing passes from or to it any more.
+    dead: AtomicBool,
     sent_packets: AtomicU64,
     sent_bytes: AtomicU64,
     lost_packets: AtomicU64,
@@ -93,8 +95,7 @@ impl Hub {
     }
 
     fn plug_in(&self, id: PeerId, endpoint: Builder) -> Builder {
-        let port = Arc::new(Port::new(id));
-        self.0.ports.write().insert(*id.as_bytes(), port.clone());
+        let port = self.open_port(id);
         endpoint
             .clear_ip_transports()
             .clear_relay_transports()
@@ -102,6 +103,13 @@ impl Hub {
             .net_report_config(NetReportConfig::minimal())
             .add_custom_transport(Arc::new(HubTransport::new(self.clone(), port)))
             .address_lookup(HubLookup::new(self.clone()))
+    }
+
+    /// A new place at the hub, instead of the one that a former run of the node had.
+    pub(super) fn open_port(&self, id: PeerId) -> Arc<Port> {
+        let port = Arc::new(Port::new(id));
+        self.0.ports.write().insert(*id.as_bytes(), port.clone());
+        port
     }
 
     /// Changes what packets meet from now on.
@@ -126,9 +134,14 @@ impl Hub {
         self.0.faults.lock().heal();
     }
 
-    /// Lets nothing pass from and to a node, for good: what others see of a crash.
+    /// Lets nothing pass from and to the current run of a node, for good: what others see of a
+    /// crash. A later run under the same id is not concerned.
     pub fn crash(&self, peer: PeerId) {
-        self.0.faults.lock().crash(peer);
+        if let Some(port) = self.port(peer.as_bytes()) {
+            port.dead.store(true, Ordering::Relaxed);
+        }
+        // What waits for it is lost.
+        self.0.faults.lock().resume(peer);
     }
 
     /// Holds all packets from and to a node until it is resumed.
@@ -165,6 +178,7 @@ impl Hub {
         from.sent_packets.fetch_add(1, Ordering::Relaxed);
         from.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
         let due = from.due(self.0.seed, to.id, bytes, &conditions);
+        let due = due.filter(|_| !from.dead.load(Ordering::Relaxed));
         let delivered = due.is_some_and(|due| {
             let number = self.0.next_number.fetch_add(1, Ordering::Relaxed);
             self.deliver(
@@ -184,6 +198,9 @@ impl Hub {
 
     /// Puts a packet on its way, if no fault prevents it.
     fn deliver(&self, to: &Arc<Port>, packet: Packet) -> bool {
+        if to.dead.load(Ordering::Relaxed) {
+            return false;
+        }
         {
             let mut faults = self.0.faults.lock();
             match faults.fate(packet.from, to.id) {
@@ -215,6 +232,7 @@ impl Port {
             id,
             inbox: Mutex::default(),
             sending: Mutex::default(),
+            dead: AtomicBool::new(false),
             sent_packets: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
             lost_packets: AtomicU64::new(0),

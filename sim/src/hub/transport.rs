@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep};
 use super::handle::{Hub, Port};
 
 /// Names this kind of address among custom addresses ("mosaik", truncated).
-const TRANSPORT_ID: u64 = 0x6d6f_7361_696b;
+pub(super) const TRANSPORT_ID: u64 = 0x6d6f_7361_696b;
 /// Packets that are taken in one go.
 const MAX_SEGMENTS: NonZeroUsize = NonZeroUsize::new(8).expect("eight is not zero");
 
@@ -200,6 +200,6 @@ impl AddressLookup for HubLookup {
     }
 }
 
-fn address(peer: PeerId) -> CustomAddr {
+pub(super) fn address(peer: PeerId) -> CustomAddr {
     CustomAddr::from_parts(TRANSPORT_ID, peer.as_bytes())
 }

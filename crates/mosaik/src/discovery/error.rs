@@ -10,7 +10,6 @@ use crate::{
 
 /// A failure of a discovery operation.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// An entry can only be signed with the key of the peer that it describes.
     #[error("the secret key of {} can't sign the entry of {}", .0.short(), .1.short())]

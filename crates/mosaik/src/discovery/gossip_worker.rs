@@ -28,7 +28,7 @@ use crate::{
         wire::{ANNOUNCE_ALPN, Announcement},
     },
     net::ConnectionAcceptor,
-    primitives::{PeerId, ShortFmtExt, encoding},
+    primitives::{PeerId, encoding},
     tickets::{SignedPeerEntry, UnverifiedEntry},
 };
 
@@ -223,7 +223,8 @@ impl GossipWorker {
         let Ok(announcement) =
             encoding::deserialize::<Announcement<UnverifiedEntry>>(&message.content)
         else {
-            tracing::debug!(peer = %message.delivered_from.short(), "undecodable announcement");
+            self.store
+                .refused(Refusal::Undecodable, &message.delivered_from);
             return;
         };
         match announcement {
@@ -241,9 +242,11 @@ impl GossipWorker {
                 content,
                 signature,
             } => {
-                if !self.is_timely(stamp_ms, &peer)
-                    || self.store.admissible_version(&peer, version).is_err()
-                {
+                if !self.is_timely(stamp_ms, &peer) {
+                    return;
+                }
+                if let Err(refusal) = self.store.admissible_version(&peer, version) {
+                    self.store.refused(refusal, &peer);
                     return;
                 }
                 let catalog = self.store.catalog();

@@ -9,7 +9,7 @@ use crate::primitives::{NetworkId, ShortFmtExt};
 
 /// Handles to the metrics of one node's discovery, registered once.
 pub(crate) struct DiscoveryMetrics {
-    network: String,
+    refused: [Counter; Refusal::ALL.len()],
     catalog_size: Gauge,
     discovered: Counter,
     updated: Counter,
@@ -26,6 +26,10 @@ impl DiscoveryMetrics {
         let counter = |name| metrics::counter!(name, "network" => network.clone());
         let gauge = |name| metrics::gauge!(name, "network" => network.clone());
         Self {
+            refused: Refusal::ALL.map(|refusal| {
+                metrics::counter!("mosaik.discovery.entries.refused",
+                    "network" => network.clone(), "reason" => refusal.label())
+            }),
             catalog_size: gauge("mosaik.discovery.catalog.size"),
             discovered: counter("mosaik.discovery.peers.discovered"),
             updated: counter("mosaik.discovery.peers.updated"),
@@ -34,7 +38,6 @@ impl DiscoveryMetrics {
             sync_bytes: counter("mosaik.discovery.sync.bytes"),
             announce_bytes: counter("mosaik.discovery.announce.bytes"),
             neighbors: gauge("mosaik.discovery.gossip.neighbors"),
-            network,
         }
     }
 
@@ -56,10 +59,7 @@ impl DiscoveryMetrics {
 
     /// Refusals are rare enough for a lookup each.
     pub(crate) fn refused(&self, refusal: Refusal) {
-        let network = self.network.clone();
-        metrics::counter!("mosaik.discovery.entries.refused",
-            "network" => network, "reason" => refusal.label())
-        .increment(1);
+        self.refused[refusal as usize].increment(1);
     }
 
     pub(crate) fn synced(&self) {
@@ -83,5 +83,17 @@ impl DiscoveryMetrics {
 impl fmt::Debug for DiscoveryMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DiscoveryMetrics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_own_counter() {
+        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal as usize, index, "{}", refusal.label());
+        }
     }
 }

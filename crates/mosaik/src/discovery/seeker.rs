@@ -74,7 +74,7 @@ impl Seeker {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                Some((peer, found)) = outcomes.recv() => self.on_outcome(&mut searches, peer, found),
+                Some((peer, answered)) = outcomes.recv() => self.on_outcome(&mut searches, peer, answered),
             }
             self.update(&mut searches);
             for (peer, search) in &mut searches {
@@ -134,19 +134,16 @@ impl Seeker {
         });
     }
 
-    fn on_outcome(&self, searches: &mut HashMap<PeerId, Search>, peer: PeerId, found: bool) {
-        if found {
+    fn on_outcome(&self, searches: &mut HashMap<PeerId, Search>, peer: PeerId, answered: bool) {
+        let mut bootstrap_peers = self.config.bootstrap_peers.iter();
+        if answered && bootstrap_peers.any(|addr| addr.id == peer) {
+            self.pending.answer();
+        }
+        // A peer can answer and yet be refused, as when clocks differ too much.
+        if answered && self.store.catalog().signed.contains_key(&peer) {
             searches.remove(&peer);
             self.gossip.join(vec![peer]);
             self.syncer.follow_up(peer);
-            let bootstrap = self
-                .config
-                .bootstrap_peers
-                .iter()
-                .any(|addr| addr.id == peer);
-            if bootstrap {
-                self.pending.answer();
-            }
         } else if let Some(search) = searches.get_mut(&peer) {
             search.running = false;
             search.next = Instant::now() + search.backoff.next_backoff().unwrap_or(MAX_BACKOFF);

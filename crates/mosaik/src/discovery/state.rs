@@ -32,9 +32,23 @@ pub(crate) enum Refusal {
     Departed,
     TooLarge,
     BadSignature,
+    /// Not a message of gossip.
+    Undecodable,
 }
 
 impl Refusal {
+    pub(super) const ALL: [Self; 9] = [
+        Self::DifferentNetwork,
+        Self::OwnEntry,
+        Self::FutureDated,
+        Self::Stale,
+        Self::NotNewer,
+        Self::Departed,
+        Self::TooLarge,
+        Self::BadSignature,
+        Self::Undecodable,
+    ];
+
     /// The value of the metric's `reason` label.
     pub(crate) const fn label(self) -> &'static str {
         match self {
@@ -46,6 +60,7 @@ impl Refusal {
             Self::Departed => "departed",
             Self::TooLarge => "too_large",
             Self::BadSignature => "bad_signature",
+            Self::Undecodable => "undecodable",
         }
     }
 

@@ -24,6 +24,8 @@ use crate::{
 
 /// Changed peers that a slow subsystem may lag behind before it must look at everything again.
 const CHANGES_BACKLOG: usize = 4096;
+/// Warnings about peers come no faster than this, however many peers misbehave.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The catalog of one node, shared by all parts of discovery.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Store {
     author: Mutex<Author>,
     audience: Mutex<Option<Audience>>,
     links: Links,
+    /// When a peer was last warned about.
+    warned: Mutex<Option<Instant>>,
     pub(crate) clock: Clock,
     pub(crate) metrics: DiscoveryMetrics,
     /// The local entry has a content that was not announced yet.
@@ -93,6 +97,7 @@ impl Store {
             }),
             audience: Mutex::new(Some(audience)),
             links,
+            warned: Mutex::default(),
             clock,
             metrics: DiscoveryMetrics::register(&network_id),
             unannounced: Notify::new(),
@@ -193,16 +198,24 @@ impl Store {
 
     /// Counts and logs a refusal.
     pub(crate) fn refused(&self, refusal: Refusal, peer: &PeerId) -> Refusal {
-        if !refusal.is_ordinary() {
-            self.metrics.refused(refusal);
-            if refusal == Refusal::FutureDated {
-                tracing::warn!(peer = %peer.short(), "entry refused: the peer's clock and ours \
-                    differ by more than max_time_drift");
-            } else {
-                tracing::debug!(peer = %peer.short(), reason = refusal.label(), "entry refused");
-            }
+        self.metrics.refused(refusal);
+        if refusal == Refusal::FutureDated && self.may_warn() {
+            tracing::warn!(peer = %peer.short(), "entry refused: the peer's clock and ours \
+                differ by more than max_time_drift");
+        } else if !refusal.is_ordinary() {
+            tracing::debug!(peer = %peer.short(), reason = refusal.label(), "entry refused");
         }
         refusal
+    }
+
+    /// Whether enough time has passed since the last warning about a peer.
+    fn may_warn(&self) -> bool {
+        let mut last = self.warned.lock();
+        let is_due = last.is_none_or(|last| last.elapsed() >= WARNING_INTERVAL);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
     }
 
     pub(crate) fn insert_unsigned(&self, entry: PeerEntry) -> bool {
@@ -222,11 +235,19 @@ impl Store {
         let now = self.clock.now_ms();
         let drift = u64::try_from(max_time_drift.as_millis()).unwrap_or(u64::MAX);
         let network_id = self.state.lock().catalog().network_id();
-        if goodbye.network != network_id
-            || goodbye.time_ms.abs_diff(now) > drift
+        let refusal = if goodbye.network != network_id {
+            Some(Refusal::DifferentNetwork)
+        } else if goodbye.time_ms.abs_diff(now) > drift
             || goodbye.version.update_ms() > now.saturating_add(drift)
-            || !goodbye.is_signed()
         {
+            Some(Refusal::FutureDated)
+        } else if !goodbye.is_signed() {
+            Some(Refusal::BadSignature)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.refused(refusal, &goodbye.peer);
             return false;
         }
         self.depart(goodbye.peer, goodbye.version, Departure::Goodbye)

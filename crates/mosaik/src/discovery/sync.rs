@@ -13,7 +13,7 @@
 //! part. Entries travel in turns of bounded size.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -54,6 +54,8 @@ const MAX_TURN_BYTES: usize = 256 * 1024;
 const MAX_SYNC_FRAME_BYTES: usize = 4 * 1024 * 1024;
 /// Syncs that this node serves at once; more wait within their own time limits.
 const MAX_SERVED: usize = 32;
+/// Of those, with one peer; more wait too.
+const MAX_SERVED_PER_PEER: usize = 4;
 /// Syncs that this node starts by itself at once.
 const MAX_BACKGROUND: usize = 8;
 /// Syncs that are waiting to be started by the node itself; more are dropped.
@@ -81,6 +83,7 @@ struct Inner {
     suspicions: Arc<Suspicions>,
     scope: Scope,
     served: Semaphore,
+    serving: PerPeer,
     background: Semaphore,
     requested: Mutex<HashSet<PeerId>>,
 }
@@ -100,6 +103,7 @@ impl Syncer {
             suspicions,
             scope,
             served: Semaphore::new(MAX_SERVED),
+            serving: PerPeer::default(),
             background: Semaphore::new(MAX_BACKGROUND),
             requested: Mutex::default(),
         }))
@@ -194,10 +198,9 @@ impl Syncer {
     }
 
     async fn respond(&self, mut link: Link) {
-        let Ok(_permit) = self.0.served.acquire().await else {
-            return;
-        };
-        let mut session = Session::new(&self.0, &link);
+        // Begins with the first message: who has said nothing yet takes no place from others.
+        let own_places = self.0.serving.of(link.peer());
+        let mut serving = None;
         for _ in 0..MAX_TURNS {
             let turn = match link.recv_within(TURN_TIMEOUT).await {
                 Ok(turn) => turn,
@@ -207,6 +210,17 @@ impl Syncer {
                         self.0.finished(&link);
                     }
                     return;
+                }
+            };
+            let (session, ..) = match &mut serving {
+                Some(serving) => serving,
+                None => {
+                    let (Ok(own), Ok(place)) =
+                        (own_places.acquire().await, self.0.served.acquire().await)
+                    else {
+                        return;
+                    };
+                    serving.insert((Session::new(&self.0, &link), own, place))
                 }
             };
             let reply = session.reply(turn);
@@ -234,6 +248,19 @@ impl Inner {
         if let Some(rtt) = link.rtt() {
             self.store.record_rtt(link.peer(), rtt);
         }
+    }
+}
+
+/// The places of each peer that is being served.
+#[derive(Debug, Default)]
+struct PerPeer(Mutex<HashMap<PeerId, Arc<Semaphore>>>);
+
+impl PerPeer {
+    fn of(&self, peer: PeerId) -> Arc<Semaphore> {
+        let mut peers = self.0.lock();
+        peers.retain(|_, places| Arc::strong_count(places) > 1);
+        let places = || Arc::new(Semaphore::new(MAX_SERVED_PER_PEER));
+        peers.entry(peer).or_insert_with(places).clone()
     }
 }
 

@@ -41,6 +41,7 @@ pub mod handler;
 mod metrics;
 mod route;
 pub mod status;
+mod tenure;
 mod wire;
 
 pub use caller::Caller;

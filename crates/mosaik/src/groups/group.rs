@@ -17,14 +17,14 @@ use tokio::time::{sleep, timeout};
 use crate::{
     groups::{
         Bonds, CommandError, Cursor, GroupConfig, Index, IndexRange, QueryError, StateMachine,
-        When, commands,
+        Term, When, commands,
         handle::Registry,
         instance::Instance,
         member::worker::Event,
         replica::MachineReplica,
         submissions::{Outcome, Route, Until},
     },
-    primitives::{GroupId, PeerId, ShortFmtExt, encoding::EncodeError},
+    primitives::{Digest, GroupId, PeerId, ShortFmtExt, encoding::EncodeError},
 };
 
 /// Between two attempts to confirm a strong read during an election.
@@ -237,6 +237,16 @@ impl<M: StateMachine> Group<M> {
             instance.tell(Event::Reform(reply)).await;
             reformed.await.unwrap_or(false)
         }
+    }
+
+    /// The history and the term in which this member leads, if it does, both from one instant: for
+    /// the fault harness, which checks that no term has two leaders.
+    #[doc(hidden)]
+    pub fn __tenure(&self) -> Option<(Digest, Term)> {
+        let node = self.instance().node()?;
+        let view = node.view();
+        let view = view.borrow();
+        view.leading.then(|| (node.lineage(), Term(view.term)))
     }
 
     fn instance(&self) -> &Arc<Instance> {

@@ -19,6 +19,7 @@ use super::{
     exporter_secret,
     limits::{HANDSHAKE_TIMEOUT, MAX_HANDSHAKE_FRAME_BYTES},
     link::{Frame, FrameBuffer, OpenError, RecvError, begin_frame, finish_frame},
+    metrics::Refusal,
 };
 use crate::primitives::{BytesMut, NetworkId, encoding};
 
@@ -73,42 +74,32 @@ async fn dial_steps(connection: &Connection, network: &NetworkId) -> Result<(), 
 }
 
 /// Checks the proof of a dialer and answers with this node's own.
-///
-/// Closes the connection and returns `false` when the dialer belongs elsewhere.
-pub(super) async fn accept(connection: &Connection, network: &NetworkId) -> bool {
+pub(super) async fn accept(connection: &Connection, network: &NetworkId) -> Result<(), Refusal> {
     let steps = accept_steps(connection, network);
-    let result = tokio::time::timeout(HANDSHAKE_TIMEOUT, steps).await;
-    let refusal = match result {
-        Ok(Ok(())) => return true,
-        Ok(Err(refusal)) => refusal,
-        Err(_) => ProtocolViolation.into(),
-    };
-    connection.close(refusal.error_code, &refusal.reason);
-    false
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, steps)
+        .await
+        .unwrap_or(Err(Refusal::Silent))
 }
 
-async fn accept_steps(
-    connection: &Connection,
-    network: &NetworkId,
-) -> Result<(), ApplicationClose> {
-    let violation = ApplicationClose::from(ProtocolViolation);
-    let (mut send, mut recv) = connection
-        .accept_bi()
-        .await
-        .map_err(|_| violation.clone())?;
-    let hello: Hello = read(&mut recv).await.map_err(|_| violation.clone())?;
+async fn accept_steps(connection: &Connection, network: &NetworkId) -> Result<(), Refusal> {
+    let broken = || match connection.close_reason() {
+        Some(_) => Refusal::Unfinished,
+        None => Refusal::ProtocolViolation,
+    };
+    let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| broken())?;
+    let hello: Hello = read(&mut recv).await.map_err(|_| broken())?;
     if hello.version != WIRE_VERSION {
         tracing::debug!(peer = %connection.remote_id().fmt_short(), version = hello.version,
             "peer speaks another version of the protocol");
-        return Err(violation);
+        return Err(Refusal::ProtocolViolation);
     }
     if !matches(&hello.proof, &proof(connection, network, Role::Dialer)) {
-        return Err(DifferentNetwork.into());
+        return Err(Refusal::DifferentNetwork);
     }
     let welcome = Welcome {
         proof: proof(connection, network, Role::Acceptor),
     };
-    write(&mut send, &welcome).await.map_err(|_| violation)
+    write(&mut send, &welcome).await.map_err(|_| broken())
 }
 
 /// What a failed exchange means: usually the other side has closed the connection by now.

@@ -20,7 +20,7 @@ use super::{
     handshake,
     limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, MAX_CONNECTIONS_PER_PEER},
     link::{Link, LinkReceiver, LinkSender, LinkState, OpenError},
-    metrics::TransportMetrics,
+    metrics::{Refusal, TransportMetrics},
     router::Acceptors,
 };
 use crate::primitives::{NetworkId, PeerId, Scope};
@@ -243,6 +243,30 @@ impl Links {
         if !addr.addrs.is_empty() {
             self.0.addresses.add_endpoint_info(addr.clone());
         }
+    }
+
+    /// Adopts a connection that a peer dialed, unless it has too many.
+    pub(super) fn adopt_accepted(&self, alpn: &'static [u8], connection: Connection) {
+        if self.adopt(alpn, connection.clone(), false).is_none() {
+            self.refuse(&connection, Refusal::TooMany);
+        }
+    }
+
+    /// Closes an incoming connection, and counts why.
+    pub(super) fn refuse(&self, connection: &Connection, refusal: Refusal) {
+        let reason: ApplicationClose = match refusal {
+            Refusal::InvalidAlpn => super::close::InvalidAlpn.into(),
+            Refusal::DifferentNetwork => super::close::DifferentNetwork.into(),
+            _ => super::close::ProtocolViolation.into(),
+        };
+        self.0.metrics.connection_refused(refusal);
+        tracing::debug!(peer = %connection.remote_id().fmt_short(), reason = refusal.label(),
+            "connection refused");
+        connection.close(reason.error_code, &reason.reason);
+    }
+
+    pub(super) fn metrics(&self) -> &TransportMetrics {
+        &self.0.metrics
     }
 
     /// Puts a proven connection into the pool and serves the links that the peer opens on it.

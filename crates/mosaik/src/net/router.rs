@@ -5,16 +5,15 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use futures::future::BoxFuture;
 use iroh::{
     Endpoint,
-    endpoint::{ApplicationClose, Connection, Incoming},
+    endpoint::{Connection, Incoming},
 };
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
 use super::{
-    Link, Links,
-    close::InvalidAlpn,
-    handshake,
+    Link, Links, handshake,
     limits::{HANDSHAKE_TIMEOUT, MAX_PENDING_ACCEPTS},
+    metrics::Refusal,
 };
 use crate::primitives::Scope;
 
@@ -141,26 +140,33 @@ impl Router {
         &self,
         incoming: Incoming,
     ) -> Option<(Connection, Arc<dyn ConnectionAcceptor>)> {
-        let connecting = incoming.accept().ok()?;
-        let connection = tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting)
-            .await
-            .ok()?
-            .ok()?;
+        let Some(connection) = establish(incoming).await else {
+            self.links.metrics().connection_refused(Refusal::Unfinished);
+            return None;
+        };
         match self.acceptors.find(connection.alpn()) {
             None => {
-                let reason = ApplicationClose::from(InvalidAlpn);
-                connection.close(reason.error_code, &reason.reason);
+                self.links.refuse(&connection, Refusal::InvalidAlpn);
                 None
             }
             Some((_, Service::Connections(acceptor))) => Some((connection, acceptor)),
             Some((alpn, Service::Links(_))) => {
-                if handshake::accept(&connection, self.links.network_id()).await {
-                    self.links.adopt(alpn, connection, false);
+                match handshake::accept(&connection, self.links.network_id()).await {
+                    Ok(()) => self.links.adopt_accepted(alpn, connection),
+                    Err(refusal) => self.links.refuse(&connection, refusal),
                 }
                 None
             }
         }
     }
+}
+
+async fn establish(incoming: Incoming) -> Option<Connection> {
+    let connecting = incoming.accept().ok()?;
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting)
+        .await
+        .ok()?
+        .ok()
 }
 
 impl fmt::Debug for Router {

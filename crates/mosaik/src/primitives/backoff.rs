@@ -42,6 +42,12 @@ impl<B: Backoff + ?Sized> Backoff for Box<B> {
 ///     .build();
 /// assert_eq!(policy.next_backoff(), Some(Duration::from_millis(100)));
 /// assert_eq!(policy.next_backoff(), Some(Duration::from_millis(200)));
+///
+/// let endless = mosaik::streams::backoff::ExponentialBackoff {
+///     max_elapsed_time: None,
+///     ..Default::default()
+/// };
+/// # drop(endless);
 /// ```
 #[derive(Clone)]
 pub struct ExponentialBackoff {
@@ -56,7 +62,14 @@ pub struct ExponentialBackoff {
     /// Gives up when this much time has passed since the last reset. Default 5 minutes; `None`
     /// never gives up.
     pub max_elapsed_time: Option<Duration>,
-    current: Option<Duration>,
+    /// How far this policy has come. The default is its beginning.
+    pub progress: Progress,
+}
+
+/// How far an [`ExponentialBackoff`] has come since it was made or reset.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    next: Option<Duration>,
     started: Option<Instant>,
 }
 
@@ -68,8 +81,7 @@ impl Default for ExponentialBackoff {
             randomization_factor: 0.5,
             max_interval: Duration::from_mins(1),
             max_elapsed_time: Some(Duration::from_mins(5)),
-            current: None,
-            started: None,
+            progress: Progress::default(),
         }
     }
 }
@@ -89,12 +101,11 @@ impl ExponentialBackoff {
 
 impl Backoff for ExponentialBackoff {
     fn reset(&mut self) {
-        self.current = None;
-        self.started = None;
+        self.progress = Progress::default();
     }
 
     fn next_backoff(&mut self) -> Option<Duration> {
-        let started = *self.started.get_or_insert_with(Instant::now);
+        let started = *self.progress.started.get_or_insert_with(Instant::now);
         if self
             .max_elapsed_time
             .is_some_and(|limit| started.elapsed() > limit)
@@ -102,7 +113,8 @@ impl Backoff for ExponentialBackoff {
             return None;
         }
         let base = self
-            .current
+            .progress
+            .next
             .unwrap_or(self.initial_interval)
             .min(self.max_interval);
         let factor = if self.multiplier >= 1.0 {
@@ -111,7 +123,7 @@ impl Backoff for ExponentialBackoff {
             1.0
         };
         let grown = Duration::try_from_secs_f64(base.as_secs_f64() * factor);
-        self.current = Some(grown.unwrap_or(self.max_interval).min(self.max_interval));
+        self.progress.next = Some(grown.unwrap_or(self.max_interval).min(self.max_interval));
         let spread = self.randomization_factor.clamp(0.0, 1.0);
         let jitter = 1.0 - spread + 2.0 * spread * rand::random::<f64>();
         Some(Duration::try_from_secs_f64(base.as_secs_f64() * jitter).unwrap_or(base))

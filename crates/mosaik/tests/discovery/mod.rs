@@ -1,5 +1,8 @@
 mod convergence;
 #[cfg(feature = "dht")]
 mod dht;
+mod hostile;
+mod limits;
 #[cfg(feature = "mdns")]
 mod mdns;
+mod refusals;

@@ -2,12 +2,13 @@
 
 use mosaik::{
     CallContext, Ticket, UniqueId,
-    functions::{CallError, Caller},
+    functions::{CallError, Caller, caller::Replies},
+    futures::{StreamExt, stream},
     id,
     tickets::{Expiration, InvalidTicket, PeerEntry, TicketClass, TicketValidator},
 };
 
-use super::common::{ms, pair, refusal, until_candidates};
+use super::common::{Gate, eventually, ms, pair, refusal, until_candidates};
 use crate::support::within;
 
 #[derive(Clone, Copy)]
@@ -80,7 +81,7 @@ async fn callers_need_a_ticket() {
     );
 
     b.discovery().remove_tickets_of(id!("test.password"));
-    super::common::eventually(5, || {
+    eventually(5, || {
         let catalog = a.discovery().catalog();
         catalog
             .get(&b.local().id())
@@ -127,4 +128,171 @@ async fn handlers_need_a_ticket() {
     assert_eq!(within(5, caller.call(1)).await.unwrap(), 1);
     a.discovery().remove_tickets_of(id!("test.password"));
     until_candidates(&caller, 0).await;
+}
+
+/// Accepts tickets that say until when they are valid.
+#[derive(Clone, Copy)]
+struct Until;
+
+impl Until {
+    fn ticket(in_ms: u64) -> Ticket {
+        let until = chrono::Utc::now() + ms(in_ms);
+        let until = until.timestamp_millis().to_string();
+        Ticket::new(Self.class(), until.into())
+    }
+}
+
+impl TicketValidator for Until {
+    fn class(&self) -> TicketClass {
+        id!("test.until")
+    }
+
+    fn signature(&self) -> UniqueId {
+        id!("test.until.validator")
+    }
+
+    fn validate(&self, ticket: &[u8], _: &PeerEntry) -> Result<Expiration, InvalidTicket> {
+        let until = std::str::from_utf8(ticket).map_err(|_| InvalidTicket)?;
+        let until = until.parse().map_err(|_| InvalidTicket)?;
+        let until = chrono::DateTime::from_timestamp_millis(until).ok_or(InvalidTicket)?;
+        Ok(Expiration::At(until))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_ticket_ends_calls_and_candidates() {
+    let (a, b) = pair().await;
+    let _handler = a
+        .functions()
+        .handler()
+        .with_function_id("until")
+        .require_caller_ticket(Until)
+        .require_handler_ticket(Until)
+        .serve(|n: u8, _: CallContext| async move { Ok::<_, ()>(n) })
+        .unwrap();
+    let caller: Caller<u8, u8> = b
+        .functions()
+        .caller()
+        .with_function_id("until")
+        .require_caller_ticket(Until)
+        .require_handler_ticket(Until)
+        .build();
+    a.discovery().add_ticket(Until::ticket(60_000));
+    b.discovery().add_ticket(Until::ticket(1_500));
+    until_candidates(&caller, 1).await;
+    assert_eq!(within(5, caller.call(1)).await.unwrap(), 1);
+    // Nobody changes anything: it is the time that passes.
+    eventually(5, || Until.validate_all(&b).is_err()).await;
+    let refused = within(5, caller.call_with_timeout(1, ms(200))).await;
+    assert_eq!(refusal(refused), (11_403, "NotAllowed".into()));
+
+    b.discovery().replace_ticket(Until::ticket(60_000));
+    assert_eq!(within(5, caller.call(1)).await.unwrap(), 1);
+    a.discovery().replace_ticket(Until::ticket(500));
+    until_candidates(&caller, 0).await;
+    a.discovery().replace_ticket(Until::ticket(60_000));
+    assert_eq!(within(5, caller.call(1)).await.unwrap(), 1);
+}
+
+impl Until {
+    /// The verdict on a node's own tickets.
+    fn validate_all(self, node: &mosaik::Network) -> Result<Expiration, InvalidTicket> {
+        let expiration = node.discovery().me().validate_ticket(&self)?;
+        if expiration.is_expired() {
+            return Err(InvalidTicket);
+        }
+        Ok(expiration)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_replies_ends_with_the_ticket_of_its_caller() {
+    let (a, b) = pair().await;
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let handler = a
+        .functions()
+        .handler()
+        .with_function_id("feed")
+        .require_caller_ticket(Until)
+        .serve_stream(move |(): (), _: CallContext| {
+            let running = inner.enter();
+            // Holds the guard for as long as the stream exists.
+            let endless = stream::poll_fn(move |_| {
+                let _ = &running;
+                std::task::Poll::Pending
+            });
+            stream::iter([Ok::<u8, ()>(1)]).chain(endless)
+        })
+        .unwrap();
+    let caller: Caller<(), u8> = b
+        .functions()
+        .caller()
+        .with_function_id("feed")
+        .require_caller_ticket(Until)
+        .build();
+    let ended = async |replies: &mut Replies<u8>, seconds: u64| {
+        let last = within(seconds, replies.next()).await.unwrap();
+        assert_eq!(refusal(last), (11_403, "NotAllowed".into()));
+        assert!(within(1, replies.next()).await.is_none());
+        eventually(1, || handler.stats().inflight() == 0).await;
+    };
+
+    b.discovery().add_ticket(Until::ticket(60_000));
+    let mut replies = within(5, caller.call_stream(())).await.unwrap();
+    assert_eq!(within(5, replies.next()).await.unwrap().unwrap(), 1);
+    b.discovery().remove_tickets_of(Until.class());
+    ended(&mut replies, 2).await;
+    assert_eq!((gate.started(), gate.dropped()), (1, 1));
+
+    b.discovery().add_ticket(Until::ticket(1_500));
+    let mut replies = within(5, caller.call_stream(())).await.unwrap();
+    assert_eq!(within(5, replies.next()).await.unwrap().unwrap(), 1);
+    // Renewed before the end: no interruption.
+    b.discovery().replace_ticket(Until::ticket(2_500));
+    let early = tokio::time::timeout(ms(2_000), replies.next()).await;
+    assert!(early.is_err(), "the renewed ticket holds");
+    ended(&mut replies, 2).await;
+    assert_eq!(gate.dropped(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_replies_ends_with_the_ticket_of_its_handler() {
+    let (a, b) = pair().await;
+    let handler = a
+        .functions()
+        .handler()
+        .with_function_id("feed")
+        .require_handler_ticket(Until)
+        // Always ready: the ticket is looked at nevertheless.
+        .serve_stream(|(): (), _: CallContext| stream::repeat(Ok::<u8, ()>(1)))
+        .unwrap();
+    let caller: Caller<(), u8> = b
+        .functions()
+        .caller()
+        .with_function_id("feed")
+        .require_handler_ticket(Until)
+        .build();
+    for removed in [true, false] {
+        a.discovery()
+            .replace_ticket(Until::ticket(if removed { 60_000 } else { 1_000 }));
+        let mut replies = within(5, caller.call_stream(())).await.unwrap();
+        assert_eq!(within(5, replies.next()).await.unwrap().unwrap(), 1);
+        if removed {
+            a.discovery().remove_tickets_of(Until.class());
+        }
+        let end = async {
+            loop {
+                match replies.next().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return error,
+                    None => panic!("an end without a reason"),
+                }
+            }
+        };
+        let error = within(4, end).await;
+        assert_eq!(refusal::<u8, ()>(Err(error)), (11_403, "NotAllowed".into()));
+        drop(replies);
+        eventually(2, || handler.stats().inflight() == 0).await;
+    }
 }

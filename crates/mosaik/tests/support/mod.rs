@@ -1,5 +1,8 @@
 //! What all tests need: nodes on loopback, and waits that end.
 
+pub mod intruder;
+pub mod metrics;
+
 use std::{future::Future, panic::Location, sync::OnceLock, time::Duration};
 
 use mosaik::{

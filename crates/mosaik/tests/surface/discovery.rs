@@ -160,3 +160,136 @@ async fn the_handle() {
     assert!(discovery.events().recv().await.is_err());
     assert!(discovery.catalog_watch().changed().await.is_err());
 }
+
+#[test]
+fn every_option_has_a_setter() {
+    let config = Config::builder()
+        .with_purge_after(Duration::from_secs(600))
+        .with_announce_interval(Duration::from_secs(10))
+        .with_announce_jitter(0.3)
+        .with_max_time_drift(Duration::from_secs(5))
+        .with_events_backlog(200)
+        .with_dht_publish_interval(Some(Duration::from_secs(60)))
+        .with_dht_poll_interval(Duration::from_secs(30))
+        .with_rtt_probe_interval(Duration::from_secs(5))
+        .with_max_rtt(Duration::from_millis(100))
+        .with_no_dht_bootstrap(true)
+        .build()
+        .unwrap();
+    assert!(config.no_dht_bootstrap && config.max_rtt.is_some());
+    assert_eq!(Config::default(), Config::builder().build().unwrap());
+    let json = serde_json::to_string(&config).unwrap();
+    assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+    assert_eq!(config.clone().into_config().unwrap(), config);
+    let error = ConfigBuilderError::from("bad".to_owned());
+    assert!(matches!(error, ConfigBuilderError::ValidationError(text) if text == "bad"));
+}
+
+#[test]
+fn versions_and_signed_entries() {
+    use std::collections::HashSet;
+
+    use chrono::{DateTime, Utc};
+    use mosaik::{Signature, discovery::PeerEntryVersion};
+
+    let secret = SecretKey::generate();
+    let entry = PeerEntry::new(random_network(), secret.public());
+    let version: PeerEntryVersion = entry.update_version();
+    let copy = version;
+    assert_eq!(HashSet::from([version, copy]).len(), 1);
+    assert!(version <= PeerEntryVersion::default());
+    let times: (DateTime<Utc>, DateTime<Utc>) = (version.updated_at(), version.started_at());
+    assert_eq!(times, (entry.updated_at(), entry.started_at()));
+    let (start, update) = (times.1.timestamp_millis(), times.0.timestamp_millis());
+    assert_eq!(version.to_string(), format!("{start}.{update}"));
+    assert_eq!(format!("{version:?}"), version.to_string());
+    assert!(entry.uptime() < Duration::from_secs(60));
+    let _: blake3::Hash = entry.digest();
+
+    let signed: SignedPeerEntry = entry.clone().sign(&secret).unwrap();
+    assert_eq!(signed.tags(), &entry.tags);
+    let _: (&PeerEntry, &Signature) = (signed.as_ref(), signed.as_ref());
+    assert_eq!(PeerId::from(&signed), secret.public());
+    assert_eq!(PeerEntry::from(&signed), entry);
+    let pair: (PeerEntry, Signature) = signed.clone().into();
+    assert_eq!(pair.0, signed.clone().into_unsigned());
+    let bytes = postcard::to_stdvec(&signed).unwrap();
+    assert_eq!(bytes, postcard::to_stdvec(&pair).unwrap(), "the pair");
+    assert_eq!(
+        postcard::from_bytes::<SignedPeerEntry>(&bytes).unwrap(),
+        signed
+    );
+    let (mut other, signature) = pair;
+    other.tags.insert("forged".into());
+    let forged = postcard::to_stdvec(&(other, signature)).unwrap();
+    assert!(postcard::from_bytes::<SignedPeerEntry>(&forged).is_err());
+}
+
+#[test]
+fn entries_are_modified_by_value() {
+    let entry = PeerEntry::new(random_network(), SecretKey::generate().public())
+        .add_streams(["a", "b"])
+        .remove_streams("a")
+        .add_functions("f")
+        .remove_functions(["g"])
+        .add_groups(vec![Digest::from("g")])
+        .remove_groups("h")
+        .add_tags("t")
+        .remove_tags("u")
+        .add_ticket(Ticket::new("class".into(), "data".into()))
+        .remove_ticket("none".into())
+        .remove_tickets_of("none".into());
+    assert_eq!((entry.streams.len(), entry.functions().len()), (1, 1));
+    assert_eq!((entry.groups().len(), entry.tickets.len()), (1, 1));
+    assert_eq!(entry.addr(), entry.address());
+    assert_eq!(entry.network_id(), &entry.network_id);
+    assert_eq!(entry.protocol_version(), &entry.protocol_version);
+    assert_eq!(entry.version(), entry.version);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalog() {
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    a.discovery().sync_with(b.local().addr()).await.unwrap();
+    let stranger = PeerEntry::new(id, SecretKey::generate().public());
+    assert!(a.discovery().insert(stranger.clone()));
+    let catalog: Catalog = a.discovery().catalog();
+    assert_eq!(
+        (catalog.local_id(), catalog.network_id()),
+        (a.local().id(), id)
+    );
+    assert_eq!(catalog.local(), &a.discovery().me());
+    assert_eq!((catalog.len(), catalog.is_empty()), (3, false));
+    assert_eq!(
+        (catalog.peers_count(), catalog.signed_peers_count()),
+        (2, 1)
+    );
+    for (peer_id, entry) in catalog.iter().rev() {
+        println!("{}: tags={:?}", peer_id, entry.tags);
+    }
+    assert_eq!(catalog.iter_signed().count(), 2);
+    assert_eq!(catalog.peers().next().unwrap().peer_id(), &b.local().id());
+    assert_eq!(
+        catalog.signed_peers().next_back().unwrap().id(),
+        &b.local().id()
+    );
+    assert_eq!(catalog.unsigned_peers().next(), Some(&stranger));
+    assert_eq!(catalog.get(stranger.id()), Some(&stranger));
+    assert!(catalog.get_signed(stranger.id()).is_none());
+    assert_eq!(
+        catalog.get_signed(&catalog.local_id()),
+        Some(catalog.local())
+    );
+
+    // A signed entry, its reference and an unsigned one: all can be inserted elsewhere.
+    let third = node(id).await;
+    assert!(third.discovery().insert(&b.discovery().me()));
+    assert!(third.discovery().insert(b.discovery().me()));
+    assert!(third.discovery().feed(b.discovery().me()));
+    assert!(
+        !third.discovery().insert(b.discovery().me()),
+        "a signed one exists"
+    );
+    assert!(!third.discovery().remove(b.local().id()));
+}

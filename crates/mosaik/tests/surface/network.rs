@@ -110,3 +110,147 @@ async fn the_local_node() {
     network.shutdown().await;
     assert_eq!(local.network_id(), &id, "handles outlive the network");
 }
+
+#[test]
+fn every_option_of_the_builder() {
+    let hash = blake3::hash(b"x");
+    for builder in [
+        Network::builder("x"),
+        Network::builder(&b"x"[..]),
+        Network::builder(Digest::from("x")),
+        Network::builder(hash),
+        Network::builder(&hash),
+        NetworkBuilder::default().with_network_id("x"),
+    ] {
+        let _: NetworkBuilder = builder
+            .with_relay_mode(RelayMode::Disabled)
+            .with_addresses(BTreeSet::<SocketAddr>::new())
+            .with_mdns_discovery(false)
+            .with_secret_key(SecretKey::generate())
+            .with_secret_key([1; 32])
+            .with_secret_key(&[1; 32])
+            .with_secret_key(Digest::from("seed"))
+            .with_discovery(discovery::Config::builder())
+            .with_streams(mosaik::streams::Config::builder())
+            .with_functions(mosaik::functions::Config::builder())
+            .with_groups(mosaik::groups::Config::builder());
+    }
+    #[cfg(feature = "prometheus")]
+    let _ = Network::builder("x")
+        .with_prometheus_addr(SocketAddr::from(([127, 0, 0, 1], 0)))
+        .with_prometheus_addr(None);
+    fn send<T: Send>() {}
+    send::<NetworkBuilder>();
+    let _ = |config: NetworkConfig| {
+        let _: (NetworkId, RelayMode, BTreeSet<SocketAddr>, SecretKey) = (
+            config.network_id,
+            config.relay_mode,
+            config.addresses,
+            config.secret_key,
+        );
+        let _: (discovery::ConfigBuilder, mosaik::streams::ConfigBuilder) =
+            (config.discovery, config.streams);
+        let _: (
+            mosaik::functions::ConfigBuilder,
+            mosaik::groups::ConfigBuilder,
+        ) = (config.functions, config.groups);
+    };
+    let _ = spawnable(Network::new("x"));
+}
+
+#[test]
+fn errors_say_where_they_come_from() {
+    use mosaik::iroh::endpoint::{BindError, InvalidSocketAddr};
+
+    fn from<T>()
+    where
+        Error: From<T>,
+    {
+    }
+    from::<BindError>();
+    from::<InvalidSocketAddr>();
+    from::<discovery::ConfigBuilderError>();
+    from::<mosaik::streams::ConfigBuilderError>();
+    from::<mosaik::functions::ConfigBuilderError>();
+    from::<mosaik::groups::ConfigBuilderError>();
+    let bad = || "bad".to_owned();
+    let texts = [
+        (
+            Error::from(discovery::ConfigBuilderError::from(bad())),
+            "Discovery config error: bad",
+        ),
+        (
+            Error::from(mosaik::functions::ConfigBuilderError::ValidationError(bad())),
+            "Functions config error: bad",
+        ),
+        (
+            Error::from(mosaik::groups::ConfigBuilderError::ValidationError(bad())),
+            "Groups config error: bad",
+        ),
+        #[cfg(feature = "prometheus")]
+        (Error::Prometheus(bad()), "Prometheus exporter error: bad"),
+    ];
+    for (error, text) in texts {
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+#[test]
+fn links_fail_with_names() {
+    use link::{AcceptError, CloseError, LinkError, OpenError, Protocol, RecvError, SendError};
+    use mosaik::iroh::endpoint::ConnectionError;
+
+    struct Mine;
+    impl Protocol for Mine {
+        const ALPN: &'static [u8] = b"/mine";
+    }
+    for (error, name) in [
+        (LinkError::from(OpenError::Cancelled), "cancelled"),
+        (LinkError::from(RecvError::Cancelled), "cancelled"),
+        (LinkError::from(SendError::Cancelled), "cancelled"),
+        (LinkError::from(CloseError::Cancelled), "cancelled"),
+        (LinkError::from(AcceptError::Cancelled), "cancelled"),
+    ] {
+        assert!(error.is_cancelled() && error.close_reason().is_none());
+        assert_eq!(error.to_string(), name);
+    }
+    let wrong = AcceptError::InvalidAlpn {
+        expected: Mine::ALPN,
+        received: b"/other".to_vec(),
+    };
+    assert!(std::error::Error::source(&LinkError::from(wrong)).is_some());
+    let closed = ConnectionError::ApplicationClosed(close::UnknownPeer.into());
+    let error = CloseError::AlreadyClosed(closed.clone());
+    assert!(error.was_already_closed() && error == CloseError::AlreadyClosed(closed));
+    let link = LinkError::from(error);
+    assert!(
+        link.close_reason()
+            .is_some_and(|reason| reason == close::UnknownPeer)
+    );
+    let _ = |error: LinkError| match error {
+        LinkError::Open(e) => e.to_string(),
+        LinkError::Accept(e) => e.to_string(),
+        LinkError::Recv(e) => e.to_string(),
+        LinkError::Write(e) => e.to_string(),
+        LinkError::Close(e) => e.to_string(),
+        LinkError::Cancelled => String::new(),
+    };
+}
+
+#[test]
+fn the_codes_of_the_transport() {
+    let codes: [(ApplicationClose, u32, &str); 8] = [
+        (close::InvalidAlpn.into(), 100, "InvalidAlpn"),
+        (close::DifferentNetwork.into(), 101, "DifferentNetwork"),
+        (close::Cancelled.into(), 102, "Cancelled"),
+        (close::UnexpectedClose.into(), 103, "UnexpectedClose"),
+        (close::Success.into(), 200, "Success"),
+        (close::GracefulShutdown.into(), 204, "GracefulShutdown"),
+        (close::ProtocolViolation.into(), 400, "ProtocolViolation"),
+        (close::UnknownPeer.into(), 401, "UnknownPeer"),
+    ];
+    for (reason, code, name) in codes {
+        assert_eq!(reason.error_code, iroh::endpoint::VarInt::from(code));
+        assert_eq!(&reason.reason[..], name.as_bytes());
+    }
+}

@@ -122,3 +122,117 @@ fn asymmetric_keys_rotate() {
         assert!(peer.add_ticket(ticket).validate_ticket(&validator).is_ok());
     }
 }
+
+#[test]
+fn every_claim_and_check_has_a_setter() {
+    let peer = entry();
+    let now = chrono::Utc::now();
+    let builder = JwtTicketBuilder::new(KEY)
+        .issuer("iss")
+        .subject(peer.id().to_string())
+        .audience("aud")
+        .expires_at(Expiration::in_1h())
+        .issued_at(now)
+        .not_before(now)
+        .token_id("1")
+        .claim("role", "admin")
+        .claim("level", 7);
+    let validator = Jwt::with_key(KEY)
+        .add_key(EdDsaSigningKey::random().verifying_key())
+        .allow_issuer("iss")
+        .allow_audience("aud")
+        .require_claim("role", "admin")
+        .require_claim("level", 7)
+        .max_lifetime(Duration::from_secs(3600))
+        .max_age(Duration::from_secs(60));
+    let carried = peer.clone().add_ticket(builder.build(peer.id()));
+    assert!(carried.validate_ticket(&validator).is_ok());
+    assert!(
+        carried
+            .validate_ticket(&validator.clone().require_subject("x"))
+            .is_err()
+    );
+    assert_eq!(validator.class(), Jwt::CLASS);
+    assert_eq!(Jwt::CLASS, mosaik::id!("mosaik.tickets.jwt.v1"));
+    assert_ne!(validator.signature(), Jwt::with_key(KEY).signature());
+    let both: [Arc<dyn TicketValidator>; 2] = [Arc::new(validator), Arc::new(Jwt::with_key(KEY))];
+    let earliest = carried.validate_tickets(&both).unwrap().unwrap();
+    assert!(matches!(earliest, Expiration::At(_)) && !earliest.is_expired());
+}
+
+#[test]
+fn expirations() {
+    let hour: ChronoDuration = ChronoDuration::hours(1);
+    assert!(Expiration::after(hour) > Expiration::after(-hour));
+    assert!(
+        Expiration::in_1h() < Expiration::in_3h() && Expiration::in_6h() < Expiration::in_24h()
+    );
+    assert!(Expiration::already_expired().is_expired());
+    assert_eq!(Expiration::already_expired().remaining(), None);
+    const NEVER: Expiration = Expiration::never();
+    assert!(NEVER.remaining().is_none() && !NEVER.is_expired());
+    assert_eq!([NEVER, Expiration::in_1h()].into_iter().max(), Some(NEVER));
+    let json = serde_json::to_string(&NEVER).unwrap();
+    assert_eq!(serde_json::from_str::<Expiration>(&json).unwrap(), NEVER);
+}
+
+#[test]
+fn keys_have_their_traits_and_forms() {
+    use std::{collections::HashSet, fmt::Debug, hash::Hash};
+
+    const P256: Es256 =
+        Es256::hex("036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296");
+    fn value<K: Copy + Eq + Hash + Debug + Into<VerifyingKey>>(key: K) {
+        assert_eq!(HashSet::from([key, key]).len(), 1);
+    }
+    fn both<K: Copy + Eq + Hash + Debug + Into<VerifyingKey> + Into<SigningKey>>(key: K) {
+        value(key);
+        assert!(format!("{key:?}").contains("redacted"));
+    }
+    fn secret<S: Clone + Debug + Into<SigningKey>>(key: &S) {
+        assert!(format!("{:?}", key.clone()).contains("redacted"));
+    }
+    both(Hs256::new([1; 32]));
+    both(Hs384::new([1; 48]));
+    both(Hs512::new([1; 64]));
+    value(P256);
+    assert!(format!("{P256:?}").starts_with("Es256(\"036b17"));
+    secret(&Es256SigningKey::from_bytes([1; 32]));
+    secret(&Es384SigningKey::from_bytes([1; 48]));
+    let mut small = [1; 66];
+    small[0] = 0;
+    secret(&Es512SigningKey::from_bytes(small));
+    secret(&EdDsaSigningKey::from_bytes([1; 32]));
+    secret(&Es256kSigningKey::from_bytes([1; 32]));
+    value(Es384SigningKey::random().verifying_key());
+    value(Es512SigningKey::random().verifying_key());
+    value(EdDsaSigningKey::random().verifying_key());
+    value(Es256kSigningKey::random().verifying_key());
+}
+
+#[test]
+fn algorithms_of_ones_own() {
+    use tickets::{SigningAlgorithm, VerifyingAlgorithm};
+
+    struct Length;
+    impl SigningAlgorithm for Length {
+        fn sign(&self, message: &[u8]) -> Vec<u8> {
+            message.len().to_le_bytes().to_vec()
+        }
+    }
+    impl VerifyingAlgorithm for Length {
+        fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+            signature == message.len().to_le_bytes()
+        }
+    }
+    let peer = entry();
+    let ticket = JwtTicketBuilder::new(SigningKey::custom(Length, "LEN"))
+        .expires_in(ChronoDuration::hours(1))
+        .build(peer.id());
+    let key = VerifyingKey::custom(Length, "material", "LEN");
+    assert!(
+        peer.add_ticket(ticket)
+            .validate_ticket(&Jwt::with_key(key))
+            .is_ok()
+    );
+}

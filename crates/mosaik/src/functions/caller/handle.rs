@@ -3,6 +3,7 @@
 use core::{fmt, marker::PhantomData};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::{
@@ -14,10 +15,11 @@ use super::{
 use crate::{
     functions_layer::{
         status::{CandidateInfo, When},
+        tenure::until_denied,
         wire::Kind,
     },
     net::link::{SendError, begin_frame, finish_frame},
-    primitives::{BytesMut, Datum, FunctionId},
+    primitives::{BytesMut, Datum, FunctionId, PeerId},
 };
 
 /// A budget that is too large for the clock is cut at this.
@@ -131,7 +133,9 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         drop(req);
         match self.dispatcher.dispatch(&request).await {
             Ok(Answer::Replies(replying)) => {
-                Ok(Replies::new(replying, self.dispatcher.scope.clone()))
+                let denied = self.until_denied(replying.link.peer());
+                let scope = self.dispatcher.scope.clone();
+                Ok(Replies::new(replying, scope, denied))
             }
             Ok(Answer::Reply(_)) => Err(CallError::Decode("not a stream of replies".into())),
             Err(failure) => Err(failure.into()),
@@ -147,6 +151,17 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
     /// How this caller was configured.
     pub fn config(&self) -> &Config {
         &self.dispatcher.config
+    }
+
+    /// Resolves when a handler no longer holds its tickets; nothing if it needs none.
+    fn until_denied(&self, handler: PeerId) -> Option<BoxFuture<'static, ()>> {
+        let (core, config) = (self.dispatcher.core.clone(), self.dispatcher.config.clone());
+        if config.handler_auth.is_empty() {
+            return None;
+        }
+        Some(Box::pin(async move {
+            until_denied(&core.discovery, handler, &config.handler_auth).await;
+        }))
     }
 
     fn encode(&self, kind: Kind, req: &Req, timeout: Duration) -> Result<Request, CallError<E>> {

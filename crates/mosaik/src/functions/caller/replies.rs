@@ -7,7 +7,7 @@ use core::{
     task::{Context, Poll},
 };
 
-use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 
 use super::{
     CallError,
@@ -16,7 +16,7 @@ use super::{
     search::Failure,
 };
 use crate::{
-    functions_layer::wire::{FRAMES_PER_RECEIPT, TAG_BYTES},
+    functions_layer::wire::{FRAMES_PER_RECEIPT, NotAllowed, TAG_BYTES},
     net::{
         Link,
         close::Success,
@@ -28,7 +28,8 @@ use crate::{
 /// The replies of a function that streams them, in order.
 ///
 /// [`CallError::Application`] and [`CallError::Decode`] are items among others; any other error
-/// is the last one. The stream ends when the function's does.
+/// is the last one: [`CallError::Rejected`] with the code 11 403 when a ticket of the caller or of
+/// the handler expires or is removed meanwhile. The stream ends when the function's does.
 ///
 /// # On drop
 ///
@@ -40,13 +41,20 @@ pub struct Replies<Res: Datum, E: Datum = ()> {
 }
 
 impl<Res: Datum, E: Datum> Replies<Res, E> {
-    pub(super) fn new(replying: Replying, scope: Scope) -> Self {
+    pub(super) fn new(
+        replying: Replying,
+        scope: Scope,
+        denied: Option<BoxFuture<'static, ()>>,
+    ) -> Self {
         let intake = Intake {
-            replying,
             scope,
-            // The frame that said that the function has started.
-            taken_bytes: (FRAME_HEADER_BYTES + TAG_BYTES) as u64,
-            frames: 0,
+            denied: denied.unwrap_or_else(|| Box::pin(core::future::pending())),
+            source: Source {
+                replying,
+                // The frame that said that the function has started.
+                taken_bytes: (FRAME_HEADER_BYTES + TAG_BYTES) as u64,
+                frames: 0,
+            },
         };
         let frames = futures::stream::unfold(Some(intake), |intake| async move {
             let mut intake = intake?;
@@ -65,8 +73,15 @@ impl<Res: Datum, E: Datum> Replies<Res, E> {
 
 /// The receiving end of a stream of replies.
 struct Intake {
-    replying: Replying,
     scope: Scope,
+    /// Resolves when the handler no longer holds its tickets.
+    denied: BoxFuture<'static, ()>,
+    source: Source,
+}
+
+/// Where the replies come from.
+struct Source {
+    replying: Replying,
     taken_bytes: u64,
     /// Frames taken in since the last receipt.
     frames: usize,
@@ -75,25 +90,34 @@ struct Intake {
 impl Intake {
     /// The next frame; `None` at the regular end.
     async fn next(&mut self) -> Result<Bytes, Option<Failure>> {
-        let receiver = &mut self.replying.link.receiver;
+        // Also when a reply is ready, or one that always is would go on for ever.
+        if (&mut self.denied).now_or_never().is_some() {
+            return Err(Some(Failure::Rejected(NotAllowed.into())));
+        }
+        let Self {
+            scope,
+            denied,
+            source,
+        } = self;
+        let receiver = &mut source.replying.link.receiver;
         let received = if let Some(received) = receiver.recv_bytes().now_or_never() {
             received
         } else {
-            let scope = self.scope.clone();
             tokio::select! {
                 biased;
                 () = scope.cancelled() => return Err(Some(Failure::Unavailable)),
-                received = self.wait() => received,
+                () = denied => return Err(Some(Failure::Rejected(NotAllowed.into()))),
+                received = source.wait() => received,
             }
         };
         let error = match received {
             Ok(frame) => {
-                self.taken_bytes += (FRAME_HEADER_BYTES + frame.len()) as u64;
-                self.frames += 1;
+                source.taken_bytes += (FRAME_HEADER_BYTES + frame.len()) as u64;
+                source.frames += 1;
                 return Ok(frame);
             }
             Err(RecvError::Closed(close)) if Success == close => {
-                self.replying.link.receiver.notice_end();
+                source.replying.link.receiver.notice_end();
                 return Err(None);
             }
             Err(error) => error,
@@ -104,7 +128,9 @@ impl Intake {
             Miss::Idle | Miss::OutOfTime | Miss::ShutDown => None,
         })
     }
+}
 
+impl Source {
     /// Waits for a frame; the handler may be waiting for a receipt of those before.
     ///
     /// # Cancel safety

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     functions_layer::{
         CallContext,
+        tenure::until_denied,
         wire::{Header, Kind, MAX_HEADER_BYTES, MAX_INLINE_REQUEST_BYTES, NoCapacity, Tag},
     },
     net::{
@@ -99,7 +100,12 @@ async fn run(handlers: &Handlers, mut link: Link, header: &Header, admitted: Adm
     link.receiver.notice_end();
     match work {
         Work::Reply(work) => reply::one(link, work, place, deadline).await,
-        Work::Replies(work) => reply::many(link, work, place, deadline).await,
+        Work::Replies(work) => {
+            let (registered, caller) = (place.registered().clone(), link.peer());
+            let tickets = &registered.config.caller_auth;
+            let denied = until_denied(&handlers.core.discovery, caller, tickets);
+            reply::many(link, work, place, deadline, denied).await;
+        }
     }
 }
 
@@ -122,8 +128,11 @@ async fn receive_header(handlers: &Handlers, link: &mut Link) -> Result<Header, 
         .half_open
         .try_acquire()
         .map_err(|_| Unreadable::TooMany)?;
-    let header = timeout(HEADER_TIMEOUT, next_header(link)).await;
-    header.unwrap_or(Err(Unreadable::Silent))
+    if let Ok(header) = timeout(HEADER_TIMEOUT, next_header(link)).await {
+        return header;
+    }
+    link.note_silence();
+    Err(Unreadable::Silent)
 }
 
 async fn next_header(link: &mut Link) -> Result<Header, Unreadable> {

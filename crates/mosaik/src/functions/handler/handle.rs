@@ -16,6 +16,7 @@ use crate::primitives::{Datum, FunctionId};
 /// have had effects. The id can be registered again immediately. The end of the network does the
 /// same.
 pub struct Handler<Req: Datum, Res: Datum, E: Datum = ()> {
+    id: FunctionId,
     registered: Arc<Registered>,
     handlers: Arc<Handlers>,
     types: PhantomData<fn(Req) -> Result<Res, E>>,
@@ -31,6 +32,7 @@ impl<Req: Datum, Res: Datum, E: Datum> Handler<Req, Res, E> {
             .registry
             .add(&registered, || discovery.add_function(id));
         is_added.then_some(Self {
+            id,
             registered,
             handlers,
             types: PhantomData,
@@ -39,8 +41,8 @@ impl<Req: Datum, Res: Datum, E: Datum> Handler<Req, Res, E> {
 
     /// The id under which callers find this function: the given or derived one, with the
     /// signatures of all ticket validators folded in.
-    pub fn function_id(&self) -> &FunctionId {
-        &self.registered.id
+    pub const fn function_id(&self) -> &FunctionId {
+        &self.id
     }
 
     /// What this handler has done so far.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     functions_layer::wire::{
-        FunctionNotFound, HandlerFailure, MAX_RECEIPT_BYTES, MAX_WRITES_AHEAD, Tag,
+        FunctionNotFound, HandlerFailure, MAX_RECEIPT_BYTES, MAX_WRITES_AHEAD, NotAllowed, Tag,
     },
     net::{Link, LinkSender, close::Success, link::RecvError},
     primitives::BytesMut,
@@ -106,21 +106,28 @@ async fn announce(sender: &mut LinkSender) -> Result<(), Interruption> {
     }
 }
 
-/// Runs a function with a stream of replies.
+/// Runs a function with a stream of replies, until the caller is denied at the latest.
 pub(super) async fn many(
     mut link: Link,
     mut work: BoxStream<'static, Framed>,
     place: Place,
     deadline: Instant,
+    denied: impl Future<Output = ()>,
 ) {
-    let delivery = Delivery {
+    let mut delivery = Delivery {
         link: &mut link,
         registered: place.registered(),
         deadline,
         written_bytes: 0,
         ahead: VecDeque::new(),
+        mid_frame: false,
     };
-    let outcome = delivery.run(&mut work).await;
+    let outcome = tokio::select! {
+        biased;
+        () = denied => Err(Ended::Denied),
+        outcome = delivery.run(&mut work) => outcome,
+    };
+    let mid_frame = delivery.mid_frame;
     drop(work);
     match outcome {
         Ok(()) => {
@@ -135,12 +142,21 @@ pub(super) async fn many(
             link.abort(FunctionNotFound);
         }
         Err(Ended::Interrupted(Interruption::Expired)) => linger(link, place).await,
+        Err(Ended::Denied) => {
+            drop(place);
+            if mid_frame {
+                link.abort(NotAllowed);
+            } else {
+                link.close_now(NotAllowed).await;
+            }
+        }
         Err(Ended::Failed) => fail(link, place, HandlerFailure.into()).await,
     }
 }
 
 enum Ended {
     Failed,
+    Denied,
     Interrupted(Interruption),
 }
 
@@ -152,10 +168,12 @@ struct Delivery<'c> {
     written_bytes: u64,
     /// Where the writes end that the caller has not taken in yet.
     ahead: VecDeque<u64>,
+    /// Whether a frame may have been written in part.
+    mid_frame: bool,
 }
 
 impl Delivery<'_> {
-    async fn run(mut self, work: &mut BoxStream<'static, Framed>) -> Result<(), Ended> {
+    async fn run(&mut self, work: &mut BoxStream<'static, Framed>) -> Result<(), Ended> {
         self.link.receiver.set_max_frame_bytes(MAX_RECEIPT_BYTES);
         self.link
             .sender
@@ -218,6 +236,7 @@ impl Delivery<'_> {
             };
             self.on_receipt(receipt)?;
         }
+        self.mid_frame = true;
         tokio::select! {
             biased;
             written = self.link.sender.flush() => {
@@ -230,6 +249,7 @@ impl Delivery<'_> {
                 return Err(interrupted(Interruption::Expired));
             }
         }
+        self.mid_frame = false;
         self.written_bytes += bytes as u64;
         self.ahead.push_back(self.written_bytes);
         Ok(())

@@ -10,7 +10,6 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Any failure of a link.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum LinkError {
     /// The link could not be opened.
     #[error("opening the link failed")]
@@ -143,7 +142,6 @@ pub enum SendError {
 
 /// Why a link could not be closed in order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum CloseError {
     /// It had ended before.
     #[error("already closed")]

@@ -64,6 +64,12 @@ impl FrameBuffer {
         self.bytes.extend_from_slice(received);
     }
 
+    /// Whether what is left is the beginning of a frame.
+    pub(crate) fn is_truncated(&mut self) -> bool {
+        self.release();
+        !self.bytes.is_empty() && matches!(self.extent(), Ok(None))
+    }
+
     /// Whether nothing is left over from an unfinished frame.
     #[cfg(any(test, feature = "unstable-fuzz"))]
     pub(crate) fn is_empty(&self) -> bool {
@@ -227,6 +233,21 @@ mod tests {
             buffer.pop_bytes().unwrap().unwrap().unwrap_err()
         );
         assert!(buffer.pop_bytes().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_beginning_without_an_end_is_noticed() {
+        let wire = data(b"one");
+        let mut buffer = FrameBuffer::new(16);
+        assert!(!buffer.is_truncated());
+        buffer.extend(&wire);
+        assert!(!buffer.is_truncated(), "complete, not taken yet");
+        assert!(buffer.pop().unwrap().is_some());
+        assert!(!buffer.is_truncated());
+        for part in [&wire[..3], &wire[3..5]] {
+            buffer.extend(part);
+            assert!(buffer.is_truncated());
+        }
     }
 
     #[test]

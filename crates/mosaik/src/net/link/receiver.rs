@@ -8,15 +8,12 @@ use serde::de::DeserializeOwned;
 
 use super::{Frame, FrameBuffer, LinkState, RecvError};
 use crate::{
-    net::{
-        close::{ProtocolViolation, UnexpectedClose},
-        limits::MAX_FRAME_BYTES,
-    },
+    net::{close::UnexpectedClose, limits::MAX_FRAME_BYTES, metrics::Violation},
     primitives::{Bytes, PeerId, encoding},
 };
 
 /// Segments that are taken from the transport in one go.
-const SEGMENTS_PER_READ: usize = 32;
+const SEGMENTS_PER_READ: usize = 64;
 
 /// Receives frames; see [`Link`](super::Link).
 #[derive(Debug)]
@@ -55,7 +52,7 @@ impl LinkReceiver {
     pub(crate) async fn recv<T: DeserializeOwned>(&mut self) -> Result<T, RecvError> {
         let bytes = self.recv_bytes().await?;
         encoding::deserialize(&bytes).map_err(|error| {
-            self.state.set_drop_code(&ProtocolViolation.into());
+            self.state.violated(Violation::Undecodable);
             RecvError::Decode(Box::new(error))
         })
     }
@@ -81,7 +78,7 @@ impl LinkReceiver {
             Ok(Some(Frame::Close(reason))) => Err(RecvError::Closed(reason)),
             Ok(None) => Ok(None),
             Err(error) => {
-                self.state.set_drop_code(&ProtocolViolation.into());
+                self.state.violated(violation(&error));
                 Err(error)
             }
         }
@@ -99,6 +96,10 @@ impl LinkReceiver {
         let mut segments = [const { Bytes::new() }; SEGMENTS_PER_READ];
         let Some(count) = self.stream.read_many_chunks(&mut segments).await? else {
             self.ended = true;
+            if self.buffer.is_truncated() {
+                self.state.violated(Violation::Truncated);
+                return Err(RecvError::Decode("the stream ended within a frame".into()));
+            }
             return Err(RecvError::Closed(UnexpectedClose.into()));
         };
         let mut total = 0;
@@ -136,10 +137,17 @@ impl LinkReceiver {
         take: impl FnOnce(&mut FrameBuffer) -> Result<R, RecvError>,
     ) -> Result<R, RecvError> {
         let result = take(&mut self.buffer);
-        if result.is_err() {
-            self.state.set_drop_code(&ProtocolViolation.into());
+        if let Err(error) = &result {
+            self.state.violated(violation(error));
         }
         result
+    }
+}
+
+const fn violation(error: &RecvError) -> Violation {
+    match error {
+        RecvError::FrameTooLarge { .. } => Violation::TooLarge,
+        _ => Violation::Undecodable,
     }
 }
 

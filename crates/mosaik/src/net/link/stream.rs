@@ -16,7 +16,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{LinkReceiver, LinkSender, RecvError, SendError};
 use crate::{
-    net::{activity::Activity, close, metrics::TransportMetrics},
+    net::{
+        activity::Activity,
+        close,
+        metrics::{TransportMetrics, Violation},
+    },
     primitives::{PeerId, Scope},
 };
 
@@ -71,6 +75,16 @@ impl LinkState {
         VarInt::from_u32(self.drop_code.load(Ordering::Relaxed))
     }
 
+    /// Notes that the peer broke the rules: whatever is closed from now on says so.
+    pub(super) fn violated(&self, violation: Violation) {
+        if violation != Violation::Silent {
+            self.set_drop_code(&close::ProtocolViolation.into());
+        }
+        self.metrics.link_violated(violation);
+        tracing::debug!(peer = %self.peer().fmt_short(), reason = violation.label(),
+            "a peer broke the protocol");
+    }
+
     pub(super) fn set_drop_code(&self, reason: &ApplicationClose) {
         let code = u32::try_from(reason.error_code.into_inner()).unwrap_or(u32::MAX);
         self.drop_code.store(code, Ordering::Relaxed);
@@ -116,9 +130,16 @@ impl Link {
         &mut self,
         limit: Duration,
     ) -> Result<T, RecvError> {
-        tokio::time::timeout(limit, self.recv())
-            .await
-            .unwrap_or(Err(RecvError::TimedOut))
+        if let Ok(received) = tokio::time::timeout(limit, self.recv()).await {
+            return received;
+        }
+        self.note_silence();
+        Err(RecvError::TimedOut)
+    }
+
+    /// Notes that the peer sent nothing where a message was due.
+    pub(crate) fn note_silence(&self) {
+        self.sender.state.violated(Violation::Silent);
     }
 
     /// The two directions, to be used by two tasks.

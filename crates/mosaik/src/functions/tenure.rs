@@ -1,0 +1,69 @@
+//! How long a stream of replies may go on: as long as the peer holds its tickets.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use chrono::Utc;
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::sleep,
+};
+
+use crate::{
+    discovery::Discovery,
+    primitives::PeerId,
+    tickets::{Expiration, TicketValidator},
+};
+
+/// The wall clock may be set meanwhile, so no timer is longer than this.
+const MAX_TIMER: Duration = Duration::from_hours(1);
+
+/// Resolves when a peer no longer satisfies all validators: a ticket has expired, or was removed.
+///
+/// # Cancel safety
+///
+/// Nothing is lost when the future is dropped.
+pub(super) async fn until_denied(
+    discovery: &Discovery,
+    peer: PeerId,
+    validators: &[Arc<dyn TicketValidator>],
+) {
+    if validators.is_empty() {
+        return pending().await;
+    }
+    let mut changes = discovery.changes();
+    let mut expires = None;
+    loop {
+        match discovery.info(&peer) {
+            Some(info) => match discovery.authorize(&info, validators) {
+                Ok(earliest) => expires = earliest,
+                Err(_) => return,
+            },
+            // Its entry is gone, which may be an error of others: the connection tells. Tickets
+            // can't be renewed without it.
+            None if expires.is_some_and(|expires: Expiration| expires.is_expired()) => return,
+            None => {}
+        }
+        tokio::select! {
+            () = changed(&mut changes, peer) => {}
+            () = expiry(expires) => {}
+        }
+    }
+}
+
+async fn changed(changes: &mut Receiver<PeerId>, peer: PeerId) {
+    loop {
+        match changes.recv().await {
+            Ok(other) if other != peer => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            // The node ends, and its calls with it.
+            Err(RecvError::Closed) => return pending().await,
+        }
+    }
+}
+
+async fn expiry(expires: Option<Expiration>) {
+    match expires.and_then(|expires| expires.remaining_at(Utc::now())) {
+        Some(left) => sleep(left.min(MAX_TIMER)).await,
+        None => pending().await,
+    }
+}

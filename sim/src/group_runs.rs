@@ -1,0 +1,175 @@
+//! `mosaik-sim groups`: runs of groups under faults, one after the other or several at once.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use futures::{StreamExt, stream};
+use mosaik_sim::{
+    groups::{self, Plan, Report},
+    stats::Spread,
+};
+use rand::Rng;
+
+/// What is run.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// The first run's seed; each further run adds one. Random by default.
+    #[arg(short, long)]
+    seed: Option<u64>,
+    /// How many runs there are. Without it and `--minutes`, one.
+    #[arg(short, long)]
+    runs: Option<u64>,
+    /// No run starts after so many minutes.
+    #[arg(short, long)]
+    minutes: Option<f64>,
+    /// How many runs go on at once.
+    #[arg(short, long, default_value_t = 1)]
+    parallel: usize,
+    /// Members run in processes of their own, and are stopped and killed by signals.
+    #[arg(long)]
+    processes: bool,
+    /// How many members there are; three to five by default, as the seed says.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(2..=9))]
+    members: Option<u8>,
+    /// How long the faults of one run go on.
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    length: Duration,
+    /// Shows what is planned for each run.
+    #[arg(long)]
+    verbose: bool,
+}
+
+/// All that the runs have shown.
+#[derive(Default)]
+struct Total {
+    runs: u64,
+    failed: Vec<u64>,
+    acknowledged: usize,
+    unknown: usize,
+    reads: usize,
+    terms: usize,
+    recoveries: Vec<Duration>,
+}
+
+/// Carries out the runs; fails when one has.
+pub(crate) async fn run(options: Options) -> ExitCode {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => {
+            eprintln!("this program does not know where it is: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let first = options
+        .seed
+        .unwrap_or_else(|| rand::rng().random_range(0..1 << 32));
+    let started = Instant::now();
+    let limit = options
+        .minutes
+        .map(|minutes| Duration::from_secs_f64(minutes.max(0.0) * 60.0));
+    let runs = match (options.runs, limit) {
+        (Some(runs), _) => runs,
+        (None, Some(_)) => u64::MAX,
+        (None, None) => 1,
+    };
+    let seeds = (0..runs).map(|n| first.wrapping_add(n));
+    let seeds = seeds.take_while(|_| limit.is_none_or(|limit| started.elapsed() < limit));
+    let mut outcomes = stream::iter(seeds)
+        .map(|seed| one(seed, &options, &program))
+        .buffer_unordered(options.parallel.max(1));
+    let mut total = Total::default();
+    while let Some((seed, report)) = outcomes.next().await {
+        total.add(seed, report);
+    }
+    drop(outcomes);
+    total.show(started.elapsed());
+    if total.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Takes part in a run of another process.
+pub(crate) async fn member() -> ExitCode {
+    mosaik_sim::show_logs();
+    match groups::run_member().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("a member has failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn one(seed: u64, options: &Options, program: &PathBuf) -> (u64, Option<Report>) {
+    let plan = Plan::draw(
+        seed,
+        groups::Options {
+            processes: options.processes,
+            members: options.members.map(usize::from),
+            length: Some(options.length),
+        },
+    );
+    if options.verbose {
+        print!("{plan}");
+    }
+    match groups::run(&plan, Path::new(program)).await {
+        Ok(report) => {
+            println!("seed {seed}: {report}");
+            (seed, Some(report))
+        }
+        Err(error) => {
+            println!("FAILED {plan}{error:#}");
+            println!("again: mosaik-sim groups {}", arguments(seed, options));
+            (seed, None)
+        }
+    }
+}
+
+/// How to carry out a run again.
+fn arguments(seed: u64, options: &Options) -> String {
+    let mut arguments = format!("--seed {seed}");
+    if options.processes {
+        arguments += " --processes";
+    }
+    if let Some(members) = options.members {
+        arguments += &format!(" --members {members}");
+    }
+    arguments + &format!(" --length {}", humantime::format_duration(options.length))
+}
+
+impl Total {
+    fn add(&mut self, seed: u64, report: Option<Report>) {
+        self.runs += 1;
+        let Some(report) = report else {
+            self.failed.push(seed);
+            return;
+        };
+        self.acknowledged += report.acknowledged;
+        self.unknown += report.unknown;
+        self.reads += report.reads;
+        self.terms += report.terms;
+        self.recoveries.push(report.recovery);
+    }
+
+    fn show(&self, took: Duration) {
+        let recoveries: Spread = self.recoveries.iter().copied().collect();
+        println!(
+            "{} runs in {:.0} s, {} failed {:?}",
+            self.runs,
+            took.as_secs_f64(),
+            self.failed.len(),
+            self.failed
+        );
+        println!(
+            "of those that did not: {} commands acknowledged, none lost or applied twice; {} \
+             unknown, {} strong reads, {} terms; serving again after {recoveries}",
+            self.acknowledged, self.unknown, self.reads, self.terms
+        );
+    }
+}

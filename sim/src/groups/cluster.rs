@@ -1,0 +1,268 @@
+//! The members of one group, and what can be done to them.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use mosaik::{Digest, PeerId, discovery};
+use parking_lot::Mutex;
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::sync::OwnedMutexGuard;
+
+use super::{
+    Plan, Setup, Target,
+    control::{GroupSetup, Request, Tenure},
+    leaders::Leaders,
+    local::{Member, Site, Skew},
+    process::Process,
+};
+use crate::{Conditions, Fleet, task::Task};
+
+/// The members of one group.
+pub(super) struct Cluster {
+    fleet: Fleet,
+    group: GroupSetup,
+    durable: bool,
+    /// What is started as a member; none when members run in this process.
+    program: Option<PathBuf>,
+    storage: TempDir,
+    places: Vec<Place>,
+    leaders: Leaders,
+}
+
+/// Where a member runs, or not.
+struct Place {
+    /// What clients use; none while it does not run.
+    site: Mutex<Option<Arc<dyn Site>>>,
+    /// Locked by whoever does something to it.
+    unit: Arc<tokio::sync::Mutex<Unit>>,
+}
+
+/// A member under somebody's control.
+pub(super) struct Unit {
+    number: usize,
+    running: Option<Running>,
+    /// An earlier run that is still ending.
+    ending: Option<Task>,
+    /// How often it has lost everything.
+    life: u32,
+    skew_ms: i64,
+}
+
+enum Running {
+    Local(Arc<Member>, Skew),
+    Process(Box<Process>),
+}
+
+impl Cluster {
+    /// Members that don't run yet.
+    pub(super) fn new(plan: &Plan, program: Option<&Path>) -> anyhow::Result<Self> {
+        let place = |number| Place {
+            site: Mutex::default(),
+            unit: Arc::new(tokio::sync::Mutex::new(Unit {
+                number,
+                running: None,
+                ending: None,
+                life: 0,
+                skew_ms: plan.skews_ms[number],
+            })),
+        };
+        Ok(Self {
+            fleet: Fleet::new(plan.seed, Conditions::default()),
+            group: GroupSetup {
+                key: Digest::from(format!("group {}", plan.seed).as_str()),
+                members: plan.members,
+                snapshot_interval: plan.snapshot_interval,
+                evict_after_ms: u64::try_from(plan.evict_after.as_millis())?,
+            },
+            durable: plan.durable,
+            program: program.map(Path::to_owned),
+            storage: tempfile::tempdir()?,
+            places: (0..plan.members).map(place).collect(),
+            leaders: Leaders::default(),
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn leaders(&self) -> &Leaders {
+        &self.leaders
+    }
+
+    pub(super) fn hub(&self) -> &crate::Hub {
+        self.fleet.hub()
+    }
+
+    pub(super) fn id(&self, member: usize) -> PeerId {
+        self.fleet.id(member)
+    }
+
+    /// What clients use a member through; none while it does not run.
+    pub(super) fn site(&self, member: usize) -> Option<Arc<dyn Site>> {
+        self.places[member].site.lock().clone()
+    }
+
+    /// Whom a fault hits.
+    pub(super) fn resolve(&self, target: Target) -> usize {
+        match target {
+            Target::Member(member) => member,
+            Target::Leader => self.leaders.latest().unwrap_or(0),
+        }
+    }
+
+    /// Takes control of a member; none while somebody else has it.
+    pub(super) fn control(&self, member: usize) -> Option<OwnedMutexGuard<Unit>> {
+        self.places[member].unit.clone().try_lock_owned().ok()
+    }
+
+    /// Starts a member, with what it kept on disk.
+    pub(super) async fn start(&self, unit: &mut Unit) -> anyhow::Result<()> {
+        if let Some(ending) = unit.ending.take() {
+            ending.ended().await;
+        }
+        let number = unit.number;
+        let (leaders, life) = (self.leaders.clone(), unit.life);
+        let leads = move |tenure: Tenure| leaders.note(tenure, number, life);
+        let peers = (0..self.len()).filter(|n| *n != number).map(|n| self.id(n));
+        let storage = self.durable.then(|| self.directory(number));
+        let (running, site): (_, Arc<dyn Site>) = match &self.program {
+            Some(program) => {
+                let bridge = self.hub().bridge(self.id(number)).await?;
+                let setup = Setup {
+                    network: self.fleet.network_id(),
+                    secret: self.fleet.secret(number).to_bytes(),
+                    peers: peers.map(|peer| *peer.as_bytes()).collect(),
+                    bridge: bridge.address(),
+                    storage,
+                    skew_ms: unit.skew_ms,
+                    group: self.group.clone(),
+                };
+                let process = Process::start(program, &setup, bridge, leads).await?;
+                let site = process.site.clone();
+                (Running::Process(Box::new(process)), site)
+            }
+            None => {
+                let config = discovery::Config::builder().with_bootstrap(peers.collect::<Vec<_>>());
+                let skew = Skew::new(unit.skew_ms);
+                let mut builder = skew.apply(self.fleet.builder(number, config));
+                if let Some(directory) = storage {
+                    builder = builder.with_storage(directory);
+                }
+                let member = Member::start(builder, self.group.clone(), self.durable, leads);
+                let member = Arc::new(member.await?);
+                (Running::Local(member.clone(), skew), member)
+            }
+        };
+        unit.running = Some(running);
+        *self.places[number].site.lock() = Some(site);
+        Ok(())
+    }
+
+    /// Kills a member; `false` if it does not run.
+    pub(super) async fn crash(&self, unit: &mut Unit) -> anyhow::Result<bool> {
+        *self.places[unit.number].site.lock() = None;
+        let Some(running) = unit.running.take() else {
+            return Ok(false);
+        };
+        self.hub().crash(self.id(unit.number));
+        match running {
+            Running::Local(member, _) => {
+                // Its packets are lost already; what is left is to free what it holds.
+                unit.ending = Some(Task::spawn(async move { member.shutdown().await }));
+            }
+            Running::Process(process) => process.kill().await?,
+        }
+        Ok(true)
+    }
+
+    /// Makes a member that does not run forget everything.
+    pub(super) async fn wipe(&self, unit: &mut Unit) -> anyhow::Result<()> {
+        unit.life += 1;
+        if self.durable {
+            if let Some(ending) = unit.ending.take() {
+                ending.ended().await;
+            }
+            std::fs::remove_dir_all(self.directory(unit.number))?;
+        }
+        Ok(())
+    }
+
+    /// Stops a member as it is.
+    pub(super) fn pause(&self, unit: &Unit) -> anyhow::Result<()> {
+        match &unit.running {
+            Some(Running::Process(process)) => process.signal(Signal::STOP),
+            Some(Running::Local(..)) => {
+                self.hub().pause(self.id(unit.number));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a pause.
+    pub(super) fn resume(&self, unit: &Unit) -> anyhow::Result<()> {
+        match &unit.running {
+            Some(Running::Process(process)) => process.signal(Signal::CONT),
+            Some(Running::Local(..)) => {
+                self.hub().resume(self.id(unit.number));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends all members.
+    pub(super) async fn shutdown(&self) -> anyhow::Result<()> {
+        for place in &self.places {
+            let mut unit = place.unit.lock().await;
+            self.crash(&mut unit).await?;
+        }
+        for place in &self.places {
+            if let Some(ending) = place.unit.lock().await.ending.take() {
+                ending.ended().await;
+            }
+        }
+        Ok(())
+    }
+
+    fn directory(&self, member: usize) -> PathBuf {
+        self.storage.path().join(member.to_string())
+    }
+}
+
+impl Unit {
+    /// Lets a member leave the group.
+    pub(super) fn leave(&mut self) {
+        // Who leaves loses what it held, and is another member when it comes back.
+        self.life += 1;
+        match &self.running {
+            Some(Running::Process(process)) => process.tell(Request::Leave),
+            Some(Running::Local(member, _)) => member.leave(),
+            None => {}
+        }
+    }
+
+    /// Lets a member that has left join again.
+    pub(super) fn join(&self) -> anyhow::Result<()> {
+        match &self.running {
+            Some(Running::Process(process)) => process.tell(Request::Join),
+            Some(Running::Local(member, _)) => member.join()?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Sets a member's clock.
+    pub(super) fn skew(&mut self, ms: i64) {
+        self.skew_ms = ms;
+        match &self.running {
+            Some(Running::Process(process)) => process.tell(Request::Skew(ms)),
+            Some(Running::Local(_, skew)) => skew.set(ms),
+            None => {}
+        }
+    }
+}

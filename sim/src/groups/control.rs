@@ -1,0 +1,107 @@
+//! What a member in a process of its own is told, and what it answers: frames on its standard
+//! input and output, each a length (four bytes, little endian) and a postcard message.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use mosaik::{Digest, NetworkId};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::{Answer, Command, Query};
+
+/// Larger than the longest list of commands that is ever asked for.
+const MAX_FRAME_BYTES: u32 = 64 * 1024 * 1024;
+
+/// How a group is set up; alike on all members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSetup {
+    /// The group's key.
+    pub key: Digest,
+    /// How many members found it together.
+    pub members: usize,
+    /// How many commands lie between two snapshots.
+    pub snapshot_interval: u64,
+    /// After how many milliseconds an unreachable member is removed.
+    pub evict_after_ms: u64,
+}
+
+/// How a member in a process of its own is set up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Its network.
+    pub network: NetworkId,
+    /// Its secret key.
+    pub secret: [u8; 32],
+    /// The ids of all members.
+    pub peers: Vec<[u8; 32]>,
+    /// Its bridge to the hub.
+    pub bridge: SocketAddr,
+    /// Where it keeps its part of the group; in memory if nowhere.
+    pub storage: Option<PathBuf>,
+    /// How far its clock is ahead, in milliseconds.
+    pub skew_ms: i64,
+    /// The group.
+    pub group: GroupSetup,
+}
+
+/// A request to a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Request {
+    Execute(u64, Command),
+    Query(u64, Query, bool),
+    Leave,
+    Join,
+    Skew(i64),
+}
+
+/// What a member says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// The node runs and has joined the group.
+    Ready,
+    /// The index of an acknowledged command; none when its outcome is unknown.
+    Executed(u64, Option<u64>),
+    /// The answer to a query, with the position of the state that it was made from.
+    Answered(u64, Option<(Answer, u64)>),
+    /// It leads.
+    Leads(Tenure),
+}
+
+/// A leadership: whoever leads in this term of this history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Tenure {
+    pub(super) history: [u8; 32],
+    pub(super) term: u64,
+}
+
+/// Reads one frame; `None` at the end.
+pub(super) async fn read<T: DeserializeOwned>(
+    from: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<T>> {
+    let len = match from.read_u32_le().await {
+        Ok(len) => len,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if len > MAX_FRAME_BYTES {
+        return Err(io::Error::other("the frame is too large"));
+    }
+    let mut frame = vec![0; len as usize];
+    from.read_exact(&mut frame).await?;
+    postcard::from_bytes(&frame)
+        .map(Some)
+        .map_err(io::Error::other)
+}
+
+/// Writes one frame.
+pub(super) async fn write(
+    to: &mut (impl AsyncWrite + Unpin),
+    message: &impl Serialize,
+) -> io::Result<()> {
+    let mut frame = vec![0; 4];
+    frame = postcard::to_extend(message, frame).map_err(io::Error::other)?;
+    let len = u32::try_from(frame.len() - 4).map_err(io::Error::other)?;
+    frame[..4].copy_from_slice(&len.to_le_bytes());
+    to.write_all(&frame).await?;
+    to.flush().await
+}

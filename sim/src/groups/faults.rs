@@ -1,0 +1,131 @@
+//! Lets the faults of a plan happen.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::try_join_all;
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{Fault, Plan, Planned, Target, cluster::Cluster};
+use crate::Conditions;
+
+/// Directions in which nothing passes: members from, members to.
+type Cuts = Vec<(Vec<usize>, Vec<usize>)>;
+
+/// What is broken at the hub. Several faults may break it at once; each ends on its own.
+struct Network<'a> {
+    cluster: &'a Cluster,
+    cuts: Mutex<Vec<Arc<Cuts>>>,
+}
+
+/// Carries out all faults of a plan. Afterwards the network is whole and all members run.
+pub(super) async fn happen(plan: &Plan, cluster: &Cluster) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let network = Network {
+        cluster,
+        cuts: Mutex::default(),
+    };
+    let all = plan.faults.iter().map(|Planned { at, lasts, fault }| {
+        let network = &network;
+        async move {
+            sleep_until(start + *at).await;
+            tracing::info!(?fault, ?lasts, "fault");
+            network.one(fault, *lasts).await
+        }
+    });
+    try_join_all(all).await.map(drop)
+}
+
+impl Network<'_> {
+    async fn one(&self, fault: &Fault, lasts: Duration) -> anyhow::Result<()> {
+        let cluster = self.cluster;
+        let who = |target: &Target| cluster.resolve(*target);
+        let all_but = |members: &[usize]| {
+            let others = (0..cluster.len()).filter(|n| !members.contains(n));
+            others.collect::<Vec<_>>()
+        };
+        let cuts = match fault {
+            Fault::Split(side) => {
+                let others = all_but(side);
+                vec![(side.clone(), others.clone()), (others, side.clone())]
+            }
+            Fault::Separate(one, other) => {
+                let (one, other) = (vec![who(one)], vec![who(other)]);
+                vec![(one.clone(), other.clone()), (other, one)]
+            }
+            Fault::OneWay(from, to) => vec![(vec![who(from)], vec![who(to)])],
+            Fault::Mute(one) => vec![(vec![who(one)], all_but(&[who(one)]))],
+            Fault::Deafen(one) => vec![(all_but(&[who(one)]), vec![who(one)])],
+            Fault::Weather(conditions) => {
+                cluster.hub().set_conditions(*conditions);
+                sleep(lasts).await;
+                cluster.hub().set_conditions(Conditions::default());
+                return Ok(());
+            }
+            Fault::CrashAll => {
+                let all = (0..cluster.len()).map(|n| self.crash(n, false, lasts));
+                return try_join_all(all).await.map(drop);
+            }
+            Fault::Crash { target, wipe } => return self.crash(who(target), *wipe, lasts).await,
+            Fault::Pause(target) => {
+                if let Some(unit) = cluster.control(who(target)) {
+                    cluster.pause(&unit)?;
+                    sleep(lasts).await;
+                    cluster.resume(&unit)?;
+                }
+                return Ok(());
+            }
+            Fault::Leave(target) => {
+                if let Some(mut unit) = cluster.control(who(target)) {
+                    unit.leave();
+                    sleep(lasts).await;
+                    unit.join()?;
+                }
+                return Ok(());
+            }
+            Fault::Skew(target, ms) => {
+                if let Some(mut unit) = cluster.control(who(target)) {
+                    unit.skew(*ms);
+                }
+                return Ok(());
+            }
+        };
+        self.cut(cuts, lasts).await;
+        Ok(())
+    }
+
+    async fn crash(&self, member: usize, wipe: bool, lasts: Duration) -> anyhow::Result<()> {
+        let Some(mut unit) = self.cluster.control(member) else {
+            return Ok(());
+        };
+        if self.cluster.crash(&mut unit).await? {
+            sleep(lasts).await;
+            if wipe {
+                self.cluster.wipe(&mut unit).await?;
+            }
+            self.cluster.start(&mut unit).await?;
+        }
+        Ok(())
+    }
+
+    async fn cut(&self, cuts: Cuts, lasts: Duration) {
+        let cuts = Arc::new(cuts);
+        self.cuts.lock().push(cuts.clone());
+        self.apply(&cuts);
+        sleep(lasts).await;
+        let mut left = self.cuts.lock();
+        left.retain(|other| !Arc::ptr_eq(other, &cuts));
+        self.cluster.hub().heal();
+        for cuts in &*left {
+            self.apply(cuts);
+        }
+    }
+
+    fn apply(&self, cuts: &Cuts) {
+        let ids =
+            |members: &[usize]| -> Vec<_> { members.iter().map(|n| self.cluster.id(*n)).collect() };
+        for (from, to) in cuts {
+            self.cluster.hub().cut(&ids(from), &ids(to));
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Groups under faults: what is promised must hold, whatever fails.
+//!
+//! ```text
+//! Plan ─────── drawn from a seed: members, faults and when, what each client does
+//!   │
+//!   ▼
+//! Run ──────── forms a group, lets clients and faults loose, heals, and looks at what is left
+//!   │   │
+//!   │   └────► Cluster: members in this process, or processes of their own; all packets of both
+//!   │                   pass through one hub, which delays, loses and cuts
+//!   ▼
+//! History ───► verdict: every acknowledged command is there once, at the position that was told;
+//!                       no term has two leaders; all members agree; and every key's history is
+//!                       linearizable
+//! ```
+//!
+//! The schedule of faults and operations follows from the seed; how threads and processes are
+//! scheduled does not.
+
+mod clients;
+mod cluster;
+mod control;
+mod faults;
+mod history;
+mod leaders;
+pub mod linearizability;
+mod local;
+mod machine;
+mod member;
+mod models;
+mod plan;
+mod process;
+mod run;
+mod verdict;
+
+pub use control::Setup;
+pub use history::{Deed, History, Outcome, Record};
+pub use machine::{Action, Answer, Bank, Command, Item, Query, State};
+pub use member::run as run_member;
+pub use models::{Counter, CounterDeed, Register, RegisterDeed};
+pub use plan::{Fault, Options, Plan, Planned, Target};
+pub use run::{Report, run};
+pub use verdict::Violations;

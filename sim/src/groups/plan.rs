@@ -1,0 +1,263 @@
+//! What happens in a run, all of it drawn from a seed.
+
+use std::{fmt, time::Duration};
+
+use rand::{Rng, SeedableRng, rngs::SmallRng, seq::index};
+
+use crate::Conditions;
+
+/// How far clocks are set wrong at most, in milliseconds: two of them stay within the ten seconds
+/// that discovery accepts.
+const MAX_SKEW_MS: i64 = 4500;
+
+/// What is asked of all runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Members run in processes of their own, and keep their part on disk.
+    pub processes: bool,
+    /// How many members there are; drawn if not given.
+    pub members: Option<usize>,
+    /// How long faults go on; five seconds if not given.
+    pub length: Option<Duration>,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// What everything follows from.
+    pub seed: u64,
+    /// How many members there are.
+    pub members: usize,
+    /// Whether they run in processes of their own.
+    pub processes: bool,
+    /// Whether they keep their part on disk.
+    pub durable: bool,
+    /// How many commands lie between two snapshots.
+    pub snapshot_interval: u64,
+    /// When an unreachable member is removed.
+    pub evict_after: Duration,
+    /// Members that may lose all they have, or leave: never so many that the others have no
+    /// majority.
+    pub forgetful: Vec<usize>,
+    /// How far each member's clock is ahead, in milliseconds.
+    pub skews_ms: Vec<i64>,
+    /// How many clients there are.
+    pub clients: usize,
+    /// The faults, in the order in which they begin.
+    pub faults: Vec<Planned>,
+}
+
+/// A fault, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// When it begins.
+    pub at: Duration,
+    /// When it ends, counted from its beginning.
+    pub lasts: Duration,
+    /// What happens.
+    pub fault: Fault,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fault {
+    /// Nothing passes between these members and the others.
+    Split(Vec<usize>),
+    /// Nothing passes between two members, who both reach all others.
+    Separate(Target, Target),
+    /// Nothing passes from one member to another; the way back is open.
+    OneWay(Target, Target),
+    /// Nothing passes from a member to all others; it hears them.
+    Mute(Target),
+    /// Nothing passes from all others to a member; they hear it.
+    Deafen(Target),
+    /// Packets are lost and delayed, everywhere.
+    Weather(Conditions),
+    /// A member stands still (SIGSTOP for processes), and goes on afterwards.
+    Pause(Target),
+    /// A member is killed (SIGKILL for processes), and started anew afterwards, possibly without
+    /// what it had on disk.
+    Crash {
+        /// Who.
+        target: Target,
+        /// Whether it forgets everything.
+        wipe: bool,
+    },
+    /// All members are killed, and started anew afterwards.
+    CrashAll,
+    /// A member leaves the group, and joins it again afterwards.
+    Leave(Target),
+    /// A member's clock is set.
+    Skew(Target, i64),
+}
+
+/// Whom a fault hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The n-th member.
+    Member(usize),
+    /// Whoever led last when the fault begins.
+    Leader,
+}
+
+impl Plan {
+    /// The run of a seed.
+    pub fn draw(seed: u64, options: Options) -> Self {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let members = random.random_range(0..10);
+        let members = options.members.unwrap_or(match members {
+            0..6 => 3,
+            6..7 => 4,
+            _ => 5,
+        });
+        let durable = random.random_bool(0.7) || options.processes;
+        // A group may shrink by evictions, or members may forget and leave: with both, what is left
+        // could be too few.
+        let evicts = durable && random.random_bool(0.25);
+        let forgetful = if evicts { 0 } else { (members - 1) / 2 };
+        let mut plan = Self {
+            seed,
+            members,
+            processes: options.processes,
+            durable,
+            snapshot_interval: [40, 300, 1_000_000][random.random_range(0..3)],
+            evict_after: Duration::from_millis(if evicts { 1500 } else { 30_000 }),
+            forgetful: index::sample(&mut random, members, forgetful).into_vec(),
+            skews_ms: (0..members)
+                .map(|_| random.random_range(-MAX_SKEW_MS..=MAX_SKEW_MS))
+                .collect(),
+            clients: random.random_range(6..=12),
+            faults: Vec::new(),
+        };
+        let length = options.length.unwrap_or(Duration::from_secs(5));
+        let mut at = Duration::ZERO;
+        loop {
+            at += Duration::from_millis(random.random_range(50..900));
+            if at >= length {
+                return plan;
+            }
+            let fault = plan.draw_fault(&mut random);
+            plan.faults.push(Planned {
+                at,
+                lasts: Duration::from_millis(random.random_range(100..2200)),
+                fault,
+            });
+        }
+    }
+
+    /// The client's part of the seed.
+    pub(super) fn client_seed(&self, client: usize) -> u64 {
+        let mut hasher = blake3::Hasher::new_derive_key("mosaik sim client");
+        hasher
+            .update(&self.seed.to_le_bytes())
+            .update(&(client as u64).to_le_bytes());
+        let mut seed = [0; 8];
+        seed.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(seed)
+    }
+
+    fn draw_fault(&self, random: &mut SmallRng) -> Fault {
+        loop {
+            let [one, other] = [self.draw_target(random), self.draw_target(random)];
+            return match random.random_range(0..100) {
+                0..14 => {
+                    let count = random.random_range(1..self.members);
+                    Fault::Split(index::sample(random, self.members, count).into_vec())
+                }
+                14..22 if one != other => Fault::Separate(one, other),
+                22..30 if one != other => Fault::OneWay(one, other),
+                30..36 => Fault::Mute(one),
+                36..42 => Fault::Deafen(one),
+                42..54 => Fault::Weather(Conditions {
+                    latency: Duration::from_millis(random.random_range(0..60)),
+                    jitter: Duration::from_millis(random.random_range(0..60)),
+                    loss: random.random_range(0.0..0.25),
+                    bandwidth: None,
+                }),
+                54..66 => Fault::Pause(one),
+                66..84 if self.durable => Fault::Crash {
+                    target: one,
+                    wipe: false,
+                },
+                84..88 if self.durable => Fault::CrashAll,
+                78..93 if !self.forgetful.is_empty() => Fault::Crash {
+                    target: self.draw_forgetful(random),
+                    wipe: true,
+                },
+                93..97 if !self.forgetful.is_empty() => Fault::Leave(self.draw_forgetful(random)),
+                97.. => Fault::Skew(one, random.random_range(-MAX_SKEW_MS..=MAX_SKEW_MS)),
+                _ => continue,
+            };
+        }
+    }
+
+    fn draw_target(&self, random: &mut SmallRng) -> Target {
+        if random.random_bool(0.4) {
+            Target::Leader
+        } else {
+            Target::Member(random.random_range(0..self.members))
+        }
+    }
+
+    fn draw_forgetful(&self, random: &mut SmallRng) -> Target {
+        Target::Member(self.forgetful[random.random_range(0..self.forgetful.len())])
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.processes {
+            "processes"
+        } else {
+            "in one process"
+        };
+        let kept = if self.durable { "on disk" } else { "in memory" };
+        writeln!(
+            f,
+            "seed {}: {} members, {place}, {kept}, {} clients, a snapshot every {} commands, \
+             evicted after {:?}, clocks {:?} ms",
+            self.seed,
+            self.members,
+            self.clients,
+            self.snapshot_interval,
+            self.evict_after,
+            self.skews_ms
+        )?;
+        for Planned { at, lasts, fault } in &self.faults {
+            writeln!(f, "  {at:>9.3?} for {lasts:>9.3?}: {fault:?}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_everything() {
+        let options = Options::default();
+        assert_eq!(Plan::draw(7, options), Plan::draw(7, options));
+        assert_ne!(Plan::draw(7, options).faults, Plan::draw(8, options).faults);
+    }
+
+    #[test]
+    fn those_who_remember_are_a_majority() {
+        for seed in 0..500 {
+            let plan = Plan::draw(seed, Options::default());
+            assert!(plan.forgetful.len() * 2 < plan.members);
+            for Planned { fault, .. } in &plan.faults {
+                match fault {
+                    Fault::Crash { target, wipe: true } | Fault::Leave(target) => {
+                        let Target::Member(member) = target else {
+                            panic!("{target:?} may be anybody")
+                        };
+                        assert!(plan.forgetful.contains(member));
+                    }
+                    Fault::Crash { .. } | Fault::CrashAll => assert!(plan.durable),
+                    _ => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Members in processes of their own, as seen from the one that started them.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use futures::{FutureExt, future::BoxFuture};
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    process::{Child, ChildStdout},
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    Answer, Command, Query, Setup,
+    control::{Reply, Request, Tenure, read, write},
+    local::Site,
+};
+use crate::{hub::Bridge, task::Task};
+
+/// How long a process may take to start.
+const START: Duration = Duration::from_secs(30);
+/// Requests that wait to be written; more are lost, as to a process that stands still.
+const MAX_REQUESTS: usize = 1024;
+
+/// A member in a process of its own, which is killed when this is dropped.
+pub(super) struct Process {
+    child: Child,
+    pub(super) site: Arc<ProcessSite>,
+    _bridge: Bridge,
+    _tasks: [Task; 2],
+}
+
+/// What clients use it through.
+pub(super) struct ProcessSite {
+    requests: mpsc::Sender<Request>,
+    waiting: Mutex<Waiting>,
+    next: AtomicU64,
+}
+
+/// Who waits for which reply; dropped, and so answered, when the process has ended.
+#[derive(Default)]
+struct Waiting {
+    executions: HashMap<u64, oneshot::Sender<Option<u64>>>,
+    queries: HashMap<u64, oneshot::Sender<Option<(Answer, u64)>>>,
+    ended: bool,
+}
+
+impl Process {
+    /// Starts a program as a member, and waits until it has joined.
+    pub(super) async fn start(
+        program: &Path,
+        setup: &Setup,
+        bridge: Bridge,
+        leads: impl Fn(Tenure) + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let mut child = tokio::process::Command::new(program)
+            .arg("member")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        let mut stdout = child.stdout.take().context("no standard output")?;
+        write(&mut stdin, setup).await?;
+        loop {
+            let reply = timeout(START, read::<Reply>(&mut stdout)).await??;
+            match reply {
+                Some(Reply::Ready) => break,
+                Some(Reply::Leads(tenure)) => leads(tenure),
+                Some(Reply::Executed(..) | Reply::Answered(..)) => {}
+                None => bail!("the process has ended"),
+            }
+        }
+        let (requests, mut inbox) = mpsc::channel::<Request>(MAX_REQUESTS);
+        let writer = Task::spawn(async move {
+            while let Some(request) = inbox.recv().await {
+                if write(&mut stdin, &request).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let site = Arc::new(ProcessSite {
+            requests,
+            waiting: Mutex::default(),
+            next: AtomicU64::new(0),
+        });
+        let reader = Task::spawn(listen(site.clone(), stdout, leads));
+        Ok(Self {
+            child,
+            site,
+            _bridge: bridge,
+            _tasks: [writer, reader],
+        })
+    }
+
+    /// SIGKILL.
+    pub(super) async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("can't kill a member")
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub(super) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = self.child.id().context("the process has ended")?;
+        let pid = Pid::from_raw(pid.try_into()?).context("no process id")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    pub(super) fn tell(&self, request: Request) {
+        self.site.tell(request);
+    }
+}
+
+impl ProcessSite {
+    fn tell(&self, request: Request) {
+        // Lost when the process has stood still for long, or has ended.
+        let _ = self.requests.try_send(request);
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Site for ProcessSite {
+    fn execute(&self, command: Command) -> BoxFuture<'static, Option<u64>> {
+        let (number, (reply, outcome)) = (self.number(), oneshot::channel());
+        {
+            let mut waiting = self.waiting.lock();
+            if !waiting.ended {
+                waiting.executions.insert(number, reply);
+            }
+        }
+        self.tell(Request::Execute(number, command));
+        async move { outcome.await.ok()? }.boxed()
+    }
+
+    fn query(&self, query: Query, strong: bool) -> BoxFuture<'static, Option<(Answer, u64)>> {
+        let (number, (reply, answer)) = (self.number(), oneshot::channel());
+        {
+            let mut waiting = self.waiting.lock();
+            if !waiting.ended {
+                waiting.queries.insert(number, reply);
+            }
+        }
+        self.tell(Request::Query(number, query, strong));
+        async move { answer.await.ok()? }.boxed()
+    }
+}
+
+async fn listen(site: Arc<ProcessSite>, mut stdout: ChildStdout, leads: impl Fn(Tenure)) {
+    while let Ok(Some(reply)) = read::<Reply>(&mut stdout).await {
+        match reply {
+            Reply::Executed(number, index) => {
+                let waiter = site.waiting.lock().executions.remove(&number);
+                // Nobody waits any more: fine, here and below.
+                if let Some(waiter) = waiter {
+                    let _ = waiter.send(index);
+                }
+            }
+            Reply::Answered(number, answer) => {
+                let waiter = site.waiting.lock().queries.remove(&number);
+                if let Some(waiter) = waiter {
+                    let _ = waiter.send(answer);
+                }
+            }
+            Reply::Leads(tenure) => leads(tenure),
+            Reply::Ready => {}
+        }
+    }
+    *site.waiting.lock() = Waiting {
+        ended: true,
+        ..Waiting::default()
+    };
+}

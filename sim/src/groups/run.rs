@@ -1,0 +1,157 @@
+//! One run: a group forms, suffers, heals and is looked at.
+
+use std::{fmt, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, anyhow};
+use futures::future::{join_all, try_join_all};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Answer, Deed, History, Outcome, Plan, Query, Violations, clients::Client, cluster::Cluster,
+    faults, verdict::judge,
+};
+use crate::stats::Millis;
+
+/// How long the group may take to form.
+const FORMATION: Duration = Duration::from_secs(60);
+/// How long it may take, after all faults have ended, until every member serves again.
+const RECOVERY: Duration = Duration::from_secs(20);
+/// How long clients go on when every member serves again.
+const CALM: Duration = Duration::from_millis(300);
+/// Between two attempts.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// What a run has shown.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Commands that were acknowledged.
+    pub acknowledged: usize,
+    /// Commands whose outcome the clients were not told.
+    pub unknown: usize,
+    /// Strong reads that were answered.
+    pub reads: usize,
+    /// Terms that had a leader.
+    pub terms: usize,
+    /// How long it took after the last fault until every member served again.
+    pub recovery: Duration,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} commands acknowledged, {} unknown, {} reads, {} terms, serving again after {}",
+            self.acknowledged,
+            self.unknown,
+            self.reads,
+            self.terms,
+            Millis(self.recovery)
+        )
+    }
+}
+
+/// Carries out a plan. Members in processes of their own are started as `program member`.
+///
+/// # Errors
+///
+/// [`Violations`] when a promise was broken; anything else when the run itself failed.
+pub async fn run(plan: &Plan, program: &Path) -> anyhow::Result<Report> {
+    let cluster = Cluster::new(plan, plan.processes.then_some(program))?;
+    let outcome = drive(plan, &cluster).await;
+    cluster.shutdown().await?;
+    outcome
+}
+
+async fn drive(plan: &Plan, cluster: &Cluster) -> anyhow::Result<Report> {
+    let (history, complaints) = (History::new(), Arc::new(Mutex::new(Vec::new())));
+    let starts = (0..plan.members).map(|n| async move {
+        let mut unit = cluster.control(n).context("nobody else has it")?;
+        cluster.start(&mut unit).await
+    });
+    try_join_all(starts).await?;
+    let mut observer = Client::new(plan.clients, cluster, &history, &complaints);
+    timeout(FORMATION, served(&mut observer, plan.members))
+        .await
+        .map_err(|_| anyhow!("the group has not formed within {FORMATION:?}"))?;
+
+    let stop = CancellationToken::new();
+    let clients = (0..plan.clients).map(|n| {
+        let client = Client::new(n, cluster, &history, &complaints);
+        client.run(plan, stop.clone())
+    });
+    let suffering = async {
+        faults::happen(plan, cluster).await?;
+        let healed = Instant::now();
+        let served = timeout(RECOVERY, served(&mut observer, plan.members)).await;
+        let recovery = served.ok().map(|()| healed.elapsed());
+        sleep(CALM).await;
+        stop.cancel();
+        anyhow::Ok(recovery)
+    };
+    let (_, recovery) = futures::join!(join_all(clients), suffering);
+    let recovery = recovery?;
+    let mut violations = Violations(std::mem::take(&mut complaints.lock()));
+    let Some(recovery) = recovery else {
+        violations.0.push(format!(
+            "not every member serves {RECOVERY:?} after the last fault"
+        ));
+        return Err(violations.into());
+    };
+
+    let applied = (0..plan.members).map(|member| applied_by(cluster, member));
+    let applied = try_join_all(applied).await?;
+    let records = history.records();
+    violations.0.extend(judge(&records, &applied).0);
+    violations.0.extend(cluster.leaders().rivals());
+    let histories = cluster.leaders().histories();
+    if histories != 1 {
+        violations
+            .0
+            .push(format!("the group was founded {histories} times"));
+    }
+    if !violations.0.is_empty() {
+        return Err(violations.into());
+    }
+    let count = |wanted: fn(&Deed, &Outcome) -> bool| {
+        records
+            .iter()
+            .filter(|r| wanted(&r.deed, &r.outcome))
+            .count()
+    };
+    Ok(Report {
+        acknowledged: count(|_, outcome| matches!(outcome, Outcome::Acknowledged(_))),
+        unknown: count(|deed, outcome| {
+            matches!(deed, Deed::Execute(_)) && *outcome == Outcome::Unknown
+        }),
+        reads: count(|_, outcome| matches!(outcome, Outcome::Value(_))),
+        terms: cluster.leaders().terms(),
+        recovery,
+    })
+}
+
+/// Resolves once every member has acknowledged a command and answered strong reads.
+async fn served(observer: &mut Client<'_>, members: usize) {
+    for member in 0..members {
+        while !(observer.write(member).await && observer.read_all(member).await) {
+            sleep(RETRY).await;
+        }
+    }
+}
+
+/// What a member has applied, after everything that was acknowledged.
+async fn applied_by(cluster: &Cluster, member: usize) -> anyhow::Result<Vec<u64>> {
+    let answer = async {
+        loop {
+            if let Some(site) = cluster.site(member)
+                && let Some((Answer::Applied(ids), _)) = site.query(Query::Applied, true).await
+            {
+                return ids;
+            }
+            sleep(RETRY).await;
+        }
+    };
+    let answer = timeout(RECOVERY, answer).await;
+    answer.with_context(|| format!("member {member} does not say what it has applied"))
+}

@@ -1,0 +1,10 @@
+//! Networks of real nodes under faults: through the hub, and over UDP on loopback.
+
+mod bootstrap;
+mod clocks;
+mod crashes;
+mod crowds;
+mod groups;
+mod losses;
+mod partitions;
+mod support;
