@@ -670,7 +670,10 @@ impl NodeCore {
     /// Notes a sign of life of a leader.
     pub(super) fn on_contact(&self, term: u64, commit: Option<u64>) {
         // Who has voted for a later one does not follow it any more.
-        let deposed = self.log.stored_vote().is_some_and(|(voted, _)| voted > term);
+        let deposed = self
+            .log
+            .stored_vote()
+            .is_some_and(|(voted, _)| voted > term);
         let mut contact = self.contact.lock();
         if deposed || term < contact.term {
             return;
