@@ -273,17 +273,20 @@ mod tests {
 
     #[test]
     fn both_memberships_of_a_change_must_agree() {
-        let [a, b, c, d, e] = [1, 2, 3, 4, 5].map(member);
+        let all = [1, 2, 3, 4, 5].map(member);
         let mut majority = Majority {
-            leader: a,
+            leader: all[0],
             term: 1,
             next: 0,
-            configs: vec![BTreeSet::from([a, b, c]), BTreeSet::from([c, d, e])],
-            confirmed: BTreeSet::from([a]),
+            configs: vec![
+                all[..3].iter().copied().collect(),
+                all[2..].iter().copied().collect(),
+            ],
+            confirmed: BTreeSet::from([all[0]]),
         };
-        majority.confirmed.insert(b);
+        majority.confirmed.insert(all[1]);
         assert!(!majority.is_reached(), "the new voters were not asked");
-        majority.confirmed.extend([d, e]);
+        majority.confirmed.extend(&all[3..]);
         assert!(majority.is_reached());
         majority.configs.clear();
         assert!(!majority.is_reached(), "nobody is no majority");
