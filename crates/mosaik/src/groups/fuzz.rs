@@ -35,10 +35,12 @@ pub(crate) const TARGETS: &[Target] = &[
     }),
     Target::decoding::<Introduction>("bond_introduction", || vec![encoded(&introduction())]),
     Target::decoding::<Control>("bond_control", controls),
-    Target::decoding::<Request>("raft_request", || vec![encoded(&Request::ReadIndex)]),
+    Target::decoding::<Request>("raft_request", || {
+        vec![encoded(&Request::ReadIndex { term: Some(1) })]
+    }),
     Target::decoding::<Response>("raft_response", || {
         vec![
-            encoded(&Response::ReadIndex(1)),
+            encoded(&Response::ReadIndex { next: 1 }),
             encoded(&Response::Refused),
         ]
     }),

@@ -41,7 +41,7 @@ pub use config::{
     ConsensusConfigBuilderError,
 };
 pub use error::{CommandError, Error, QueryError};
-pub use group::{Consistency, Group, QueryResultAt};
+pub use group::{CommittedQueryResult, Consistency, Group, QueryResultAt};
 pub use handle::{GroupBuilder, Groups, NoStorage};
 pub use identity::GroupConfig;
 pub use key::GroupKey;

@@ -75,7 +75,7 @@ async fn answer(
         None
     };
     let response = match core {
-        Some(core) => core.answer(&request).await.ok(),
+        Some(core) => core.answer(from, &request).await.ok(),
         None => None,
     };
     // A bond that is lost says so to everybody.

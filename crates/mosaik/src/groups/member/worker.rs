@@ -10,7 +10,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use rand::Rng;
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, interval, sleep},
 };
 
 use super::{
@@ -35,6 +35,8 @@ use crate::{
 
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_millis(50);
+/// The same while the member is online: nothing is about to happen by itself.
+const CALM_TICK: Duration = Duration::from_millis(100);
 /// A view in which nothing happened for so long has settled.
 const QUIET: Duration = Duration::from_millis(150);
 /// Standings that concern a rival history are repeated so often.
@@ -109,7 +111,7 @@ pub(crate) struct Worker {
 /// What is watched of a consensus instance.
 struct NodeWatch {
     node: Node,
-    view: tokio::sync::watch::Receiver<View>,
+    view: tokio::sync::watch::Receiver<Arc<View>>,
     failure: tokio::sync::watch::Receiver<Option<String>>,
     since: Instant,
     /// Whether a leader was ever known.
@@ -147,8 +149,7 @@ impl Worker {
         let mut changes = Some(discovery.changes());
         let settling = discovery.clone();
         let mut settled = std::pin::pin!(async move { settling.settled().await }.fuse());
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = std::pin::pin!(sleep(TICK));
         if let Err(error) = self.instance.restore().await {
             self.fail(&error.to_string());
             return;
@@ -180,10 +181,13 @@ impl Worker {
                 dialled = self.dials.next() => self.last_news = dialled,
                 () = view_changed(&mut self.node) => self.on_view(),
                 changed = change_done(&mut self.changing) => self.on_changed(changed),
-                _ = ticks.tick() => {
+                () = &mut tick => {
                     if self.tick().await {
                         return;
                     }
+                    let online = self.instance.status().is_online();
+                    let pause = if online { CALM_TICK } else { TICK };
+                    tick.as_mut().reset(Instant::now() + pause);
                 }
             }
         }

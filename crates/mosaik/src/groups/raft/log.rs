@@ -4,7 +4,10 @@
 use std::{
     fmt, io,
     ops::{Bound, Range, RangeBounds},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use openraft::{
@@ -42,6 +45,8 @@ pub(crate) struct Log(Arc<Shared>);
 struct Shared {
     window: Mutex<Window>,
     vote: Mutex<Option<VoteOf<Types>>>,
+    /// The consensus index after the last membership that came in since the log was opened.
+    membership: AtomicU64,
     /// As it was when the log was opened.
     committed: Option<LogIdOf<Types>>,
     /// The user's storage; `None` keeps commands here only.
@@ -73,6 +78,7 @@ impl Log {
         let log = Self(Arc::new(Shared {
             window: Mutex::new(Window::new(backing, found.border, found.last)),
             vote: Mutex::new(found.vote),
+            membership: AtomicU64::new(0),
             committed: found.committed,
             commands,
             disk,
@@ -120,6 +126,7 @@ impl Log {
         Ok(Self(Arc::new(Shared {
             window: Mutex::new(window),
             vote: Mutex::new(None),
+            membership: AtomicU64::new(0),
             committed: None,
             commands: self.0.commands.clone(),
             disk: self.0.disk.clone(),
@@ -167,6 +174,18 @@ impl Log {
     #[cfg(test)]
     pub(crate) fn last_index(&self) -> u64 {
         self.0.window.lock().next_index().saturating_sub(1)
+    }
+
+    /// The last vote that was stored, as its term and whom it is for. No vote is given before.
+    pub(super) fn stored_vote(&self) -> Option<(u64, MemberId)> {
+        let vote = self.0.vote.lock();
+        vote.map(|vote| (vote.leader_id.term, vote.leader_id.voted_for))
+    }
+
+    /// The consensus index of the last membership that has come in, if it is still there. Known
+    /// before the entry is replicated or counts for anything.
+    pub(super) fn last_membership(&self) -> Option<u64> {
+        self.0.membership.load(Ordering::SeqCst).checked_sub(1)
     }
 
     /// Keeps a snapshot, if this member is durable; resolves when it is on the disk.
@@ -220,9 +239,16 @@ impl Log {
         let mut rows = Vec::new();
         for entry in entries {
             self.store_commands(&entry)?;
-            if let EntryPayload::Normal(batch) = &entry.payload {
-                let term = Term(term_of(&entry.log_id));
-                position = Cursor::new(term, position.index() + Index(u64::from(batch.count)));
+            match &entry.payload {
+                EntryPayload::Normal(batch) => {
+                    let term = Term(term_of(&entry.log_id));
+                    position = Cursor::new(term, position.index() + Index(u64::from(batch.count)));
+                }
+                EntryPayload::Membership(_) => {
+                    let next = entry.log_id.index() + 1;
+                    self.0.membership.store(next, Ordering::SeqCst);
+                }
+                EntryPayload::Blank => {}
             }
             if self.0.disk.is_some() {
                 rows.push(LogDisk::encode(&entry, position)?);
@@ -411,6 +437,9 @@ impl RaftLogStorage<Types> for Log {
             self.hold(last.index()).await?;
         }
         let end = last.map_or(0, |id| id.index() + 1);
+        if self.0.membership.load(Ordering::SeqCst) > end {
+            self.0.membership.store(0, Ordering::SeqCst);
+        }
         let position = {
             let mut window = self.0.window.lock();
             window.truncate(end);

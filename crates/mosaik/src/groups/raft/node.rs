@@ -12,7 +12,7 @@ use std::{
 
 use futures::FutureExt;
 use openraft::{
-    ChangeMembers, Instant as _, Raft, ReadPolicy, ServerState, SnapshotPolicy,
+    ChangeMembers, Instant as _, Raft, ServerState, SnapshotPolicy,
     alias::{CommittedLeaderIdOf, WatchReceiverOf},
     async_runtime::watch::WatchReceiver,
     metrics::RaftServerMetrics,
@@ -24,6 +24,7 @@ use super::{
     apply::{Applied, AppliedOptions, Applier, State},
     log::Log,
     network::{Network, Peers},
+    reads::{Rounds, Told},
     types::{Batch, OnCompletion, Types},
 };
 use crate::{
@@ -105,13 +106,15 @@ pub(crate) struct NodeCore {
     lineage: Lineage,
     pub(super) timing: Timing,
     pub(super) raft: Consensus,
-    log: Log,
+    pub(super) log: Log,
+    pub(super) told: Arc<Told>,
+    pub(super) rounds: Mutex<Rounds>,
     pub(super) applied: Arc<Applied>,
     pub(super) submissions: Arc<Submissions>,
     pub(super) status: Arc<Status>,
     pub(super) peers: Arc<dyn Peers>,
     server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
-    view: watch::Sender<View>,
+    view: watch::Sender<Arc<View>>,
     tenure: Mutex<Option<Tenure>>,
     /// Counts tenures; 0 while there is none.
     pub(super) tenures: watch::Sender<u64>,
@@ -147,6 +150,10 @@ pub(crate) struct View {
     pub(crate) settled: bool,
     /// Whether it is a transition between two memberships, which must be brought to its end.
     pub(crate) joint: bool,
+    /// The voters of that membership; during a transition, of both.
+    pub(crate) configs: Vec<BTreeSet<MemberId>>,
+    /// The consensus index of that membership.
+    pub(crate) membership: Option<u64>,
 }
 
 impl View {
@@ -218,10 +225,11 @@ impl Node {
             state,
             snapshot,
         });
+        let told = Arc::new(Told::default());
         let raft = Consensus::new(
             options.member,
             Arc::new(config),
-            Network(options.peers.clone()),
+            Network::new(options.peers.clone(), told.clone()),
             log.clone(),
             Applier(applied.clone()),
         )
@@ -234,11 +242,13 @@ impl Node {
             server: raft.server_metrics(),
             raft,
             log,
+            told,
+            rounds: Mutex::default(),
             applied,
             submissions: options.submissions,
             status: options.status,
             peers: options.peers,
-            view: watch::Sender::new(View::default()),
+            view: watch::Sender::new(Arc::default()),
             tenure: Mutex::new(None),
             tenures: watch::Sender::new(0),
             pump: Mutex::new(()),
@@ -257,6 +267,8 @@ impl Node {
         core.refresh();
         let watched = core.clone();
         core.scope.spawn(async move { watched.follow_role().await });
+        let beating = core.clone();
+        core.scope.spawn(async move { beating.beat().await });
         let forwarding = core.clone();
         core.scope
             .spawn(async move { forwarding.forward_commands().await });
@@ -272,7 +284,7 @@ impl Node {
     }
 
     /// What consensus currently says, and every change of it.
-    pub(crate) fn view(&self) -> watch::Receiver<View> {
+    pub(crate) fn view(&self) -> watch::Receiver<Arc<View>> {
         self.0.view.subscribe()
     }
 
@@ -294,7 +306,7 @@ impl Node {
     /// Looks at the clock: notices lost leaders, gives up calls that wait too long.
     pub(crate) fn tick(&self, now: Instant) {
         self.0.submissions.expire(now);
-        self.0.refresh();
+        self.0.reconsider();
     }
 
     /// The leader has said goodbye.
@@ -397,9 +409,7 @@ impl Node {
 
     /// Waits until everything is applied that was acknowledged anywhere before the call.
     pub(crate) async fn confirm_read(&self) -> Result<(), Gone> {
-        let index = self.0.read_index().await?;
-        self.0.applied.wait_applied(index).await;
-        Ok(())
+        self.0.confirm_read().await
     }
 
     /// The consensus index up to which this member has applied.
@@ -439,16 +449,22 @@ impl NodeCore {
         }
     }
 
-    /// Brings everything derived from roles up to date.
+    /// Takes in what the library says about roles, and brings everything derived up to date.
     fn refresh(&self) {
-        let view = self.current_view();
+        let view = Arc::new(self.current_view());
         self.view.send_if_modified(|current| {
             let changed = *current != view;
             if changed {
-                current.clone_from(&view);
+                *current = view;
             }
             changed
         });
+        self.reconsider();
+    }
+
+    /// Brings everything derived from roles and from the clock up to date.
+    fn reconsider(&self) {
+        let view = self.view.borrow().clone();
         {
             let mut contact = self.contact.lock();
             if !view.leading {
@@ -472,6 +488,12 @@ impl NodeCore {
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
             joint: membership.get_joint_config().len() > 1,
+            configs: membership.get_joint_config().clone(),
+            membership: server
+                .membership_config
+                .log_id()
+                .as_ref()
+                .map(openraft::LogId::index),
             settled: server.membership_config.log_id()
                 == server.committed_membership_config.log_id(),
         }
@@ -481,7 +503,11 @@ impl NodeCore {
         self.view.borrow().leader
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<View> {
+    pub(super) fn view(&self) -> watch::Ref<'_, Arc<View>> {
+        self.view.borrow()
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<View>> {
         self.view.subscribe()
     }
 
@@ -516,6 +542,11 @@ impl NodeCore {
         self.pump();
     }
 
+    /// The term in which this member leads and has applied all that its predecessors committed.
+    pub(super) fn tenure_term(&self) -> Option<u64> {
+        self.tenure.lock().as_ref().map(|tenure| tenure.term)
+    }
+
     fn end_tenure(&self) {
         if self.tenure.lock().take().is_some() {
             self.tenure_ended();
@@ -531,11 +562,12 @@ impl NodeCore {
 
     /// Entries were applied.
     pub(super) fn on_applied(&self) {
-        let leading = *self.tenures.borrow() != 0;
-        if leading {
+        let leads = self.view.borrow().leading;
+        let in_office = *self.tenures.borrow() != 0;
+        if in_office {
             self.pump();
         }
-        if !leading || !self.status.is_online() {
+        if leads != in_office || !self.status.is_online() {
             self.refresh();
         }
     }
@@ -637,8 +669,13 @@ impl NodeCore {
 
     /// Notes a sign of life of a leader.
     pub(super) fn on_contact(&self, term: u64, commit: Option<u64>) {
+        // Who has voted for a later one does not follow it any more.
+        let deposed = self
+            .log
+            .stored_vote()
+            .is_some_and(|(voted, _)| voted > term);
         let mut contact = self.contact.lock();
-        if term < contact.term {
+        if deposed || term < contact.term {
             return;
         }
         contact.term = term;
@@ -650,10 +687,15 @@ impl NodeCore {
         }
     }
 
+    /// How long ago a leader was heard of.
+    pub(super) fn contact_age(&self) -> Option<Duration> {
+        self.contact.lock().at.map(|at| at.elapsed())
+    }
+
     /// Whether a leader was heard of within its time.
     fn leader_lives(&self) -> bool {
-        let at = self.contact.lock().at;
-        at.is_some_and(|at| at.elapsed() < self.timing.election)
+        self.contact_age()
+            .is_some_and(|age| age < self.timing.election)
     }
 
     /// Whether this leader has heard of a majority within its time, or has only begun to lead.
@@ -721,16 +763,6 @@ impl NodeCore {
         // Usually unchanged: spares making a public key of raw bytes.
         let known = self.status.leader().filter(|known| member.is_of(known));
         known.or_else(|| member.peer())
-    }
-
-    /// Up to which consensus index must be applied for a read that sees everything acknowledged.
-    pub(super) async fn own_read_index(&self) -> Result<u64, Gone> {
-        let (read, _) = self
-            .raft
-            .get_read_log_id(ReadPolicy::ReadIndex)
-            .await
-            .map_err(|_| Gone)?;
-        Ok(read.index())
     }
 }
 

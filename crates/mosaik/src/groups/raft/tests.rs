@@ -140,8 +140,8 @@ impl End {
 
 impl Peers for End {
     fn ask(&self, member: MemberId, request: Bytes) -> BoxFuture<'static, Result<Bytes, Gone>> {
-        let target = self.find(&member);
-        async move { target?.answer(&request).await }.boxed()
+        let (target, from) = (self.find(&member), self.local);
+        async move { target?.answer(from, &request).await }.boxed()
     }
 
     fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>> {

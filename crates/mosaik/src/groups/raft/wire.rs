@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::types::Types;
 use crate::{
-    groups::duplex::Gone,
+    groups::{duplex::Gone, member::MemberId},
     primitives::{Bytes, encoding},
 };
 
@@ -24,8 +24,15 @@ pub(crate) enum Request {
     Vote(VoteRequest<Types>),
     PreVote(VoteRequest<Types>),
     Transfer(TransferLeaderRequest<Types>),
-    /// Up to where must be applied, for a read that sees everything acknowledged so far?
-    ReadIndex,
+    /// Has the receiver given no vote after the one for the asking leader, in this term?
+    Confirm {
+        term: u64,
+    },
+    /// Up to where must be applied, for a read that sees everything acknowledged so far? The
+    /// sender has given no vote after the one for the receiver, in this term.
+    ReadIndex {
+        term: Option<u64>,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -35,7 +42,12 @@ pub(crate) enum Response {
     Heartbeat(StreamAppendResult<Types>),
     Vote(VoteResponse<Types>),
     Transfer(TransferLeaderResponse<Types>),
-    ReadIndex(u64),
+    /// This member confirms.
+    Confirmed(MemberId),
+    /// Everything before this consensus index.
+    ReadIndex {
+        next: u64,
+    },
     /// This member can't answer: it stops, or does not lead.
     Refused,
 }
