@@ -16,8 +16,9 @@ use crate::{
     streams_layer::Streams,
 };
 
-/// How long the endpoint may take to tell its peers that it closes.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the endpoint may take to tell its peers that it closes. It would wait for about a second
+/// for peers that are gone themselves; those that are not have heard it long before.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long tasks may take to end after that.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 
