@@ -75,6 +75,8 @@ pub(crate) struct Established;
 pub(crate) struct Standing {
     pub(crate) member: MemberId,
     pub(crate) willingness: Willingness,
+    /// The member lacks history, and fetches it before it wants to be added to the membership.
+    pub(crate) catching_up: bool,
     /// The history that the member belongs to, if any.
     pub(crate) lineage: Option<LineageStanding>,
 }

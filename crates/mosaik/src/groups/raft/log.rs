@@ -16,8 +16,7 @@ use openraft::{
 use parking_lot::Mutex;
 
 use super::{
-    apply::Snapshot,
-    disk::{Border, LogDisk, Record, Recovered},
+    disk::{Border, LogDisk, Record, Recovered, SnapshotWriter, StoredHeader},
     types::{Batch, Types, term_of},
     window::{Backing, Window, weight},
 };
@@ -26,6 +25,7 @@ use crate::{
         Cursor, Index, Term,
         member::MemberId,
         replica::CommandStore,
+        snapshot::Assembly,
         status::Status,
         store::{GroupStore, Rewrite},
     },
@@ -169,20 +169,47 @@ impl Log {
         self.0.window.lock().next_index().saturating_sub(1)
     }
 
-    /// Keeps a snapshot, if this member is durable; resolves when it is on the disk.
-    pub(super) async fn save_snapshot(&self, snapshot: &Snapshot) -> io::Result<()> {
+    pub(super) fn is_durable(&self) -> bool {
+        self.0.disk.is_some()
+    }
+
+    /// Begins to write a snapshot to the disk, if this member is durable.
+    pub(super) async fn begin_snapshot(&self) -> Option<SnapshotWriter> {
         match &self.0.disk {
-            Some(disk) => disk.save_snapshot(snapshot).await,
-            None => Ok(()),
+            Some(disk) => Some(disk.begin_snapshot().await),
+            None => None,
         }
     }
 
-    /// The snapshot that was kept last.
-    pub(super) async fn load_snapshot(&self) -> io::Result<Option<Snapshot>> {
+    /// The snapshot on the disk.
+    pub(super) async fn stored_snapshot(&self) -> io::Result<Option<StoredHeader>> {
         match &self.0.disk {
-            Some(disk) => disk.load_snapshot().await,
+            Some(disk) => disk.snapshot().await,
             None => Ok(None),
         }
+    }
+
+    /// Puts the snapshot on the disk together.
+    pub(super) async fn load_snapshot(
+        &self,
+        stored: &StoredHeader,
+        assembly: Box<dyn Assembly>,
+    ) -> io::Result<Box<dyn Assembly>> {
+        match &self.0.disk {
+            Some(disk) => disk.load_snapshot(stored, assembly).await,
+            None => Err(io::Error::other("there is no disk")),
+        }
+    }
+
+    /// The consensus index of the first entry that is not discarded.
+    pub(super) fn first_index(&self) -> u64 {
+        self.0.window.lock().first_index()
+    }
+
+    /// The last entry, which may not be committed; the one before the log's beginning if there is
+    /// none.
+    pub(super) fn last_id(&self) -> Option<LogIdOf<Types>> {
+        self.0.window.lock().last_id()
     }
 
     /// Makes the log agree with a snapshot that was installed: a log that does not reach it is
@@ -245,7 +272,11 @@ impl Log {
     }
 
     /// Entries in order, until they exceed `max_bytes`; at least one, if there is any.
-    async fn read(&self, range: Range<u64>, max_bytes: usize) -> io::Result<Vec<EntryOf<Types>>> {
+    pub(super) async fn read(
+        &self,
+        range: Range<u64>,
+        max_bytes: usize,
+    ) -> io::Result<Vec<EntryOf<Types>>> {
         let mut entries = Vec::new();
         let mut bytes = 0;
         let (first, held_from) = {
