@@ -203,7 +203,7 @@ impl Fetch<'_> {
 
     /// One stream with a source. An error says that it was lost, and how many pieces it had sent.
     async fn session(&self, promised: &mut Promised<'_>) -> Result<Ended, usize> {
-        let mut sent = 0;
+        let mut sent = 0_usize;
         let opening = timeout(OPEN, self.sources.open(promised.member)).await;
         let mut stream = opening.ok().and_then(Result::ok).ok_or(sent)?;
         stream.rx.set_max_frame_bytes(MAX_PIECE_BYTES);

@@ -2,7 +2,6 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{node::NodeCore, shelf::Held};
