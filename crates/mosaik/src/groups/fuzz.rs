@@ -113,7 +113,10 @@ fn introduction() -> Introduction {
 fn controls() -> Vec<Vec<u8>> {
     let (lineage, from) = (Digest::from("lineage"), MemberId::default());
     [
-        Control::Standing(standing()),
+        Control::Standing {
+            number: 1,
+            standing: standing(),
+        },
         Control::Entry(Box::new(entry())),
         Control::Roster(vec![*entry().id()]),
         Control::Ask {

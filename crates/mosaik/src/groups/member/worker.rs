@@ -95,6 +95,8 @@ pub(crate) struct Worker {
     /// What was last told to the others.
     told: Standing,
     told_at: Instant,
+    /// How often that was done.
+    told_count: u64,
     /// Members that have asked to leave.
     departed: BTreeSet<MemberId>,
     /// Since when members of this history have had no bond with this one.
@@ -134,6 +136,7 @@ impl Worker {
             fetching: None,
             told: instance.standing(),
             told_at: now,
+            told_count: 0,
             departed: BTreeSet::new(),
             unreachable: HashMap::new(),
             changing: None,
@@ -202,7 +205,8 @@ impl Worker {
                 self.last_news = Instant::now();
                 self.dials.succeeded(&peer);
                 if let Some(bond) = self.instance.bonds().get(&peer) {
-                    bond.post(Control::Standing(self.instance.standing()));
+                    let (number, standing) = self.next_standing();
+                    bond.post(Control::Standing { number, standing });
                     bond.post(self.roster());
                     if let Some(watch) = &self.node {
                         watch.node.retry(bond.member()).await;
@@ -723,6 +727,12 @@ impl Worker {
         }
     }
 
+    /// Where this member stands, to be told to somebody.
+    fn next_standing(&mut self) -> (u64, Standing) {
+        self.told_count += 1;
+        (self.told_count, self.instance.standing())
+    }
+
     /// Tells the others where this member stands, when that has changed in a way that matters.
     fn tell_standing(&mut self) {
         let standing = self.instance.standing();
@@ -738,8 +748,12 @@ impl Worker {
         if comparable != self.told || due {
             self.told = standing.clone();
             self.told_at = Instant::now();
-            self.instance
-                .broadcast(|| Control::Standing(standing.clone()));
+            self.told_count += 1;
+            let number = self.told_count;
+            self.instance.broadcast(|| Control::Standing {
+                number,
+                standing: standing.clone(),
+            });
         }
     }
 

@@ -211,9 +211,8 @@ impl NodeCore {
             let candidates = leader.map_or(members, |leader| vec![leader]);
             let mut progress = false;
             for candidate in candidates {
-                match self.fetch_log_under(candidate, &mut progress).await {
-                    Ok(()) => return,
-                    Err(Gone) => {}
+                if self.fetch_log_under(candidate, &mut progress).await.is_ok() {
+                    return;
                 }
             }
             failures = if progress { 0 } else { failures + 1 };

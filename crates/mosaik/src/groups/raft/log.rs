@@ -163,12 +163,7 @@ impl Log {
         self.0.window.lock().position()
     }
 
-    /// The consensus index of the last entry, 0 for none.
-    #[cfg(test)]
-    pub(crate) fn last_index(&self) -> u64 {
-        self.0.window.lock().next_index().saturating_sub(1)
-    }
-
+    /// Whether the log is on a disk.
     pub(super) fn is_durable(&self) -> bool {
         self.0.disk.is_some()
     }

@@ -604,7 +604,7 @@ async fn a_newcomer_fetches_the_log_before_it_is_added() {
     }
     let newcomer = Member::start(&mesh, Journal::default(), None).await;
     let (tx, rx) = oneshot::channel();
-    newcomer.node.fetch_log(move || drop(tx.send(())));
+    newcomer.node.fetch_log(move || tx.send(()).unwrap());
     within(rx).await.unwrap();
     newcomer.reaches(1900).await;
     assert_eq!(newcomer.status.leader(), Some(leading.status.local()));
