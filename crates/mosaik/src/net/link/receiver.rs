@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Segments that are taken from the transport in one go.
-const SEGMENTS_PER_READ: usize = 32;
+const SEGMENTS_PER_READ: usize = 64;
 
 /// Receives frames; see [`Link`](super::Link).
 #[derive(Debug)]

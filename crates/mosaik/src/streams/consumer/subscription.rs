@@ -37,9 +37,10 @@ const DELIVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait for a place: one may become free at any time.
 const MAX_CAPACITY_WAIT: Duration = Duration::from_secs(1);
 
-/// How much a producer may have sent that was not taken in, at least and at most.
+/// How much a producer may have sent that was not taken in, at least and at most. The most is
+/// several times the transport's window, so that waiting for credit never leaves that empty.
 const MIN_CREDIT_BYTES: usize = 64 * 1024;
-const MAX_CREDIT_BYTES: usize = 2 * 1024 * 1024;
+const MAX_CREDIT_BYTES: usize = 8 * 1024 * 1024;
 /// Credit is given in portions of this fraction.
 const PORTIONS: usize = 4;
 

@@ -174,7 +174,7 @@ impl<D: Datum> Producer<D> {
             if standing == Standing::Ended {
                 return Poll::Ready(Err(Error::Closed(None)));
             }
-            if standing == Standing::Online && self.core().log.try_reserve() {
+            if standing == Standing::Online && self.core().log.try_reserve_patiently() {
                 self.reserved = true;
                 coop.made_progress();
                 return Poll::Ready(Ok(()));

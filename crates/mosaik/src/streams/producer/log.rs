@@ -12,7 +12,9 @@
 //! one is busy becomes one write.
 //!
 //! A datum needs a **slot**. There are as many as keep the largest backlog within `buffer`; they
-//! are counted apart from the lock, since most sends find one.
+//! are counted apart from the lock, since most sends find one. Senders that can wait do so also
+//! while the largest backlog has [`PATIENT_BYTES`]: large datums then move on while they are still
+//! in the processor's caches, which carries a third more of them, and memory stays bounded.
 
 use core::task::{Context, Poll, Waker};
 use std::{
@@ -33,6 +35,9 @@ use crate::{
 const CHUNK_BYTES: usize = 64 * 1024;
 /// A frame of at least this size becomes a chunk without being copied.
 const OWN_CHUNK_BYTES: usize = 16 * 1024;
+
+/// How many bytes may be queued before senders that can wait do so.
+const PATIENT_BYTES: i64 = 512 * 1024;
 
 /// Names a subscription within a log; never used again.
 pub(super) type CursorId = u64;
@@ -71,6 +76,8 @@ pub(super) struct Log {
     state: Mutex<State>,
     /// Slots that nobody has reserved or used.
     slots: AtomicI64,
+    /// The bytes of the largest backlog.
+    queued_bytes: AtomicI64,
     /// Whether somebody waits for a slot.
     wanted: AtomicBool,
     /// Fired when slots become free.
@@ -87,6 +94,9 @@ struct State {
     open_first: u64,
     /// The position of the next datum.
     head: u64,
+    /// All bytes ever appended, and those of them that everybody has written.
+    head_bytes: u64,
+    tail_bytes: u64,
     /// Where `head` may advance to: the smallest `written` plus the buffer.
     limit: u64,
     cursors: BTreeMap<CursorId, Cursor>,
@@ -103,6 +113,7 @@ struct State {
 struct Cursor {
     taken: u64,
     written: u64,
+    written_bytes: u64,
     parked: Option<Waker>,
     pace: Pace,
     /// Of a lagging one: what it still gets. What comes after is withheld until it has taken this.
@@ -121,6 +132,8 @@ impl Log {
                 open: BytesMut::new(),
                 open_first: 0,
                 head: 0,
+                head_bytes: 0,
+                tail_bytes: 0,
                 limit: buffer.unsigned_abs(),
                 cursors: BTreeMap::new(),
                 next_cursor: 0,
@@ -130,6 +143,7 @@ impl Log {
                 ended: false,
             }),
             slots: AtomicI64::new(buffer),
+            queued_bytes: AtomicI64::new(0),
             wanted: AtomicBool::new(false),
             room,
             pressure: Notify::new(),
@@ -155,6 +169,11 @@ impl Log {
             }
         }
         false
+    }
+
+    /// As [`try_reserve`](Self::try_reserve), for a sender that can wait.
+    pub(super) fn try_reserve_patiently(&self) -> bool {
+        self.queued_bytes.load(Ordering::SeqCst) < PATIENT_BYTES && self.try_reserve()
     }
 
     /// Gives a slot back.
@@ -198,14 +217,22 @@ impl Log {
             self.release();
             return appended;
         }
+        let bytes = frame.len();
         state.push(frame);
+        state.head_bytes += bytes as u64;
+        self.queued_bytes
+            .fetch_add(i64::try_from(bytes).unwrap_or_default(), Ordering::SeqCst);
         state.wake_parked();
         appended
     }
 
     /// Wakes senders if there is a slot for one.
     pub(super) fn wake_senders(&self) {
-        if self.wanted.load(Ordering::SeqCst) && self.slots.load(Ordering::SeqCst) > 0 {
+        let has_room = || {
+            self.slots.load(Ordering::SeqCst) > 0
+                && self.queued_bytes.load(Ordering::SeqCst) < PATIENT_BYTES
+        };
+        if self.wanted.load(Ordering::SeqCst) && has_room() {
             self.wanted.store(false, Ordering::SeqCst);
             self.room.notify();
         }
@@ -227,6 +254,7 @@ impl Log {
         let cursor = Cursor {
             taken: state.head,
             written: state.head,
+            written_bytes: state.head_bytes,
             parked: None,
             pace: Pace::new(Instant::now()),
             last: None,
@@ -252,7 +280,7 @@ impl Log {
             state.discard();
             let freed = state.advance_limit(self.buffer);
             drop(state);
-            self.free(freed);
+            self.free(&freed);
         }
     }
 
@@ -271,14 +299,16 @@ impl Log {
         poll
     }
 
-    /// Says that a subscription has handed this many of its datums to the transport.
-    pub(super) fn written(&self, id: CursorId, datums: usize) {
+    /// Says that a subscription has handed this many of its datums to the transport, which are this
+    /// many bytes.
+    pub(super) fn written(&self, id: CursorId, datums: usize, bytes: usize) {
         let mut state = self.state.lock();
         let Some(cursor) = state.cursors.get_mut(&id) else {
             return;
         };
         let held_up = cursor.written + self.buffer;
         cursor.written += datums as u64;
+        cursor.written_bytes += bytes as u64;
         if cursor.last.is_some() {
             return;
         }
@@ -289,7 +319,7 @@ impl Log {
         if held_up == state.limit {
             let freed = state.advance_limit(self.buffer);
             drop(state);
-            self.free(freed);
+            self.free(&freed);
         }
     }
 
@@ -354,26 +384,38 @@ impl Log {
         state.discard();
         let freed = state.advance_limit(self.buffer);
         drop(state);
-        self.free(freed);
+        self.free(&freed);
     }
 
     /// Tells which backlogs are full, reserved slots included.
     fn fullness(&self, state: &State) -> impl Fn(&Cursor) -> bool + use<> {
         let (head, buffer) = (state.head, self.buffer);
+        let full_bytes = state.head_bytes.saturating_sub(PATIENT_BYTES.unsigned_abs());
         let reach = state
             .limit
             .saturating_add_signed(-self.slots.load(Ordering::SeqCst));
-        move |cursor| cursor.written < head && cursor.written + buffer <= reach
+        move |cursor| {
+            let is_full = cursor.written + buffer <= reach || cursor.written_bytes <= full_bytes;
+            cursor.written < head && is_full
+        }
     }
 
     /// Makes slots available, and wakes senders once it is worth it: waking one per datum would
     /// cost more than sending. A writer that waits for the transport wakes them for any slot.
-    fn free(&self, slots: i64) {
-        let now = self.slots.fetch_add(slots, Ordering::SeqCst) + slots;
-        if now.unsigned_abs() * 2 >= self.buffer {
+    fn free(&self, freed: &Freed) {
+        let Freed { slots, bytes } = *freed;
+        let slots = self.slots.fetch_add(slots, Ordering::SeqCst) + slots;
+        let bytes = self.queued_bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
+        if slots.unsigned_abs() * 2 >= self.buffer && bytes * 2 <= PATIENT_BYTES {
             self.wake_senders();
         }
     }
+}
+
+/// What the slowest subscription has left behind.
+struct Freed {
+    slots: i64,
+    bytes: i64,
 }
 
 /// A slot about to be used; given back when dropped.
@@ -465,13 +507,20 @@ impl State {
         }
     }
 
-    /// Works out the limit anew; returns how many slots that frees.
-    fn advance_limit(&mut self, buffer: u64) -> i64 {
-        let written = self.attached().map(|(_, cursor)| cursor.written).min();
-        let limit = written.unwrap_or(self.head) + buffer;
-        let freed = limit.saturating_sub(self.limit);
-        self.limit += freed;
-        i64::try_from(freed).unwrap_or_default()
+    /// Works out the limit anew; returns what that frees.
+    fn advance_limit(&mut self, buffer: u64) -> Freed {
+        let written = self
+            .attached()
+            .map(|(_, cursor)| (cursor.written, cursor.written_bytes));
+        let (written, written_bytes) = written.min().unwrap_or((self.head, self.head_bytes));
+        let slots = (written + buffer).saturating_sub(self.limit);
+        let bytes = written_bytes.saturating_sub(self.tail_bytes);
+        self.limit += slots;
+        self.tail_bytes += bytes;
+        Freed {
+            slots: i64::try_from(slots).unwrap_or_default(),
+            bytes: i64::try_from(bytes).unwrap_or_default(),
+        }
     }
 
     fn poll_take(
@@ -492,6 +541,7 @@ impl State {
             cursor.last = None;
             cursor.taken = self.head;
             cursor.written = self.head;
+            cursor.written_bytes = self.head_bytes;
             cursor.pace.roomy(Instant::now());
             self.lagging -= 1;
             self.attached += 1;

@@ -45,7 +45,8 @@ fn take(log: &Log, id: CursorId) -> Option<(Vec<Vec<u8>>, usize)> {
 
 fn taken(log: &Log, id: CursorId) -> Vec<Vec<u8>> {
     take(log, id).map_or(Vec::new(), |(payloads, datums)| {
-        log.written(id, datums);
+        let bytes: usize = payloads.iter().map(Vec::len).sum();
+        log.written(id, datums, bytes + datums * FRAME_HEADER_BYTES);
         payloads
     })
 }
@@ -94,7 +95,7 @@ fn slots_are_what_keeps_the_largest_backlog_within_the_buffer() {
     assert!(push(&log, b"3").is_none(), "b is full");
     let (_, datums) = take(&log, b).unwrap();
     assert!(push(&log, b"3").is_none(), "taken is not written");
-    log.written(b, datums);
+    log.written(b, datums, datums * 5);
     push(&log, b"3").unwrap();
     assert!(log.try_reserve());
     assert!(!log.try_reserve(), "a reservation counts");
@@ -120,13 +121,13 @@ fn a_waiting_sender_is_woken_once_it_is_worth_it_and_by_a_stalled_writer() {
     slot.register(&waker);
     log.want_room();
     take(&log, a).unwrap();
-    log.written(a, 2);
+    log.written(a, 2, 10);
     assert!(!woken(), "two of eight");
     log.wake_senders();
     assert!(woken(), "the writer waits for the transport");
     slot.register(&waker);
     log.want_room();
-    log.written(a, 2);
+    log.written(a, 2, 10);
     assert!(woken(), "half of them");
 }
 
@@ -211,4 +212,23 @@ fn withholding_from_all_frees_the_producer() {
     assert_eq!(taken(&log, only), [b"1"]);
     log.detach(only);
     assert!(!push(&log, b"3").unwrap().selected);
+}
+
+#[test]
+fn senders_that_can_wait_do_so_while_large_datums_are_queued() {
+    let log = log(1024);
+    let id = log.attach();
+    let payload = vec![7; 200 * 1024];
+    for _ in 0..3 {
+        assert!(log.try_reserve_patiently());
+        log.slot().append(&mut frame(&payload));
+    }
+    assert!(!log.try_reserve_patiently());
+    assert!(log.try_reserve(), "others are only bound by the buffer");
+    log.release();
+    assert_eq!(taken(&log, id).len(), 3);
+    assert!(log.try_reserve_patiently(), "all was written");
+    log.release();
+    log.detach(id);
+    assert_eq!(log.queued_bytes.load(Ordering::SeqCst), 0);
 }

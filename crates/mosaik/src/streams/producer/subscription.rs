@@ -284,8 +284,10 @@ impl Writer<'_> {
             match writing.await? {
                 Ok(_) => {
                     let done = written.by_ref().take(before - rest.len());
-                    let datums = done.map(|chunk| chunk.datums).sum();
-                    core.log.written(cursor, datums);
+                    let (datums, bytes) = done.fold((0, 0), |(datums, bytes), chunk| {
+                        (datums + chunk.datums, bytes + chunk.bytes.len())
+                    });
+                    core.log.written(cursor, datums, bytes);
                 }
                 Err(error) => {
                     tracing::debug!(stream = %core.stream().short(), %error, "consumer is gone");
