@@ -52,9 +52,11 @@ pub(crate) struct Terms {
     pub(crate) batch_size: u64,
     /// How long a transfer may take.
     pub(crate) fetch_timeout: Duration,
+    /// Bytes a second that this member fetches at most.
+    pub(crate) fetch_rate: u64,
     /// Commands between two snapshots; `None` when the machine makes none.
     pub(crate) interval: Option<u64>,
-    /// Log entries before a snapshot that are not discarded.
+    /// Commands before a snapshot that are not discarded.
     pub(crate) kept: u64,
 }
 
@@ -126,11 +128,13 @@ impl<M: StateMachine> MachineReplica<M> {
         let Strategy {
             batch_size,
             fetch_timeout,
+            fetch_rate,
             snapshots,
         } = machine.state_sync().strategy();
         let terms = Terms {
             batch_size,
             fetch_timeout,
+            fetch_rate,
             interval: snapshots.as_ref().map(|snapshots| snapshots.interval),
             kept: snapshots.as_ref().map_or(0, |snapshots| snapshots.kept),
         };

@@ -13,7 +13,8 @@ use crate::{
 const DEFAULT_BATCH_SIZE: NonZero<u64> = NonZero::new(2000).expect("not zero");
 const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(25);
 const DEFAULT_SNAPSHOT_INTERVAL: NonZero<u64> = NonZero::new(100_000).expect("not zero");
-const DEFAULT_KEPT_ENTRIES: u64 = 1024;
+const DEFAULT_FETCH_RATE: NonZero<u64> = NonZero::new(48 * 1024 * 1024).expect("not zero");
+const DEFAULT_KEPT_COMMANDS: u64 = 10_000;
 
 /// Selects how a newcomer is brought to the group's state: [`LogReplaySync`] or [`SnapshotSync`].
 pub trait StateSync: Send + 'static + sealed::Sealed {
@@ -36,6 +37,7 @@ mod sealed {
 pub struct Strategy<M> {
     pub(crate) batch_size: u64,
     pub(crate) fetch_timeout: Duration,
+    pub(crate) fetch_rate: u64,
     pub(crate) snapshots: Option<Snapshots<M>>,
 }
 
@@ -44,6 +46,7 @@ impl<M> fmt::Debug for Strategy<M> {
         f.debug_struct("Strategy")
             .field("batch_size", &self.batch_size)
             .field("fetch_timeout", &self.fetch_timeout)
+            .field("fetch_rate", &self.fetch_rate)
             .field("snapshots", &self.snapshots.is_some())
             .finish()
     }
@@ -53,7 +56,7 @@ impl<M> fmt::Debug for Strategy<M> {
 pub(crate) struct Snapshots<M> {
     /// Commands between two snapshots.
     pub(crate) interval: u64,
-    /// Log entries before a snapshot that are not discarded.
+    /// Commands before a snapshot that are not discarded.
     pub(crate) kept: u64,
     pub(crate) hooks: Box<dyn SnapshotHooks<M>>,
 }
@@ -66,6 +69,7 @@ pub(crate) struct Snapshots<M> {
 pub struct LogReplaySync<M: StateMachine> {
     batch_size: NonZero<u64>,
     fetch_timeout: Duration,
+    fetch_rate: NonZero<u64>,
     machine: PhantomData<fn() -> M>,
 }
 
@@ -84,6 +88,14 @@ impl<M: StateMachine> LogReplaySync<M> {
         self.fetch_timeout = fetch_timeout;
         self
     }
+
+    /// How many bytes a second this member fetches at most when it catches up, so that those that
+    /// give them have time for the group. Default 48 MiB. Each member's own affair.
+    #[must_use]
+    pub const fn with_fetch_rate(mut self, fetch_rate: NonZero<u64>) -> Self {
+        self.fetch_rate = fetch_rate;
+        self
+    }
 }
 
 impl<M: StateMachine> Default for LogReplaySync<M> {
@@ -91,6 +103,7 @@ impl<M: StateMachine> Default for LogReplaySync<M> {
         Self {
             batch_size: DEFAULT_BATCH_SIZE,
             fetch_timeout: DEFAULT_FETCH_TIMEOUT,
+            fetch_rate: DEFAULT_FETCH_RATE,
             machine: PhantomData,
         }
     }
@@ -101,6 +114,7 @@ impl<M: StateMachine> fmt::Debug for LogReplaySync<M> {
         f.debug_struct("LogReplaySync")
             .field("batch_size", &self.batch_size)
             .field("fetch_timeout", &self.fetch_timeout)
+            .field("fetch_rate", &self.fetch_rate)
             .finish_non_exhaustive()
     }
 }
@@ -121,6 +135,7 @@ impl<M: StateMachine> StateSync for LogReplaySync<M> {
         Strategy {
             batch_size: self.batch_size.get(),
             fetch_timeout: self.fetch_timeout,
+            fetch_rate: self.fetch_rate.get(),
             snapshots: None,
         }
     }
@@ -137,8 +152,9 @@ impl<M: StateMachine> StateSync for LogReplaySync<M> {
 pub struct SnapshotSync<M: SnapshotStateMachine> {
     batch_size: NonZero<u64>,
     fetch_timeout: Duration,
+    fetch_rate: NonZero<u64>,
     interval: NonZero<u64>,
-    kept_entries: u64,
+    kept_commands: u64,
     machine: PhantomData<fn() -> M>,
 }
 
@@ -159,10 +175,18 @@ impl<M: SnapshotStateMachine> SnapshotSync<M> {
         self
     }
 
+    /// How many bytes a second this member fetches at most when it catches up, so that those that
+    /// give them have time for the group. Default 48 MiB. Each member's own affair.
+    #[must_use]
+    pub const fn with_fetch_rate(mut self, fetch_rate: NonZero<u64>) -> Self {
+        self.fetch_rate = fetch_rate;
+        self
+    }
+
     /// How many commands lie between two snapshots, about. Default 100 000. Part of the group id.
     ///
     /// The log holds no more than the commands since the last snapshot and the
-    /// [kept entries](Self::with_kept_entries) before it, except while a newcomer is being brought
+    /// [kept ones](Self::with_kept_commands) before it, except while a newcomer is being brought
     /// up to date or a durable member still writes the snapshot.
     #[must_use]
     pub const fn with_interval(mut self, interval: NonZero<u64>) -> Self {
@@ -170,12 +194,12 @@ impl<M: SnapshotStateMachine> SnapshotSync<M> {
         self
     }
 
-    /// How many log entries before a snapshot are kept, so that a member that lags a little, or was
-    /// away for a moment, needs no snapshot. An entry holds the commands of one or several calls.
-    /// Default 1024. Each member's own affair.
+    /// How many commands before a snapshot stay in the log, about, so that a member that lags a
+    /// little, or was away for a moment, needs no snapshot. Default 10 000. Each member's own
+    /// affair.
     #[must_use]
-    pub const fn with_kept_entries(mut self, kept_entries: u64) -> Self {
-        self.kept_entries = kept_entries;
+    pub const fn with_kept_commands(mut self, kept_commands: u64) -> Self {
+        self.kept_commands = kept_commands;
         self
     }
 }
@@ -185,8 +209,9 @@ impl<M: SnapshotStateMachine> Default for SnapshotSync<M> {
         Self {
             batch_size: DEFAULT_BATCH_SIZE,
             fetch_timeout: DEFAULT_FETCH_TIMEOUT,
+            fetch_rate: DEFAULT_FETCH_RATE,
             interval: DEFAULT_SNAPSHOT_INTERVAL,
-            kept_entries: DEFAULT_KEPT_ENTRIES,
+            kept_commands: DEFAULT_KEPT_COMMANDS,
             machine: PhantomData,
         }
     }
@@ -197,8 +222,9 @@ impl<M: SnapshotStateMachine> fmt::Debug for SnapshotSync<M> {
         f.debug_struct("SnapshotSync")
             .field("batch_size", &self.batch_size)
             .field("fetch_timeout", &self.fetch_timeout)
+            .field("fetch_rate", &self.fetch_rate)
             .field("interval", &self.interval)
-            .field("kept_entries", &self.kept_entries)
+            .field("kept_commands", &self.kept_commands)
             .finish_non_exhaustive()
     }
 }
@@ -223,9 +249,10 @@ impl<M: SnapshotStateMachine> StateSync for SnapshotSync<M> {
         Strategy {
             batch_size: self.batch_size.get(),
             fetch_timeout: self.fetch_timeout,
+            fetch_rate: self.fetch_rate.get(),
             snapshots: Some(Snapshots {
                 interval: self.interval.get(),
-                kept: self.kept_entries,
+                kept: self.kept_commands,
                 hooks: snapshot::hooks(),
             }),
         }

@@ -108,7 +108,7 @@ impl StateMachine for Table {
         SnapshotSync::default()
             .with_interval(100.try_into().unwrap())
             .with_batch_size(5.try_into().unwrap())
-            .with_kept_entries(4)
+            .with_kept_commands(4)
     }
 }
 

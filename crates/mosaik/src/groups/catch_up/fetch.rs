@@ -20,9 +20,9 @@ use crate::{
 };
 
 /// Pieces that are asked for and not yet handed on may take this much, or be a single one.
-const WINDOW_BYTES: usize = 32 * 1024 * 1024;
+const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 /// Pieces that are asked for at a time take about this much.
-const RUN_BYTES: usize = 4 * 1024 * 1024;
+const RUN_BYTES: usize = 1024 * 1024;
 /// Requests that one source has at a time, so that it need not wait for the next.
 const RUNS_PER_SOURCE: usize = 2;
 /// A source without work takes over what another was asked for so long ago.

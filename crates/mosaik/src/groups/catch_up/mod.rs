@@ -16,7 +16,8 @@
 //! - What a source has promised and does not send is asked of another one as soon as that one has
 //!   nothing else to do; a source that fails three times in a row, or takes longer than the
 //!   strategy's fetch timeout for one piece, is given up.
-//! - Pieces are handed on in order. No more than a window of them is under way at a time.
+//! - Pieces are handed on in order. No more than a window of them is under way at a time, so whoever
+//!   takes them sets the pace.
 //!
 //! [Fetching](fetch) is apart from what is fetched: it knows pieces, numbers and digests only.
 

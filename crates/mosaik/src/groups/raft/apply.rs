@@ -276,9 +276,11 @@ impl Applied {
             last_log_id: state.last,
             last_membership: state.membership.clone(),
         };
+        let position = state.position.index();
         drop(state);
         let head = head.map_err(io::Error::other)?;
-        Ok(Held::new(meta, head, capture, self.terms.batch_size))
+        let batch_size = self.terms.batch_size;
+        Ok(Held::new(meta, position, head, capture, batch_size))
     }
 
     /// Takes a snapshot.
@@ -480,7 +482,9 @@ impl RaftStateMachine<Types> for Applier {
         *applied.stored.lock() = None;
         let capture = applied.replica.capture();
         let held = capture.and_then(|capture| {
-            Held::new(meta.clone(), head_bytes, capture, applied.terms.batch_size)
+            let position = head.position.index();
+            let batch_size = applied.terms.batch_size;
+            Held::new(meta.clone(), position, head_bytes, capture, batch_size)
         });
         if let Some(held) = held {
             applied.set_compacted(held.clone());

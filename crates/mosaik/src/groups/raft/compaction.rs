@@ -52,7 +52,14 @@ impl NodeCore {
             }
             self.applied.set_compacted(held.clone());
             self.announce(held.id).await;
-            kept_back = self.discard_log(held.id.index).await;
+            kept_back = match self.discard_log(&held).await {
+                Ok(kept_back) => kept_back,
+                // A store that fails ends the group by itself.
+                Err(error) => {
+                    tracing::warn!(%error, "the log was not discarded");
+                    false
+                }
+            };
         }
     }
 
@@ -87,16 +94,19 @@ impl NodeCore {
 
     /// Discards the log behind a snapshot, except what is to be kept; returns whether more could go
     /// if nobody needed it.
-    async fn discard_log(&self, snapshot: u64) -> bool {
+    async fn discard_log(&self, snapshot: &Held) -> io::Result<bool> {
         let kept = self.applied.terms().kept;
-        let limit = snapshot.saturating_sub(kept);
+        let Some(limit) = self.log.index_of(snapshot.position - kept).await? else {
+            return Ok(false);
+        };
+        let limit = limit.min(snapshot.id.index);
         let needed = self.applied.shelf.needed_from();
-        let needed = needed.filter(|needed| needed + MAX_KEPT_BACK > snapshot);
+        let needed = needed.filter(|needed| needed + MAX_KEPT_BACK > snapshot.id.index);
         let up_to = needed.map_or(limit, |needed| needed.min(limit));
-        if up_to > 0 && up_to >= self.log.first_index() {
+        if up_to >= self.log.first_index() {
             // Fails only when consensus has stopped.
             let _ = self.raft.trigger().purge_log(up_to).await;
         }
-        up_to < limit
+        Ok(up_to < limit)
     }
 }

@@ -196,6 +196,32 @@ impl Log {
         }
     }
 
+    /// The consensus index of the last entry up to which the log holds no more than so many
+    /// commands; `None` when that is before its first one.
+    pub(super) async fn index_of(&self, position: Index) -> io::Result<Option<u64>> {
+        let mut range = {
+            let window = self.0.window.lock();
+            if let Some(index) = window.index_of(position) {
+                return Ok(Some(index));
+            }
+            window.first_index()..window.held_from()
+        };
+        let Some(disk) = &self.0.disk else {
+            return Ok(None);
+        };
+        let first = range.start;
+        while !range.is_empty() {
+            let middle = u64::midpoint(range.start, range.end);
+            match disk.read(middle..middle + 1, 1).await?.pop() {
+                Some(found) if found.position.index() <= position => range.start = middle + 1,
+                Some(_) => range.end = middle,
+                // Purged, or cut off, in the meantime.
+                None => return Ok(None),
+            }
+        }
+        Ok(range.start.checked_sub(1).filter(|index| *index >= first))
+    }
+
     /// The consensus index of the first entry that is not discarded.
     pub(super) fn first_index(&self) -> u64 {
         self.0.window.lock().first_index()

@@ -12,12 +12,13 @@ use openraft::alias::SnapshotMetaOf;
 use parking_lot::Mutex;
 use tokio::{
     sync::{OnceCell, watch},
-    time::Instant,
+    time::{Instant, sleep},
 };
 
 use super::{types::Types, wire::snapshot_id};
 use crate::{
     groups::{
+        Index,
         catch_up::wire::{MAX_PIECES, PIECE_BYTES, Piece, RUN_PIECES, SnapshotId},
         snapshot::{Capture, CaptureFailed, Cutting, Encoded},
     },
@@ -33,6 +34,8 @@ const GRACE: Duration = Duration::from_secs(30);
 /// A frozen state, and where in the history it stands.
 pub(super) struct Held {
     pub(super) id: SnapshotId,
+    /// Commands that it contains.
+    pub(super) position: Index,
     pub(super) meta: SnapshotMetaOf<Types>,
     /// The group's own bookkeeping, encoded.
     pub(super) head: Bytes,
@@ -55,12 +58,14 @@ impl Held {
     /// `None` for a state before the first log entry.
     pub(super) fn new(
         meta: SnapshotMetaOf<Types>,
+        position: Index,
         head: Bytes,
         capture: Box<dyn Capture>,
         batch_size: u64,
     ) -> Option<Arc<Self>> {
         Some(Arc::new(Self {
             id: meta.last_log_id.as_ref().map(snapshot_id)?,
+            position,
             meta,
             head,
             capture: Mutex::new(capture),
@@ -76,7 +81,10 @@ impl Held {
             let mut pieces = Vec::new();
             let mut from = 0;
             loop {
+                let begin = Instant::now();
                 let run = self.cut(from).await?;
+                // Whoever leads has other things to do as well.
+                sleep(begin.elapsed()).await;
                 for Encoded { items, bytes } in &run {
                     let piece = Piece::of(*items, bytes);
                     pieces.push(piece.ok_or_else(|| {

@@ -6,6 +6,8 @@ use openraft::{
     EntryPayload, alias::EntryOf, async_runtime::watch::WatchReceiver, entry::RaftEntry,
 };
 
+use tokio::time::{Instant, sleep};
+
 use super::{
     node::NodeCore,
     shelf::InUse,
@@ -98,8 +100,11 @@ impl NodeCore {
             }
             next += entries.len() as u64;
             bytes += entries.iter().map(weight).sum::<usize>();
+            let begin = Instant::now();
             let cut = tokio::task::spawn_blocking(move || cut(&entries, batch_size));
             pieces.extend(cut.await.map_err(io::Error::other)??);
+            // Whoever leads has other things to do as well.
+            sleep(begin.elapsed()).await;
         }
         pieces.truncate(LAYOUT_PIECES);
         Ok(Layout {

@@ -80,7 +80,7 @@ mod compacting {
         SnapshotSync::default()
             .with_interval(NonZero::new(50).unwrap())
             .with_batch_size(NonZero::new(7).unwrap())
-            .with_kept_entries(20)
+            .with_kept_commands(20)
     );
 
     impl SnapshotStateMachine for Compacting {

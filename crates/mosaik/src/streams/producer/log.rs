@@ -390,7 +390,9 @@ impl Log {
     /// Tells which backlogs are full, reserved slots included.
     fn fullness(&self, state: &State) -> impl Fn(&Cursor) -> bool + use<> {
         let (head, buffer) = (state.head, self.buffer);
-        let full_bytes = state.head_bytes.saturating_sub(PATIENT_BYTES.unsigned_abs());
+        let full_bytes = state
+            .head_bytes
+            .saturating_sub(PATIENT_BYTES.unsigned_abs());
         let reach = state
             .limit
             .saturating_add_signed(-self.slots.load(Ordering::SeqCst));
