@@ -11,6 +11,9 @@
 //! invariants ─ what must hold in every run, one per file
 //! ```
 //!
+//! [`groups`] builds on this: seeded runs of groups under faults, whose members may also run in
+//! processes of their own.
+//!
 //! Time is real: QUIC reads the system's monotonic clock, which only `unsafe` code could replace,
 //! so a simulated minute takes a minute. *Reproducible* means that the seed decides who is who,
 //! who fails and which packets a pair of nodes loses; thread scheduling is not replayed.

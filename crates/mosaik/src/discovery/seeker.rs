@@ -47,6 +47,8 @@ struct Search {
     backoff: ExponentialBackoff,
     next: Instant,
     running: bool,
+    /// It answered last time, and is missing nevertheless.
+    answered: bool,
 }
 
 impl Search {
@@ -56,6 +58,7 @@ impl Search {
             backoff: ExponentialBackoff::endless(MIN_BACKOFF, MAX_BACKOFF),
             next: Instant::now(),
             running: false,
+            answered: false,
         }
     }
 }
@@ -139,14 +142,25 @@ impl Seeker {
         if answered && bootstrap_peers.any(|addr| addr.id == peer) {
             self.pending.answer();
         }
-        // A peer can answer and yet be refused, as when clocks differ too much.
-        if answered && self.store.catalog().signed.contains_key(&peer) {
-            searches.remove(&peer);
+        let Some(search) = searches.get_mut(&peer) else {
+            return;
+        };
+        let news = answered && !search.answered;
+        if news {
             self.gossip.join(vec![peer]);
             self.syncer.follow_up(peer);
-        } else if let Some(search) = searches.get_mut(&peer) {
-            search.running = false;
-            search.next = Instant::now() + search.backoff.next_backoff().unwrap_or(MAX_BACKOFF);
         }
+        // A peer can answer and yet be refused: until it has outlived its own departure, or for
+        // good when clocks differ too much. So it is asked again, soon at first, then rarely.
+        if answered && self.store.catalog().signed.contains_key(&peer) {
+            searches.remove(&peer);
+            return;
+        }
+        if news {
+            search.backoff = ExponentialBackoff::endless(MIN_BACKOFF, MAX_BACKOFF);
+        }
+        search.answered = answered;
+        search.running = false;
+        search.next = Instant::now() + search.backoff.next_backoff().unwrap_or(MAX_BACKOFF);
     }
 }

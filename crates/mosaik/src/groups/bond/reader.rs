@@ -85,8 +85,8 @@ async fn answer(
 async fn take(instance: &Arc<Instance>, bond: &Arc<BondCore>, message: Control) {
     let event = match message {
         Control::Answer { id, response } => return bond.answered(id, response),
-        Control::Standing(standing) => {
-            if !standing.member.is_of(&bond.peer) || !bond.set_standing(standing) {
+        Control::Standing { number, standing } => {
+            if !standing.member.is_of(&bond.peer) || !bond.set_standing(number, standing) {
                 return;
             }
             Event::Standing(bond.peer)

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | log entries | one stream per follower and leadership, pipelined: requests and acknowledgements flow independently |
 //! | heartbeats, votes, hand-over | question and answer on the bond's control stream |
-//! | snapshots | a stream of their own |
+//! | snapshots | what there is to fetch, on a stream of its own |
+//! | what a member fetches | a stream per source |
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,8 +26,9 @@ use super::{
     apply::SnapshotData,
     reads::Told,
     session::Session,
+    shelf::InUse,
     types::Types,
-    wire::{self, Request, Response, SnapshotHeader, SnapshotReply},
+    wire::{self, Manifest, Request, Response, SnapshotHeader, SnapshotReply},
 };
 use crate::{
     groups::{
@@ -44,8 +46,10 @@ const LAST_RETRY: Duration = Duration::from_millis(320);
 pub(crate) enum Channel {
     /// Log entries from the leader.
     Append,
-    /// A snapshot from the leader.
+    /// The leader's word of a snapshot.
     Snapshot,
+    /// Pieces of the log or of a snapshot, from any member.
+    Fetch,
     /// Commands towards the leader.
     Forward,
 }
@@ -54,6 +58,9 @@ pub(crate) enum Channel {
 pub(crate) trait Peers: Send + Sync + 'static {
     /// Asks a member; fails when there is no bond with it or it is lost meanwhile.
     fn ask(&self, member: MemberId, request: Bytes) -> BoxFuture<'static, Result<Bytes, Gone>>;
+
+    /// Members that take part in this history and can be reached, this one excluded.
+    fn members(&self) -> Vec<MemberId>;
 
     /// Opens a stream to a member.
     fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>>;
@@ -135,19 +142,23 @@ impl Client {
         vote: VoteOf<Types>,
         snapshot: SnapshotOf<Types, SnapshotData>,
     ) -> Result<SnapshotResponse<Types>, Gone> {
+        let SnapshotData::Held(held) = snapshot.snapshot else {
+            return Err(Gone);
+        };
+        let held = InUse::new(held);
         let mut stream = self.peers.open(self.target, Channel::Snapshot).await?;
-        let SnapshotData { head, chunks } = snapshot.snapshot;
         let header = SnapshotHeader {
             vote,
             meta: snapshot.meta.into(),
-            digest: wire::digest(&head, &chunks),
-            head,
-            chunks: chunks.len() as u64,
+            head: held.0.head.clone(),
         };
         stream.tx.send(&wire::encode(&header)?).await?;
-        for chunk in &chunks {
-            stream.tx.send(chunk).await?;
-        }
+        let pieces = held.0.pieces().await.map_err(|error| {
+            tracing::warn!(%error, "the snapshot can't be sent");
+            Gone
+        })?;
+        let manifest = wire::encode(&Manifest(pieces.to_vec()))?;
+        stream.tx.send(&manifest).await?;
         let reply: SnapshotReply = wire::decode(&stream.rx.recv().await?)?;
         Ok(reply.0)
     }

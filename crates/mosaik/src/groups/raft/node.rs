@@ -18,10 +18,14 @@ use openraft::{
     metrics::RaftServerMetrics,
 };
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use super::{
     apply::{Applied, AppliedOptions, Applier, State},
+    intake::Partial,
     log::Log,
     network::{Network, Peers},
     reads::{Rounds, Told},
@@ -43,8 +47,8 @@ use crate::{
 
 /// Consensus entries per append request.
 const MAX_ENTRIES_PER_REQUEST: u64 = 4096;
-/// With snapshots: how many entries stay for members that lag a little.
-const KEPT_ENTRIES: u64 = 1024;
+/// Answers to members that catch up which may be prepared at a time.
+const MAX_SUPPLIES: usize = 4;
 
 pub(super) type Consensus = Raft<Types, Applier>;
 
@@ -113,7 +117,7 @@ pub(crate) struct NodeCore {
     pub(super) submissions: Arc<Submissions>,
     pub(super) status: Arc<Status>,
     pub(super) peers: Arc<dyn Peers>,
-    server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
+    pub(super) server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
     view: watch::Sender<Arc<View>>,
     tenure: Mutex<Option<Tenure>>,
     /// Counts tenures; 0 while there is none.
@@ -126,6 +130,10 @@ pub(crate) struct NodeCore {
     caught_up: AtomicBool,
     /// Set when this member's machine must not be shown.
     barred: bool,
+    /// Bounds what is prepared for members that catch up.
+    pub(super) supplies: Semaphore,
+    /// A snapshot of which a part was fetched.
+    pub(super) partial: Mutex<Option<Partial>>,
     /// Carries the instance's own tasks.
     scope: Scope,
 }
@@ -208,12 +216,10 @@ impl Node {
                 state: State::default(),
             },
         };
-        let snapshot = log.load_snapshot().await.map_err(Stopped::because)?;
-        let config = raft_config(
-            &options.timing,
-            options.elects,
-            options.replica.snapshot_interval(),
-        );
+        let mut stored = log.stored_snapshot().await.map_err(Stopped::because)?;
+        // Whoever continues an earlier instance has it applied.
+        stored.take_if(|stored| state.has_applied(stored.meta.last_log_id.as_ref()));
+        let config = raft_config(&options.timing, options.elects);
         let applied = Applied::new(AppliedOptions {
             member: options.member,
             group: options.group,
@@ -223,7 +229,7 @@ impl Node {
             status: options.status.clone(),
             log: log.clone(),
             state,
-            snapshot,
+            stored,
         });
         let told = Arc::new(Told::default());
         let raft = Consensus::new(
@@ -261,6 +267,8 @@ impl Node {
             }),
             caught_up: AtomicBool::new(false),
             barred,
+            supplies: Semaphore::new(MAX_SUPPLIES),
+            partial: Mutex::new(None),
             scope: scope.child(),
         });
         core.applied.attach(Arc::downgrade(&core));
@@ -272,6 +280,8 @@ impl Node {
         let forwarding = core.clone();
         core.scope
             .spawn(async move { forwarding.forward_commands().await });
+        let compacting = core.clone();
+        core.scope.spawn(async move { compacting.compact().await });
         Ok(Self(core))
     }
 
@@ -306,6 +316,7 @@ impl Node {
     /// Looks at the clock: notices lost leaders, gives up calls that wait too long.
     pub(crate) fn tick(&self, now: Instant) {
         self.0.submissions.expire(now);
+        self.0.expire_partial(now);
         self.0.reconsider();
     }
 
@@ -405,6 +416,16 @@ impl Node {
     pub(crate) async fn retry(&self, member: MemberId) {
         // Fails only when consensus has stopped.
         let _ = self.0.raft.trigger().reset_backoff([member]).await;
+    }
+
+    /// Fetches the committed log from several members, before this one is added to the membership;
+    /// runs `done` when little is left, or when nobody can help.
+    pub(crate) fn fetch_log(&self, done: impl FnOnce() + Send + 'static) {
+        let core = self.0.clone();
+        self.0.scope.spawn(async move {
+            core.fetch_log().await;
+            done();
+        });
     }
 
     /// Waits until everything is applied that was acknowledged anywhere before the call.
@@ -766,24 +787,12 @@ impl NodeCore {
     }
 }
 
-#[cfg(test)]
-impl NodeCore {
-    /// Makes a snapshot now and discards the log before it.
-    pub(super) async fn compact_for_tests(&self) {
-        let last = self.log.last_index();
-        self.raft.trigger().snapshot().await.unwrap();
-        let mut snapshots = self.raft.watch_snapshot_progress();
-        snapshots.wait_until(Option::is_some).await.unwrap();
-        self.raft.trigger().purge_log(last).await.unwrap();
-    }
-}
-
 /// The consensus library's configuration.
 ///
 /// It waits a lease of `election_timeout_max` and then a random timeout between `min` and `max`
 /// before an election; the two together are to lie between `election` and
 /// `election + election_jitter`.
-fn raft_config(timing: &Timing, elects: bool, snapshot_interval: Option<u64>) -> openraft::Config {
+fn raft_config(timing: &Timing, elects: bool) -> openraft::Config {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 8);
     let election = millis(timing.election).max(4);
     let max = u64::midpoint(election, millis(timing.election_jitter)) + 1;
@@ -798,10 +807,10 @@ fn raft_config(timing: &Timing, elects: bool, snapshot_interval: Option<u64>) ->
         enable_leader_restore: Some(false),
         max_payload_entries: MAX_ENTRIES_PER_REQUEST,
         broadcast_submitted_on_append: Some(true),
-        snapshot_policy: snapshot_interval
-            .map_or(SnapshotPolicy::Never, SnapshotPolicy::LogsSinceLast),
-        max_in_snapshot_log_to_keep: KEPT_ENTRIES,
-        purge_batch_size: KEPT_ENTRIES,
+        // Snapshots are taken while commands are applied, and the log is discarded behind them:
+        // see `compaction`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
         // Members that lag get entries for as long as there are any: a snapshot is sent only when
         // the log was discarded.
         replication_lag_threshold: u64::MAX / 2,

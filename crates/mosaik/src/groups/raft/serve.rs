@@ -3,17 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
-use openraft::{
-    alias::SnapshotOf,
-    raft::{AppendEntriesRequest, StreamAppendResult},
-};
+use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 
 use super::{
-    apply::SnapshotData,
     network::Channel,
     node::NodeCore,
     types::Types,
-    wire::{self, Accepted, Forward, Request, Response, SnapshotHeader, SnapshotReply},
+    wire::{self, Accepted, Forward, Request, Response},
 };
 use crate::{
     groups::{
@@ -25,8 +21,6 @@ use crate::{
     primitives::Bytes,
 };
 
-/// Chunks that a snapshot may announce.
-const MAX_SNAPSHOT_CHUNKS: u64 = 1 << 22;
 /// Append requests of one stream that the consensus library has not answered yet.
 const MAX_OPEN_APPENDS: usize = 64;
 /// Between two attempts to reach the leader.
@@ -114,37 +108,6 @@ impl NodeCore {
             Some(result) => Ok(futures::future::ready(result).boxed()),
             None => Ok(appending),
         }
-    }
-
-    /// Takes a snapshot from a leader.
-    pub(crate) async fn serve_snapshot(&self, mut stream: Duplex) -> Result<(), Gone> {
-        let header: SnapshotHeader = wire::decode(&stream.rx.recv().await?)?;
-        if header.chunks > MAX_SNAPSHOT_CHUNKS {
-            return Err(Gone);
-        }
-        let mut chunks = Vec::new();
-        for _ in 0..header.chunks {
-            chunks.push(stream.rx.recv().await?);
-        }
-        if wire::digest(&header.head, &chunks) != header.digest {
-            return Err(Gone);
-        }
-        let snapshot = SnapshotOf::<Types, SnapshotData> {
-            meta: header.meta.into(),
-            snapshot: SnapshotData {
-                head: header.head,
-                chunks,
-            },
-        };
-        let installed = self
-            .raft
-            .install_full_snapshot(header.vote, snapshot)
-            .await
-            .map_err(|_| Gone)?;
-        let reply = wire::encode(&SnapshotReply(installed))?;
-        stream.tx.send(&reply).await?;
-        stream.tx.finish();
-        Ok(())
     }
 
     /// Takes commands from a member, for as long as this member leads.
