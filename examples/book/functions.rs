@@ -32,6 +32,15 @@ mosaik::function!(
 );
 // ANCHOR_END: declare
 
+// ANCHOR: price
+async fn price(quote: Quote, _context: CallContext) -> Result<u64, NoPrice> {
+    match quote.symbol.as_str() {
+        "ABC" => Ok(u64::from(quote.quantity) * 7),
+        _ => Err(NoPrice::UnknownSymbol),
+    }
+}
+// ANCHOR_END: price
+
 // ANCHOR: state
 /// A function with a state of its own, which is built before anybody can call it.
 struct Discount {
@@ -80,12 +89,6 @@ async fn run() -> anyhow::Result<()> {
     let client = node(id, "client", Some(first.local().addr())).await?;
 
     // ANCHOR: serve
-    async fn price(quote: Quote, _context: CallContext) -> Result<u64, NoPrice> {
-        match quote.symbol.as_str() {
-            "ABC" => Ok(u64::from(quote.quantity) * 7),
-            _ => Err(NoPrice::UnknownSymbol),
-        }
-    }
     // Served for as long as the handler exists.
     let served_first = Price::handler(&first, price)?;
     let served_second = Price::handler(&second, price)?;

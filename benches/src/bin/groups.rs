@@ -49,19 +49,36 @@ impl StateMachine for Counter {
     }
 }
 
+/// Measures everything, or only the parts that are named as arguments.
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
+    let nodes = three_nodes().await?;
+    if wanted("latency") {
+        latency(&nodes).await?;
+    }
+    if wanted("throughput") {
+        flood(&nodes).await?;
+    }
+    if wanted("failover") {
+        hand_over(&nodes).await?;
+        crash(&nodes).await?;
+    }
+    drop(nodes);
+    if wanted("idle") {
+        idle().await?;
+    }
+    Ok(())
+}
+
+/// How long one call takes, after a group has formed.
+async fn latency(nodes: &[Network]) -> anyhow::Result<()> {
     let ping = ping().await?;
     println!("raw QUIC stream ping        p50 {:>7.1} us", us(ping));
 
-    let network = Digest::random();
-    let first = node(network, None).await?;
-    let mut nodes = vec![node(network, Some(first.local().addr())).await?];
-    nodes.push(node(network, Some(first.local().addr())).await?);
-    nodes.insert(0, first);
-
     let started = Instant::now();
-    let mut groups = join(&nodes, GroupKey::random(), 3)?;
+    let groups = join(nodes, GroupKey::random(), 3)?;
     within(groups[0].when().leader_elected()).await?;
     let elected = started.elapsed();
     for group in &groups {
@@ -90,13 +107,27 @@ async fn main() -> anyhow::Result<()> {
         .await?;
         report(&format!("strong read, {name}"), p50, ping);
     }
+    Ok(())
+}
+
+/// How many commands a second go through.
+async fn flood(nodes: &[Network]) -> anyhow::Result<()> {
+    let groups = formed(nodes).await?;
+    let leader = position_of_leader(&groups)?;
+    let follower = (leader + 1) % 3;
     for (name, member) in [("leader", leader), ("follower", follower)] {
         let rate = throughput(&groups[member], IN_FLIGHT, 1).await?;
         println!("{IN_FLIGHT} single commands in flight, {name}: {rate:.0}/s");
         let rate = throughput(&groups[member], 4, BATCH).await?;
         println!("batches of {BATCH}, 4 in flight, {name}: {rate:.0}/s");
     }
+    Ok(())
+}
 
+/// How long writes wait when the leader leaves in order.
+async fn hand_over(nodes: &[Network]) -> anyhow::Result<()> {
+    let mut groups = formed(nodes).await?;
+    let leader = position_of_leader(&groups)?;
     let heirs: Vec<_> = (0..3).filter(|i| *i != leader).collect();
     let changed = groups[heirs[0]].when().leader_changed();
     let started = Instant::now();
@@ -109,12 +140,12 @@ async fn main() -> anyhow::Result<()> {
         "leader leaves: writes go on after {:.0} ms",
         ms(started.elapsed())
     );
-    drop(groups);
+    Ok(())
+}
 
-    let groups = join(&nodes, GroupKey::random(), 3)?;
-    for group in &groups {
-        within(group.when().online()).await?;
-    }
+/// How long writes wait when the leader is gone without a word.
+async fn crash(nodes: &[Network]) -> anyhow::Result<()> {
+    let groups = formed(nodes).await?;
     let leader = position_of_leader(&groups)?;
     let started = Instant::now();
     nodes[leader].local().endpoint().close().await;
@@ -124,22 +155,12 @@ async fn main() -> anyhow::Result<()> {
         "leader dies: writes go on after {:.0} ms",
         ms(started.elapsed())
     );
-    drop(groups);
-    drop(nodes);
-
-    idle().await
+    Ok(())
 }
 
 /// What a hundred idle groups cost.
 async fn idle() -> anyhow::Result<()> {
-    let network = Digest::random();
-    let first = node(network, None).await?;
-    let address = first.local().addr();
-    let nodes = [
-        first,
-        node(network, Some(address.clone())).await?,
-        node(network, Some(address)).await?,
-    ];
+    let nodes = three_nodes().await?;
     let mut all = Vec::new();
     for _ in 0..IDLE_GROUPS {
         all.extend(join(&nodes, GroupKey::random(), 3)?);
@@ -243,11 +264,44 @@ fn join(nodes: &[Network], key: GroupKey, min: usize) -> anyhow::Result<Vec<Grou
     Ok(joined.collect())
 }
 
+/// A group with a member on each node, online.
+async fn formed(nodes: &[Network]) -> anyhow::Result<Vec<Group<Counter>>> {
+    let groups = join(nodes, GroupKey::random(), nodes.len())?;
+    for group in &groups {
+        within(group.when().online()).await?;
+    }
+    Ok(groups)
+}
+
 fn position_of_leader(groups: &[Group<Counter>]) -> anyhow::Result<usize> {
     groups
         .iter()
         .position(Group::is_leader)
         .context("somebody leads")
+}
+
+/// Three nodes that know each other.
+async fn three_nodes() -> anyhow::Result<Vec<Network>> {
+    let id = Digest::random();
+    let first = node(id, None).await?;
+    let address = first.local().addr();
+    let mut nodes = vec![first];
+    for _ in 0..2 {
+        nodes.push(node(id, Some(address.clone())).await?);
+    }
+    for one in &nodes {
+        for other in &nodes {
+            within(async {
+                while one.local().id() != other.local().id()
+                    && one.discovery().catalog().get(&other.local().id()).is_none()
+                {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await?;
+        }
+    }
+    Ok(nodes)
 }
 
 async fn node(network: Digest, bootstrap: Option<EndpointAddr>) -> anyhow::Result<Network> {

@@ -61,7 +61,7 @@ pub use functions::{
 pub use groups::{
     Consistency,
     Consistency::{Strong, Weak},
-    Group, GroupId, GroupKey,
+    Group, GroupId, GroupKey, LeadershipPreference,
 };
 pub use network::{Network, NetworkId, PeerId};
 pub use primitives::{Bytes, BytesMut, Datum, Digest, Tag, UniqueId};

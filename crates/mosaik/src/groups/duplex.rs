@@ -102,6 +102,15 @@ impl FrameSender {
 }
 
 impl FrameReceiver {
+    /// Refuses larger frames from now on.
+    pub(crate) fn set_max_frame_bytes(&mut self, max: usize) {
+        match self {
+            Self::Link(receiver) => receiver.set_max_frame_bytes(max),
+            #[cfg(test)]
+            Self::Channel(_) => {}
+        }
+    }
+
     /// The next frame. Nothing is lost when the future is dropped.
     pub(crate) async fn recv(&mut self) -> Result<Bytes, Gone> {
         match self {

@@ -108,6 +108,9 @@ pub enum Error {
     /// A bond with this peer stands already.
     #[error("already bonded with {0}")]
     AlreadyBonded(PeerId),
+    /// The peer did not know this node, and could not be told of it.
+    #[error("the peer's catalog could not be synced")]
+    Discovery(#[source] crate::discovery::Error),
 }
 
 impl<E: Into<LinkError>> From<E> for Error {

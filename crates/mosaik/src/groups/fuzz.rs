@@ -4,9 +4,13 @@ use openraft::raft::AppendEntriesRequest;
 
 use super::{
     bond::wire::{Control, Introduction, LineageStanding, Opening, Standing, Welcome, Willingness},
+    catch_up::wire::{Answer, Ask, Piece, Plan, SnapshotId, Whole},
     commands::{Row, has_exactly, skip},
     member::MemberId,
-    raft::fuzz::{Accepted, Forward, Request, Response, SnapshotHeader, SnapshotReply, Types},
+    raft::fuzz::{
+        Accepted, Forward, Layout, Manifest, Request, Response, SnapshotHeader, SnapshotReply,
+        Types,
+    },
 };
 use crate::{
     primitives::{
@@ -35,16 +39,36 @@ pub(crate) const TARGETS: &[Target] = &[
     }),
     Target::decoding::<Introduction>("bond_introduction", || vec![encoded(&introduction())]),
     Target::decoding::<Control>("bond_control", controls),
-    Target::decoding::<Request>("raft_request", || vec![encoded(&Request::ReadIndex)]),
+    Target::decoding::<Request>("raft_request", || {
+        vec![encoded(&Request::ReadIndex { term: Some(1) })]
+    }),
     Target::decoding::<Response>("raft_response", || {
         vec![
-            encoded(&Response::ReadIndex(1)),
+            encoded(&Response::ReadIndex { next: 1 }),
             encoded(&Response::Refused),
         ]
     }),
     Target::decoding::<AppendEntriesRequest<Types>>("raft_append", Vec::new),
     Target::decoding::<SnapshotHeader>("raft_snapshot_header", Vec::new),
     Target::decoding::<SnapshotReply>("raft_snapshot_reply", Vec::new),
+    Target::decoding::<Layout>("raft_layout", Vec::new),
+    Target::new("raft_manifest", manifest, || {
+        let piece = Piece::of(3, b"piece").expect("a small piece");
+        vec![encoded(&Manifest(vec![piece, piece]))]
+    }),
+    Target::decoding::<Answer>("catch_up_answer", || vec![encoded(&Answer::Coming)]),
+    Target::decoding::<Ask>("catch_up_ask", || {
+        let id = SnapshotId { term: 1, index: 2 };
+        vec![
+            encoded(&Ask::Hold(id)),
+            encoded(&Ask::Layout { from: 3 }),
+            encoded(&Ask::Pieces {
+                of: Whole::Snapshot(id),
+                from: 4,
+                ends: vec![5, 7],
+            }),
+        ]
+    }),
     Target::decoding::<Forward>("raft_forward", || {
         vec![encoded(&Forward {
             first: 1,
@@ -75,6 +99,7 @@ fn standing() -> Standing {
     Standing {
         member: MemberId::default(),
         willingness: Willingness::Reluctant,
+        catching_up: true,
         lineage: Some(lineage),
     }
 }
@@ -90,7 +115,10 @@ fn introduction() -> Introduction {
 fn controls() -> Vec<Vec<u8>> {
     let (lineage, from) = (Digest::from("lineage"), MemberId::default());
     [
-        Control::Standing(standing()),
+        Control::Standing {
+            number: 1,
+            standing: standing(),
+        },
         Control::Entry(Box::new(entry())),
         Control::Roster(vec![*entry().id()]),
         Control::Ask {
@@ -111,6 +139,18 @@ fn controls() -> Vec<Vec<u8>> {
     ]
     .map(|message| encoded(&message))
     .to_vec()
+}
+
+fn manifest(data: &[u8]) -> bool {
+    let Ok(Manifest(pieces)) = crate::primitives::encoding::deserialize(data) else {
+        return false;
+    };
+    if let Some(plan) = Plan::new(Whole::Log, 1, pieces) {
+        for (piece, end) in plan.ends.iter().enumerate() {
+            assert!(plan.begin(piece) < *end);
+        }
+    }
+    true
 }
 
 fn commands(data: &[u8]) -> bool {

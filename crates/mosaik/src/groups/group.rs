@@ -18,7 +18,7 @@ use crate::{
     groups::{
         Bonds, CommandError, Cursor, GroupConfig, Index, IndexRange, QueryError, StateMachine,
         Term, When, commands,
-        handle::Registry,
+        handle::{LEAVE_TIMEOUT, Registry},
         instance::Instance,
         member::worker::Event,
         replica::MachineReplica,
@@ -46,7 +46,8 @@ pub enum Consistency {
 /// # On drop
 ///
 /// Dropping the last handle leaves the group: leadership is handed over, the node is removed from
-/// the membership, bonds close. It happens in the background and takes about a second at most.
+/// the membership, bonds close. It happens in the background and takes about a second at most;
+/// [`leave`](Self::leave) waits for it.
 pub struct Group<M: StateMachine> {
     shared: Arc<Shared<M>>,
     when: When,
@@ -249,6 +250,26 @@ impl<M: StateMachine> Group<M> {
         view.leading.then(|| (node.lineage(), Term(view.term)))
     }
 
+    /// Leaves the group on this node, for all its handles: leadership is handed over, the node is
+    /// removed from the membership, bonds close. Begins when this is called; the future resolves
+    /// when the others know, or after 2.5 s at the latest.
+    ///
+    /// A durable member forgets what it kept, and comes back as another one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels nothing.
+    pub fn leave(self) -> impl Future<Output = ()> + Send + Sync + 'static + use<M> {
+        let instance = self.instance().clone();
+        if let Some(registry) = self.shared.registry.upgrade() {
+            registry.leave(&instance);
+        }
+        async move {
+            // Whoever has not heard of it by then removes an unreachable member instead.
+            let _ = timeout(LEAVE_TIMEOUT, instance.scope().cancelled()).await;
+        }
+    }
+
     fn instance(&self) -> &Arc<Instance> {
         &self.shared.instance
     }
@@ -358,6 +379,9 @@ impl<M: StateMachine> fmt::Debug for Group<M> {
             .finish_non_exhaustive()
     }
 }
+
+/// Another name of [`QueryResultAt`].
+pub type CommittedQueryResult<M> = QueryResultAt<M>;
 
 /// The answer to a query, and the position of the state that it was made from.
 #[derive(Serialize, Deserialize)]

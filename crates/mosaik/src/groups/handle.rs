@@ -38,7 +38,7 @@ const MAX_OPENING_BYTES: usize = 1024;
 /// Messages that a member's worker has not looked at yet; bonds wait when there are more.
 const MAX_EVENTS: usize = 1024;
 /// How long the groups of a node may take to leave in order.
-const LEAVE_TIMEOUT: Duration = Duration::from_millis(2500);
+pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// Joins groups.
 #[derive(Clone)]

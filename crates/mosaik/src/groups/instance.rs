@@ -81,6 +81,8 @@ pub(crate) struct Instance {
     /// Held while the history is being changed.
     switch: tokio::sync::Mutex<()>,
     abandoned: Mutex<Vec<Lineage>>,
+    /// This member does not want to be added to the membership yet.
+    catching_up: AtomicBool,
     /// The history that this member's current one continues.
     parent: Mutex<Option<Parent>>,
     events: mpsc::Sender<Event>,
@@ -123,6 +125,7 @@ impl Instance {
             None => (None, MemberId::fresh(local)),
         };
         let parent = keeper.as_ref().and_then(Keeper::parent);
+        let restored = keeper.as_ref().and_then(Keeper::restored);
         Arc::new_cyclic(|this| Self {
             timing,
             local,
@@ -139,6 +142,7 @@ impl Instance {
             node: RwLock::new(None),
             switch: tokio::sync::Mutex::new(()),
             abandoned: Mutex::default(),
+            catching_up: AtomicBool::new(restored.is_none()),
             parent: Mutex::new(parent),
             events: options.events,
             leaving: AtomicBool::new(false),
@@ -223,7 +227,7 @@ impl Instance {
     }
 
     /// Tells the worker from where waiting is impossible.
-    fn tell_soon(&self, event: Event) {
+    pub(crate) fn tell_soon(&self, event: Event) {
         if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event)
             && let Some(instance) = self.this.upgrade()
         {
@@ -322,6 +326,7 @@ impl Instance {
             match channel {
                 Channel::Append => core.serve_append(stream).await,
                 Channel::Snapshot => drop(core.serve_snapshot(stream).await),
+                Channel::Fetch => drop(core.serve_fetch(stream).await),
                 Channel::Forward => drop(core.serve_forward(from, stream).await),
             }
         };
@@ -351,8 +356,24 @@ impl Instance {
         Standing {
             member: self.member(),
             willingness,
+            catching_up: self.is_catching_up(),
             lineage: self.lineage_standing(),
         }
+    }
+
+    /// Whether this member fetches history by itself, or does not know yet whether it has to.
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.catching_up.load(Ordering::Acquire)
+    }
+
+    /// This member wants to be added to the membership.
+    pub(crate) fn set_caught_up(&self) {
+        self.catching_up.store(false, Ordering::Release);
+    }
+
+    /// How much history is too much for the leader to send by itself.
+    pub(crate) fn batch_size(&self) -> u64 {
+        self.replica.terms().batch_size
     }
 
     pub(crate) fn lineage_standing(&self) -> Option<LineageStanding> {
@@ -616,6 +637,7 @@ impl Instance {
             tracing::error!(group = %self.id().short(), %error, "the store does not work");
         }
         *self.member.lock() = member;
+        self.catching_up.store(true, Ordering::Release);
         self.tell_soon(Event::HistoryChanged);
     }
 
@@ -685,6 +707,21 @@ impl Peers for BondedPeers {
         let bond = self.bond_with(&member);
         let (lineage, from) = (self.lineage, self.member);
         async move { bond?.1.ask(lineage, from, request).await }.boxed()
+    }
+
+    fn members(&self) -> Vec<MemberId> {
+        let Some(instance) = self.instance.upgrade() else {
+            return Vec::new();
+        };
+        let bonds = instance.bonds.all();
+        let standings = bonds.iter().map(|bond| bond.standing());
+        standings
+            .filter(|standing| {
+                let theirs = standing.lineage.as_ref();
+                !standing.catching_up && theirs.is_some_and(|theirs| theirs.id == self.lineage)
+            })
+            .map(|standing| standing.member)
+            .collect()
     }
 
     fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>> {

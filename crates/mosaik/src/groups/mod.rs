@@ -9,6 +9,7 @@
 
 mod bond;
 mod bonds;
+mod catch_up;
 mod close;
 mod commands;
 mod config;
@@ -28,6 +29,7 @@ mod metrics;
 mod position;
 mod raft;
 mod replica;
+mod snapshot;
 mod status;
 mod storage;
 mod store;
@@ -41,7 +43,7 @@ pub use config::{
     ConsensusConfigBuilderError,
 };
 pub use error::{CommandError, Error, QueryError};
-pub use group::{Consistency, Group, QueryResultAt};
+pub use group::{CommittedQueryResult, Consistency, Group, QueryResultAt};
 pub use handle::{GroupBuilder, Groups, NoStorage};
 pub use identity::GroupConfig;
 pub use key::GroupKey;
@@ -50,12 +52,11 @@ pub use machine::{
     StateMachineMessage,
 };
 pub use position::{Cursor, Index, IndexRange, Term};
+pub use snapshot::{Snapshot, SnapshotItem, SnapshotStateMachine};
 pub use storage::{InMemoryLogStore, Storage};
 pub(crate) use store::NodeStore;
 pub use store::StoreError;
-pub use sync::{
-    LogReplaySync, Snapshot, SnapshotItem, SnapshotStateMachine, SnapshotSync, StateSync,
-};
+pub use sync::{LogReplaySync, SnapshotSync, StateSync};
 pub use when::{CursorWatcher, When};
 
 pub use crate::primitives::GroupId;

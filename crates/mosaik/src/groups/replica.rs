@@ -6,6 +6,7 @@ use std::{
     ops::RangeInclusive,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -14,7 +15,8 @@ use crate::{
     groups::{
         ApplyContext, Command, Cursor, Index, StateMachine, StateSync, Storage, Term,
         commands::{self, Row},
-        sync::{Capture, Snapshots},
+        snapshot::{Assembly, Capture},
+        sync::{Snapshots, Strategy},
     },
     primitives::{Bytes, Datum, GroupId, NetworkId},
 };
@@ -30,14 +32,32 @@ pub(crate) trait Replica: Send + Sync + 'static {
     /// Freezes the state, if the machine makes snapshots.
     fn capture(&self) -> Option<Box<dyn Capture>>;
 
-    /// Replaces the state; it is unchanged when this fails.
-    fn install(&self, chunks: &[Bytes], position: Cursor) -> Result<(), InstallFailed>;
+    /// An empty snapshot to be filled, if the machine takes any.
+    fn assembly(&self) -> Option<Box<dyn Assembly>>;
 
-    /// How many commands lie between two snapshots; `None` when the machine makes none.
-    fn snapshot_interval(&self) -> Option<u64>;
+    /// Replaces the state.
+    fn install(&self, assembly: Box<dyn Assembly>, position: Cursor) -> Result<(), InstallFailed>;
+
+    /// How newcomers are brought to this state.
+    fn terms(&self) -> Terms;
 
     /// Whether the state belongs to a history that was given up, and must not be shown.
     fn is_stale(&self) -> bool;
+}
+
+/// How newcomers are brought to a machine's state.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// Items or commands that are transferred at a time.
+    pub(crate) batch_size: u64,
+    /// How long a transfer may take.
+    pub(crate) fetch_timeout: Duration,
+    /// Bytes a second that this member fetches at most.
+    pub(crate) fetch_rate: u64,
+    /// Commands between two snapshots; `None` when the machine makes none.
+    pub(crate) interval: Option<u64>,
+    /// Commands before a snapshot that are not discarded.
+    pub(crate) kept: u64,
 }
 
 /// Where the commands of one log entry stand in the history; what the machine is told about them.
@@ -85,8 +105,6 @@ pub(crate) enum ApplyFailed {
 pub(crate) enum InstallFailed {
     #[error("the machine takes no snapshots")]
     Unsupported,
-    #[error("the snapshot is not decodable here")]
-    Undecodable,
     #[error("the state machine panicked")]
     Panicked,
 }
@@ -95,6 +113,7 @@ pub(crate) enum InstallFailed {
 pub(crate) struct MachineReplica<M: StateMachine> {
     state: RwLock<State<M>>,
     snapshots: Option<Snapshots<M>>,
+    terms: Terms,
     /// Set when the state belongs to a history that was given up and could not be reset.
     stale: AtomicBool,
 }
@@ -106,13 +125,26 @@ struct State<M> {
 
 impl<M: StateMachine> MachineReplica<M> {
     pub(crate) fn new(machine: M) -> Self {
-        let snapshots = machine.state_sync().strategy().snapshots;
+        let Strategy {
+            batch_size,
+            fetch_timeout,
+            fetch_rate,
+            snapshots,
+        } = machine.state_sync().strategy();
+        let terms = Terms {
+            batch_size,
+            fetch_timeout,
+            fetch_rate,
+            interval: snapshots.as_ref().map(|snapshots| snapshots.interval),
+            kept: snapshots.as_ref().map_or(0, |snapshots| snapshots.kept),
+        };
         Self {
             state: RwLock::new(State {
                 machine,
                 position: Cursor::zero(),
             }),
             snapshots,
+            terms,
             stale: AtomicBool::new(false),
         }
     }
@@ -154,7 +186,10 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
             return !self.stale.load(Ordering::Acquire);
         }
         let reset = catch_unwind(AssertUnwindSafe(|| match &self.snapshots {
-            Some(snapshots) => snapshots.hooks.install(&mut state.machine, &[]).is_ok(),
+            Some(snapshots) => {
+                let hooks = &snapshots.hooks;
+                hooks.install(&mut state.machine, hooks.assembly())
+            }
             None => state.machine.reset(),
         }));
         let reset = reset.unwrap_or(false);
@@ -167,26 +202,35 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
 
     fn capture(&self) -> Option<Box<dyn Capture>> {
         let snapshots = self.snapshots.as_ref()?;
+        if self.is_stale() {
+            return None;
+        }
         let state = self.state.read();
         catch_unwind(AssertUnwindSafe(|| snapshots.hooks.capture(&state.machine))).ok()
     }
 
-    fn install(&self, chunks: &[Bytes], position: Cursor) -> Result<(), InstallFailed> {
+    fn assembly(&self) -> Option<Box<dyn Assembly>> {
+        let snapshots = self.snapshots.as_ref()?;
+        catch_unwind(AssertUnwindSafe(|| snapshots.hooks.assembly())).ok()
+    }
+
+    fn install(&self, assembly: Box<dyn Assembly>, position: Cursor) -> Result<(), InstallFailed> {
         let snapshots = self.snapshots.as_ref().ok_or(InstallFailed::Unsupported)?;
         let mut state = self.state.write();
         let state = &mut *state;
-        catch_unwind(AssertUnwindSafe(|| {
-            snapshots.hooks.install(&mut state.machine, chunks)
-        }))
-        .map_err(|_| InstallFailed::Panicked)?
-        .map_err(|_| InstallFailed::Undecodable)?;
+        let installed = catch_unwind(AssertUnwindSafe(|| {
+            snapshots.hooks.install(&mut state.machine, assembly)
+        }));
+        if !installed.map_err(|_| InstallFailed::Panicked)? {
+            return Err(InstallFailed::Unsupported);
+        }
         state.position = position;
         self.stale.store(false, Ordering::Release);
         Ok(())
     }
 
-    fn snapshot_interval(&self) -> Option<u64> {
-        self.snapshots.as_ref().map(|snapshots| snapshots.interval)
+    fn terms(&self) -> Terms {
+        self.terms
     }
 
     fn is_stale(&self) -> bool {

@@ -1,18 +1,20 @@
 //! How a newcomer is brought to the group's state.
 
-use core::{fmt, marker::PhantomData, num::NonZero, ops::Range, time::Duration};
-use std::sync::Arc;
-
-use serde::{Serialize, de::DeserializeOwned};
+use core::{fmt, marker::PhantomData, num::NonZero, time::Duration};
 
 use crate::{
-    groups::StateMachine,
-    primitives::{Bytes, Digest, UniqueId, encoding},
+    groups::{
+        SnapshotStateMachine, StateMachine,
+        snapshot::{self, SnapshotHooks},
+    },
+    primitives::{Digest, UniqueId},
 };
 
 const DEFAULT_BATCH_SIZE: NonZero<u64> = NonZero::new(2000).expect("not zero");
 const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(25);
 const DEFAULT_SNAPSHOT_INTERVAL: NonZero<u64> = NonZero::new(100_000).expect("not zero");
+const DEFAULT_FETCH_RATE: NonZero<u64> = NonZero::new(48 * 1024 * 1024).expect("not zero");
+const DEFAULT_KEPT_COMMANDS: u64 = 10_000;
 
 /// Selects how a newcomer is brought to the group's state: [`LogReplaySync`] or [`SnapshotSync`].
 pub trait StateSync: Send + 'static + sealed::Sealed {
@@ -35,6 +37,7 @@ mod sealed {
 pub struct Strategy<M> {
     pub(crate) batch_size: u64,
     pub(crate) fetch_timeout: Duration,
+    pub(crate) fetch_rate: u64,
     pub(crate) snapshots: Option<Snapshots<M>>,
 }
 
@@ -43,6 +46,7 @@ impl<M> fmt::Debug for Strategy<M> {
         f.debug_struct("Strategy")
             .field("batch_size", &self.batch_size)
             .field("fetch_timeout", &self.fetch_timeout)
+            .field("fetch_rate", &self.fetch_rate)
             .field("snapshots", &self.snapshots.is_some())
             .finish()
     }
@@ -52,15 +56,20 @@ impl<M> fmt::Debug for Strategy<M> {
 pub(crate) struct Snapshots<M> {
     /// Commands between two snapshots.
     pub(crate) interval: u64,
-    pub(crate) hooks: Arc<dyn SnapshotHooks<M>>,
+    /// Commands before a snapshot that are not discarded.
+    pub(crate) kept: u64,
+    pub(crate) hooks: Box<dyn SnapshotHooks<M>>,
 }
 
 /// A newcomer applies all commands from the first on. Works for every machine, and is the default.
 ///
-/// The whole history is kept, in memory or in the group's storage.
+/// The whole history is kept, in memory or in the group's storage. A newcomer fetches it from
+/// several members at once, followers first; what each sends is checked against digests that the
+/// leader names.
 pub struct LogReplaySync<M: StateMachine> {
     batch_size: NonZero<u64>,
     fetch_timeout: Duration,
+    fetch_rate: NonZero<u64>,
     machine: PhantomData<fn() -> M>,
 }
 
@@ -79,6 +88,14 @@ impl<M: StateMachine> LogReplaySync<M> {
         self.fetch_timeout = fetch_timeout;
         self
     }
+
+    /// How many bytes a second this member fetches at most when it catches up, so that those that
+    /// give them have time for the group. Default 48 MiB. Each member's own affair.
+    #[must_use]
+    pub const fn with_fetch_rate(mut self, fetch_rate: NonZero<u64>) -> Self {
+        self.fetch_rate = fetch_rate;
+        self
+    }
 }
 
 impl<M: StateMachine> Default for LogReplaySync<M> {
@@ -86,6 +103,7 @@ impl<M: StateMachine> Default for LogReplaySync<M> {
         Self {
             batch_size: DEFAULT_BATCH_SIZE,
             fetch_timeout: DEFAULT_FETCH_TIMEOUT,
+            fetch_rate: DEFAULT_FETCH_RATE,
             machine: PhantomData,
         }
     }
@@ -96,6 +114,7 @@ impl<M: StateMachine> fmt::Debug for LogReplaySync<M> {
         f.debug_struct("LogReplaySync")
             .field("batch_size", &self.batch_size)
             .field("fetch_timeout", &self.fetch_timeout)
+            .field("fetch_rate", &self.fetch_rate)
             .finish_non_exhaustive()
     }
 }
@@ -116,6 +135,7 @@ impl<M: StateMachine> StateSync for LogReplaySync<M> {
         Strategy {
             batch_size: self.batch_size.get(),
             fetch_timeout: self.fetch_timeout,
+            fetch_rate: self.fetch_rate.get(),
             snapshots: None,
         }
     }
@@ -123,15 +143,24 @@ impl<M: StateMachine> StateSync for LogReplaySync<M> {
 
 /// A newcomer installs a snapshot and applies the commands after it; the log before it is
 /// discarded.
+///
+/// Every member takes a snapshot at the same places: wherever the number of commands passes a
+/// multiple of the [interval](Self::with_interval). So the pieces that a newcomer fetches from
+/// several members at once fit together; each is checked against a digest that the leader names. A
+/// member in memory only holds the frozen state and encodes it when somebody asks; a durable one
+/// writes it to its store, and starts from there when it comes back.
 pub struct SnapshotSync<M: SnapshotStateMachine> {
     batch_size: NonZero<u64>,
     fetch_timeout: Duration,
+    fetch_rate: NonZero<u64>,
     interval: NonZero<u64>,
+    kept_commands: u64,
     machine: PhantomData<fn() -> M>,
 }
 
 impl<M: SnapshotStateMachine> SnapshotSync<M> {
-    /// How many items or commands are transferred at a time. Default 2000. Part of the group id.
+    /// How many items or commands are transferred at a time, at most. Default 2000. Part of the
+    /// group id.
     #[must_use]
     pub const fn with_batch_size(mut self, batch_size: NonZero<u64>) -> Self {
         self.batch_size = batch_size;
@@ -146,11 +175,31 @@ impl<M: SnapshotStateMachine> SnapshotSync<M> {
         self
     }
 
-    /// How many commands lie between two snapshots, at least. Default 100 000. Part of the group
-    /// id.
+    /// How many bytes a second this member fetches at most when it catches up, so that those that
+    /// give them have time for the group. Default 48 MiB. Each member's own affair.
+    #[must_use]
+    pub const fn with_fetch_rate(mut self, fetch_rate: NonZero<u64>) -> Self {
+        self.fetch_rate = fetch_rate;
+        self
+    }
+
+    /// How many commands lie between two snapshots, about. Default 100 000. Part of the group id.
+    ///
+    /// The log holds no more than the commands since the last snapshot and the
+    /// [kept ones](Self::with_kept_commands) before it, except while a newcomer is being brought
+    /// up to date or a durable member still writes the snapshot.
     #[must_use]
     pub const fn with_interval(mut self, interval: NonZero<u64>) -> Self {
         self.interval = interval;
+        self
+    }
+
+    /// How many commands before a snapshot stay in the log, about, so that a member that lags a
+    /// little, or was away for a moment, needs no snapshot. Default 10 000. Each member's own
+    /// affair.
+    #[must_use]
+    pub const fn with_kept_commands(mut self, kept_commands: u64) -> Self {
+        self.kept_commands = kept_commands;
         self
     }
 }
@@ -160,7 +209,9 @@ impl<M: SnapshotStateMachine> Default for SnapshotSync<M> {
         Self {
             batch_size: DEFAULT_BATCH_SIZE,
             fetch_timeout: DEFAULT_FETCH_TIMEOUT,
+            fetch_rate: DEFAULT_FETCH_RATE,
             interval: DEFAULT_SNAPSHOT_INTERVAL,
+            kept_commands: DEFAULT_KEPT_COMMANDS,
             machine: PhantomData,
         }
     }
@@ -171,7 +222,9 @@ impl<M: SnapshotStateMachine> fmt::Debug for SnapshotSync<M> {
         f.debug_struct("SnapshotSync")
             .field("batch_size", &self.batch_size)
             .field("fetch_timeout", &self.fetch_timeout)
+            .field("fetch_rate", &self.fetch_rate)
             .field("interval", &self.interval)
+            .field("kept_commands", &self.kept_commands)
             .finish_non_exhaustive()
     }
 }
@@ -196,9 +249,11 @@ impl<M: SnapshotStateMachine> StateSync for SnapshotSync<M> {
         Strategy {
             batch_size: self.batch_size.get(),
             fetch_timeout: self.fetch_timeout,
+            fetch_rate: self.fetch_rate.get(),
             snapshots: Some(Snapshots {
                 interval: self.interval.get(),
-                hooks: Arc::new(Hooks(PhantomData)),
+                kept: self.kept_commands,
+                hooks: snapshot::hooks(),
             }),
         }
     }
@@ -211,92 +266,6 @@ fn signature<const N: usize>(name: &str, settings: [u64; N]) -> UniqueId {
         hasher.update(&setting.to_le_bytes());
     }
     Digest::from_hasher(&hasher)
-}
-
-/// A machine whose whole state can be taken and replaced.
-pub trait SnapshotStateMachine: StateMachine {
-    /// The state, frozen.
-    type Snapshot: Snapshot;
-
-    /// Freezes the current state. Called between commands, so it must be cheap: persistent data
-    /// structures are the way.
-    fn create_snapshot(&self) -> Self::Snapshot;
-
-    /// Replaces the whole state.
-    fn install_snapshot(&mut self, snapshot: Self::Snapshot);
-}
-
-/// A frozen state as a sequence of items. The default value is the state before the first command.
-pub trait Snapshot: Default + Clone + Send + 'static {
-    /// What a snapshot consists of.
-    type Item: SnapshotItem;
-
-    /// How many items there are.
-    fn len(&self) -> u64;
-
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Items by position; the same items in the same order on every member, for one snapshot.
-    /// `None` when the range is out of bounds.
-    fn iter_range(&self, range: Range<u64>) -> Option<impl Iterator<Item = Self::Item>>;
-
-    /// Adds items at the end.
-    fn append(&mut self, items: impl IntoIterator<Item = Self::Item>);
-}
-
-/// What a [`Snapshot`] may consist of.
-pub trait SnapshotItem: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {}
-impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> SnapshotItem for T {}
-
-/// The snapshot methods of a machine, behind an object: machines without them have none.
-pub(crate) trait SnapshotHooks<M>: Send + Sync {
-    /// Freezes the current state.
-    fn capture(&self, machine: &M) -> Box<dyn Capture>;
-
-    /// Replaces the state by decoded chunks; the machine is unchanged when this fails.
-    fn install(&self, machine: &mut M, chunks: &[Bytes]) -> Result<(), encoding::DecodeError>;
-}
-
-/// A frozen state that can be encoded in pieces.
-pub(crate) trait Capture: Send {
-    /// How many items there are.
-    fn len(&self) -> u64;
-
-    /// Encodes a range of items, or `None` when the machine refuses the range.
-    fn encode(&self, range: Range<u64>) -> Option<Result<Bytes, encoding::EncodeError>>;
-}
-
-struct Hooks<M>(PhantomData<fn() -> M>);
-
-impl<M: SnapshotStateMachine> SnapshotHooks<M> for Hooks<M> {
-    fn capture(&self, machine: &M) -> Box<dyn Capture> {
-        Box::new(Captured(machine.create_snapshot()))
-    }
-
-    fn install(&self, machine: &mut M, chunks: &[Bytes]) -> Result<(), encoding::DecodeError> {
-        let mut snapshot = M::Snapshot::default();
-        for chunk in chunks {
-            snapshot.append(encoding::deserialize::<Vec<<M::Snapshot as Snapshot>::Item>>(chunk)?);
-        }
-        machine.install_snapshot(snapshot);
-        Ok(())
-    }
-}
-
-struct Captured<S>(S);
-
-impl<S: Snapshot> Capture for Captured<S> {
-    fn len(&self) -> u64 {
-        self.0.len()
-    }
-
-    fn encode(&self, range: Range<u64>) -> Option<Result<Bytes, encoding::EncodeError>> {
-        let items: Vec<_> = self.0.iter_range(range)?.collect();
-        Some(encoding::try_serialize(&items))
-    }
 }
 
 #[cfg(test)]

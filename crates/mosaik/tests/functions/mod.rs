@@ -8,6 +8,7 @@ mod crash;
 mod declared;
 mod ends;
 mod failover;
+mod hostile;
 mod identity;
 mod limits;
 mod refusals;

@@ -1,14 +1,14 @@
 //! Commands and queries, from leaders and followers.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use mosaik::{
     GroupKey, Strong, Weak,
-    groups::{CommandError, Index, QueryError},
+    groups::{CommandError, ConsensusConfig, Index, QueryError},
 };
 use tokio::task::JoinSet;
 
-use super::machines::{formed, join, leader_of, nodes, reaches};
+use super::machines::{Ledger, formed, join, join_with, leader_of, nodes, reaches};
 use crate::support::within;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,6 +53,52 @@ async fn batches_are_contiguous_and_feeds_get_an_index() {
     within(5, groups[0].when().committed().reaches(fed)).await;
     let empty = follower.execute_many([]).await;
     assert!(matches!(empty, Err(CommandError::NoCommands)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_one_handle_take_effect_in_call_order() {
+    let (_nodes, groups) = formed(3).await;
+    let follower = &groups[(leader_of(&groups) + 1) % 3];
+    let mut calls: Vec<_> = (0..200u64).map(|n| (n, follower.execute(n))).collect();
+    // However they are polled, if at all.
+    calls.reverse();
+    calls.retain(|(n, _)| n % 3 != 0);
+    for (n, call) in calls {
+        assert_eq!(within(5, call).await.unwrap(), n + 1);
+    }
+    reaches(follower, 200).await;
+    assert_eq!(
+        *follower.query((), Weak).await.unwrap(),
+        (0..200).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn followers_learn_of_a_commit_long_before_the_next_beat() {
+    let nodes = nodes(3).await;
+    let key = GroupKey::random();
+    let consensus = ConsensusConfig::builder()
+        .with_min_members(3)
+        .with_heartbeat_interval(Duration::from_secs(20))
+        .with_election_timeout(Duration::from_secs(80))
+        .build()
+        .unwrap();
+    let groups: Vec<_> = nodes
+        .iter()
+        .map(|node| join_with(node, key, Ledger::default(), consensus.clone()))
+        .collect();
+    for group in &groups {
+        within(10, group.when().leader_elected()).await;
+    }
+    let leader = leader_of(&groups);
+    for n in 1..=100u64 {
+        within(5, groups[leader].execute(n)).await.unwrap();
+        if n % 10 == 0 {
+            for group in &groups {
+                within(5, group.when().committed().reaches(n)).await;
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mosaik::{Weak, groups::CommandError};
 
-use super::machines::{agreed, formed, leader_of, reaches};
+use super::machines::{Ledger, agreed, formed, join_with, leader_of, reaches};
 use crate::support::within;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,6 +29,38 @@ async fn dropping_the_leaders_handle_hands_over() {
     assert_eq!(within(5, groups[0].execute(10)).await.unwrap(), 11);
     println!("writes went on after {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_waits_until_the_others_go_on_without_this_node() {
+    let (nodes, mut groups) = formed(3).await;
+    within(5, groups[0].execute(1)).await.unwrap();
+    let leader = leader_of(&groups);
+    let leaver = groups.remove(leader);
+    let (id, peer) = (*leaver.id(), nodes[leader].local().id());
+    let again = join_with(
+        &nodes[leader],
+        *leaver.config().key(),
+        Ledger::default(),
+        leaver.config().consensus().clone(),
+    );
+    within(5, leaver.leave()).await;
+    assert!(!nodes[leader].discovery().me().groups().contains(&id));
+    assert!(
+        matches!(again.execute(2).await, Err(CommandError::GroupTerminated)),
+        "the other handle has ended too"
+    );
+    for group in &groups {
+        while group.bonds().contains_peer(&peer) {
+            within(5, group.bonds().changed()).await;
+        }
+    }
+    agreed(&groups).await;
+    // Two of two are left: with the leader gone unnoticed, this one could not leave in order.
+    let last = groups.remove(0);
+    within(5, groups.remove(0).leave()).await;
+    within(5, last.when().is_leader()).await;
+    assert_eq!(within(5, last.execute(3)).await.unwrap(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Groups over real endpoints.
 
+mod catch_up;
 mod commands;
 #[cfg(feature = "storage")]
 mod durability;
@@ -7,4 +8,5 @@ mod failover;
 mod formation;
 mod machines;
 mod membership;
+mod tables;
 mod tickets;

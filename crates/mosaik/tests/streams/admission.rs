@@ -191,6 +191,13 @@ async fn a_consumer_checks_tickets_of_producers() {
     within(2, consumer.when().subscribed()).await;
     within(4, consumer.when().unsubscribed()).await;
     within(1, producer.when().unsubscribed()).await;
+
+    a.discovery()
+        .replace_ticket(ticket(Duration::from_secs(60)));
+    within(3, consumer.when().subscribed()).await;
+    a.discovery().remove_tickets_of(CLASS);
+    within(2, consumer.when().unsubscribed()).await;
+    within(1, producer.when().unsubscribed()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

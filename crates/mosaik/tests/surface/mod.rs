@@ -12,6 +12,7 @@
 mod discovery;
 mod functions;
 mod glob;
+mod groups;
 mod network;
 mod primitives;
 mod streams;

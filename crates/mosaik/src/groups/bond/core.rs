@@ -49,6 +49,8 @@ pub(crate) struct BondCore {
 struct State {
     entry: SignedPeerEntry,
     standing: Standing,
+    /// Of the message that told it; 0 for the introduction.
+    standing_number: u64,
     expires: Option<Expiration>,
 }
 
@@ -74,6 +76,7 @@ impl BondCore {
             state: Mutex::new(State {
                 entry: options.entry,
                 standing: options.standing,
+                standing_number: 0,
                 expires: options.expires,
             }),
             sender: Arc::new(tokio::sync::Mutex::new(Some(options.sender))),
@@ -101,9 +104,14 @@ impl BondCore {
         self.state.lock().standing.clone()
     }
 
-    /// Takes in where the peer stands; returns whether that is news.
-    pub(crate) fn set_standing(&self, standing: Standing) -> bool {
+    /// Takes in where the peer stands, unless something later is known; returns whether that is
+    /// news.
+    pub(crate) fn set_standing(&self, number: u64, standing: Standing) -> bool {
         let mut state = self.state.lock();
+        if number <= state.standing_number {
+            return false;
+        }
+        state.standing_number = number;
         let news = state.standing != standing;
         state.standing = standing;
         news

@@ -75,7 +75,7 @@ async fn answer(
         None
     };
     let response = match core {
-        Some(core) => core.answer(&request).await.ok(),
+        Some(core) => core.answer(from, &request).await.ok(),
         None => None,
     };
     // A bond that is lost says so to everybody.
@@ -85,8 +85,8 @@ async fn answer(
 async fn take(instance: &Arc<Instance>, bond: &Arc<BondCore>, message: Control) {
     let event = match message {
         Control::Answer { id, response } => return bond.answered(id, response),
-        Control::Standing(standing) => {
-            if !standing.member.is_of(&bond.peer) || !bond.set_standing(standing) {
+        Control::Standing { number, standing } => {
+            if !standing.member.is_of(&bond.peer) || !bond.set_standing(number, standing) {
                 return;
             }
             Event::Standing(bond.peer)

@@ -75,6 +75,8 @@ pub(crate) struct Established;
 pub(crate) struct Standing {
     pub(crate) member: MemberId,
     pub(crate) willingness: Willingness,
+    /// The member lacks history, and fetches it before it wants to be added to the membership.
+    pub(crate) catching_up: bool,
     /// The history that the member belongs to, if any.
     pub(crate) lineage: Option<LineageStanding>,
 }
@@ -112,8 +114,9 @@ pub(crate) struct Parent {
 /// What is said on a bond.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Control {
-    /// The sender's standing changed.
-    Standing(Standing),
+    /// The sender's standing changed. Messages may overtake each other: the one with the highest
+    /// number counts.
+    Standing { number: u64, standing: Standing },
     /// The sender's discovery entry changed.
     Entry(Box<SignedPeerEntry>),
     /// Peers that the sender has bonds with.

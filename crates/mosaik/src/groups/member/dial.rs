@@ -199,7 +199,12 @@ async fn attempt(instance: &Arc<Instance>, peer: PeerId) -> bool {
     {
         if *reason == UnknownPeer {
             // The peer learns this node's entry with it. What matters is the next attempt.
-            let _ = instance.discovery().sync_with(peer).await;
+            if let Err(error) = instance.discovery().sync_with(peer).await {
+                let error = Error::Discovery(error);
+                tracing::debug!(
+                    group = %instance.id().short(), peer = %peer.short(), %error, "no sync"
+                );
+            }
         }
         return *reason == AlreadyBonded && instance.bonds().contains(&peer);
     }

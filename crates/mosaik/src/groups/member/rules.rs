@@ -115,6 +115,7 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
     }
     let strangers: BTreeSet<_> = bonded
         .iter()
+        .filter(|(_, standing)| !standing.catching_up)
         .map(|(_, standing)| standing.member)
         .filter(|member| !view.contains(member) && !gone.contains(member))
         .collect();

@@ -10,7 +10,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use rand::Rng;
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, interval, sleep},
 };
 
 use super::{
@@ -35,6 +35,8 @@ use crate::{
 
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_millis(50);
+/// The same while the member is online: nothing is about to happen by itself.
+const CALM_TICK: Duration = Duration::from_millis(100);
 /// A view in which nothing happened for so long has settled.
 const QUIET: Duration = Duration::from_millis(150);
 /// Standings that concern a rival history are repeated so often.
@@ -71,6 +73,8 @@ pub(crate) enum Event {
     },
     /// This member has begun or given up a history.
     HistoryChanged,
+    /// This member has fetched what it lacked of this history.
+    CaughtUp(Lineage),
     /// Found a new history from this member's state; answers whether that was done.
     Reform(oneshot::Sender<bool>),
     /// Leave the group; the worker ends.
@@ -88,9 +92,13 @@ pub(crate) struct Worker {
     last_news: Instant,
     discovery_settled: bool,
     node: Option<NodeWatch>,
+    /// The history that this member fetches from others before it is added to the membership.
+    fetching: Option<Lineage>,
     /// What was last told to the others.
     told: Standing,
     told_at: Instant,
+    /// How often that was done.
+    told_count: u64,
     /// Members that have asked to leave.
     departed: BTreeSet<MemberId>,
     /// Since when members of this history have had no bond with this one.
@@ -109,7 +117,7 @@ pub(crate) struct Worker {
 /// What is watched of a consensus instance.
 struct NodeWatch {
     node: Node,
-    view: tokio::sync::watch::Receiver<View>,
+    view: tokio::sync::watch::Receiver<Arc<View>>,
     failure: tokio::sync::watch::Receiver<Option<String>>,
     since: Instant,
     /// Whether a leader was ever known.
@@ -127,8 +135,10 @@ impl Worker {
             last_news: now,
             discovery_settled: false,
             node: None,
+            fetching: None,
             told: instance.standing(),
             told_at: now,
+            told_count: 0,
             departed: BTreeSet::new(),
             unreachable: HashMap::new(),
             changing: None,
@@ -147,8 +157,7 @@ impl Worker {
         let mut changes = Some(discovery.changes());
         let settling = discovery.clone();
         let mut settled = std::pin::pin!(async move { settling.settled().await }.fuse());
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = std::pin::pin!(sleep(TICK));
         if let Err(error) = self.instance.restore().await {
             self.fail(&error.to_string());
             return;
@@ -180,10 +189,13 @@ impl Worker {
                 dialled = self.dials.next() => self.last_news = dialled,
                 () = view_changed(&mut self.node) => self.on_view(),
                 changed = change_done(&mut self.changing) => self.on_changed(changed),
-                _ = ticks.tick() => {
+                () = &mut tick => {
                     if self.tick().await {
                         return;
                     }
+                    let online = self.instance.status().is_online();
+                    let pause = if online { CALM_TICK } else { TICK };
+                    tick.as_mut().reset(Instant::now() + pause);
                 }
             }
         }
@@ -197,7 +209,8 @@ impl Worker {
                 self.last_news = Instant::now();
                 self.dials.succeeded(&peer);
                 if let Some(bond) = self.instance.bonds().get(&peer) {
-                    bond.post(Control::Standing(self.instance.standing()));
+                    let (number, standing) = self.next_standing();
+                    bond.post(Control::Standing { number, standing });
                     bond.post(self.roster());
                     if let Some(watch) = &self.node {
                         watch.node.retry(bond.member()).await;
@@ -244,6 +257,13 @@ impl Worker {
                 }
             }
             Event::HistoryChanged => self.watch_node(),
+            Event::CaughtUp(lineage) => {
+                if self.fetching == Some(lineage) {
+                    self.fetching = None;
+                    self.instance.set_caught_up();
+                    self.tell_standing();
+                }
+            }
             Event::Reform(reply) => {
                 let reformed = self.reform().await;
                 // Nobody waits any more: fine.
@@ -349,7 +369,42 @@ impl Worker {
             leader: None,
             candidate: false,
         });
+        let lineage = self.node.as_ref().map(|watch| watch.node.lineage());
+        self.fetching.take_if(|fetching| lineage != Some(*fetching));
         self.tell_standing();
+    }
+
+    /// A member without history finds out whether there is much of it: then it fetches that before
+    /// it lets the leader add it.
+    async fn catch_up(&mut self) {
+        let instance = self.instance.clone();
+        if !instance.is_catching_up() || self.fetching.is_some() || instance.is_leaving() {
+            return;
+        }
+        if let Some(watch) = &self.node
+            && watch.view.borrow().contains(&watch.node.member())
+        {
+            instance.set_caught_up();
+            return self.tell_standing();
+        }
+        let own = self.node.as_ref().map(|watch| watch.node.lineage());
+        let bonds = instance.bonds().all();
+        let known = bonds.iter().filter_map(|bond| bond.standing().lineage);
+        let known = known
+            .filter(|theirs| theirs.alive && own.is_none_or(|own| own == theirs.id))
+            .max_by_key(|theirs| theirs.committed);
+        let Some(known) = known else { return };
+        let node = if known.committed > instance.batch_size() {
+            instance.take_part(known.id).await
+        } else {
+            None
+        };
+        let Some(node) = node else {
+            instance.set_caught_up();
+            return self.tell_standing();
+        };
+        self.fetching = Some(known.id);
+        node.fetch_log(move || instance.tell_soon(Event::CaughtUp(known.id)));
     }
 
     fn on_view(&mut self) {
@@ -385,6 +440,7 @@ impl Worker {
         {
             self.on_rival(&theirs).await;
         }
+        self.catch_up().await;
         self.work_on_membership();
     }
 
@@ -603,6 +659,7 @@ impl Worker {
         }
         self.check_bonds();
         self.dials.tick(now);
+        self.catch_up().await;
         if self.node.is_none() {
             self.instance.submissions().expire(now);
             if !self.instance.is_leaving() {
@@ -674,6 +731,12 @@ impl Worker {
         }
     }
 
+    /// Where this member stands, to be told to somebody.
+    fn next_standing(&mut self) -> (u64, Standing) {
+        self.told_count += 1;
+        (self.told_count, self.instance.standing())
+    }
+
     /// Tells the others where this member stands, when that has changed in a way that matters.
     fn tell_standing(&mut self) {
         let standing = self.instance.standing();
@@ -689,8 +752,12 @@ impl Worker {
         if comparable != self.told || due {
             self.told = standing.clone();
             self.told_at = Instant::now();
-            self.instance
-                .broadcast(|| Control::Standing(standing.clone()));
+            self.told_count += 1;
+            let number = self.told_count;
+            self.instance.broadcast(|| Control::Standing {
+                number,
+                standing: standing.clone(),
+            });
         }
     }
 

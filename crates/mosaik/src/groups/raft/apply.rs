@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
@@ -20,18 +20,20 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
 use super::{
+    disk::{SnapshotWriter, StoredHeader},
     log::Log,
     node::NodeCore,
+    shelf::{Held, Shelf},
     types::{Batch, Types, term_of},
 };
 use crate::{
     groups::{
         Cursor, Index, Term,
         member::MemberId,
-        replica::{Place, Replica},
+        replica::{Place, Replica, Terms},
+        snapshot::Assembly,
         status::Status,
         submissions::Submissions,
-        sync::Capture,
     },
     primitives::{Bytes, GroupId, NetworkId, encoding},
 };
@@ -40,8 +42,6 @@ use crate::{
 const PROGRESS_ENTRIES: usize = 256;
 /// Members that are remembered for de-duplication; the one that was silent for longest goes first.
 const MAX_ORIGINS: usize = 4096;
-/// Items per chunk of a snapshot.
-const ITEMS_PER_CHUNK: u64 = 2000;
 
 /// What a member has applied. Shared by the apply task and everybody who asks.
 pub(crate) struct Applied {
@@ -53,7 +53,13 @@ pub(crate) struct Applied {
     status: Arc<Status>,
     log: Log,
     state: Mutex<State>,
-    snapshot: Mutex<Option<Snapshot>>,
+    /// How often snapshots are taken, and how they are cut.
+    terms: Terms,
+    pub(super) shelf: Shelf,
+    /// What the log may be discarded behind: a snapshot that is safe.
+    compacted: Mutex<Option<Arc<Held>>>,
+    /// A snapshot on the disk that is to be installed first of all.
+    stored: Mutex<Option<StoredHeader>>,
     /// Consensus index up to which everything is applied, plus one.
     next: AtomicU64,
     advanced: Notify,
@@ -69,6 +75,13 @@ pub(super) struct State {
     position: Cursor,
     membership: StoredMembershipOf<Types>,
     origins: Origins,
+}
+
+impl State {
+    /// Whether the entry with this id was applied; true for none.
+    pub(super) fn has_applied(&self, id: Option<&LogIdOf<Types>>) -> bool {
+        self.last.as_ref() >= id
+    }
 }
 
 /// The last sequence number that was applied, per member, and when (as a consensus index).
@@ -88,19 +101,32 @@ impl Origins {
     }
 }
 
-#[derive(Clone)]
-pub(super) struct Snapshot {
-    pub(super) meta: SnapshotMetaOf<Types>,
-    pub(super) data: SnapshotData,
+/// A snapshot as the consensus library passes it around.
+pub(crate) enum SnapshotData {
+    /// One of this member's, to be sent.
+    Held(Arc<Held>),
+    /// One that lies on the disk, to be installed when the member starts.
+    Stored(StoredHeader),
+    /// One that was fetched from other members, to be installed.
+    Fetched(FetchedSnapshot),
 }
 
-/// A machine's state with the group's own bookkeeping.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SnapshotData {
-    /// An encoded [`SnapshotHead`].
-    pub(crate) head: Bytes,
-    /// The machine's items.
-    pub(crate) chunks: Vec<Bytes>,
+/// A snapshot that was put together of other members' pieces.
+pub(crate) struct FetchedSnapshot {
+    pub(super) head: Bytes,
+    pub(super) assembly: Box<dyn Assembly>,
+    /// The pieces on this member's disk, if it is durable.
+    pub(super) stored: Option<SnapshotWriter>,
+}
+
+impl fmt::Debug for SnapshotData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Held(_) => "Held",
+            Self::Stored(_) => "Stored",
+            Self::Fetched(_) => "Fetched",
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -119,13 +145,14 @@ pub(crate) struct AppliedOptions {
     pub(crate) log: Log,
     /// What an earlier instance has applied to the machine.
     pub(super) state: State,
-    /// The snapshot that is on disk.
-    pub(super) snapshot: Option<Snapshot>,
+    /// The snapshot that is on disk and must be installed.
+    pub(super) stored: Option<StoredHeader>,
 }
 
 impl Applied {
     pub(crate) fn new(options: AppliedOptions) -> Arc<Self> {
         let state = options.state;
+        let terms = options.replica.terms();
         options.status.set_committed(state.position.index());
         Arc::new(Self {
             member: options.member,
@@ -137,7 +164,10 @@ impl Applied {
             log: options.log,
             next: AtomicU64::new(state.last.as_ref().map_or(0, |id| id.index() + 1)),
             state: Mutex::new(state),
-            snapshot: Mutex::new(options.snapshot),
+            terms,
+            shelf: Shelf::new(),
+            compacted: Mutex::new(None),
+            stored: Mutex::new(options.stored),
             advanced: Notify::new(),
             blank_term: AtomicU64::new(0),
             failure: watch::Sender::new(None),
@@ -219,10 +249,70 @@ impl Applied {
         state.origins.note(batch.origin, sequence, id.index());
         Ok(Done {
             own: batch.origin == self.member,
+            is_border: self.is_border(before.index(), last.index()),
             first: batch.first,
             count: batch.count,
             index: before.index().next(),
         })
+    }
+
+    /// Whether a snapshot is to be taken here: at the same places on every member.
+    fn is_border(&self, before: Index, last: Index) -> bool {
+        let interval = self.terms.interval;
+        interval.is_some_and(|interval| before.0 / interval != last.0 / interval)
+    }
+
+    /// Freezes the state, between two entries.
+    fn freeze(&self) -> io::Result<Option<Arc<Held>>> {
+        let Some(capture) = self.replica.capture() else {
+            return Ok(None);
+        };
+        let state = self.state.lock();
+        let head = encoding::try_serialize(&SnapshotHead {
+            position: state.position,
+            origins: state.origins.clone(),
+        });
+        let meta = SnapshotMetaOf::<Types> {
+            last_log_id: state.last,
+            last_membership: state.membership.clone(),
+        };
+        let position = state.position.index();
+        drop(state);
+        let head = head.map_err(io::Error::other)?;
+        let batch_size = self.terms.batch_size;
+        Ok(Held::new(meta, position, head, capture, batch_size))
+    }
+
+    /// Takes a snapshot.
+    fn take_snapshot(&self) {
+        match self.freeze() {
+            Ok(Some(held)) => self.shelf.put(held),
+            Ok(None) => {}
+            // The next one may work; until then the log is kept.
+            Err(error) => {
+                tracing::warn!(group = %self.group, %error, "no snapshot was taken");
+            }
+        }
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// An empty snapshot to be filled, if the machine takes any.
+    pub(super) fn assembly(&self) -> Option<Box<dyn Assembly>> {
+        self.replica.assembly()
+    }
+
+    /// The consensus index of the last snapshot that is safe, 0 for none.
+    pub(super) fn compacted_up_to(&self) -> u64 {
+        let compacted = self.compacted.lock();
+        compacted.as_ref().map_or(0, |held| held.id.index)
+    }
+
+    /// The log may be discarded behind this snapshot.
+    pub(super) fn set_compacted(&self, snapshot: Arc<Held>) {
+        *self.compacted.lock() = Some(snapshot);
     }
 
     /// Makes known what was applied: first the position, then the calls that waited for it.
@@ -257,6 +347,8 @@ impl Applied {
 /// Commands that were applied.
 struct Done {
     own: bool,
+    /// A snapshot is to be taken behind them.
+    is_border: bool,
     first: u64,
     count: u32,
     index: Index,
@@ -285,6 +377,7 @@ impl RaftStateMachine<Types> for Applier {
         let mut done = Vec::new();
         let mut unpublished = 0;
         while let Some((entry, responder)) = entries.try_next().await? {
+            let mut is_border = false;
             match &entry.payload {
                 EntryPayload::Blank => {
                     let term = term_of(&entry.log_id);
@@ -293,6 +386,7 @@ impl RaftStateMachine<Types> for Applier {
                 EntryPayload::Normal(batch) => {
                     let result = applied.apply_batch(entry.log_id, batch);
                     let batch = result.inspect_err(|error| applied.fail(error))?;
+                    is_border = batch.is_border;
                     if batch.own {
                         done.push(batch);
                     }
@@ -304,6 +398,9 @@ impl RaftStateMachine<Types> for Applier {
                 }
             }
             applied.state.lock().last = Some(entry.log_id);
+            if is_border {
+                applied.take_snapshot();
+            }
             if let Some(responder) = responder {
                 responder.send(());
             }
@@ -321,24 +418,22 @@ impl RaftStateMachine<Types> for Applier {
         Ok(())
     }
 
-    async fn try_create_snapshot_builder(&mut self, _: bool) -> Option<Builder> {
-        // Taken here, between two entries, so that state and bookkeeping agree.
-        let state = self.0.state.lock().clone();
-        let capture = self.0.replica.capture()?;
-        Some(Builder {
-            applied: self.0.clone(),
-            state,
-            capture: Mutex::new(Some(capture)),
-        })
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        if force {
+            return Some(self.get_snapshot_builder().await);
+        }
+        let compacted = self.0.compacted.lock().clone();
+        compacted.map(|held| Builder(Ok(held)))
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        let state = self.0.state.lock().clone();
-        Builder {
-            applied: self.0.clone(),
-            state,
-            capture: Mutex::new(self.0.replica.capture()),
+        let frozen = self.0.freeze().and_then(|frozen| {
+            frozen.ok_or_else(|| io::Error::other("the machine makes no snapshots"))
+        });
+        if let Ok(held) = &frozen {
+            self.0.shelf.put(held.clone());
         }
+        Builder(frozen)
     }
 
     async fn install_snapshot(
@@ -347,21 +442,27 @@ impl RaftStateMachine<Types> for Applier {
         data: SnapshotData,
     ) -> io::Result<()> {
         let applied = &*self.0;
-        let head: SnapshotHead = encoding::deserialize(&data.head).map_err(io::Error::other)?;
-        let snapshot = Snapshot {
-            meta: meta.clone(),
-            data: data.clone(),
+        let (head, assembly) = match data {
+            SnapshotData::Fetched(fetched) => {
+                if let Some(stored) = fetched.stored {
+                    stored.finish(meta, &fetched.head).await?;
+                }
+                (fetched.head, fetched.assembly)
+            }
+            SnapshotData::Stored(stored) => {
+                let assembly = applied.replica.assembly();
+                let assembly =
+                    assembly.ok_or_else(|| io::Error::other("the machine takes no snapshots"))?;
+                let assembly = applied.log.load_snapshot(&stored, assembly).await?;
+                (stored.head, assembly)
+            }
+            SnapshotData::Held(_) => {
+                return Err(io::Error::other("a snapshot of this member's own state"));
+            }
         };
-        // At a restart it comes from the disk.
-        let known = applied
-            .snapshot
-            .lock()
-            .as_ref()
-            .map(|known| known.meta.last_log_id);
-        if known != Some(meta.last_log_id) {
-            applied.log.save_snapshot(&snapshot).await?;
-        }
-        let installed = applied.replica.install(&data.chunks, head.position);
+        let head_bytes = head;
+        let head: SnapshotHead = encoding::deserialize(&head_bytes).map_err(io::Error::other)?;
+        let installed = applied.replica.install(assembly, head.position);
         installed
             .map_err(io::Error::other)
             .inspect_err(|error| applied.fail(error))?;
@@ -378,7 +479,17 @@ impl RaftStateMachine<Types> for Applier {
         if let Some(last) = meta.last_log_id {
             applied.log.snapshot_installed(last, head.position).await?;
         }
-        *applied.snapshot.lock() = Some(snapshot);
+        *applied.stored.lock() = None;
+        let capture = applied.replica.capture();
+        let held = capture.and_then(|capture| {
+            let position = head.position.index();
+            let batch_size = applied.terms.batch_size;
+            Held::new(meta.clone(), position, head_bytes, capture, batch_size)
+        });
+        if let Some(held) = held {
+            applied.set_compacted(held.clone());
+            applied.shelf.put(held);
+        }
         applied.publish(&mut Vec::new());
         if let Some(last) = own_last {
             // They took effect, but at which position is no longer known.
@@ -390,62 +501,33 @@ impl RaftStateMachine<Types> for Applier {
     async fn get_current_snapshot(
         &mut self,
     ) -> io::Result<Option<SnapshotOf<Types, SnapshotData>>> {
-        let snapshot = self.0.snapshot.lock().clone();
-        Ok(snapshot.map(|snapshot| SnapshotOf::<Types, SnapshotData> {
-            meta: snapshot.meta,
-            snapshot: snapshot.data,
-        }))
+        let stored = self.0.stored.lock().clone();
+        let snapshot = match stored {
+            Some(stored) => Some((stored.meta.clone(), SnapshotData::Stored(stored))),
+            None => self
+                .0
+                .shelf
+                .offer()
+                .map(|held| (held.meta.clone(), SnapshotData::Held(held))),
+        };
+        Ok(snapshot.map(|(meta, snapshot)| SnapshotOf::<Types, SnapshotData> { meta, snapshot }))
     }
 }
 
-/// Encodes a frozen state.
-pub(crate) struct Builder {
-    applied: Arc<Applied>,
-    state: State,
-    /// Behind a lock only because a snapshot need not be `Sync`.
-    capture: Mutex<Option<Box<dyn Capture>>>,
-}
+/// Hands a frozen state to the consensus library.
+pub(crate) struct Builder(io::Result<Arc<Held>>);
 
 impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, SnapshotData>> {
-        let capture = self
-            .capture
-            .get_mut()
-            .take()
-            .ok_or_else(|| io::Error::other("the machine makes no snapshots"))?;
-        let head = encoding::try_serialize(&SnapshotHead {
-            position: self.state.position,
-            origins: self.state.origins.clone(),
-        })
-        .map_err(io::Error::other)?;
-        let len = capture.len();
-        let mut chunks = Vec::new();
-        let mut from = 0;
-        while from < len {
-            let to = from.saturating_add(ITEMS_PER_CHUNK).min(len);
-            let chunk = capture
-                .encode(from..to)
-                .ok_or_else(|| io::Error::other("the snapshot is shorter than it says"))?
-                .map_err(io::Error::other)?;
-            chunks.push(chunk);
-            from = to;
-        }
-        let meta = SnapshotMetaOf::<Types> {
-            last_log_id: self.state.last,
-            last_membership: self.state.membership.clone(),
+        let held = match &self.0 {
+            Ok(held) => held.clone(),
+            Err(error) => return Err(io::Error::other(error.to_string())),
         };
-        let data = SnapshotData { head, chunks };
-        let snapshot = Snapshot {
-            meta: meta.clone(),
-            data: data.clone(),
-        };
-        self.applied.log.save_snapshot(&snapshot).await?;
-        *self.applied.snapshot.lock() = Some(snapshot);
         Ok(SnapshotOf::<Types, SnapshotData> {
-            meta,
-            snapshot: data,
+            meta: held.meta.clone(),
+            snapshot: SnapshotData::Held(held),
         })
     }
 }

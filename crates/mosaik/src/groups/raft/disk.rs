@@ -1,30 +1,42 @@
 //! How consensus keeps its log, vote and snapshots in the node's store.
 
-use std::{io, ops::Range};
+use std::{
+    io,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use openraft::{
-    alias::{EntryOf, LogIdOf, VoteOf},
+    alias::{EntryOf, LogIdOf, SnapshotMetaOf, VoteOf},
     entry::RaftEntry,
     storage::IOFlushed,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::OwnedMutexGuard;
 
-use super::{
-    apply::{Snapshot, SnapshotData},
-    types::Types,
-    wire::SnapshotMeta,
-};
+use super::{types::Types, wire::SnapshotMeta};
 use crate::{
     groups::{
         Cursor,
-        store::{GroupStore, MetaKey, Purged, Rewrite, StoreError, StoredSnapshot, Ticket},
+        snapshot::Assembly,
+        store::{
+            ChunkWriter, GroupStore, MetaKey, Purged, Rewrite, StoreError, StoredSnapshot, Ticket,
+        },
     },
-    primitives::{Bytes, encoding},
+    primitives::{Bytes, BytesMut, encoding},
 };
+
+/// Pieces of a snapshot that are read at a time take about this much.
+const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
 /// A group's part of the node's store, in terms of consensus. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct LogDisk(GroupStore);
+pub(super) struct LogDisk {
+    store: GroupStore,
+    /// Held by whoever writes a snapshot.
+    snapshots: Arc<tokio::sync::Mutex<()>>,
+}
 
 /// An entry as it lies on the disk.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,7 +65,41 @@ pub(super) struct Recovered {
     pub(super) last: Option<Record>,
 }
 
-/// What is kept of a snapshot besides its chunks.
+/// A snapshot on the disk, without its pieces.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredHeader {
+    pub(super) meta: SnapshotMetaOf<Types>,
+    pub(super) head: Bytes,
+    stored: StoredSnapshot,
+}
+
+/// Writes a snapshot piece by piece. Nothing of it counts before it is finished.
+pub(crate) struct SnapshotWriter {
+    chunks: ChunkWriter,
+    /// One writes at a time.
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl SnapshotWriter {
+    /// Adds a piece; resolves when it is on disk.
+    pub(super) async fn add(&mut self, items: u64, bytes: &Bytes) -> io::Result<()> {
+        let mut chunk = BytesMut::with_capacity(bytes.len() + 8);
+        chunk.extend_from_slice(&items.to_le_bytes());
+        chunk.extend_from_slice(bytes);
+        Ok(self.chunks.add(chunk.freeze()).await?)
+    }
+
+    /// Makes the snapshot the current one; resolves when that is on disk.
+    pub(super) async fn finish(self, meta: &SnapshotMetaOf<Types>, head: &Bytes) -> io::Result<()> {
+        let header = encode(&SnapshotHeader {
+            meta: meta.clone().into(),
+            head: head.clone(),
+        })?;
+        Ok(self.chunks.finish(header).await?)
+    }
+}
+
+/// What is kept of a snapshot besides its pieces.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 struct SnapshotHeader {
@@ -63,7 +109,10 @@ struct SnapshotHeader {
 
 impl LogDisk {
     pub(super) fn new(store: GroupStore) -> Self {
-        Self(store)
+        Self {
+            store,
+            snapshots: Arc::default(),
+        }
     }
 
     pub(super) async fn load(&self) -> io::Result<Recovered> {
@@ -124,24 +173,24 @@ impl LogDisk {
         let done = move |result: Result<(), StoreError>| {
             flushed.io_completed(result.map_err(Into::into));
         };
-        Ok(self.0.append(entries, Box::new(done)).await?)
+        Ok(self.store.append(entries, Box::new(done)).await?)
     }
 
     /// Everything with a ticket up to this is on disk.
     pub(super) fn durable(&self) -> Ticket {
-        self.0.durable()
+        self.store.durable()
     }
 
     pub(super) async fn truncate_from(&self, first: u64) -> io::Result<()> {
-        Ok(self.0.truncate_from(first).await?)
+        Ok(self.store.truncate_from(first).await?)
     }
 
     pub(super) async fn purge(&self, border: &Border) -> io::Result<()> {
-        Ok(self.0.purge(&purged(border)?).await?)
+        Ok(self.store.purge(&purged(border)?).await?)
     }
 
     pub(super) async fn continue_after(&self, border: &Border) -> io::Result<()> {
-        Ok(self.0.continue_after(&purged(border)?).await?)
+        Ok(self.store.continue_after(&purged(border)?).await?)
     }
 
     /// Entries of a range that is on disk, until they exceed `max_bytes`; at least one, unless they
@@ -161,13 +210,13 @@ impl LogDisk {
 
     /// An entry that must be there is not.
     pub(super) fn missing(&self, index: u64) -> io::Error {
-        self.0.missing(index).into()
+        self.store.missing(index).into()
     }
 
     /// Resolves when the vote is on disk.
     pub(super) async fn save_vote(&self, vote: &VoteOf<Types>) -> io::Result<()> {
         let vote = encode(&Some(vote))?;
-        Ok(self.0.save_meta([(MetaKey::Vote, vote)]).await?)
+        Ok(self.store.save_meta([(MetaKey::Vote, vote)]).await?)
     }
 
     /// The change of the log with which a new history begins.
@@ -188,35 +237,52 @@ impl LogDisk {
 
     /// Notes a hint for the next start; it goes along with the next write.
     pub(super) fn note_committed(&self, committed: Option<&LogIdOf<Types>>) -> io::Result<()> {
-        self.0.note_meta(MetaKey::Committed, encode(&committed)?);
+        self.store
+            .note_meta(MetaKey::Committed, encode(&committed)?);
         Ok(())
     }
 
-    /// Resolves when the snapshot is on disk.
-    pub(super) async fn save_snapshot(&self, snapshot: &Snapshot) -> io::Result<()> {
-        let header = SnapshotHeader {
-            meta: snapshot.meta.clone().into(),
-            head: snapshot.data.head.clone(),
-        };
-        let stored = StoredSnapshot {
-            meta: encode(&header)?,
-            chunks: snapshot.data.chunks.clone(),
-        };
-        Ok(self.0.save_snapshot(stored).await?)
+    /// Begins to write a snapshot, when nobody else does.
+    pub(super) async fn begin_snapshot(&self) -> SnapshotWriter {
+        let turn = self.snapshots.clone().lock_owned().await;
+        SnapshotWriter {
+            chunks: self.store.begin_snapshot(),
+            _turn: turn,
+        }
     }
 
-    pub(super) async fn load_snapshot(&self) -> io::Result<Option<Snapshot>> {
-        let Some(stored) = self.blocking(GroupStore::load_snapshot).await? else {
+    pub(super) async fn snapshot(&self) -> io::Result<Option<StoredHeader>> {
+        let Some(stored) = self.blocking(GroupStore::snapshot).await? else {
             return Ok(None);
         };
         let header: SnapshotHeader = decode(&stored.meta)?;
-        Ok(Some(Snapshot {
+        Ok(Some(StoredHeader {
             meta: header.meta.into(),
-            data: SnapshotData {
-                head: header.head,
-                chunks: stored.chunks,
-            },
+            head: header.head,
+            stored,
         }))
+    }
+
+    /// Puts a snapshot together.
+    pub(super) async fn load_snapshot(
+        &self,
+        header: &StoredHeader,
+        mut assembly: Box<dyn Assembly>,
+    ) -> io::Result<Box<dyn Assembly>> {
+        let stored = header.stored.clone();
+        self.blocking(move |store| {
+            let mut from = 0;
+            while from < stored.chunks {
+                for chunk in store.read_chunks(&stored, from, CHUNK_BYTES)? {
+                    if !append(&mut *assembly, &chunk) {
+                        return Err(store.damaged("its snapshot is not readable by this machine"));
+                    }
+                    from += 1;
+                }
+            }
+            Ok(assembly)
+        })
+        .await
     }
 
     /// Reads on a thread that may wait for the disk.
@@ -224,10 +290,20 @@ impl LogDisk {
         &self,
         read: impl FnOnce(&GroupStore) -> Result<T, StoreError> + Send + 'static,
     ) -> io::Result<T> {
-        let store = self.0.clone();
+        let store = self.store.clone();
         let reading = tokio::task::spawn_blocking(move || read(&store));
         Ok(reading.await.map_err(io::Error::other)??)
     }
+}
+
+/// Adds a piece that lies on the disk; the machine may panic on what another one has written.
+fn append(assembly: &mut dyn Assembly, chunk: &[u8]) -> bool {
+    let Some((items, piece)) = chunk.split_first_chunk() else {
+        return false;
+    };
+    let items = u64::from_le_bytes(*items);
+    let appended = catch_unwind(AssertUnwindSafe(|| assembly.append(piece, items)));
+    matches!(appended, Ok(Ok(())))
 }
 
 fn purged(border: &Border) -> io::Result<Purged> {

@@ -2,5 +2,5 @@
 
 pub(crate) use super::{
     types::Types,
-    wire::{Accepted, Forward, Request, Response, SnapshotHeader, SnapshotReply},
+    wire::{Accepted, Forward, Layout, Manifest, Request, Response, SnapshotHeader, SnapshotReply},
 };

@@ -4,7 +4,10 @@
 use std::{
     fmt, io,
     ops::{Bound, Range, RangeBounds},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use openraft::{
@@ -16,8 +19,7 @@ use openraft::{
 use parking_lot::Mutex;
 
 use super::{
-    apply::Snapshot,
-    disk::{Border, LogDisk, Record, Recovered},
+    disk::{Border, LogDisk, Record, Recovered, SnapshotWriter, StoredHeader},
     types::{Batch, Types, term_of},
     window::{Backing, Window, weight},
 };
@@ -26,6 +28,7 @@ use crate::{
         Cursor, Index, Term,
         member::MemberId,
         replica::CommandStore,
+        snapshot::Assembly,
         status::Status,
         store::{GroupStore, Rewrite},
     },
@@ -42,6 +45,8 @@ pub(crate) struct Log(Arc<Shared>);
 struct Shared {
     window: Mutex<Window>,
     vote: Mutex<Option<VoteOf<Types>>>,
+    /// The consensus index after the last membership that came in since the log was opened.
+    membership: AtomicU64,
     /// As it was when the log was opened.
     committed: Option<LogIdOf<Types>>,
     /// The user's storage; `None` keeps commands here only.
@@ -73,6 +78,7 @@ impl Log {
         let log = Self(Arc::new(Shared {
             window: Mutex::new(Window::new(backing, found.border, found.last)),
             vote: Mutex::new(found.vote),
+            membership: AtomicU64::new(0),
             committed: found.committed,
             commands,
             disk,
@@ -120,6 +126,7 @@ impl Log {
         Ok(Self(Arc::new(Shared {
             window: Mutex::new(window),
             vote: Mutex::new(None),
+            membership: AtomicU64::new(0),
             committed: None,
             commands: self.0.commands.clone(),
             disk: self.0.disk.clone(),
@@ -163,26 +170,86 @@ impl Log {
         self.0.window.lock().position()
     }
 
-    /// The consensus index of the last entry, 0 for none.
-    #[cfg(test)]
-    pub(crate) fn last_index(&self) -> u64 {
-        self.0.window.lock().next_index().saturating_sub(1)
+    /// Whether the log is on a disk.
+    pub(super) fn is_durable(&self) -> bool {
+        self.0.disk.is_some()
     }
 
-    /// Keeps a snapshot, if this member is durable; resolves when it is on the disk.
-    pub(super) async fn save_snapshot(&self, snapshot: &Snapshot) -> io::Result<()> {
+    /// The last vote that was stored, as its term and whom it is for. No vote is given before.
+    pub(super) fn stored_vote(&self) -> Option<(u64, MemberId)> {
+        let vote = self.0.vote.lock();
+        vote.map(|vote| (vote.leader_id.term, vote.leader_id.voted_for))
+    }
+
+    /// The consensus index of the last membership that has come in, if it is still there. Known
+    /// before the entry is replicated or counts for anything.
+    pub(super) fn last_membership(&self) -> Option<u64> {
+        self.0.membership.load(Ordering::SeqCst).checked_sub(1)
+    }
+
+    /// Begins to write a snapshot to the disk, if this member is durable.
+    pub(super) async fn begin_snapshot(&self) -> Option<SnapshotWriter> {
         match &self.0.disk {
-            Some(disk) => disk.save_snapshot(snapshot).await,
-            None => Ok(()),
+            Some(disk) => Some(disk.begin_snapshot().await),
+            None => None,
         }
     }
 
-    /// The snapshot that was kept last.
-    pub(super) async fn load_snapshot(&self) -> io::Result<Option<Snapshot>> {
+    /// The snapshot on the disk.
+    pub(super) async fn stored_snapshot(&self) -> io::Result<Option<StoredHeader>> {
         match &self.0.disk {
-            Some(disk) => disk.load_snapshot().await,
+            Some(disk) => disk.snapshot().await,
             None => Ok(None),
         }
+    }
+
+    /// Puts the snapshot on the disk together.
+    pub(super) async fn load_snapshot(
+        &self,
+        stored: &StoredHeader,
+        assembly: Box<dyn Assembly>,
+    ) -> io::Result<Box<dyn Assembly>> {
+        match &self.0.disk {
+            Some(disk) => disk.load_snapshot(stored, assembly).await,
+            None => Err(io::Error::other("there is no disk")),
+        }
+    }
+
+    /// The consensus index of the last entry up to which the log holds no more than so many
+    /// commands; `None` when that is before its first one.
+    pub(super) async fn index_of(&self, position: Index) -> io::Result<Option<u64>> {
+        let mut range = {
+            let window = self.0.window.lock();
+            if let Some(index) = window.index_of(position) {
+                return Ok(Some(index));
+            }
+            window.first_index()..window.held_from()
+        };
+        let Some(disk) = &self.0.disk else {
+            return Ok(None);
+        };
+        let first = range.start;
+        while !range.is_empty() {
+            let middle = u64::midpoint(range.start, range.end);
+            match disk.read(middle..middle + 1, 1).await?.pop() {
+                Some(found) if found.position.index() <= position => range.start = middle + 1,
+                Some(_) => range.end = middle,
+                // Purged, or cut off, in the meantime.
+                None => return Ok(None),
+            }
+        }
+        Ok(range.start.checked_sub(1).filter(|index| *index >= first))
+    }
+
+    /// The consensus index of the first entry that is not discarded.
+    pub(super) fn first_index(&self) -> u64 {
+        self.0.window.lock().first_index()
+    }
+
+    /// The last entry, which may not be committed; the one before the log's beginning if there is
+    /// none.
+    pub(super) fn last_id(&self) -> Option<LogIdOf<Types>> {
+        self.0.window.lock().last_id()
     }
 
     /// Makes the log agree with a snapshot that was installed: a log that does not reach it is
@@ -220,9 +287,16 @@ impl Log {
         let mut rows = Vec::new();
         for entry in entries {
             self.store_commands(&entry)?;
-            if let EntryPayload::Normal(batch) = &entry.payload {
-                let term = Term(term_of(&entry.log_id));
-                position = Cursor::new(term, position.index() + Index(u64::from(batch.count)));
+            match &entry.payload {
+                EntryPayload::Normal(batch) => {
+                    let term = Term(term_of(&entry.log_id));
+                    position = Cursor::new(term, position.index() + Index(u64::from(batch.count)));
+                }
+                EntryPayload::Membership(_) => {
+                    let next = entry.log_id.index() + 1;
+                    self.0.membership.store(next, Ordering::SeqCst);
+                }
+                EntryPayload::Blank => {}
             }
             if self.0.disk.is_some() {
                 rows.push(LogDisk::encode(&entry, position)?);
@@ -245,7 +319,11 @@ impl Log {
     }
 
     /// Entries in order, until they exceed `max_bytes`; at least one, if there is any.
-    async fn read(&self, range: Range<u64>, max_bytes: usize) -> io::Result<Vec<EntryOf<Types>>> {
+    pub(super) async fn read(
+        &self,
+        range: Range<u64>,
+        max_bytes: usize,
+    ) -> io::Result<Vec<EntryOf<Types>>> {
         let mut entries = Vec::new();
         let mut bytes = 0;
         let (first, held_from) = {
@@ -411,6 +489,9 @@ impl RaftLogStorage<Types> for Log {
             self.hold(last.index()).await?;
         }
         let end = last.map_or(0, |id| id.index() + 1);
+        if self.0.membership.load(Ordering::SeqCst) > end {
+            self.0.membership.store(0, Ordering::SeqCst);
+        }
         let position = {
             let mut window = self.0.window.lock();
             window.truncate(end);

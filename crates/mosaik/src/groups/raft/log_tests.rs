@@ -105,6 +105,11 @@ impl Model {
             log.try_get_log_entries(..).await.unwrap(),
             self.range(all.clone())
         );
+        let sought = rng.random_range(0..=self.position().index().0 + 10);
+        let mut found = self.entries.iter().rev();
+        let found = found.find(|(_, position)| position.index() <= sought);
+        let found = found.map(|(entry, _)| entry.log_id.index());
+        assert_eq!(log.index_of(Index(sought)).await.unwrap(), found);
         let start = rng.random_range(all.start..=all.end);
         let end = rng.random_range(start..=all.end);
         assert_eq!(

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | log entries | one stream per follower and leadership, pipelined: requests and acknowledgements flow independently |
 //! | heartbeats, votes, hand-over | question and answer on the bond's control stream |
-//! | snapshots | a stream of their own |
+//! | snapshots | what there is to fetch, on a stream of its own |
+//! | what a member fetches | a stream per source |
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
+use futures::{Stream, StreamExt, future::BoxFuture, stream};
 use openraft::{
     OptionalSend,
     alias::{SnapshotOf, VoteOf},
@@ -23,8 +24,11 @@ use openraft::{
 
 use super::{
     apply::SnapshotData,
+    reads::Told,
+    session::Session,
+    shelf::InUse,
     types::Types,
-    wire::{self, Request, Response, SnapshotHeader, SnapshotReply},
+    wire::{self, Manifest, Request, Response, SnapshotHeader, SnapshotReply},
 };
 use crate::{
     groups::{
@@ -34,8 +38,6 @@ use crate::{
     primitives::Bytes,
 };
 
-/// Append requests that are put together into one write.
-const REQUESTS_PER_WRITE: usize = 32;
 const FIRST_RETRY: Duration = Duration::from_millis(10);
 const LAST_RETRY: Duration = Duration::from_millis(320);
 
@@ -44,8 +46,10 @@ const LAST_RETRY: Duration = Duration::from_millis(320);
 pub(crate) enum Channel {
     /// Log entries from the leader.
     Append,
-    /// A snapshot from the leader.
+    /// The leader's word of a snapshot.
     Snapshot,
+    /// Pieces of the log or of a snapshot, from any member.
+    Fetch,
     /// Commands towards the leader.
     Forward,
 }
@@ -55,6 +59,9 @@ pub(crate) trait Peers: Send + Sync + 'static {
     /// Asks a member; fails when there is no bond with it or it is lost meanwhile.
     fn ask(&self, member: MemberId, request: Bytes) -> BoxFuture<'static, Result<Bytes, Gone>>;
 
+    /// Members that take part in this history and can be reached, this one excluded.
+    fn members(&self) -> Vec<MemberId>;
+
     /// Opens a stream to a member.
     fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>>;
 }
@@ -63,19 +70,28 @@ pub(super) type Rpc<T> = Result<T, RPCError<Types>>;
 
 /// Makes clients for the consensus library.
 #[derive(Clone)]
-pub(crate) struct Network(pub(super) Arc<dyn Peers>);
+pub(crate) struct Network {
+    peers: Arc<dyn Peers>,
+    told: Arc<Told>,
+}
 
 /// Sends to one member.
 pub(crate) struct Client {
     peers: Arc<dyn Peers>,
+    told: Arc<Told>,
     target: MemberId,
     heartbeats: bool,
 }
 
 impl Network {
+    pub(super) fn new(peers: Arc<dyn Peers>, told: Arc<Told>) -> Self {
+        Self { peers, told }
+    }
+
     fn client(&self, target: MemberId, heartbeats: bool) -> Client {
         Client {
-            peers: self.0.clone(),
+            peers: self.peers.clone(),
+            told: self.told.clone(),
             target,
             heartbeats,
         }
@@ -113,6 +129,8 @@ impl Client {
         &self,
         request: AppendEntriesRequest<Types>,
     ) -> Rpc<StreamAppendResult<Types>> {
+        let committed = request.leader_commit.as_ref();
+        self.told.note(committed.map(openraft::LogId::index));
         match self.ask(&Request::Heartbeat(request)).await? {
             Response::Heartbeat(result) => Ok(result),
             _ => refused(),
@@ -124,19 +142,23 @@ impl Client {
         vote: VoteOf<Types>,
         snapshot: SnapshotOf<Types, SnapshotData>,
     ) -> Result<SnapshotResponse<Types>, Gone> {
+        let SnapshotData::Held(held) = snapshot.snapshot else {
+            return Err(Gone);
+        };
+        let held = InUse::new(held);
         let mut stream = self.peers.open(self.target, Channel::Snapshot).await?;
-        let SnapshotData { head, chunks } = snapshot.snapshot;
         let header = SnapshotHeader {
             vote,
             meta: snapshot.meta.into(),
-            digest: wire::digest(&head, &chunks),
-            head,
-            chunks: chunks.len() as u64,
+            head: held.0.head.clone(),
         };
         stream.tx.send(&wire::encode(&header)?).await?;
-        for chunk in &chunks {
-            stream.tx.send(chunk).await?;
-        }
+        let pieces = held.0.pieces().await.map_err(|error| {
+            tracing::warn!(%error, "the snapshot can't be sent");
+            Gone
+        })?;
+        let manifest = wire::encode(&Manifest(pieces.to_vec()))?;
+        stream.tx.send(&manifest).await?;
         let reply: SnapshotReply = wire::decode(&stream.rx.recv().await?)?;
         Ok(reply.0)
     }
@@ -173,13 +195,9 @@ impl RaftNetworkV2<Types> for Client {
                 return Ok(Box::pin(stream::empty()) as BoxStream<'s, _>);
             };
             let stream = self.peers.open(self.target, Channel::Append).await;
-            let mut session = Session {
-                input,
-                input_ended: false,
-                unacknowledged: 0,
-                stream: stream.map_err(gone)?,
-            };
-            session.send(Some(first)).await.map_err(gone)?;
+            let stream = stream.map_err(gone)?;
+            let mut session = Session::new(self.target, self.told.clone(), input, stream);
+            session.send(first).await.map_err(gone)?;
             let results = stream::unfold(Some(session), |session| async move {
                 let mut session = session?;
                 match session.next_result().await {
@@ -245,57 +263,5 @@ impl RaftNetworkV2<Types> for Client {
         let waits =
             core::iter::successors(Some(FIRST_RETRY), |last| Some((*last * 2).min(LAST_RETRY)));
         Some(Backoff::new(waits))
-    }
-}
-
-/// One pipelined stream of appends.
-struct Session<S> {
-    input: S,
-    input_ended: bool,
-    /// Requests that were sent and not acknowledged yet.
-    unacknowledged: usize,
-    stream: Duplex,
-}
-
-impl<S> Session<S>
-where
-    S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
-{
-    /// Sends what there is to send until the next acknowledgement arrives; `None` when all is
-    /// sent and acknowledged.
-    async fn next_result(&mut self) -> Result<Option<StreamAppendResult<Types>>, Gone> {
-        while !self.input_ended || self.unacknowledged > 0 {
-            let request = tokio::select! {
-                biased;
-                frame = self.stream.rx.recv() => {
-                    self.unacknowledged = self.unacknowledged.saturating_sub(1);
-                    return wire::decode(&frame?).map(Some);
-                }
-                request = self.input.next(), if !self.input_ended => request,
-            };
-            self.send(request).await?;
-        }
-        Ok(None)
-    }
-
-    /// Sends a request, and with it those that are ready as well.
-    async fn send(&mut self, first: Option<AppendEntriesRequest<Types>>) -> Result<(), Gone> {
-        let mut next = first;
-        for remaining in (0..REQUESTS_PER_WRITE).rev() {
-            let Some(request) = next else {
-                self.input_ended = true;
-                break;
-            };
-            self.stream.tx.queue(&wire::encode(&request)?)?;
-            self.unacknowledged += 1;
-            if remaining == 0 {
-                break;
-            }
-            match self.input.next().now_or_never() {
-                Some(ready) => next = ready,
-                None => break,
-            }
-        }
-        self.stream.tx.flush().await
     }
 }

@@ -12,18 +12,23 @@ use std::{
 
 use futures::FutureExt;
 use openraft::{
-    ChangeMembers, Instant as _, Raft, ReadPolicy, ServerState, SnapshotPolicy,
+    ChangeMembers, Instant as _, Raft, ServerState, SnapshotPolicy,
     alias::{CommittedLeaderIdOf, WatchReceiverOf},
     async_runtime::watch::WatchReceiver,
     metrics::RaftServerMetrics,
 };
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use super::{
     apply::{Applied, AppliedOptions, Applier, State},
+    intake::Partial,
     log::Log,
     network::{Network, Peers},
+    reads::{Rounds, Told},
     types::{Batch, OnCompletion, Types},
 };
 use crate::{
@@ -42,8 +47,8 @@ use crate::{
 
 /// Consensus entries per append request.
 const MAX_ENTRIES_PER_REQUEST: u64 = 4096;
-/// With snapshots: how many entries stay for members that lag a little.
-const KEPT_ENTRIES: u64 = 1024;
+/// Answers to members that catch up which may be prepared at a time.
+const MAX_SUPPLIES: usize = 4;
 
 pub(super) type Consensus = Raft<Types, Applier>;
 
@@ -105,13 +110,15 @@ pub(crate) struct NodeCore {
     lineage: Lineage,
     pub(super) timing: Timing,
     pub(super) raft: Consensus,
-    log: Log,
+    pub(super) log: Log,
+    pub(super) told: Arc<Told>,
+    pub(super) rounds: Mutex<Rounds>,
     pub(super) applied: Arc<Applied>,
     pub(super) submissions: Arc<Submissions>,
     pub(super) status: Arc<Status>,
     pub(super) peers: Arc<dyn Peers>,
-    server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
-    view: watch::Sender<View>,
+    pub(super) server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
+    view: watch::Sender<Arc<View>>,
     tenure: Mutex<Option<Tenure>>,
     /// Counts tenures; 0 while there is none.
     pub(super) tenures: watch::Sender<u64>,
@@ -123,6 +130,10 @@ pub(crate) struct NodeCore {
     caught_up: AtomicBool,
     /// Set when this member's machine must not be shown.
     barred: bool,
+    /// Bounds what is prepared for members that catch up.
+    pub(super) supplies: Semaphore,
+    /// A snapshot of which a part was fetched.
+    pub(super) partial: Mutex<Option<Partial>>,
     /// Carries the instance's own tasks.
     scope: Scope,
 }
@@ -147,6 +158,10 @@ pub(crate) struct View {
     pub(crate) settled: bool,
     /// Whether it is a transition between two memberships, which must be brought to its end.
     pub(crate) joint: bool,
+    /// The voters of that membership; during a transition, of both.
+    pub(crate) configs: Vec<BTreeSet<MemberId>>,
+    /// The consensus index of that membership.
+    pub(crate) membership: Option<u64>,
 }
 
 impl View {
@@ -201,12 +216,10 @@ impl Node {
                 state: State::default(),
             },
         };
-        let snapshot = log.load_snapshot().await.map_err(Stopped::because)?;
-        let config = raft_config(
-            &options.timing,
-            options.elects,
-            options.replica.snapshot_interval(),
-        );
+        let mut stored = log.stored_snapshot().await.map_err(Stopped::because)?;
+        // Whoever continues an earlier instance has it applied.
+        stored.take_if(|stored| state.has_applied(stored.meta.last_log_id.as_ref()));
+        let config = raft_config(&options.timing, options.elects);
         let applied = Applied::new(AppliedOptions {
             member: options.member,
             group: options.group,
@@ -216,12 +229,13 @@ impl Node {
             status: options.status.clone(),
             log: log.clone(),
             state,
-            snapshot,
+            stored,
         });
+        let told = Arc::new(Told::default());
         let raft = Consensus::new(
             options.member,
             Arc::new(config),
-            Network(options.peers.clone()),
+            Network::new(options.peers.clone(), told.clone()),
             log.clone(),
             Applier(applied.clone()),
         )
@@ -234,11 +248,13 @@ impl Node {
             server: raft.server_metrics(),
             raft,
             log,
+            told,
+            rounds: Mutex::default(),
             applied,
             submissions: options.submissions,
             status: options.status,
             peers: options.peers,
-            view: watch::Sender::new(View::default()),
+            view: watch::Sender::new(Arc::default()),
             tenure: Mutex::new(None),
             tenures: watch::Sender::new(0),
             pump: Mutex::new(()),
@@ -251,15 +267,21 @@ impl Node {
             }),
             caught_up: AtomicBool::new(false),
             barred,
+            supplies: Semaphore::new(MAX_SUPPLIES),
+            partial: Mutex::new(None),
             scope: scope.child(),
         });
         core.applied.attach(Arc::downgrade(&core));
         core.refresh();
         let watched = core.clone();
         core.scope.spawn(async move { watched.follow_role().await });
+        let beating = core.clone();
+        core.scope.spawn(async move { beating.beat().await });
         let forwarding = core.clone();
         core.scope
             .spawn(async move { forwarding.forward_commands().await });
+        let compacting = core.clone();
+        core.scope.spawn(async move { compacting.compact().await });
         Ok(Self(core))
     }
 
@@ -272,7 +294,7 @@ impl Node {
     }
 
     /// What consensus currently says, and every change of it.
-    pub(crate) fn view(&self) -> watch::Receiver<View> {
+    pub(crate) fn view(&self) -> watch::Receiver<Arc<View>> {
         self.0.view.subscribe()
     }
 
@@ -294,7 +316,8 @@ impl Node {
     /// Looks at the clock: notices lost leaders, gives up calls that wait too long.
     pub(crate) fn tick(&self, now: Instant) {
         self.0.submissions.expire(now);
-        self.0.refresh();
+        self.0.expire_partial(now);
+        self.0.reconsider();
     }
 
     /// The leader has said goodbye.
@@ -395,11 +418,19 @@ impl Node {
         let _ = self.0.raft.trigger().reset_backoff([member]).await;
     }
 
+    /// Fetches the committed log from several members, before this one is added to the membership;
+    /// runs `done` when little is left, or when nobody can help.
+    pub(crate) fn fetch_log(&self, done: impl FnOnce() + Send + 'static) {
+        let core = self.0.clone();
+        self.0.scope.spawn(async move {
+            core.fetch_log().await;
+            done();
+        });
+    }
+
     /// Waits until everything is applied that was acknowledged anywhere before the call.
     pub(crate) async fn confirm_read(&self) -> Result<(), Gone> {
-        let index = self.0.read_index().await?;
-        self.0.applied.wait_applied(index).await;
-        Ok(())
+        self.0.confirm_read().await
     }
 
     /// The consensus index up to which this member has applied.
@@ -439,16 +470,22 @@ impl NodeCore {
         }
     }
 
-    /// Brings everything derived from roles up to date.
+    /// Takes in what the library says about roles, and brings everything derived up to date.
     fn refresh(&self) {
-        let view = self.current_view();
+        let view = Arc::new(self.current_view());
         self.view.send_if_modified(|current| {
             let changed = *current != view;
             if changed {
-                current.clone_from(&view);
+                *current = view;
             }
             changed
         });
+        self.reconsider();
+    }
+
+    /// Brings everything derived from roles and from the clock up to date.
+    fn reconsider(&self) {
+        let view = self.view.borrow().clone();
         {
             let mut contact = self.contact.lock();
             if !view.leading {
@@ -472,6 +509,12 @@ impl NodeCore {
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
             joint: membership.get_joint_config().len() > 1,
+            configs: membership.get_joint_config().clone(),
+            membership: server
+                .membership_config
+                .log_id()
+                .as_ref()
+                .map(openraft::LogId::index),
             settled: server.membership_config.log_id()
                 == server.committed_membership_config.log_id(),
         }
@@ -481,7 +524,11 @@ impl NodeCore {
         self.view.borrow().leader
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<View> {
+    pub(super) fn view(&self) -> watch::Ref<'_, Arc<View>> {
+        self.view.borrow()
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<View>> {
         self.view.subscribe()
     }
 
@@ -516,6 +563,11 @@ impl NodeCore {
         self.pump();
     }
 
+    /// The term in which this member leads and has applied all that its predecessors committed.
+    pub(super) fn tenure_term(&self) -> Option<u64> {
+        self.tenure.lock().as_ref().map(|tenure| tenure.term)
+    }
+
     fn end_tenure(&self) {
         if self.tenure.lock().take().is_some() {
             self.tenure_ended();
@@ -531,11 +583,12 @@ impl NodeCore {
 
     /// Entries were applied.
     pub(super) fn on_applied(&self) {
-        let leading = *self.tenures.borrow() != 0;
-        if leading {
+        let leads = self.view.borrow().leading;
+        let in_office = *self.tenures.borrow() != 0;
+        if in_office {
             self.pump();
         }
-        if !leading || !self.status.is_online() {
+        if leads != in_office || !self.status.is_online() {
             self.refresh();
         }
     }
@@ -637,8 +690,13 @@ impl NodeCore {
 
     /// Notes a sign of life of a leader.
     pub(super) fn on_contact(&self, term: u64, commit: Option<u64>) {
+        // Who has voted for a later one does not follow it any more.
+        let deposed = self
+            .log
+            .stored_vote()
+            .is_some_and(|(voted, _)| voted > term);
         let mut contact = self.contact.lock();
-        if term < contact.term {
+        if deposed || term < contact.term {
             return;
         }
         contact.term = term;
@@ -650,10 +708,15 @@ impl NodeCore {
         }
     }
 
+    /// How long ago a leader was heard of.
+    pub(super) fn contact_age(&self) -> Option<Duration> {
+        self.contact.lock().at.map(|at| at.elapsed())
+    }
+
     /// Whether a leader was heard of within its time.
     fn leader_lives(&self) -> bool {
-        let at = self.contact.lock().at;
-        at.is_some_and(|at| at.elapsed() < self.timing.election)
+        self.contact_age()
+            .is_some_and(|age| age < self.timing.election)
     }
 
     /// Whether this leader has heard of a majority within its time, or has only begun to lead.
@@ -722,28 +785,6 @@ impl NodeCore {
         let known = self.status.leader().filter(|known| member.is_of(known));
         known.or_else(|| member.peer())
     }
-
-    /// Up to which consensus index must be applied for a read that sees everything acknowledged.
-    pub(super) async fn own_read_index(&self) -> Result<u64, Gone> {
-        let (read, _) = self
-            .raft
-            .get_read_log_id(ReadPolicy::ReadIndex)
-            .await
-            .map_err(|_| Gone)?;
-        Ok(read.index())
-    }
-}
-
-#[cfg(test)]
-impl NodeCore {
-    /// Makes a snapshot now and discards the log before it.
-    pub(super) async fn compact_for_tests(&self) {
-        let last = self.log.last_index();
-        self.raft.trigger().snapshot().await.unwrap();
-        let mut snapshots = self.raft.watch_snapshot_progress();
-        snapshots.wait_until(Option::is_some).await.unwrap();
-        self.raft.trigger().purge_log(last).await.unwrap();
-    }
 }
 
 /// The consensus library's configuration.
@@ -751,7 +792,7 @@ impl NodeCore {
 /// It waits a lease of `election_timeout_max` and then a random timeout between `min` and `max`
 /// before an election; the two together are to lie between `election` and
 /// `election + election_jitter`.
-fn raft_config(timing: &Timing, elects: bool, snapshot_interval: Option<u64>) -> openraft::Config {
+fn raft_config(timing: &Timing, elects: bool) -> openraft::Config {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 8);
     let election = millis(timing.election).max(4);
     let max = u64::midpoint(election, millis(timing.election_jitter)) + 1;
@@ -766,10 +807,10 @@ fn raft_config(timing: &Timing, elects: bool, snapshot_interval: Option<u64>) ->
         enable_leader_restore: Some(false),
         max_payload_entries: MAX_ENTRIES_PER_REQUEST,
         broadcast_submitted_on_append: Some(true),
-        snapshot_policy: snapshot_interval
-            .map_or(SnapshotPolicy::Never, SnapshotPolicy::LogsSinceLast),
-        max_in_snapshot_log_to_keep: KEPT_ENTRIES,
-        purge_batch_size: KEPT_ENTRIES,
+        // Snapshots are taken while commands are applied, and the log is discarded behind them:
+        // see `compaction`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
         // Members that lag get entries for as long as there are any: a snapshot is sent only when
         // the log was discarded.
         replication_lag_threshold: u64::MAX / 2,

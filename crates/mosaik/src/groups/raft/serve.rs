@@ -2,18 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt, stream};
-use openraft::{
-    alias::SnapshotOf,
-    raft::{AppendEntriesRequest, StreamAppendResult},
-};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
+use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 
 use super::{
-    apply::SnapshotData,
     network::Channel,
     node::NodeCore,
     types::Types,
-    wire::{self, Accepted, Forward, Request, Response, SnapshotHeader, SnapshotReply},
+    wire::{self, Accepted, Forward, Request, Response},
 };
 use crate::{
     groups::{
@@ -25,14 +21,17 @@ use crate::{
     primitives::Bytes,
 };
 
-/// Chunks that a snapshot may announce.
-const MAX_SNAPSHOT_CHUNKS: u64 = 1 << 22;
+/// Append requests of one stream that the consensus library has not answered yet.
+const MAX_OPEN_APPENDS: usize = 64;
 /// Between two attempts to reach the leader.
 const FORWARD_RETRY: Duration = Duration::from_millis(20);
 
+/// An append request on its way to the disk; `None` when consensus has stopped.
+type Appending = BoxFuture<'static, Option<StreamAppendResult<Types>>>;
+
 impl NodeCore {
     /// Answers a question of another member.
-    pub(crate) async fn answer(&self, request: &Bytes) -> Result<Bytes, Gone> {
+    pub(crate) async fn answer(&self, from: MemberId, request: &Bytes) -> Result<Bytes, Gone> {
         let response = match wire::decode(request)? {
             Request::Heartbeat(request) => self.on_heartbeat(request).await,
             Request::Vote(request) => self.raft.vote(request).await.map(Response::Vote).ok(),
@@ -41,7 +40,10 @@ impl NodeCore {
                 let handled = self.raft.handle_transfer_leader(request).await;
                 handled.map(Response::Transfer).ok()
             }
-            Request::ReadIndex => self.own_read_index().await.map(Response::ReadIndex).ok(),
+            Request::Confirm { term } => self
+                .stands_by(from, term)
+                .then_some(Response::Confirmed(self.member)),
+            Request::ReadIndex { term } => self.answer_read_index(from, term).await.ok(),
         };
         wire::encode(&response.unwrap_or(Response::Refused))
     }
@@ -64,54 +66,48 @@ impl NodeCore {
 
     /// Takes log entries from a leader, until it ends the stream.
     pub(crate) async fn serve_append(self: &Arc<Self>, stream: Duplex) {
-        let Duplex { mut tx, rx } = stream;
-        let node = self.clone();
-        let requests = stream::unfold((rx, node), |(mut rx, node)| async move {
-            let frame = rx.recv().await.ok()?;
-            let request: AppendEntriesRequest<Types> = wire::decode(&frame).ok()?;
-            node.note(&request);
-            Some((request, (rx, node)))
-        });
-        let mut results = std::pin::pin!(self.raft.stream_append(Box::pin(requests)).fuse());
-        while let Some(result) = results.next().await {
-            let Ok(result) = result else { return };
-            if acknowledge(&mut tx, &result, &mut results).await.is_err() {
-                return;
+        let Duplex { mut tx, mut rx } = stream;
+        let mut results = FuturesOrdered::new();
+        let mut ended = false;
+        while !ended || !results.is_empty() {
+            let result = tokio::select! {
+                biased;
+                Some(result) = results.next(), if !results.is_empty() => result,
+                frame = rx.recv(), if !ended && results.len() < MAX_OPEN_APPENDS => {
+                    match frame.and_then(|frame| self.append(&frame)) {
+                        Ok(result) => results.push_back(result),
+                        Err(Gone) => ended = true,
+                    }
+                    continue;
+                }
+            };
+            let Some(result) = result else { return };
+            match acknowledge(&mut tx, result, &mut results).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(Gone) => return,
             }
         }
         // The last acknowledgement may say that the logs differ: it must arrive.
         tx.finish();
     }
 
-    /// Takes a snapshot from a leader.
-    pub(crate) async fn serve_snapshot(&self, mut stream: Duplex) -> Result<(), Gone> {
-        let header: SnapshotHeader = wire::decode(&stream.rx.recv().await?)?;
-        if header.chunks > MAX_SNAPSHOT_CHUNKS {
-            return Err(Gone);
+    /// Hands a request to the consensus library; the outcome is known once the entries are stored.
+    fn append(&self, frame: &Bytes) -> Result<Appending, Gone> {
+        let request: AppendEntriesRequest<Types> = wire::decode(frame)?;
+        self.note(&request);
+        let prev = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(prev);
+        let raft = self.raft.clone();
+        let mut appending = Box::pin(async move {
+            let response = raft.append_entries(request).await.ok()?;
+            Some(response.into_stream_result(prev, last))
+        });
+        // In the order of arrival, also into the library's queue.
+        match tokio::task::unconstrained(&mut appending).now_or_never() {
+            Some(result) => Ok(futures::future::ready(result).boxed()),
+            None => Ok(appending),
         }
-        let mut chunks = Vec::new();
-        for _ in 0..header.chunks {
-            chunks.push(stream.rx.recv().await?);
-        }
-        if wire::digest(&header.head, &chunks) != header.digest {
-            return Err(Gone);
-        }
-        let snapshot = SnapshotOf::<Types, SnapshotData> {
-            meta: header.meta.into(),
-            snapshot: SnapshotData {
-                head: header.head,
-                chunks,
-            },
-        };
-        let installed = self
-            .raft
-            .install_full_snapshot(header.vote, snapshot)
-            .await
-            .map_err(|_| Gone)?;
-        let reply = wire::encode(&SnapshotReply(installed))?;
-        stream.tx.send(&reply).await?;
-        stream.tx.finish();
-        Ok(())
     }
 
     /// Takes commands from a member, for as long as this member leads.
@@ -172,7 +168,7 @@ impl NodeCore {
         }
     }
 
-    fn remote_leader(&self) -> Option<MemberId> {
+    pub(super) fn remote_leader(&self) -> Option<MemberId> {
         let view = self.current_leader()?;
         (view != self.member).then_some(view)
     }
@@ -207,33 +203,27 @@ impl NodeCore {
             }
         }
     }
-
-    /// Asks whoever leads up to where must be applied for a linearizable read.
-    pub(super) async fn read_index(&self) -> Result<u64, Gone> {
-        let Some(leader) = self.remote_leader() else {
-            return self.own_read_index().await;
-        };
-        let request = wire::encode(&Request::ReadIndex)?;
-        match wire::decode(&self.peers.ask(leader, request).await?)? {
-            Response::ReadIndex(index) => Ok(index),
-            _ => Err(Gone),
-        }
-    }
 }
 
-/// Sends one acknowledgement, and with it those that are ready as well.
-async fn acknowledge<S>(
+/// Sends one acknowledgement, and with it those that are ready as well; returns whether more can
+/// follow.
+async fn acknowledge(
     tx: &mut FrameSender,
-    first: &StreamAppendResult<Types>,
-    results: &mut S,
-) -> Result<(), Gone>
-where
-    S: futures::Stream<Item = Result<StreamAppendResult<Types>, openraft::errors::Fatal<Types>>>
-        + Unpin,
-{
-    tx.queue(&wire::encode(first)?)?;
-    while let Some(Some(Ok(next))) = results.next().now_or_never() {
-        tx.queue(&wire::encode(&next)?)?;
+    first: StreamAppendResult<Types>,
+    results: &mut FuturesOrdered<Appending>,
+) -> Result<bool, Gone> {
+    let mut result = first;
+    loop {
+        tx.queue(&wire::encode(&result)?)?;
+        if result.is_err() {
+            break;
+        }
+        match results.next().now_or_never() {
+            Some(Some(Some(next))) => result = next,
+            Some(Some(None)) => return Err(Gone),
+            Some(None) | None => break,
+        }
     }
-    tx.flush().await
+    tx.flush().await?;
+    Ok(result.is_ok())
 }

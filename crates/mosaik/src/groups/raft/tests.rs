@@ -15,14 +15,16 @@ use crate::{
     Digest, UniqueId,
     groups::{
         ApplyContext, ConsensusConfig, Cursor, InMemoryLogStore, Index, LogReplaySync, Snapshot,
-        SnapshotStateMachine, SnapshotSync, StateMachine, Storage, commands,
+        SnapshotStateMachine, SnapshotSync, StateMachine, Storage,
+        catch_up::wire::{Answer, Ask, SnapshotId, Whole},
+        commands,
         duplex::{Duplex, Gone},
         member::MemberId,
         replica::{CommandStore, MachineReplica, StorageAdapter},
         status::Status,
         submissions::{Outcome, Route, Submissions, Until},
     },
-    primitives::{Bytes, PeerId, Scope},
+    primitives::{Bytes, PeerId, Scope, encoding},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Journal(Vec<(u64, Cursor, Cursor)>);
 
 macro_rules! journal {
-    ($machine:ident, $sync:ident) => {
+    ($machine:ident, $sync:ident, $settings:expr) => {
         impl StateMachine for $machine {
             type Command = u64;
             type Query = ();
@@ -53,19 +55,17 @@ macro_rules! journal {
             }
 
             fn state_sync(&self) -> Self::StateSync {
-                state_sync()
+                $settings
             }
-        }
-
-        fn state_sync() -> $sync<$machine> {
-            $sync::default()
         }
     };
 }
 
-journal!(Journal, LogReplaySync);
+journal!(Journal, LogReplaySync, LogReplaySync::default());
 
 mod compacting {
+    use std::num::NonZero;
+
     use super::{
         ApplyContext, Cursor, Digest, Snapshot, SnapshotStateMachine, SnapshotSync, StateMachine,
         UniqueId,
@@ -74,7 +74,14 @@ mod compacting {
     #[derive(Default, Clone)]
     pub(super) struct Compacting(pub(super) Vec<(u64, Cursor, Cursor)>);
 
-    journal!(Compacting, SnapshotSync);
+    journal!(
+        Compacting,
+        SnapshotSync,
+        SnapshotSync::default()
+            .with_interval(NonZero::new(50).unwrap())
+            .with_batch_size(NonZero::new(7).unwrap())
+            .with_kept_commands(20)
+    );
 
     impl SnapshotStateMachine for Compacting {
         type Snapshot = Self;
@@ -140,8 +147,18 @@ impl End {
 
 impl Peers for End {
     fn ask(&self, member: MemberId, request: Bytes) -> BoxFuture<'static, Result<Bytes, Gone>> {
-        let target = self.find(&member);
-        async move { target?.answer(&request).await }.boxed()
+        let (target, from) = (self.find(&member), self.local);
+        async move { target?.answer(from, &request).await }.boxed()
+    }
+
+    fn members(&self) -> Vec<MemberId> {
+        let cut = self.mesh.0.cut.lock();
+        let nodes = self.mesh.0.nodes.lock();
+        let others = nodes.keys().filter(|member| **member != self.local);
+        others
+            .filter(|member| !cut.contains(member))
+            .copied()
+            .collect()
     }
 
     fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>> {
@@ -155,6 +172,7 @@ impl Peers for End {
                 match channel {
                     Channel::Append => target.serve_append(theirs).await,
                     Channel::Snapshot => drop(target.serve_snapshot(theirs).await),
+                    Channel::Fetch => drop(target.serve_fetch(theirs).await),
                     Channel::Forward => drop(target.serve_forward(local, theirs).await),
                 }
             });
@@ -485,22 +503,38 @@ async fn commands_are_written_to_the_users_storage() {
     assert_eq!(storage.get(Index(2)).unwrap().0, 8);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_newcomer_gets_a_snapshot_when_the_log_is_gone() {
-    let mesh = Mesh::default();
-    let interval = std::num::NonZero::new(50).unwrap();
-    let _ = SnapshotSync::<Compacting>::default().with_interval(interval);
-    let first = Member::start(&mesh, Compacting::default(), None).await;
+/// A lone member with so many commands, and nothing but a snapshot of most of them.
+async fn compacted(mesh: &Mesh, commands: u64) -> Member<Compacting> {
+    let first = Member::start(mesh, Compacting::default(), None).await;
     first
         .node
         .found(BTreeSet::from([first.id()]))
         .await
         .unwrap();
     first.online().await;
-    for n in 0..3000u64 {
+    for n in 0..commands {
         assert_eq!(within(first.execute(&[n])).await, done(n + 1..=n + 1));
     }
-    first.node.core().compact_for_tests().await;
+    first.log_begins_after(commands - 100).await;
+    first
+}
+
+impl Member<Compacting> {
+    async fn log_begins_after(&self, index: u64) {
+        let log = &self.node.core().log;
+        within(async {
+            while log.first_index() <= index {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_gets_a_snapshot_when_the_log_is_gone() {
+    let mesh = Mesh::default();
+    let first = compacted(&mesh, 3000).await;
     let second = Member::start(&mesh, Compacting::default(), None).await;
     first
         .node
@@ -510,6 +544,7 @@ async fn a_newcomer_gets_a_snapshot_when_the_log_is_gone() {
     second.online().await;
     second.reaches(3000).await;
     assert_eq!(second.state(), (0..3000).collect::<Vec<_>>());
+    assert!(second.node.core().log.first_index() > 2900, "no log before");
     first
         .node
         .change_voters(BTreeSet::from([second.id()]), BTreeSet::new())
@@ -517,4 +552,121 @@ async fn a_newcomer_gets_a_snapshot_when_the_log_is_gone() {
         .unwrap();
     assert_eq!(within(second.execute(&[3000])).await, done(3001..=3001));
     assert_eq!(first.state().len(), 3001);
+
+    // Both take the next snapshot at the same place.
+    for n in 3001..3060 {
+        within(second.execute(&[n])).await;
+    }
+    first.reaches(3060).await;
+    let newest = |member: &Member<Compacting>| member.node.core().applied.shelf.newest().unwrap();
+    let (ours, theirs) = (newest(&first), newest(&second));
+    assert_eq!(ours.id, theirs.id);
+    assert_eq!(ours.head, theirs.head);
+    assert_eq!(ours.pieces().await.unwrap(), theirs.pieces().await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_lagged_too_far_gets_a_snapshot() {
+    let mesh = Mesh::default();
+    let first = compacted(&mesh, 200).await;
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        let member = Member::start(&mesh, Compacting::default(), None).await;
+        let id = BTreeSet::from([member.id()]);
+        first.node.add_learners(id.clone()).await.unwrap();
+        member.online().await;
+        first.node.change_voters(id, BTreeSet::new()).await.unwrap();
+        others.push(member);
+    }
+    let away = others.pop().unwrap();
+    mesh.cut(away.id());
+    for n in 200..700 {
+        within(first.execute(&[n])).await;
+    }
+    // What the others fetched before is kept for a while.
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    first.log_begins_after(600).await;
+    mesh.heal();
+    away.reaches(700).await;
+    away.online().await;
+    assert_eq!(away.state(), (0..700).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_fetches_the_log_before_it_is_added() {
+    let (mesh, members) = three().await;
+    let leading = &members[leader(&members)];
+    for n in 0..2000u64 {
+        within(leading.execute(&[n])).await;
+    }
+    for member in &members {
+        member.reaches(2000).await;
+    }
+    let newcomer = Member::start(&mesh, Journal::default(), None).await;
+    let (tx, rx) = oneshot::channel();
+    newcomer.node.fetch_log(move || tx.send(()).unwrap());
+    within(rx).await.unwrap();
+    newcomer.reaches(1900).await;
+    assert_eq!(newcomer.status.leader(), Some(leading.status.local()));
+    assert!(!newcomer.status.is_online(), "not a member yet");
+    let id = BTreeSet::from([newcomer.id()]);
+    leading.node.add_learners(id).await.unwrap();
+    newcomer.online().await;
+    newcomer.reaches(2000).await;
+    assert_eq!(newcomer.state(), (0..2000).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_nonsense_is_not_answered() {
+    let mesh = Mesh::default();
+    let first = compacted(&mesh, 200).await;
+    let core = first.node.core();
+    let held = core.applied.shelf.newest().unwrap();
+    let pieces = |of, from, ends| Ask::Pieces { of, from, ends };
+    let snapshot = Whole::Snapshot(held.id);
+    let unknown = Whole::Snapshot(SnapshotId { term: 9, index: 9 });
+    let last = core.applied.last_index().unwrap();
+    let missing = [
+        pieces(snapshot, 0, vec![u64::MAX]),
+        pieces(snapshot, 1 << 40, vec![1 << 41]),
+        pieces(unknown, 0, vec![1]),
+        pieces(Whole::Log, 0, vec![1]),
+        pieces(Whole::Log, last, vec![last + 2]),
+        pieces(Whole::Log, u64::MAX - 1, vec![u64::MAX]),
+    ];
+    for ask in missing {
+        let frame = encoding::try_serialize(&ask).unwrap();
+        let answer = answer(core, frame).await.unwrap();
+        let answer: Answer = encoding::deserialize(answer).unwrap();
+        assert_eq!(answer, Answer::Missing, "{ask:?}");
+    }
+    let violations = [
+        pieces(snapshot, 0, vec![]),
+        pieces(snapshot, 5, vec![5]),
+        pieces(snapshot, 0, (1..1000).collect()),
+    ];
+    let frames = violations.map(|ask| encoding::try_serialize(&ask).unwrap());
+    for frame in frames.into_iter().chain([Bytes::from_static(b"garbage")]) {
+        assert_eq!(answer(core, frame).await, Err(Gone));
+    }
+    // A leader that talks nonsense of a snapshot.
+    for frame in [Bytes::new(), Bytes::from_static(b"\x07garbage")] {
+        let (mut ours, theirs) = Duplex::pair();
+        ours.tx.send(&frame).await.unwrap();
+        assert_eq!(within(core.serve_snapshot(theirs)).await, Err(Gone));
+    }
+    assert_eq!(within(first.execute(&[200])).await, done(201..=201));
+}
+
+/// The first frame that a member answers with.
+async fn answer(core: &Arc<NodeCore>, frame: Bytes) -> Result<Bytes, Gone> {
+    let (mut ours, theirs) = Duplex::pair();
+    ours.tx.send(&frame).await?;
+    within(async {
+        tokio::select! {
+            _ = core.serve_fetch(theirs) => Err(Gone),
+            frame = ours.rx.recv() => frame,
+        }
+    })
+    .await
 }

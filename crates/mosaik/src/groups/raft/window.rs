@@ -13,7 +13,7 @@ use super::{
     types::Types,
 };
 use crate::{
-    groups::{Cursor, store::Ticket},
+    groups::{Cursor, Index, store::Ticket},
     primitives::Bytes,
 };
 
@@ -117,6 +117,14 @@ impl Window {
     pub(super) fn get(&self, index: u64) -> Option<&Held> {
         let place = index.checked_sub(self.held_from)?;
         self.entries.get(usize::try_from(place).ok()?)
+    }
+
+    /// The last entry in memory up to which there are no more than so many commands.
+    pub(super) fn index_of(&self, position: Index) -> Option<u64> {
+        let after = self
+            .entries
+            .partition_point(|held| held.position.index() <= position);
+        (after > 0).then(|| self.held_from + after as u64 - 1)
     }
 
     pub(super) fn push(&mut self, entry: EntryOf<Types>, position: Cursor) {

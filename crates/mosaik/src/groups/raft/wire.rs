@@ -1,7 +1,7 @@
 //! What members' consensus instances say to each other.
 
 use openraft::{
-    alias::{SnapshotMetaOf, VoteOf},
+    alias::{LogIdOf, SnapshotMetaOf, VoteOf},
     raft::{
         AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
         TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -9,9 +9,13 @@ use openraft::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::types::Types;
+use super::types::{Types, term_of};
 use crate::{
-    groups::duplex::Gone,
+    groups::{
+        catch_up::wire::{Piece, SnapshotId},
+        duplex::Gone,
+        member::MemberId,
+    },
     primitives::{Bytes, encoding},
 };
 
@@ -24,8 +28,15 @@ pub(crate) enum Request {
     Vote(VoteRequest<Types>),
     PreVote(VoteRequest<Types>),
     Transfer(TransferLeaderRequest<Types>),
-    /// Up to where must be applied, for a read that sees everything acknowledged so far?
-    ReadIndex,
+    /// Has the receiver given no vote after the one for the asking leader, in this term?
+    Confirm {
+        term: u64,
+    },
+    /// Up to where must be applied, for a read that sees everything acknowledged so far? The
+    /// sender has given no vote after the one for the receiver, in this term.
+    ReadIndex {
+        term: Option<u64>,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -35,28 +46,60 @@ pub(crate) enum Response {
     Heartbeat(StreamAppendResult<Types>),
     Vote(VoteResponse<Types>),
     Transfer(TransferLeaderResponse<Types>),
-    ReadIndex(u64),
+    /// This member confirms.
+    Confirmed(MemberId),
+    /// Everything before this consensus index.
+    ReadIndex {
+        next: u64,
+    },
     /// This member can't answer: it stops, or does not lead.
     Refused,
 }
 
-/// The first frame of a snapshot transfer; the chunks follow, one per frame.
+/// The first frame of a snapshot transfer: which one it is. A [`Manifest`] follows.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) struct SnapshotHeader {
     pub(crate) vote: VoteOf<Types>,
     pub(crate) meta: SnapshotMeta,
+    /// The group's own bookkeeping.
     pub(crate) head: Bytes,
-    pub(crate) chunks: u64,
-    /// BLAKE3 over the head and all chunks.
-    pub(crate) digest: [u8; 32],
+}
+
+impl SnapshotHeader {
+    /// The snapshot's name; `None` for one of nothing.
+    pub(crate) fn id(&self) -> Option<SnapshotId> {
+        self.meta.last_log_id.as_ref().map(snapshot_id)
+    }
+}
+
+pub(crate) fn snapshot_id(last: &LogIdOf<Types>) -> SnapshotId {
+    SnapshotId {
+        term: term_of(last),
+        index: last.index(),
+    }
+}
+
+/// The pieces of a snapshot, which the receiver fetches from whoever has them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Manifest(pub(crate) Vec<Piece>);
+
+/// What follows in the leader's log.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct Layout {
+    pub(crate) vote: VoteOf<Types>,
+    /// The consensus index up to which the leader has applied.
+    pub(crate) committed: u64,
+    /// Pieces from the index on that was asked about; `None` when the log begins only later.
+    pub(crate) pieces: Option<Vec<Piece>>,
 }
 
 /// The parts of a snapshot's metadata that travel.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) struct SnapshotMeta {
-    last_log_id: Option<openraft::alias::LogIdOf<Types>>,
+    last_log_id: Option<LogIdOf<Types>>,
     last_membership: openraft::alias::StoredMembershipOf<Types>,
 }
 
@@ -105,14 +148,4 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Bytes, Gone> {
 
 pub(crate) fn decode<T: DeserializeOwned>(frame: &Bytes) -> Result<T, Gone> {
     encoding::deserialize(frame).map_err(|_| Gone)
-}
-
-/// The checksum of a snapshot.
-pub(crate) fn digest(head: &[u8], chunks: &[Bytes]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    for part in core::iter::once(head).chain(chunks.iter().map(|chunk| &chunk[..])) {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hasher.finalize().into()
 }

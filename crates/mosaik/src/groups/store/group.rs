@@ -67,11 +67,53 @@ pub(crate) struct Rewrite {
     pub(crate) values: Vec<(MetaKey, Bytes)>,
 }
 
-/// A snapshot in parts.
+/// A snapshot on the disk, apart from its chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredSnapshot {
+    generation: u32,
+    pub(crate) chunks: u32,
     pub(crate) meta: Bytes,
-    pub(crate) chunks: Vec<Bytes>,
+}
+
+/// Writes a snapshot bit by bit. Nothing of it counts before it is finished.
+#[derive(Debug)]
+pub(crate) struct ChunkWriter {
+    store: GroupStore,
+    generation: u32,
+    chunks: u32,
+}
+
+impl ChunkWriter {
+    /// Writes the next chunk; resolves when it is on disk, so that a large snapshot never stands
+    /// between other writes and the disk.
+    pub(crate) async fn add(&mut self, chunk: Bytes) -> Result<(), StoreError> {
+        let place = self.chunks;
+        let next = place.checked_add(1);
+        self.chunks = next.ok_or_else(|| self.store.corrupt("a snapshot with too many chunks"))?;
+        let index = chunk_index(self.generation, place);
+        let key = (self.store.slot, CHUNK, index);
+        self.store.write(vec![Change::Put(key, chunk)]).await
+    }
+
+    /// Makes the snapshot the current one; resolves when that is on disk.
+    pub(crate) async fn finish(self, meta: Bytes) -> Result<(), StoreError> {
+        let Self {
+            store,
+            generation,
+            chunks,
+        } = self;
+        let row = store.encode(&SnapshotRow {
+            generation,
+            chunks,
+            meta,
+        })?;
+        let at = |generation| (store.slot, CHUNK, chunk_index(generation, 0));
+        let changes = vec![
+            Change::Put(store.meta_key(MetaKey::Snapshot), row),
+            Change::Discard(at(0)..at(generation)),
+        ];
+        store.write(changes).await
+    }
 }
 
 /// The row that makes a snapshot current.
@@ -269,45 +311,49 @@ impl GroupStore {
         error
     }
 
-    /// Writes a snapshot and makes it the current one; resolves when it is on disk.
-    pub(crate) async fn save_snapshot(&self, snapshot: StoredSnapshot) -> Result<(), StoreError> {
-        let generation = self.state.generation.fetch_add(1, Ordering::Relaxed);
-        let row = SnapshotRow {
-            generation,
-            chunks: u32::try_from(snapshot.chunks.len())
-                .map_err(|_| self.corrupt("a snapshot with too many chunks"))?,
-            meta: snapshot.meta,
-        };
-        let row = self.encode(&row)?;
-        for (place, chunk) in (0..).zip(snapshot.chunks) {
-            let key = (self.slot, CHUNK, chunk_index(generation, place));
-            let chunk = vec![Change::Put(key, chunk)];
-            self.submit(chunk, None).await?;
+    /// Begins to write a snapshot. There must be one writer at a time: the next one that is finished
+    /// drops what others have written.
+    pub(crate) fn begin_snapshot(&self) -> ChunkWriter {
+        ChunkWriter {
+            generation: self.state.generation.fetch_add(1, Ordering::Relaxed),
+            store: self.clone(),
+            chunks: 0,
         }
-        let older = chunk_index(0, 0)..chunk_index(generation, 0);
-        let changes = vec![
-            Change::Put(self.meta_key(MetaKey::Snapshot), row),
-            Change::Discard((self.slot, CHUNK, older.start)..(self.slot, CHUNK, older.end)),
-        ];
-        self.write(changes).await
     }
 
-    /// The current snapshot.
-    pub(crate) fn load_snapshot(&self) -> Result<Option<StoredSnapshot>, StoreError> {
+    /// What was kept can't be used.
+    pub(crate) fn damaged(&self, detail: &str) -> StoreError {
+        self.corrupt(detail)
+    }
+
+    /// The current snapshot, without its chunks.
+    pub(crate) fn snapshot(&self) -> Result<Option<StoredSnapshot>, StoreError> {
         let disk = &*self.shared.disk()?;
-        let Some(row) = snapshot_row(disk, self.slot)? else {
-            return Ok(None);
-        };
-        let range = chunk_index(row.generation, 0)..chunk_index(row.generation, row.chunks);
-        let range = (self.slot, CHUNK, range.start)..(self.slot, CHUNK, range.end);
-        let rows = disk.range(range, usize::MAX)?;
-        if rows.len() != row.chunks as usize {
+        let row = snapshot_row(disk, self.slot)?;
+        Ok(row.map(|row| StoredSnapshot {
+            generation: row.generation,
+            chunks: row.chunks,
+            meta: row.meta,
+        }))
+    }
+
+    /// Chunks of a snapshot from one on, until they exceed `max_bytes`, but at least one.
+    pub(crate) fn read_chunks(
+        &self,
+        snapshot: &StoredSnapshot,
+        from: u32,
+        max_bytes: usize,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let at = |place| (self.slot, CHUNK, chunk_index(snapshot.generation, place));
+        let rows = self
+            .shared
+            .disk()?
+            .range(at(from)..at(snapshot.chunks), max_bytes)?;
+        let expected = (from..).map(at);
+        if rows.is_empty() || expected.zip(&rows).any(|(key, (found, _))| key != *found) {
             return Err(self.corrupt("its snapshot lacks a part"));
         }
-        Ok(Some(StoredSnapshot {
-            meta: row.meta,
-            chunks: rows.into_iter().map(|(_, chunk)| chunk).collect(),
-        }))
+        Ok(rows.into_iter().map(|(_, chunk)| chunk).collect())
     }
 
     /// From now on another handle on the group finds it empty. This one goes on to work; what it

@@ -47,7 +47,7 @@ mod queue;
 mod writer;
 
 pub use error::StoreError;
-pub(crate) use group::{GroupStore, MetaKey, Purged, Rewrite, StoredSnapshot};
+pub(crate) use group::{ChunkWriter, GroupStore, MetaKey, Purged, Rewrite, StoredSnapshot};
 pub(crate) use node::NodeStore;
 pub(crate) use queue::Ticket;
 

@@ -180,9 +180,41 @@ fn purged_rows_are_deleted_in_time() {
     assert!(swept, "the space is never given back");
 }
 
+/// A snapshot with its chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Whole {
+    meta: Bytes,
+    chunks: Vec<Bytes>,
+}
+
+fn save_snapshot(group: &GroupStore, snapshot: Whole) {
+    let mut writer = group.begin_snapshot();
+    for chunk in snapshot.chunks {
+        block_on(writer.add(chunk)).unwrap();
+    }
+    block_on(writer.finish(snapshot.meta)).unwrap();
+}
+
+fn load_snapshot(group: &GroupStore) -> Result<Option<Whole>, StoreError> {
+    let Some(stored) = group.snapshot()? else {
+        return Ok(None);
+    };
+    let mut chunks = Vec::new();
+    while let Some(from) = u32::try_from(chunks.len())
+        .ok()
+        .filter(|n| *n < stored.chunks)
+    {
+        chunks.extend(group.read_chunks(&stored, from, 1000)?);
+    }
+    Ok(Some(Whole {
+        meta: stored.meta,
+        chunks,
+    }))
+}
+
 #[test]
 fn a_snapshot_replaces_the_one_before() {
-    let snapshot = |n: usize, len: usize| StoredSnapshot {
+    let snapshot = |n: usize, len: usize| Whole {
         meta: Bytes::from(format!("snapshot {n}")),
         chunks: (0..len)
             .map(|place| Bytes::from(vec![u8::try_from(n).unwrap(); 100 * place]))
@@ -191,15 +223,15 @@ fn a_snapshot_replaces_the_one_before() {
     let dir = tempfile::tempdir().unwrap();
     {
         let group = open(dir.path()).group(id(1));
-        assert_eq!(group.load_snapshot().unwrap(), None);
-        block_on(group.save_snapshot(snapshot(1, 30))).unwrap();
-        assert_eq!(group.load_snapshot().unwrap(), Some(snapshot(1, 30)));
-        block_on(group.save_snapshot(snapshot(2, 10))).unwrap();
+        assert_eq!(load_snapshot(&group).unwrap(), None);
+        save_snapshot(&group, snapshot(1, 30));
+        assert_eq!(load_snapshot(&group).unwrap(), Some(snapshot(1, 30)));
+        save_snapshot(&group, snapshot(2, 10));
     }
     let group = open(dir.path()).group(id(1));
-    assert_eq!(group.load_snapshot().unwrap(), Some(snapshot(2, 10)));
-    block_on(group.save_snapshot(snapshot(3, 0))).unwrap();
-    assert_eq!(group.load_snapshot().unwrap(), Some(snapshot(3, 0)));
+    assert_eq!(load_snapshot(&group).unwrap(), Some(snapshot(2, 10)));
+    save_snapshot(&group, snapshot(3, 0));
+    assert_eq!(load_snapshot(&group).unwrap(), Some(snapshot(3, 0)));
 }
 
 #[test]
@@ -410,7 +442,7 @@ fn a_directory_without_permission_is_an_io_error() {
 #[derive(Debug, PartialEq, Eq)]
 struct Content(BTreeMap<GroupId, GroupContent>);
 
-type GroupContent = (Loaded, Vec<(u64, Bytes)>, Option<StoredSnapshot>);
+type GroupContent = (Loaded, Vec<(u64, Bytes)>, Option<Whole>);
 
 impl Content {
     fn write(store: &NodeStore, rng: &mut StdRng) {
@@ -432,11 +464,11 @@ impl Content {
                 let len = rng.random_range(0..6000);
                 Bytes::from((0..len).map(|_| rng.random()).collect::<Vec<u8>>())
             });
-            let snapshot = StoredSnapshot {
+            let snapshot = Whole {
                 meta: Bytes::from_static(b"snapshot"),
                 chunks: chunks.collect(),
             };
-            block_on(group.save_snapshot(snapshot)).unwrap();
+            save_snapshot(&group, snapshot);
             block_on(group.purge(&purged(next / 2))).unwrap();
             block_on(group.flush()).unwrap();
         }
@@ -447,7 +479,7 @@ impl Content {
             let group = store.group(id);
             let loaded = group.load()?;
             let entries = group.read(loaded.entries.clone(), usize::MAX)?;
-            Ok((id, (loaded, entries, group.load_snapshot()?)))
+            Ok((id, (loaded, entries, load_snapshot(&group)?)))
         };
         let groups = store.groups().into_iter().map(read_group);
         groups.collect::<Result<_, _>>().map(Self)

@@ -1,0 +1,450 @@
+//! Shares the pieces out among sources, and takes over from those that fail.
+
+use core::ops::Range;
+use std::{collections::VecDeque, time::Duration};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, sleep, timeout},
+};
+
+use super::wire::{Answer, Ask, Fetched, MAX_PIECE_BYTES, Piece, Plan, RUN_PIECES, Whole};
+use crate::{
+    groups::{
+        duplex::{Duplex, Gone},
+        member::MemberId,
+    },
+    primitives::{Bytes, encoding},
+};
+
+/// Pieces that are asked for and not yet handed on may take this much, or be a single one.
+const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+/// Pieces that are asked for at a time take about this much.
+const RUN_BYTES: usize = 1024 * 1024;
+/// Requests that one source has at a time, so that it need not wait for the next.
+const RUNS_PER_SOURCE: usize = 2;
+/// A source without work takes over what another was asked for so long ago.
+const HEDGE: Duration = Duration::from_millis(500);
+/// When nothing arrived for so long, the leader is asked although there are followers.
+const STALL: Duration = Duration::from_secs(2);
+/// How often a source without work looks for some.
+const LOOK: Duration = Duration::from_millis(50);
+/// Failures in a row after which a source is given up.
+const MAX_FAILURES: u32 = 3;
+const RETRY: Duration = Duration::from_millis(200);
+/// How long it may take to reach a source.
+const OPEN: Duration = Duration::from_secs(5);
+
+/// Reaches the members that may have something.
+pub(crate) trait Sources: Send + Sync {
+    /// Opens a stream on which [`Ask`]s are answered.
+    fn open(&self, member: MemberId) -> BoxFuture<'static, Result<Duplex, Gone>>;
+}
+
+/// Why not everything could be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FetchFailed {
+    #[error("no member is left that has it")]
+    NoSource,
+    #[error("nobody takes the pieces any more")]
+    Abandoned,
+}
+
+/// Fetches the pieces of a plan from `from_piece` on, and hands them on in order. The `last_resort`
+/// is asked only when the others are gone or do not answer.
+///
+/// # Cancel safety
+///
+/// What was handed on is handed on; the rest is dropped.
+pub(crate) async fn fetch(
+    plan: &Plan,
+    from_piece: usize,
+    sources: &dyn Sources,
+    members: &[MemberId],
+    last_resort: Option<MemberId>,
+    patience: Duration,
+    out: mpsc::Sender<Fetched>,
+) -> Result<(), FetchFailed> {
+    let fetch = Fetch {
+        plan,
+        sources,
+        patience,
+        board: Mutex::new(Board::new(plan, from_piece, members.len())),
+        changed: Notify::new(),
+    };
+    let mut deliver = std::pin::pin!(fetch.deliver(out));
+    let mut workers: FuturesUnordered<_> = members
+        .iter()
+        .map(|member| fetch.work(*member).boxed())
+        .chain(last_resort.map(|member| fetch.stand_by(member).boxed()))
+        .collect();
+    loop {
+        tokio::select! {
+            biased;
+            delivered = &mut deliver => return delivered,
+            ended = workers.next() => if ended.is_none() {
+                let complete = fetch.board.lock().is_complete();
+                return if complete { deliver.await } else { Err(FetchFailed::NoSource) };
+            }
+        }
+    }
+}
+
+struct Fetch<'a> {
+    plan: &'a Plan,
+    sources: &'a dyn Sources,
+    patience: Duration,
+    board: Mutex<Board>,
+    changed: Notify,
+}
+
+/// How a session with a source has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// There is nothing left to do.
+    Done,
+    /// The source is lost; how many pieces it had sent.
+    Lost { sent: usize },
+    /// The source does not have what was asked for.
+    Lacks,
+    /// The source has sent something else.
+    Lies,
+}
+
+impl Fetch<'_> {
+    /// Hands on what is there, in order.
+    async fn deliver(&self, out: mpsc::Sender<Fetched>) -> Result<(), FetchFailed> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            loop {
+                let next = {
+                    let mut board = self.board.lock();
+                    if board.is_delivered() {
+                        return Ok(());
+                    }
+                    board.deliver(self.plan)
+                };
+                let Some(fetched) = next else { break };
+                self.changed.notify_waiters();
+                out.send(fetched)
+                    .await
+                    .map_err(|_| FetchFailed::Abandoned)?;
+            }
+            changed.await;
+        }
+    }
+
+    /// Fetches from one source until there is nothing left to do, or the source is given up.
+    async fn work(&self, member: MemberId) {
+        let mut failures = 0;
+        loop {
+            let mut promised = Promised {
+                fetch: self,
+                member,
+                runs: VecDeque::new(),
+            };
+            let ended = match self.session(&mut promised).await {
+                Ok(ended) => ended,
+                Err(sent) => Ended::Lost { sent },
+            };
+            drop(promised);
+            match ended {
+                Ended::Done => break,
+                Ended::Lacks => {
+                    tracing::debug!(%member, "a source lacks what is asked for");
+                    break;
+                }
+                Ended::Lies => {
+                    tracing::warn!(
+                        %member,
+                        "a source sends something else than was asked for: it is not asked again"
+                    );
+                    break;
+                }
+                Ended::Lost { sent } => {
+                    failures = if sent < RUN_PIECES { failures + 1 } else { 1 };
+                    if failures == MAX_FAILURES {
+                        tracing::debug!(%member, "a source does not answer");
+                        break;
+                    }
+                    sleep(RETRY).await;
+                }
+            }
+        }
+        self.board.lock().active -= 1;
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the others don't get ahead, then helps.
+    async fn stand_by(&self, member: MemberId) {
+        loop {
+            {
+                let mut board = self.board.lock();
+                if board.is_complete() {
+                    return;
+                }
+                if board.active == 0 || board.is_stalled() {
+                    board.active += 1;
+                    break;
+                }
+            }
+            self.wait().await;
+        }
+        self.work(member).await;
+    }
+
+    async fn wait(&self) {
+        // The time matters as well: a source may have become slow.
+        let _ = timeout(LOOK, self.changed.notified()).await;
+    }
+
+    /// One stream with a source. An error says that it was lost, and how many pieces it had sent.
+    async fn session(&self, promised: &mut Promised<'_>) -> Result<Ended, usize> {
+        let mut sent = 0_usize;
+        let opening = timeout(OPEN, self.sources.open(promised.member)).await;
+        let mut stream = opening.ok().and_then(Result::ok).ok_or(sent)?;
+        stream.rx.set_max_frame_bytes(MAX_PIECE_BYTES);
+        if let Whole::Snapshot(id) = self.plan.of {
+            self.ask(&mut stream, &Ask::Hold(id))
+                .await
+                .map_err(|_| sent)?;
+        }
+        loop {
+            while promised.runs.len() < RUNS_PER_SOURCE {
+                let idle = promised.runs.is_empty();
+                let Some(run) = self.board.lock().claim(self.plan, promised.member, idle) else {
+                    break;
+                };
+                let ask = Ask::Pieces {
+                    of: self.plan.of,
+                    from: self.plan.begin(run.start),
+                    ends: self.plan.ends[run.clone()].to_vec(),
+                };
+                promised.runs.push_back(run);
+                self.ask(&mut stream, &ask).await.map_err(|_| sent)?;
+            }
+            let Some(run) = promised.runs.front().cloned() else {
+                if self.board.lock().is_complete() {
+                    return Ok(Ended::Done);
+                }
+                self.wait().await;
+                continue;
+            };
+            let answer = self.receive(&mut stream).await.map_err(|_| sent)?;
+            match encoding::deserialize(&answer) {
+                Ok(Answer::Coming) => {}
+                Ok(Answer::Missing) => return Ok(Ended::Lacks),
+                Err(_) => return Ok(Ended::Lies),
+            }
+            for piece in run {
+                let bytes = self.receive(&mut stream).await.map_err(|_| sent)?;
+                if !self.plan.pieces[piece].matches(&bytes) {
+                    return Ok(Ended::Lies);
+                }
+                sent += 1;
+                self.board.lock().arrived(piece, bytes);
+                self.changed.notify_waiters();
+            }
+            promised.runs.pop_front();
+        }
+    }
+
+    async fn ask(&self, stream: &mut Duplex, ask: &Ask) -> Result<(), Gone> {
+        let ask = encoding::try_serialize(ask).map_err(|_| Gone)?;
+        let sent = timeout(self.patience, stream.tx.send(&ask)).await;
+        sent.unwrap_or(Err(Gone))
+    }
+
+    async fn receive(&self, stream: &mut Duplex) -> Result<Bytes, Gone> {
+        let received = timeout(self.patience, stream.rx.recv()).await;
+        received.unwrap_or(Err(Gone))
+    }
+}
+
+/// What a source was asked for; given back when its session ends.
+struct Promised<'a> {
+    fetch: &'a Fetch<'a>,
+    member: MemberId,
+    runs: VecDeque<Range<usize>>,
+}
+
+impl Drop for Promised<'_> {
+    fn drop(&mut self) {
+        let mut board = self.fetch.board.lock();
+        for piece in self.runs.drain(..).flatten() {
+            board.give_back(self.fetch.plan, piece, self.member);
+        }
+        drop(board);
+        self.fetch.changed.notify_waiters();
+    }
+}
+
+/// Where each piece stands.
+struct Board {
+    slots: Vec<Slot>,
+    /// All pieces before this one were handed on.
+    delivered: usize,
+    /// No piece before this one is open.
+    first_open: usize,
+    /// Pieces that are open.
+    open: usize,
+    /// What the pieces take that are asked for and not yet handed on.
+    bytes: usize,
+    /// Sources that are at work.
+    active: usize,
+}
+
+enum Slot {
+    /// Nobody was asked for it.
+    Open,
+    Asked {
+        since: Instant,
+        of: MemberId,
+        /// A second source, when the first one is slow.
+        also: Option<MemberId>,
+    },
+    Here(Bytes),
+    Delivered,
+}
+
+impl Board {
+    fn new(plan: &Plan, from_piece: usize, active: usize) -> Self {
+        let count = plan.pieces.len();
+        let from = from_piece.min(count);
+        let slots = (0..count)
+            .map(|piece| {
+                if piece < from {
+                    Slot::Delivered
+                } else {
+                    Slot::Open
+                }
+            })
+            .collect();
+        Self {
+            slots,
+            delivered: from,
+            first_open: from,
+            open: count - from,
+            bytes: 0,
+            active,
+        }
+    }
+
+    fn is_delivered(&self) -> bool {
+        self.delivered == self.slots.len()
+    }
+
+    /// Whether everything is here.
+    fn is_complete(&self) -> bool {
+        self.open == 0
+            && self.slots[self.delivered..]
+                .iter()
+                .all(|slot| matches!(slot, Slot::Here(_) | Slot::Delivered))
+    }
+
+    /// Whether somebody was asked long ago and has not answered.
+    fn is_stalled(&self) -> bool {
+        let next = self.slots.get(self.delivered);
+        matches!(next, Some(Slot::Asked { since, .. }) if since.elapsed() >= STALL)
+    }
+
+    /// Pieces for a source to ask for: open ones, or, if it is idle, those of a slow source.
+    fn claim(&mut self, plan: &Plan, member: MemberId, idle: bool) -> Option<Range<usize>> {
+        while let Some(slot) = self.slots.get(self.first_open)
+            && !matches!(slot, Slot::Open)
+        {
+            self.first_open += 1;
+        }
+        // Towards the end, everybody gets a little.
+        let share = self.open / (RUNS_PER_SOURCE * self.active.max(1));
+        let most = share.clamp(1, RUN_PIECES);
+        let first = self.first_open;
+        let mut end = first;
+        let mut run_bytes = 0;
+        while end < self.slots.len() && end - first < most && matches!(self.slots[end], Slot::Open)
+        {
+            let bytes = plan.pieces[end].bytes as usize;
+            let fits = self.bytes + bytes <= WINDOW_BYTES || end == self.delivered;
+            if !fits || (run_bytes > 0 && run_bytes + bytes > RUN_BYTES) {
+                break;
+            }
+            run_bytes += bytes;
+            self.bytes += bytes;
+            self.open -= 1;
+            self.slots[end] = Slot::Asked {
+                since: Instant::now(),
+                of: member,
+                also: None,
+            };
+            end += 1;
+        }
+        if end > first {
+            return Some(first..end);
+        }
+        idle.then(|| self.hedge(member)).flatten()
+    }
+
+    fn hedge(&mut self, member: MemberId) -> Option<Range<usize>> {
+        let slow = |slot: &Slot| {
+            matches!(slot, Slot::Asked { since, of, also: None }
+                if *of != member && since.elapsed() >= HEDGE)
+        };
+        let first = self.delivered + self.slots[self.delivered..].iter().position(slow)?;
+        let mut end = first;
+        while end - first < RUN_PIECES && self.slots.get(end).is_some_and(slow) {
+            if let Slot::Asked { also, .. } = &mut self.slots[end] {
+                *also = Some(member);
+            }
+            end += 1;
+        }
+        Some(first..end)
+    }
+
+    fn arrived(&mut self, piece: usize, bytes: Bytes) {
+        let slot = &mut self.slots[piece];
+        match slot {
+            Slot::Asked { .. } => *slot = Slot::Here(bytes),
+            // Another source was faster.
+            Slot::Here(_) | Slot::Delivered | Slot::Open => {}
+        }
+    }
+
+    /// A source will not send a piece.
+    fn give_back(&mut self, plan: &Plan, piece: usize, member: MemberId) {
+        let Slot::Asked { of, also, .. } = &mut self.slots[piece] else {
+            return;
+        };
+        match also.take() {
+            Some(second) if *of == member => *of = second,
+            Some(_) => {}
+            None => {
+                self.slots[piece] = Slot::Open;
+                self.open += 1;
+                self.bytes -= plan.pieces[piece].bytes as usize;
+                self.first_open = self.first_open.min(piece);
+            }
+        }
+    }
+
+    /// The next piece in order, if it is here.
+    fn deliver(&mut self, plan: &Plan) -> Option<Fetched> {
+        let slot = self.slots.get_mut(self.delivered)?;
+        if !matches!(slot, Slot::Here(_)) {
+            return None;
+        }
+        let Slot::Here(bytes) = core::mem::replace(slot, Slot::Delivered) else {
+            return None;
+        };
+        let piece: Piece = plan.pieces[self.delivered];
+        self.bytes -= piece.bytes as usize;
+        self.delivered += 1;
+        Some(Fetched { piece, bytes })
+    }
+}
+
+#[cfg(test)]
+#[path = "fetch_tests.rs"]
+mod tests;

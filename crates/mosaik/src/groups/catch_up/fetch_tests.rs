@@ -1,0 +1,247 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    groups::catch_up::wire::SnapshotId,
+    primitives::{PeerId, Scope},
+};
+
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// How a source behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Honest,
+    /// Sends something else from its third piece on.
+    Lies,
+    /// Takes requests and sends nothing.
+    Stalls,
+    /// Ends every stream after three pieces.
+    Dies,
+    Lacks,
+    Unreachable,
+    /// Answers with bytes that mean nothing.
+    Babbles,
+}
+
+/// Sources with the manners given, of pieces that hold one unit each.
+struct Crowd {
+    members: Vec<(MemberId, Manner)>,
+    pieces: Arc<Vec<Bytes>>,
+    /// Pieces that each source has sent.
+    sent: Arc<Mutex<Vec<usize>>>,
+    scope: Scope,
+}
+
+impl Crowd {
+    fn new(count: usize, len: usize, manners: &[Manner]) -> (Self, Plan) {
+        let members = manners.iter().map(|manner| {
+            let peer: PeerId = iroh::SecretKey::generate().public();
+            (MemberId::fresh(peer), *manner)
+        });
+        let piece = |n: usize| Bytes::from(vec![u8::try_from(n % 251).unwrap(); len + n % 7]);
+        let pieces: Vec<_> = (0..count).map(piece).collect();
+        let described = pieces.iter().map(|bytes| Piece::of(1, bytes).unwrap());
+        let id = SnapshotId { term: 1, index: 2 };
+        let plan = Plan::new(Whole::Snapshot(id), 0, described.collect()).unwrap();
+        let crowd = Self {
+            members: members.collect(),
+            pieces: Arc::new(pieces),
+            sent: Arc::new(Mutex::new(vec![0; manners.len()])),
+            scope: Scope::new(),
+        };
+        (crowd, plan)
+    }
+
+    fn ids(&self) -> Vec<MemberId> {
+        self.members.iter().map(|(member, _)| *member).collect()
+    }
+
+    fn sent(&self) -> Vec<usize> {
+        self.sent.lock().clone()
+    }
+
+    async fn fetch(
+        &self,
+        plan: &Plan,
+        last_resort: Option<usize>,
+    ) -> Result<Vec<Bytes>, FetchFailed> {
+        let mut members = self.ids();
+        let last_resort = last_resort.map(|place| members.remove(place));
+        let (tx, mut rx) = mpsc::channel::<Fetched>(1);
+        let taking = async {
+            let mut taken = Vec::new();
+            while let Some(fetched) = rx.recv().await {
+                taken.push(fetched.bytes);
+            }
+            taken
+        };
+        let fetching = fetch(plan, 0, self, &members, last_resort, PATIENCE, tx);
+        let both = async { tokio::join!(fetching, taking) };
+        let (fetched, taken) = timeout(Duration::from_secs(200), both).await.unwrap();
+        fetched.map(|()| taken)
+    }
+}
+
+impl Sources for Crowd {
+    fn open(&self, member: MemberId) -> BoxFuture<'static, Result<Duplex, Gone>> {
+        let place = self.members.iter().position(|(other, _)| *other == member);
+        let place = place.unwrap();
+        let manner = self.members[place].1;
+        if manner == Manner::Unreachable {
+            return async { Err(Gone) }.boxed();
+        }
+        let (ours, theirs) = Duplex::pair();
+        let (pieces, sent) = (self.pieces.clone(), self.sent.clone());
+        self.scope.spawn(async move {
+            // The other side ends it.
+            let _ = serve(theirs, manner, &pieces, &sent, place).await;
+        });
+        async { Ok(ours) }.boxed()
+    }
+}
+
+async fn serve(
+    mut stream: Duplex,
+    manner: Manner,
+    pieces: &[Bytes],
+    sent: &Mutex<Vec<usize>>,
+    place: usize,
+) -> Result<(), Gone> {
+    let encode = |answer| encoding::try_serialize(&answer).unwrap();
+    let mut session = 0;
+    loop {
+        let ask: Ask = encoding::deserialize(stream.rx.recv().await?).unwrap();
+        let Ask::Pieces { from, ends, .. } = ask else {
+            continue;
+        };
+        match manner {
+            Manner::Stalls => continue,
+            Manner::Lacks => stream.tx.send(&encode(Answer::Missing)).await?,
+            Manner::Babbles => stream.tx.send(&Bytes::from_static(b"babble")).await?,
+            _ => stream.tx.send(&encode(Answer::Coming)).await?,
+        }
+        let from = usize::try_from(from).unwrap();
+        for piece in &pieces[from..from + ends.len()] {
+            session += 1;
+            let late = session > 3;
+            match manner {
+                Manner::Dies if late => return Ok(()),
+                Manner::Lies if late => {
+                    let mut wrong = piece.to_vec();
+                    wrong[0] ^= 1;
+                    stream.tx.send(&wrong.into()).await?;
+                }
+                _ => stream.tx.send(piece).await?,
+            }
+            sent.lock()[place] += 1;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_sources_share_the_work() {
+    let (crowd, plan) = Crowd::new(300, 1000, &[Manner::Honest; 3]);
+    assert_eq!(crowd.fetch(&plan, None).await.unwrap(), *crowd.pieces);
+    let sent = crowd.sent();
+    assert!(sent.iter().all(|sent| *sent >= 60), "{sent:?}");
+    assert_eq!(sent.iter().sum::<usize>(), 300, "nothing is sent twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_good_source_makes_up_for_all_others() {
+    use Manner::{Babbles, Dies, Honest, Lacks, Lies, Stalls, Unreachable};
+    for bad in [Lies, Stalls, Dies, Lacks, Unreachable, Babbles] {
+        let (crowd, plan) = Crowd::new(200, 1000, &[bad, Honest]);
+        let started = Instant::now();
+        assert_eq!(
+            crowd.fetch(&plan, None).await.unwrap(),
+            *crowd.pieces,
+            "{bad:?}"
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(3),
+            "{bad:?} costs too much"
+        );
+    }
+    let manners = [Lies, Stalls, Dies, Honest, Lacks, Unreachable, Babbles];
+    let (crowd, plan) = Crowd::new(200, 1000, &manners);
+    assert_eq!(crowd.fetch(&plan, None).await.unwrap(), *crowd.pieces);
+    assert!(crowd.sent()[0] < 10, "a liar is asked once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_resort_is_left_alone_unless_it_is_needed() {
+    use Manner::{Dies, Honest, Lies, Stalls};
+    let (crowd, plan) = Crowd::new(200, 1000, &[Honest, Honest]);
+    assert_eq!(crowd.fetch(&plan, Some(0)).await.unwrap(), *crowd.pieces);
+    assert_eq!(crowd.sent(), [0, 200]);
+    for bad in [Dies, Lies, Stalls] {
+        let (crowd, plan) = Crowd::new(200, 1000, &[Honest, bad]);
+        assert_eq!(crowd.fetch(&plan, Some(0)).await.unwrap(), *crowd.pieces);
+        assert!(crowd.sent()[0] > 150, "{bad:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_good_source_it_fails() {
+    use Manner::{Lacks, Lies, Stalls, Unreachable};
+    let (crowd, plan) = Crowd::new(20, 1000, &[Lies, Unreachable, Lacks, Stalls]);
+    assert_eq!(crowd.fetch(&plan, None).await, Err(FetchFailed::NoSource));
+    let (crowd, plan) = Crowd::new(20, 1000, &[]);
+    assert_eq!(crowd.fetch(&plan, None).await, Err(FetchFailed::NoSource));
+    let (crowd, plan) = Crowd::new(0, 0, &[]);
+    assert_eq!(
+        crowd.fetch(&plan, None).await,
+        Ok(Vec::new()),
+        "nothing is to be fetched"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_a_window_is_under_way() {
+    let (crowd, plan) = Crowd::new(100, 1024 * 1024, &[Manner::Honest; 3]);
+    let (tx, mut rx) = mpsc::channel::<Fetched>(1);
+    let members = crowd.ids();
+    let fetching = fetch(&plan, 0, &crowd, &members, None, PATIENCE, tx);
+    let taking = async {
+        // Nobody takes anything for a while.
+        sleep(Duration::from_secs(10)).await;
+        let sent = crowd.sent().iter().sum::<usize>();
+        assert!((5..12).contains(&sent), "{sent} pieces of a MiB");
+        let mut taken = 0;
+        while rx.recv().await.is_some() {
+            taken += 1;
+        }
+        taken
+    };
+    let (fetched, taken) = tokio::join!(fetching, taking);
+    assert_eq!((fetched, taken), (Ok(()), 100));
+}
+
+#[test]
+fn plans_that_can_not_be_are_refused() {
+    let piece = Piece::of(1, b"piece").unwrap();
+    let plan = |pieces| Plan::new(Whole::Log, 5, pieces);
+    let good = plan(vec![piece, Piece { units: 3, ..piece }]).unwrap();
+    assert_eq!(
+        (good.begin(0), good.begin(1), good.ends),
+        (5, 6, vec![6, 9])
+    );
+    assert!(plan(vec![Piece { units: 0, ..piece }]).is_none());
+    assert!(
+        plan(vec![Piece {
+            units: u64::MAX,
+            ..piece
+        }])
+        .is_none()
+    );
+    assert!(
+        plan(vec![Piece {
+            bytes: u32::MAX,
+            ..piece
+        }])
+        .is_none()
+    );
+}

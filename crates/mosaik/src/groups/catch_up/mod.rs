@@ -1,0 +1,25 @@
+//! Fetches what a member lacks from several others at once.
+//!
+//! What is fetched, a part of the log or a snapshot, consists of *pieces*. The leader says which
+//! there are and names the digest of each; the pieces themselves come from whoever has them, the
+//! followers before the leader.
+//!
+//! ```text
+//! newcomer ── Ask::Layout ──────────────► leader       which pieces follow? (of a snapshot the
+//! newcomer ◄─ pieces, digests ─────────── leader        leader tells by itself)
+//! newcomer ── Ask::Pieces(0..8) ────────► follower 1
+//! newcomer ── Ask::Pieces(8..16) ───────► follower 2
+//! newcomer ◄─ Answer::Coming, pieces … ── both, beside each other
+//! ```
+//!
+//! - A piece that does not match its digest is dropped, and its source not asked again.
+//! - What a source has promised and does not send is asked of another one as soon as that one has
+//!   nothing else to do; a source that fails three times in a row, or takes longer than the
+//!   strategy's fetch timeout for one piece, is given up.
+//! - Pieces are handed on in order. No more than a window of them is under way at a time, so whoever
+//!   takes them sets the pace.
+//!
+//! [Fetching](fetch) is apart from what is fetched: it knows pieces, numbers and digests only.
+
+pub(crate) mod fetch;
+pub(crate) mod wire;

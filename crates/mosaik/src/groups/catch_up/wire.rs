@@ -1,0 +1,145 @@
+//! What members say to each other about pieces.
+
+use serde::{Deserialize, Serialize};
+
+use crate::primitives::Bytes;
+
+/// A piece is cut when it is at least this large.
+pub(crate) const PIECE_BYTES: usize = 512 * 1024;
+/// A larger piece is neither sent nor accepted; it consists of one item or log entry.
+pub(crate) const MAX_PIECE_BYTES: usize = 48 * 1024 * 1024;
+/// Pieces that one snapshot may consist of.
+pub(crate) const MAX_PIECES: usize = 1 << 20;
+/// Pieces that are asked for at a time.
+pub(crate) const RUN_PIECES: usize = 8;
+
+/// A unit of transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Piece {
+    /// How many items or log entries it holds.
+    pub(crate) units: u64,
+    pub(crate) bytes: u32,
+    /// BLAKE3 of its bytes.
+    pub(crate) digest: [u8; 32],
+}
+
+impl Piece {
+    /// Describes bytes; `None` when they are too many.
+    pub(crate) fn of(units: u64, bytes: &[u8]) -> Option<Self> {
+        Some(Self {
+            units,
+            bytes: u32::try_from(bytes.len())
+                .ok()
+                .filter(|_| bytes.len() <= MAX_PIECE_BYTES)?,
+            digest: blake3::hash(bytes).into(),
+        })
+    }
+
+    /// Whether these are its bytes.
+    pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
+        bytes.len() == self.bytes as usize && blake3::hash(bytes) == self.digest
+    }
+}
+
+/// Names a snapshot of one history: by the last log entry that it contains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotId {
+    pub(crate) term: u64,
+    pub(crate) index: u64,
+}
+
+/// What pieces are parts of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Whole {
+    /// The log; units are its entries by consensus index.
+    Log,
+    /// A snapshot; units are its items.
+    Snapshot(SnapshotId),
+}
+
+/// What a member that lacks something asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// Keep this snapshot for as long as this stream is open. Not answered.
+    Hold(SnapshotId),
+    /// Which pieces does the committed log consist of, from this index on? Asked of the leader.
+    Layout { from: u64 },
+    /// Pieces that lie side by side: from this unit on, each until before its end.
+    Pieces {
+        of: Whole,
+        from: u64,
+        ends: Vec<u64>,
+    },
+}
+
+/// Precedes the pieces that were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// They follow, one per frame.
+    Coming,
+    /// They are not, or no longer, here.
+    Missing,
+}
+
+/// Pieces as they follow from a first unit on; `None` for what no honest member would announce.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) of: Whole,
+    pub(crate) from: u64,
+    pub(crate) pieces: Vec<Piece>,
+    /// The unit after each piece.
+    pub(crate) ends: Vec<u64>,
+}
+
+impl Plan {
+    pub(crate) fn new(of: Whole, from: u64, pieces: Vec<Piece>) -> Option<Self> {
+        if pieces.len() > MAX_PIECES {
+            return None;
+        }
+        let mut ends = Vec::with_capacity(pieces.len());
+        let mut end = from;
+        for piece in &pieces {
+            if piece.units == 0 || piece.bytes as usize > MAX_PIECE_BYTES {
+                return None;
+            }
+            end = end.checked_add(piece.units)?;
+            ends.push(end);
+        }
+        Some(Self {
+            of,
+            from,
+            pieces,
+            ends,
+        })
+    }
+
+    /// The first unit of a piece.
+    pub(crate) fn begin(&self, piece: usize) -> u64 {
+        piece
+            .checked_sub(1)
+            .map_or(self.from, |before| self.ends[before])
+    }
+
+    /// Identifies all that the pieces will yield.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for piece in &self.pieces {
+            hasher.update(&piece.units.to_le_bytes());
+            hasher.update(&piece.digest);
+        }
+        hasher.finalize().into()
+    }
+}
+
+/// Whether a request for pieces is one that an honest member would make.
+pub(crate) fn in_bounds(from: u64, ends: &[u64]) -> bool {
+    let begins = core::iter::once(&from).chain(ends);
+    !ends.is_empty() && ends.len() <= RUN_PIECES && begins.zip(ends).all(|(begin, end)| begin < end)
+}
+
+/// A piece that was fetched and found to be right.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetched {
+    pub(crate) piece: Piece,
+    pub(crate) bytes: Bytes,
+}

@@ -1,0 +1,112 @@
+//! Discards the log behind snapshots.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{node::NodeCore, shelf::Held};
+use crate::groups::catch_up::wire::{RUN_PIECES, SnapshotId};
+
+/// How often it is looked whether what was kept back can be discarded.
+const LOOK: Duration = Duration::from_secs(1);
+/// Log entries that are kept back at most for members that fetch a snapshot: who needs longer than
+/// these to install it gets a later one.
+const MAX_KEPT_BACK: u64 = 1 << 20;
+/// A durable member that has spent a while on writing a snapshot does other things for so many
+/// times as long.
+const REST: u32 = 4;
+/// How long the consensus library may take to notice a snapshot.
+const NOTICE: Duration = Duration::from_secs(10);
+
+impl NodeCore {
+    /// Makes snapshots safe and discards the log behind them, for as long as the member exists.
+    pub(super) async fn compact(&self) {
+        let mut newest = self.applied.shelf.subscribe();
+        let mut kept_back = false;
+        let mut rested = Instant::now();
+        loop {
+            tokio::select! {
+                changed = newest.changed() => if changed.is_err() {
+                    return;
+                },
+                () = sleep(LOOK), if kept_back => {}
+            }
+            newest.mark_unchanged();
+            let Some(held) = self.applied.shelf.newest() else {
+                continue;
+            };
+            if self.log.is_durable() && self.applied.compacted_up_to() < held.id.index {
+                if Instant::now() < rested {
+                    kept_back = true;
+                    continue;
+                }
+                let begin = Instant::now();
+                if let Err(error) = self.store(&held).await {
+                    // A store that fails ends the group by itself; an item that can't be encoded
+                    // leaves the log as it is.
+                    tracing::warn!(%error, "the snapshot was not written");
+                    kept_back = false;
+                    continue;
+                }
+                rested = Instant::now() + begin.elapsed() * REST;
+            }
+            self.applied.set_compacted(held.clone());
+            self.announce(held.id).await;
+            kept_back = match self.discard_log(&held).await {
+                Ok(kept_back) => kept_back,
+                // A store that fails ends the group by itself.
+                Err(error) => {
+                    tracing::warn!(%error, "the log was not discarded");
+                    false
+                }
+            };
+        }
+    }
+
+    /// Writes a snapshot to the disk.
+    async fn store(&self, held: &Arc<Held>) -> io::Result<()> {
+        let Some(mut writer) = self.log.begin_snapshot().await else {
+            return Ok(());
+        };
+        let mut from = 0;
+        loop {
+            let pieces = held.cut(from).await?;
+            for piece in &pieces {
+                writer.add(piece.items, &piece.bytes).await?;
+                from += piece.items;
+            }
+            if pieces.len() < RUN_PIECES {
+                break;
+            }
+        }
+        writer.finish(&held.meta, &held.head).await
+    }
+
+    /// Lets the consensus library know that there is a snapshot.
+    async fn announce(&self, id: SnapshotId) {
+        // Fails only when consensus has stopped.
+        let _ = self.raft.trigger().snapshot().await;
+        let mut known = self.raft.watch_snapshot_progress();
+        let noticed =
+            known.wait_until(|last| last.as_ref().is_some_and(|last| last.index() >= id.index));
+        let _ = timeout(NOTICE, noticed).await;
+    }
+
+    /// Discards the log behind a snapshot, except what is to be kept; returns whether more could go
+    /// if nobody needed it.
+    async fn discard_log(&self, snapshot: &Held) -> io::Result<bool> {
+        let kept = self.applied.terms().kept;
+        let Some(limit) = self.log.index_of(snapshot.position - kept).await? else {
+            return Ok(false);
+        };
+        let limit = limit.min(snapshot.id.index);
+        let needed = self.applied.shelf.needed_from();
+        let needed = needed.filter(|needed| needed + MAX_KEPT_BACK > snapshot.id.index);
+        let up_to = needed.map_or(limit, |needed| needed.min(limit));
+        if up_to >= self.log.first_index() {
+            // Fails only when consensus has stopped.
+            let _ = self.raft.trigger().purge_log(up_to).await;
+        }
+        Ok(up_to < limit)
+    }
+}

@@ -1,0 +1,294 @@
+//! Linearizable reads: up to where must be applied, to see all that was acknowledged before?
+//!
+//! A leader answers once a majority of voters stands by its term *after* the read began. Standing
+//! by a term means: to have given no vote for a later one. Votes are stored before they are given,
+//! so looking at the stored vote is enough, and no log entry and no turn of the consensus core is
+//! needed. Whoever would have been elected in a later term before the read had the vote of one
+//! member of every majority; that member would not confirm any more. So nobody else can have
+//! acknowledged anything, and what this leader itself made known as committed is all there is.
+//!
+//! ```text
+//! leader:    read ──► Confirm(term) to all voters ──► majority stands by it ──► index
+//! others:    read ──► ReadIndex(term they stand by) to the leader ────────────► index
+//! ```
+//!
+//! Who asks the leader says which term it stands by, and so counts itself: in a group of three
+//! voters that is a majority together with the leader, and one round trip is enough.
+//!
+//! Reads that wait at the same time share a round; one that began before a read is of no use to it.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, Shared},
+    stream::FuturesUnordered,
+};
+use tokio::sync::Notify;
+
+use super::{
+    network::Peers,
+    node::NodeCore,
+    wire::{self, Request, Response},
+};
+use crate::groups::{duplex::Gone, member::MemberId};
+
+/// Rounds that may be under way at once; further reads wait, and share the next.
+const MAX_ROUNDS: usize = 4;
+
+/// What this member, as the leader, has told others to be committed.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// The consensus index after the last one.
+    next: AtomicU64,
+    hurry: Notify,
+}
+
+impl Told {
+    /// Notes what is about to be said.
+    pub(super) fn note(&self, committed: Option<u64>) {
+        if let Some(index) = committed {
+            self.next.fetch_max(index + 1, Ordering::SeqCst);
+        }
+    }
+
+    /// Sends out at once what is held back.
+    fn hurry(&self) {
+        self.hurry.notify_waiters();
+    }
+
+    /// Resolves when nothing should be held back any more.
+    pub(super) async fn hurried(&self) {
+        self.hurry.notified().await;
+    }
+}
+
+/// Answers with the consensus index up to which must be applied, exclusively.
+type Round = Shared<BoxFuture<'static, Result<u64, Gone>>>;
+
+/// The rounds of one member.
+#[derive(Default)]
+pub(super) struct Rounds {
+    running: VecDeque<Round>,
+    /// The round after the oldest one, for reads that come while enough are running.
+    waiting: Option<Round>,
+}
+
+/// A leader's question whether it still leads.
+struct Majority {
+    leader: MemberId,
+    term: u64,
+    /// What a read that began before has to see.
+    next: u64,
+    /// The voters, of both memberships during a change.
+    configs: Vec<BTreeSet<MemberId>>,
+    confirmed: BTreeSet<MemberId>,
+}
+
+impl NodeCore {
+    /// Waits until everything is applied that was acknowledged anywhere before the call.
+    pub(super) async fn confirm_read(&self) -> Result<(), Gone> {
+        let next = self.join_round().await?;
+        if let Some(index) = next.checked_sub(1) {
+            self.applied.wait_applied(index).await;
+        }
+        Ok(())
+    }
+
+    /// Takes part in a round that begins now or later.
+    fn join_round(&self) -> Round {
+        let mut rounds = self.rounds.lock();
+        rounds.running.retain(|round| round.peek().is_none());
+        if let Some(waiting) = &rounds.waiting {
+            return waiting.clone();
+        }
+        let oldest = rounds.running.front();
+        let Some(oldest) = oldest.filter(|_| rounds.running.len() >= MAX_ROUNDS) else {
+            let round = self.begin_round().shared();
+            rounds.running.push_back(round.clone());
+            return round;
+        };
+        let oldest = oldest.clone();
+        let node: Weak<Self> = self.applied.attached().unwrap_or_default();
+        let waiting = async move {
+            // Its outcome does not matter: it began too early.
+            let _ = oldest.await;
+            let round = node.upgrade().ok_or(Gone)?.begin_waiting_round();
+            round.await
+        };
+        let waiting = waiting.boxed().shared();
+        rounds.waiting = Some(waiting.clone());
+        waiting
+    }
+
+    /// Whoever comes from now on needs another round than the one that has waited until now.
+    fn begin_waiting_round(&self) -> BoxFuture<'static, Result<u64, Gone>> {
+        let mut rounds = self.rounds.lock();
+        if let Some(round) = rounds.waiting.take() {
+            rounds.running.push_back(round);
+        }
+        self.begin_round()
+    }
+
+    fn begin_round(&self) -> BoxFuture<'static, Result<u64, Gone>> {
+        let limit = self.timing.election;
+        match self.remote_leader() {
+            Some(leader) => self.ask_leader(leader, limit),
+            None => match self.majority() {
+                Ok(majority) => majority.confirm(self.peers.clone(), limit),
+                Err(Gone) => std::future::ready(Err(Gone)).boxed(),
+            },
+        }
+    }
+
+    fn ask_leader(
+        &self,
+        leader: MemberId,
+        limit: Duration,
+    ) -> BoxFuture<'static, Result<u64, Gone>> {
+        let vote = self.log.stored_vote();
+        let term = vote.and_then(|(term, voted_for)| (voted_for == leader).then_some(term));
+        let asked = wire::encode(&Request::ReadIndex { term })
+            .map(|request| self.peers.ask(leader, request));
+        async move {
+            let answer = tokio::time::timeout(limit, asked?);
+            match wire::decode(&answer.await.map_err(|_| Gone)??)? {
+                Response::ReadIndex { next } => Ok(next),
+                _ => Err(Gone),
+            }
+        }
+        .boxed()
+    }
+
+    /// What this member needs to know for a read, if it leads.
+    fn majority(&self) -> Result<Majority, Gone> {
+        let term = self.tenure_term().ok_or(Gone)?;
+        let leader = self.member;
+        if !self.stands_by(leader, term) {
+            return Err(Gone);
+        }
+        let configs = {
+            let view = self.view();
+            // A change of the membership that consensus has begun but not reported yet.
+            if self.log.last_membership() > view.membership {
+                return Err(Gone);
+            }
+            view.configs.clone()
+        };
+        // Others have learnt of commits from here, this node from its own machine.
+        let told = self.told.next.load(Ordering::SeqCst);
+        let applied = self.applied.last_index().map_or(0, |index| index + 1);
+        Ok(Majority {
+            leader,
+            term,
+            next: told.max(applied),
+            configs,
+            confirmed: BTreeSet::from([leader]),
+        })
+    }
+
+    /// Whether this member has given no vote after the one for this leader.
+    pub(super) fn stands_by(&self, leader: MemberId, term: u64) -> bool {
+        self.log.stored_vote() == Some((term, leader))
+    }
+
+    /// Answers a member that wants to read, and stands by a term.
+    pub(super) async fn answer_read_index(
+        &self,
+        from: MemberId,
+        term: Option<u64>,
+    ) -> Result<Response, Gone> {
+        let mut majority = self.majority()?;
+        if term == Some(majority.term) {
+            majority.confirmed.insert(from);
+        }
+        let next = if majority.is_reached() {
+            majority.next
+        } else {
+            self.join_round().await?
+        };
+        self.told.hurry();
+        Ok(Response::ReadIndex { next })
+    }
+}
+
+impl Majority {
+    fn is_reached(&self) -> bool {
+        let reached = |voters: &BTreeSet<MemberId>| {
+            2 * voters.intersection(&self.confirmed).count() > voters.len()
+        };
+        !self.configs.is_empty() && self.configs.iter().all(reached)
+    }
+
+    /// Asks all voters, until enough of them stand by the leader.
+    fn confirm(
+        mut self,
+        peers: Arc<dyn Peers>,
+        limit: Duration,
+    ) -> BoxFuture<'static, Result<u64, Gone>> {
+        if self.is_reached() {
+            return std::future::ready(Ok(self.next)).boxed();
+        }
+        let voters: BTreeSet<_> = self.configs.iter().flatten().copied().collect();
+        let request = wire::encode(&Request::Confirm { term: self.term });
+        async move {
+            let request = request?;
+            let others = voters.into_iter().filter(|voter| *voter != self.leader);
+            let mut answers: FuturesUnordered<_> = others
+                .map(|voter| peers.ask(voter, request.clone()).map(move |a| (voter, a)))
+                .collect();
+            let confirming = async {
+                while let Some((voter, answer)) = answers.next().await {
+                    let response = answer.and_then(|answer| wire::decode(&answer));
+                    if matches!(response, Ok(Response::Confirmed(by)) if by == voter) {
+                        self.confirmed.insert(voter);
+                    }
+                    if self.is_reached() {
+                        return Ok(self.next);
+                    }
+                }
+                Err(Gone)
+            };
+            let confirmed = tokio::time::timeout(limit, confirming).await;
+            confirmed.unwrap_or(Err(Gone))
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(n: u8) -> MemberId {
+        MemberId::fresh(iroh::SecretKey::from_bytes(&[n; 32]).public())
+    }
+
+    #[test]
+    fn both_memberships_of_a_change_must_agree() {
+        let all = [1, 2, 3, 4, 5].map(member);
+        let mut majority = Majority {
+            leader: all[0],
+            term: 1,
+            next: 0,
+            configs: vec![
+                all[..3].iter().copied().collect(),
+                all[2..].iter().copied().collect(),
+            ],
+            confirmed: BTreeSet::from([all[0]]),
+        };
+        majority.confirmed.insert(all[1]);
+        assert!(!majority.is_reached(), "the new voters were not asked");
+        majority.confirmed.extend(&all[3..]);
+        assert!(majority.is_reached());
+        majority.configs.clear();
+        assert!(!majority.is_reached(), "nobody is no majority");
+    }
+}

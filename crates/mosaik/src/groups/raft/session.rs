@@ -1,0 +1,174 @@
+//! The leader's end of one pipelined stream of log entries.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures::{FutureExt, Stream, StreamExt};
+use openraft::{
+    EntryPayload,
+    alias::EntryOf,
+    raft::{AppendEntriesRequest, StreamAppendResult},
+};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{reads::Told, types::Types, wire};
+use crate::groups::{
+    duplex::{Duplex, Gone},
+    member::MemberId,
+};
+
+/// Append requests that are put together into one write.
+const REQUESTS_PER_WRITE: usize = 32;
+/// Entries that follow a commit within this time are worth waiting for the next time.
+const CLOSE: Duration = Duration::from_micros(500);
+/// A commit waits at most so long for entries to go out with.
+const HOLD: Duration = Duration::from_millis(1);
+
+/// One stream of appends to one member.
+pub(super) struct Session<S> {
+    target: MemberId,
+    told: Arc<Told>,
+    input: S,
+    input_ended: bool,
+    /// Requests that were sent and not acknowledged yet.
+    unacknowledged: usize,
+    stream: Duplex,
+    notices: Notices,
+}
+
+/// When to say that entries are committed, if nothing else is to be said.
+///
+/// Such a notice costs as much as an entry. While commands come one right after the other, it can
+/// go out with the next entry just as well. It never waits when the receiver has commands of its
+/// own among the entries: somebody there waits for them.
+struct Notices {
+    held: Option<AppendEntriesRequest<Types>>,
+    due: Pin<Box<Sleep>>,
+    /// When the last commit was known that nothing else went out with.
+    known: Option<Instant>,
+    /// Whether entries followed closely on it.
+    followed: bool,
+    /// The last entry that holds commands of the receiver.
+    awaited: Option<u64>,
+}
+
+impl<S> Session<S>
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
+{
+    pub(super) fn new(target: MemberId, told: Arc<Told>, input: S, stream: Duplex) -> Self {
+        Self {
+            notices: Notices {
+                held: None,
+                due: Box::pin(sleep_until(Instant::now())),
+                known: None,
+                followed: false,
+                awaited: None,
+            },
+            target,
+            told,
+            input,
+            input_ended: false,
+            unacknowledged: 0,
+            stream,
+        }
+    }
+
+    /// Sends what there is to send until the next acknowledgement arrives; `None` when all is
+    /// sent and acknowledged.
+    pub(super) async fn next_result(&mut self) -> Result<Option<StreamAppendResult<Types>>, Gone> {
+        while !self.input_ended || self.unacknowledged > 0 {
+            let holding = self.notices.held.is_some();
+            tokio::select! {
+                biased;
+                frame = self.stream.rx.recv() => {
+                    self.unacknowledged = self.unacknowledged.saturating_sub(1);
+                    return wire::decode(&frame?).map(Some);
+                }
+                request = self.input.next(), if !self.input_ended => match request {
+                    Some(request) if self.notices.may_wait(&request) => {
+                        self.notices.hold(request);
+                    }
+                    Some(request) => self.send(request).await?,
+                    None => {
+                        self.input_ended = true;
+                        self.send_held().await?;
+                    }
+                },
+                () = &mut self.notices.due, if holding => {
+                    // No entries have followed; the next notice is not held back either.
+                    self.notices.followed = false;
+                    self.send_held().await?;
+                }
+                () = self.told.hurried(), if holding => self.send_held().await?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends what was held back, if anything was.
+    async fn send_held(&mut self) -> Result<(), Gone> {
+        match self.notices.held.take() {
+            Some(held) => self.send(held).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a request, and with it those that are ready as well.
+    pub(super) async fn send(&mut self, first: AppendEntriesRequest<Types>) -> Result<(), Gone> {
+        let mut next = first;
+        for remaining in (0..REQUESTS_PER_WRITE).rev() {
+            let committed = next.leader_commit.as_ref().map(openraft::LogId::index);
+            self.told.note(committed);
+            self.notices.sending(&next, &self.target);
+            self.stream.tx.queue(&wire::encode(&next)?)?;
+            self.unacknowledged += 1;
+            if remaining == 0 {
+                break;
+            }
+            match self.input.next().now_or_never() {
+                Some(Some(ready)) => next = ready,
+                Some(None) => {
+                    self.input_ended = true;
+                    break;
+                }
+                None => break,
+            }
+        }
+        self.stream.tx.flush().await
+    }
+}
+
+impl Notices {
+    /// Whether a request is a mere notice, and may wait for entries.
+    fn may_wait(&mut self, request: &AppendEntriesRequest<Types>) -> bool {
+        if !request.entries.is_empty() {
+            return false;
+        }
+        self.known = Some(Instant::now());
+        self.followed && self.awaited.is_none()
+    }
+
+    fn hold(&mut self, notice: AppendEntriesRequest<Types>) {
+        if self.held.is_none() {
+            self.due.as_mut().reset(Instant::now() + HOLD);
+        }
+        self.held = Some(notice);
+    }
+
+    /// A request goes out: whatever was held back goes with it, because it knows as much.
+    fn sending(&mut self, request: &AppendEntriesRequest<Types>, target: &MemberId) {
+        self.held = None;
+        let of_target = |entry: &&EntryOf<Types>| matches!(&entry.payload, EntryPayload::Normal(batch) if batch.origin == *target);
+        if let Some(entry) = request.entries.iter().rev().find(of_target) {
+            self.awaited = Some(entry.log_id.index());
+        }
+        let committed = request.leader_commit.as_ref().map(openraft::LogId::index);
+        if self.awaited <= committed {
+            self.awaited = None;
+        }
+        if !request.entries.is_empty() {
+            let known = self.known.take();
+            self.followed = known.is_some_and(|known| known.elapsed() < CLOSE);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Snapshots that this member holds: frozen states, encoded only when somebody asks.
+
+use std::{
+    collections::VecDeque,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use openraft::alias::SnapshotMetaOf;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{OnceCell, watch},
+    time::{Instant, sleep},
+};
+
+use super::{types::Types, wire::snapshot_id};
+use crate::{
+    groups::{
+        Index,
+        catch_up::wire::{MAX_PIECES, PIECE_BYTES, Piece, RUN_PIECES, SnapshotId},
+        snapshot::{Capture, CaptureFailed, Cutting, Encoded},
+    },
+    primitives::Bytes,
+};
+
+/// Frozen states that are held at a time, the newest included.
+const MAX_HELD: usize = 4;
+/// A snapshot that somebody fetched is kept for so long after, and the log behind it: whoever has
+/// it needs what follows.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// A frozen state, and where in the history it stands.
+pub(super) struct Held {
+    pub(super) id: SnapshotId,
+    /// Commands that it contains.
+    pub(super) position: Index,
+    pub(super) meta: SnapshotMetaOf<Types>,
+    /// The group's own bookkeeping, encoded.
+    pub(super) head: Bytes,
+    /// Behind a lock only because a snapshot need not be `Sync`.
+    capture: Mutex<Box<dyn Capture>>,
+    /// Items per piece, at most.
+    batch_size: u64,
+    pieces: OnceCell<Arc<[Piece]>>,
+    usage: Mutex<Usage>,
+}
+
+#[derive(Debug, Default)]
+struct Usage {
+    users: usize,
+    /// When the last one has gone.
+    until: Option<Instant>,
+}
+
+impl Held {
+    /// `None` for a state before the first log entry.
+    pub(super) fn new(
+        meta: SnapshotMetaOf<Types>,
+        position: Index,
+        head: Bytes,
+        capture: Box<dyn Capture>,
+        batch_size: u64,
+    ) -> Option<Arc<Self>> {
+        Some(Arc::new(Self {
+            id: meta.last_log_id.as_ref().map(snapshot_id)?,
+            position,
+            meta,
+            head,
+            capture: Mutex::new(capture),
+            batch_size,
+            pieces: OnceCell::new(),
+            usage: Mutex::default(),
+        }))
+    }
+
+    /// The pieces that the snapshot consists of. The first time, all of it is encoded.
+    pub(super) async fn pieces(self: &Arc<Self>) -> io::Result<Arc<[Piece]>> {
+        let pieces = self.pieces.get_or_try_init(async || {
+            let mut pieces = Vec::new();
+            let mut from = 0;
+            loop {
+                let begin = Instant::now();
+                let run = self.cut(from).await?;
+                // Whoever leads has other things to do as well.
+                sleep(begin.elapsed()).await;
+                for Encoded { items, bytes } in &run {
+                    let piece = Piece::of(*items, bytes);
+                    pieces.push(piece.ok_or_else(|| {
+                        io::Error::other("an item of the snapshot is too large to be sent")
+                    })?);
+                    from += items;
+                }
+                if pieces.len() > MAX_PIECES {
+                    return Err(io::Error::other("the snapshot has too many pieces"));
+                }
+                if run.len() < RUN_PIECES {
+                    return Ok(pieces.into());
+                }
+            }
+        });
+        pieces.await.cloned()
+    }
+
+    /// The next pieces from an item on; fewer than [`RUN_PIECES`] at the end.
+    pub(super) async fn cut(self: &Arc<Self>, from: u64) -> io::Result<Vec<Encoded>> {
+        let items = self.batch_size;
+        self.encode(move |capture| {
+            let limits = Cutting::Limits {
+                items,
+                bytes: PIECE_BYTES,
+                pieces: RUN_PIECES,
+            };
+            capture.encode(from, limits)
+        })
+        .await
+    }
+
+    /// Pieces with these ends.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        from: u64,
+        ends: Vec<u64>,
+    ) -> io::Result<Vec<Encoded>> {
+        self.encode(move |capture| capture.encode(from, Cutting::Ends(&ends)))
+            .await
+    }
+
+    /// Encodes on a thread of its own: that may take a while.
+    async fn encode(
+        self: &Arc<Self>,
+        work: impl FnOnce(&dyn Capture) -> Result<Vec<Encoded>, CaptureFailed> + Send + 'static,
+    ) -> io::Result<Vec<Encoded>> {
+        let held = self.clone();
+        let encoding = tokio::task::spawn_blocking(move || {
+            let capture = held.capture.lock();
+            let encoded = catch_unwind(AssertUnwindSafe(|| work(&**capture)));
+            encoded.unwrap_or(Err(CaptureFailed::Panicked))
+        });
+        encoding
+            .await
+            .map_err(io::Error::other)?
+            .map_err(io::Error::other)
+    }
+
+    fn is_in_use(&self) -> bool {
+        let usage = self.usage.lock();
+        usage.users > 0 || usage.until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps a snapshot, and the log behind it, for as long as this exists and a while longer.
+#[derive(Debug)]
+pub(super) struct InUse(pub(super) Arc<Held>);
+
+impl InUse {
+    pub(super) fn new(held: Arc<Held>) -> Self {
+        held.usage.lock().users += 1;
+        Self(held)
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut usage = self.0.usage.lock();
+        usage.users -= 1;
+        usage.until = Some(Instant::now() + GRACE);
+    }
+}
+
+/// All snapshots of one member, the newest last.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    held: Mutex<VecDeque<Arc<Held>>>,
+    newest: watch::Sender<Option<SnapshotId>>,
+}
+
+impl Shelf {
+    pub(super) fn new() -> Self {
+        Self {
+            held: Mutex::default(),
+            newest: watch::Sender::new(None),
+        }
+    }
+
+    /// Adds the newest snapshot, and lets go of those that nobody needs.
+    pub(super) fn put(&self, snapshot: Arc<Held>) {
+        let id = snapshot.id;
+        let mut held = self.held.lock();
+        held.retain(|other| other.id.index < id.index);
+        held.push_back(snapshot);
+        // The one before stays as well: others may not have come as far yet.
+        let unused = |held: &VecDeque<Arc<Held>>| {
+            let old = held.len().saturating_sub(2);
+            held.iter().take(old).position(|held| !held.is_in_use())
+        };
+        while let Some(place) = unused(&held) {
+            held.remove(place);
+        }
+        while held.len() > MAX_HELD {
+            // In use and yet given up: whoever fetches it begins anew with a later one.
+            held.pop_front();
+        }
+        drop(held);
+        self.newest.send_replace(Some(id));
+    }
+
+    pub(super) fn newest(&self) -> Option<Arc<Held>> {
+        self.held.lock().back().cloned()
+    }
+
+    pub(super) fn find(&self, id: SnapshotId) -> Option<Arc<Held>> {
+        let held = self.held.lock();
+        held.iter().find(|held| held.id == id).cloned()
+    }
+
+    /// The one to give to a newcomer: so that no more of them are in use than can be held, the last
+    /// one that is in use already when there are many.
+    pub(super) fn offer(&self) -> Option<Arc<Held>> {
+        let held = self.held.lock();
+        let mut in_use = held.iter().filter(|held| held.is_in_use());
+        let many = in_use.clone().count() >= MAX_HELD - 2;
+        if many {
+            in_use.next_back().cloned()
+        } else {
+            held.back().cloned()
+        }
+    }
+
+    /// The consensus index of the oldest snapshot that somebody fetches, or has fetched lately.
+    pub(super) fn needed_from(&self) -> Option<u64> {
+        let held = self.held.lock();
+        let in_use = held.iter().find(|held| held.is_in_use());
+        in_use.map(|held| held.id.index)
+    }
+
+    /// Names the newest snapshot whenever there is a newer one.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Option<SnapshotId>> {
+        self.newest.subscribe()
+    }
+}

@@ -1,0 +1,165 @@
+//! What a member gives to those that catch up.
+
+use std::io;
+
+use openraft::{
+    EntryPayload, alias::EntryOf, async_runtime::watch::WatchReceiver, entry::RaftEntry,
+};
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    node::NodeCore,
+    shelf::InUse,
+    types::Types,
+    window::weight,
+    wire::{self, Layout},
+};
+use crate::{
+    groups::{
+        catch_up::wire::{Answer, Ask, MAX_PIECE_BYTES, PIECE_BYTES, Piece, Whole, in_bounds},
+        duplex::{Duplex, Gone},
+    },
+    primitives::{Bytes, encoding},
+};
+
+/// Pieces of the log that the leader names at a time.
+const LAYOUT_PIECES: usize = 128;
+/// What these take at most, about.
+const LAYOUT_BYTES: usize = 16 * 1024 * 1024;
+
+impl NodeCore {
+    /// Answers a member that catches up, until it ends the stream.
+    pub(crate) async fn serve_fetch(&self, stream: Duplex) -> Result<(), Gone> {
+        let Duplex { mut tx, mut rx } = stream;
+        let mut _held = None;
+        loop {
+            match wire::decode(&rx.recv().await?)? {
+                Ask::Hold(id) => _held = self.applied.shelf.find(id).map(InUse::new),
+                Ask::Layout { from } => {
+                    let _turn = self.supplies.acquire().await.map_err(|_| Gone)?;
+                    let layout = self.layout(from).await.map_err(|_| Gone)?;
+                    tx.send(&wire::encode(&layout)?).await?;
+                }
+                Ask::Pieces { of, from, ends } => {
+                    if !in_bounds(from, &ends) {
+                        return Err(Gone);
+                    }
+                    let turn = self.supplies.acquire().await.map_err(|_| Gone)?;
+                    let pieces = match of {
+                        Whole::Log => self.log_pieces(from, &ends).await.map_err(|_| Gone)?,
+                        Whole::Snapshot(id) => match self.applied.shelf.find(id) {
+                            Some(held) => {
+                                let read = held.read(from, ends).await;
+                                let read = read.inspect_err(|error| {
+                                    tracing::debug!(%error, "a snapshot can't be read");
+                                });
+                                read.ok().map(|pieces| {
+                                    pieces.into_iter().map(|piece| piece.bytes).collect()
+                                })
+                            }
+                            None => None,
+                        },
+                    };
+                    let Some(pieces) = pieces else {
+                        tx.send(&wire::encode(&Answer::Missing)?).await?;
+                        continue;
+                    };
+                    drop(turn);
+                    tx.queue(&wire::encode(&Answer::Coming)?)?;
+                    for piece in pieces {
+                        tx.send(&piece).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What follows in the log from an index on, in this leader's word.
+    async fn layout(&self, from: u64) -> io::Result<Layout> {
+        let (vote, leading) = {
+            let server = self.server.borrow_watched();
+            (server.vote, server.current_leader == Some(self.member))
+        };
+        let Some(committed) = self.applied.last_index().filter(|_| leading) else {
+            return Err(io::Error::other("this member does not lead"));
+        };
+        if from < self.log.first_index() {
+            return Ok(Layout {
+                vote,
+                committed,
+                pieces: None,
+            });
+        }
+        let batch_size = self.applied.terms().batch_size;
+        let (mut pieces, mut next, mut bytes) = (Vec::new(), from, 0);
+        while next <= committed && pieces.len() < LAYOUT_PIECES && bytes < LAYOUT_BYTES {
+            let entries = self.log.read(next..committed + 1, PIECE_BYTES).await?;
+            if entries.first().is_none_or(|entry| entry.index() != next) {
+                break;
+            }
+            next += entries.len() as u64;
+            bytes += entries.iter().map(weight).sum::<usize>();
+            let begin = Instant::now();
+            let cut = tokio::task::spawn_blocking(move || cut(&entries, batch_size));
+            pieces.extend(cut.await.map_err(io::Error::other)??);
+            // Whoever leads has other things to do as well.
+            sleep(begin.elapsed()).await;
+        }
+        pieces.truncate(LAYOUT_PIECES);
+        Ok(Layout {
+            vote,
+            committed,
+            pieces: Some(pieces),
+        })
+    }
+
+    /// Encoded parts of the log with these ends; `None` when some of it is not here, or not known to
+    /// be committed.
+    async fn log_pieces(&self, from: u64, ends: &[u64]) -> io::Result<Option<Vec<Bytes>>> {
+        let applied = self.applied.last_index().map_or(0, |index| index + 1);
+        let mut parts = Vec::with_capacity(ends.len());
+        let (mut next, mut room) = (from, MAX_PIECE_BYTES);
+        for end in ends {
+            if *end > applied {
+                return Ok(None);
+            }
+            let entries = self.log.read(next..*end, room).await?;
+            let complete = entries.len() as u64 == end - next;
+            if !complete || entries.first().is_none_or(|entry| entry.index() != next) {
+                return Ok(None);
+            }
+            room = room.saturating_sub(entries.iter().map(weight).sum()).max(1);
+            parts.push(entries);
+            next = *end;
+        }
+        let encoding = tokio::task::spawn_blocking(move || {
+            let encoded = parts.iter().map(encoding::try_serialize);
+            encoded.collect::<Result<Vec<_>, _>>()
+        });
+        let encoded = encoding.await.map_err(io::Error::other)?;
+        encoded.map(Some).map_err(io::Error::other)
+    }
+}
+
+/// Cuts entries into pieces of about so many commands.
+fn cut(entries: &[EntryOf<Types>], batch_size: u64) -> io::Result<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let (mut begin, mut commands, mut bytes) = (0, 0, 0);
+    for (place, entry) in entries.iter().enumerate() {
+        if let EntryPayload::Normal(batch) = &entry.payload {
+            commands += u64::from(batch.count);
+        }
+        bytes += weight(entry);
+        if commands >= batch_size || bytes >= PIECE_BYTES || place + 1 == entries.len() {
+            // As a vector, whatever it is borrowed from.
+            let encoded = encoding::try_serialize(&entries[begin..=place].to_vec())
+                .map_err(io::Error::other)?;
+            let units = (place + 1 - begin) as u64;
+            let piece = Piece::of(units, &encoded);
+            pieces.push(piece.ok_or_else(|| io::Error::other("a log entry is too large"))?);
+            (begin, commands, bytes) = (place + 1, 0, 0);
+        }
+    }
+    Ok(pieces)
+}
