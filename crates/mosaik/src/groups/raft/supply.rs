@@ -26,7 +26,9 @@ use crate::{
 /// Pieces of the log that the leader names at a time.
 const LAYOUT_PIECES: usize = 128;
 /// What these take at most, about.
-const LAYOUT_BYTES: usize = 16 * 1024 * 1024;
+const LAYOUT_BYTES: usize = 4 * 1024 * 1024;
+/// Whoever leads has other things to do as well: it rests for so many times as long as it worked.
+const REST: u32 = 2;
 
 impl NodeCore {
     /// Answers a member that catches up, until it ends the stream.
@@ -103,8 +105,7 @@ impl NodeCore {
             let begin = Instant::now();
             let cut = tokio::task::spawn_blocking(move || cut(&entries, batch_size));
             pieces.extend(cut.await.map_err(io::Error::other)??);
-            // Whoever leads has other things to do as well.
-            sleep(begin.elapsed()).await;
+            sleep(begin.elapsed() * REST).await;
         }
         pieces.truncate(LAYOUT_PIECES);
         Ok(Layout {
