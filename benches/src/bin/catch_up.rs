@@ -241,7 +241,7 @@ impl Member {
     ) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["member", strategy])
-            .args([hex(&network), hex(&key)])
+            .args([network.to_string(), key.to_string()])
             .args(bootstrap)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -304,11 +304,11 @@ where
         bail!("which network?");
     };
     let bootstrap = bootstrap.first().map(|text| address(text)).transpose()?;
-    let node = node(unhex(network)?, bootstrap).await?;
+    let node = node(Digest::from(network.as_str()), bootstrap).await?;
     let addr = node.local().addr();
     let ip = addr.ip_addrs().next().context("an address")?;
-    println!("address {}@{ip}", hex_bytes(addr.id.as_bytes()));
-    let key = GroupKey::from(unhex(key)?);
+    println!("address {}@{ip}", addr.id);
+    let key = GroupKey::from(Digest::from(key.as_str()));
     let mut lines = lines();
     let mut joined: Option<Group<M>> = None;
     while let Some(line) = lines.next_line().await? {
@@ -329,7 +329,7 @@ where
                 println!(
                     "online after {:.2} s, {:.1} s of processor time; memory {before} MB before, {} MB after, {} MB at most",
                     begin.elapsed().as_secs_f64(),
-                    (cpu_time() - cpu).as_secs_f64(),
+                    cpu_time().saturating_sub(cpu).as_secs_f64(),
                     memory("VmRSS")?,
                     memory("VmHWM")?,
                 );
@@ -421,29 +421,7 @@ fn memory(name: &str) -> Result<u64> {
     Ok(kib.context("memory statistics")?.parse::<u64>()? / 1024)
 }
 
-fn hex(digest: &Digest) -> String {
-    hex_bytes(digest.as_bytes())
-}
-
-fn hex_bytes(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex_bytes(text: &str) -> Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        let digits = text.get(2 * place..2 * place + 2).context("64 digits")?;
-        *byte = u8::from_str_radix(digits, 16)?;
-    }
-    Ok(bytes)
-}
-
-fn unhex(text: &str) -> Result<Digest> {
-    Ok(Digest::from_bytes(unhex_bytes(text)?))
-}
-
 fn address(text: &str) -> Result<EndpointAddr> {
     let (id, ip) = text.split_once('@').context("an address")?;
-    let id = PeerId::from_bytes(&unhex_bytes(id)?)?;
-    Ok(EndpointAddr::new(id).with_ip_addr(ip.parse()?))
+    Ok(EndpointAddr::new(id.parse::<PeerId>()?).with_ip_addr(ip.parse()?))
 }
