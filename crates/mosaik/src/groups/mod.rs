@@ -7,8 +7,11 @@
 //! **Two voters tolerate no crash, three tolerate one.** Only crash faults are tolerated: all
 //! members are honest, the key (and tickets, if required) is the admission control.
 
+mod acceptor;
 mod bond;
+mod bonding;
 mod bonds;
+mod builder;
 mod catch_up;
 mod close;
 mod commands;
@@ -16,6 +19,7 @@ mod config;
 mod duplex;
 mod durable;
 mod error;
+mod event;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod group;
@@ -23,13 +27,16 @@ mod handle;
 mod identity;
 mod instance;
 mod key;
+mod lineage;
 mod machine;
 mod member;
 mod metrics;
 mod position;
 mod raft;
+mod registry;
 mod replica;
 mod snapshot;
+mod standing;
 mod status;
 mod storage;
 mod store;
@@ -38,13 +45,14 @@ mod sync;
 mod when;
 
 pub use bonds::{Bond, Bonds};
+pub use builder::{GroupBuilder, NoStorage};
 pub use config::{
     Config, ConfigBuilder, ConfigBuilderError, ConsensusConfig, ConsensusConfigBuilder,
     ConsensusConfigBuilderError,
 };
 pub use error::{CommandError, Error, QueryError};
 pub use group::{CommittedQueryResult, Consistency, Group, QueryResultAt};
-pub use handle::{GroupBuilder, Groups, NoStorage};
+pub use handle::Groups;
 pub use identity::GroupConfig;
 pub use key::GroupKey;
 pub use machine::{

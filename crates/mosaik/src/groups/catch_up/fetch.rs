@@ -14,7 +14,7 @@ use super::wire::{Answer, Ask, Fetched, MAX_PIECE_BYTES, Piece, Plan, RUN_PIECES
 use crate::{
     groups::{
         duplex::{Duplex, Gone},
-        member::MemberId,
+        lineage::MemberId,
     },
     primitives::{Bytes, encoding},
 };

@@ -9,25 +9,25 @@ use std::{
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rand::Rng;
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{broadcast, mpsc},
     time::{Instant, interval, sleep},
 };
 
-use super::{
-    Lineage, MemberId,
-    dial::Dials,
-    rules::{self, Change, Committee, Founding},
-};
+use super::rules::{self, Change, Committee, Founding};
 use crate::{
     Digest,
     groups::{
         bond::{
             core::BondCore,
-            wire::{Control, LineageStanding, MAX_ROSTER, Standing, Willingness},
+            wire::{Control, MAX_ROSTER},
         },
+        bonding::dial::Dials,
         close::{NotAllowed, Timeout},
+        event::Event,
         instance::Instance,
+        lineage::{Lineage, MemberId},
         raft::{Node, Stopped, View},
+        standing::{LineageStanding, Standing, Willingness},
     },
     net::close::GracefulShutdown,
     primitives::{PeerId, ShortFmtExt},
@@ -51,37 +51,6 @@ const HAND_OVER: Duration = Duration::from_millis(500);
 const HAND_OVER_RETRY: Duration = Duration::from_millis(50);
 /// How long a departing member waits until it is out of the membership.
 const DEPARTURE: Duration = Duration::from_millis(1200);
-
-/// What the worker is told.
-#[derive(Debug)]
-pub(crate) enum Event {
-    BondUp(PeerId),
-    /// A bond has ended; whether the peer has said goodbye.
-    BondDown(PeerId, bool),
-    /// A bonded peer's standing changed.
-    Standing(PeerId),
-    /// A bonded peer's entry changed.
-    Entry(PeerId),
-    /// Peers that a bonded peer has bonds with.
-    Roster(PeerId, Vec<PeerId>),
-    Leaving(MemberId),
-    Removed(MemberId),
-    Rival(LineageStanding),
-    Dissolved {
-        lineage: Lineage,
-        winner: Lineage,
-    },
-    /// This member has begun or given up a history.
-    HistoryChanged,
-    /// This member has fetched what it lacked of this history.
-    CaughtUp(Lineage),
-    /// Found a new history from this member's state; answers whether that was done.
-    Reform(oneshot::Sender<bool>),
-    /// Leave the group; the worker ends.
-    Leave,
-    /// Hand over and stop, but stay a member; the worker ends.
-    Stop,
-}
 
 /// The state of one member's worker.
 pub(crate) struct Worker {

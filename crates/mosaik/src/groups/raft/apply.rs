@@ -29,7 +29,7 @@ use super::{
 use crate::{
     groups::{
         Cursor, Index, Term,
-        member::MemberId,
+        lineage::MemberId,
         replica::{Place, Replica, Terms},
         snapshot::Assembly,
         status::Status,

@@ -30,7 +30,7 @@ mod types;
 mod window;
 mod wire;
 
-pub(crate) use network::{Channel, Peers};
+pub(crate) use network::Peers;
 pub(crate) use node::{Inheritance, Node, NodeCore, NodeOptions, Stopped, View};
 
 #[cfg(test)]

@@ -32,27 +32,14 @@ use super::{
 };
 use crate::{
     groups::{
-        duplex::{Duplex, Gone},
-        member::MemberId,
+        duplex::{Channel, Duplex, Gone},
+        lineage::MemberId,
     },
     primitives::Bytes,
 };
 
 const FIRST_RETRY: Duration = Duration::from_millis(10);
 const LAST_RETRY: Duration = Duration::from_millis(320);
-
-/// What a stream between two members is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub(crate) enum Channel {
-    /// Log entries from the leader.
-    Append,
-    /// The leader's word of a snapshot.
-    Snapshot,
-    /// Pieces of the log or of a snapshot, from any member.
-    Fetch,
-    /// Commands towards the leader.
-    Forward,
-}
 
 /// Reaches the other members of one lineage.
 pub(crate) trait Peers: Send + Sync + 'static {

@@ -36,7 +36,7 @@ use crate::{
         Index,
         config::Timing,
         duplex::Gone,
-        member::{Lineage, MemberId},
+        lineage::{Lineage, MemberId},
         replica::{CommandStore, Replica},
         status::Status,
         store::{GroupStore, Rewrite},

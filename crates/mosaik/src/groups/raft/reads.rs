@@ -38,7 +38,7 @@ use super::{
     node::NodeCore,
     wire::{self, Request, Response},
 };
-use crate::groups::{duplex::Gone, member::MemberId};
+use crate::groups::{duplex::Gone, lineage::MemberId};
 
 /// Rounds that may be under way at once; further reads wait, and share the next.
 const MAX_ROUNDS: usize = 4;

@@ -6,7 +6,6 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 
 use super::{
-    network::Channel,
     node::NodeCore,
     types::Types,
     wire::{self, Accepted, Forward, Request, Response},
@@ -14,8 +13,8 @@ use super::{
 use crate::{
     groups::{
         Index, commands,
-        duplex::{Duplex, FrameSender, Gone},
-        member::MemberId,
+        duplex::{Channel, Duplex, FrameSender, Gone},
+        lineage::MemberId,
         submissions::{Parcel, Route},
     },
     primitives::Bytes,

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{reads::Told, types::Types, wire};
 use crate::groups::{
     duplex::{Duplex, Gone},
-    member::MemberId,
+    lineage::MemberId,
 };
 
 /// Append requests that are put together into one write.
