@@ -19,10 +19,9 @@ use tokio::{
 };
 
 use super::{
-    apply::{FetchedSnapshot, SnapshotData},
-    disk::SnapshotWriter,
-    network::Peers,
-    node::NodeCore,
+    core::NodeCore,
+    peers::Peers,
+    snapshot::{FetchedSnapshot, Partial, SnapshotData},
     types::Types,
     wire::{self, Layout, Manifest, SnapshotHeader, SnapshotReply},
 };
@@ -52,19 +51,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const FORGET: Duration = Duration::from_secs(60);
 /// How long other members may take to promise that they keep a snapshot.
 const HOLD: Duration = Duration::from_secs(2);
-
-/// A snapshot of which a part was fetched: what a later transfer of the same one goes on with.
-pub(super) struct Partial {
-    id: SnapshotId,
-    /// Of all its pieces.
-    digest: [u8; 32],
-    /// Pieces that are taken in.
-    taken: usize,
-    assembly: Box<dyn Assembly>,
-    writer: Option<SnapshotWriter>,
-    /// When the transfer was interrupted.
-    since: Instant,
-}
 
 /// Sources of one history.
 struct Members<'a>(&'a Arc<dyn Peers>);

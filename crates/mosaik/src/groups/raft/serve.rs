@@ -6,7 +6,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 
 use super::{
-    node::NodeCore,
+    core::NodeCore,
     types::Types,
     wire::{self, Accepted, Forward, Request, Response},
 };

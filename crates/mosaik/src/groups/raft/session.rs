@@ -10,7 +10,7 @@ use openraft::{
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{reads::Told, types::Types, wire};
+use super::{told::Told, types::Types, wire};
 use crate::groups::{
     duplex::{Duplex, Gone},
     lineage::MemberId,
