@@ -106,8 +106,9 @@ pub mod tickets;
 ///   disconnected, unless the [`LagPolicy`](producer::LagPolicy) says otherwise.
 /// - **Who is connected** is decided on both sides, by predicates over catalog entries and by
 ///   tickets, and decided again whenever an entry changes.
-/// - **Broken subscriptions** are made again by the consumer, as its [`backoff`] says: at first
-///   after about half a second, for five minutes, and then whenever an entry changes.
+/// - **Broken subscriptions** are made again by the consumer for as long as the producer offers the
+///   stream: at first as its [`backoff`] says (by default after about half a second, growing, for
+///   five minutes), then when an entry changes, and at intervals of up to a minute.
 // The layer itself lies below `network`; the few items that name a `Network` lie above, in it.
 pub mod streams {
     #[doc(inline)]
