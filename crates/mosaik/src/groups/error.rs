@@ -93,7 +93,6 @@ impl<M: StateMachine> core::error::Error for QueryError<M> {}
 
 /// Why a bond could not be made. Seen in diagnostics only.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// This node is no longer a member.
     #[error("the group is terminated")]
