@@ -101,7 +101,7 @@ impl From<Bored> for ApplicationClose {
 
 impl PartialEq<ApplicationClose> for Bored {
     fn eq(&self, other: &ApplicationClose) -> bool {
-        ApplicationClose::from(*self) == *other
+        other.error_code == 123_456u32.into()
     }
 }
 

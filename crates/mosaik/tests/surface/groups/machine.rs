@@ -173,7 +173,7 @@ fn what_a_machine_need_not_say() {
     assert_eq!(least.leadership_preference(), LeadershipPreference::Normal);
     assert!(!least.reset(), "no machine is reset unless it says so");
     least.apply_batch([(), ()], &At(Cursor::zero()));
-    let noop = NoOp::default();
+    let noop: NoOp = Default::default();
     assert_eq!(
         (format!("{noop:?}"), noop.signature()),
         ("NoOp".into(), NoOp.signature())
