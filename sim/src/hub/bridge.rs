@@ -15,10 +15,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
-    handle::{Hub, Port},
-    inbox::Packet,
-};
+use super::{handle::Hub, inbox::Packet, port::Port};
 use crate::task::Task;
 
 /// Bytes of the id that stands before each packet: whom it is for, or whom it is from.

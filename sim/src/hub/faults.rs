@@ -7,7 +7,7 @@ use std::{
 
 use mosaik::PeerId;
 
-use super::{handle::Port, inbox::Packet};
+use super::{inbox::Packet, port::Port};
 
 /// Packets that are held for one paused node; more are lost.
 const MAX_HELD: usize = 16 * 1024;

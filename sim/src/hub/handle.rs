@@ -5,26 +5,21 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
-use iroh::endpoint::{Builder, NetReportConfig, PortmapperConfig};
-use mosaik::{PeerId, SecretKey, iroh::RelayMode, network::NetworkBuilder};
+use mosaik::PeerId;
 use parking_lot::{Mutex, RwLock};
-use rand::{SeedableRng, rngs::SmallRng};
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::{
     Conditions,
     faults::{Fate, Faults, Held},
-    inbox::{Inbox, Packet},
-    transport::{HubLookup, HubTransport},
+    inbox::Packet,
+    port::{Port, Traffic},
 };
-
-/// What waits behind a node's limited bandwidth at most; beyond it, packets are lost.
-const MAX_SEND_QUEUE: Duration = Duration::from_millis(200);
 
 /// An in-memory network. Cheap to clone.
 #[derive(Clone)]
@@ -39,39 +34,6 @@ struct Inner {
     next_number: AtomicU64,
 }
 
-/// One node's place at the hub.
-#[derive(Debug)]
-pub(super) struct Port {
-    pub(super) id: PeerId,
-    pub(super) inbox: Mutex<Inbox>,
-    sending: Mutex<Sending>,
-    /// Its node has crashed: nothing passes from or to it any more.
-    dead: AtomicBool,
-    sent_packets: AtomicU64,
-    sent_bytes: AtomicU64,
-    lost_packets: AtomicU64,
-}
-
-/// The state of a node's way into the network.
-#[derive(Debug, Default)]
-struct Sending {
-    /// When what was sent so far has left; with limited bandwidth only.
-    busy_until: Option<Instant>,
-    /// Decides over the packets to each receiver.
-    random: HashMap<PeerId, SmallRng>,
-}
-
-/// What a node has sent. Payload of UDP packets, without headers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Packets sent, lost ones included.
-    pub packets: u64,
-    /// Bytes sent, lost ones included.
-    pub bytes: u64,
-    /// Packets that got lost: at random, through a fault, or because a queue was full.
-    pub lost_packets: u64,
-}
-
 impl Hub {
     /// A hub without nodes.
     pub fn new(seed: u64, conditions: Conditions) -> Self {
@@ -82,27 +44,6 @@ impl Hub {
             ports: RwLock::default(),
             next_number: AtomicU64::new(0),
         }))
-    }
-
-    /// Makes a node talk through this hub only, under the id of this key.
-    pub fn attach(&self, builder: NetworkBuilder, secret: SecretKey) -> NetworkBuilder {
-        let id = secret.public();
-        let hub = self.clone();
-        builder
-            .with_secret_key(secret)
-            .with_relay_mode(RelayMode::Disabled)
-            .with_endpoint(move |endpoint| hub.plug_in(id, endpoint))
-    }
-
-    fn plug_in(&self, id: PeerId, endpoint: Builder) -> Builder {
-        let port = self.open_port(id);
-        endpoint
-            .clear_ip_transports()
-            .clear_relay_transports()
-            .portmapper_config(PortmapperConfig::Disabled)
-            .net_report_config(NetReportConfig::minimal())
-            .add_custom_transport(Arc::new(HubTransport::new(self.clone(), port)))
-            .address_lookup(HubLookup::new(self.clone()))
     }
 
     /// A new place at the hub, instead of the one that a former run of the node had.
@@ -224,54 +165,4 @@ impl fmt::Debug for Hub {
             .field("conditions", &*self.0.conditions.read())
             .finish_non_exhaustive()
     }
-}
-
-impl Port {
-    fn new(id: PeerId) -> Self {
-        Self {
-            id,
-            inbox: Mutex::default(),
-            sending: Mutex::default(),
-            dead: AtomicBool::new(false),
-            sent_packets: AtomicU64::new(0),
-            sent_bytes: AtomicU64::new(0),
-            lost_packets: AtomicU64::new(0),
-        }
-    }
-
-    /// When a packet that is sent now arrives; `None` if it gets lost.
-    fn due(&self, seed: u64, to: PeerId, bytes: u64, conditions: &Conditions) -> Option<Instant> {
-        let now = Instant::now();
-        let mut sending = self.sending.lock();
-        let random = sending
-            .random
-            .entry(to)
-            .or_insert_with(|| pair_random(seed, &self.id, &to));
-        let travel = conditions.travel(random);
-        let start = sending.busy_until.unwrap_or(now).max(now);
-        if start - now > MAX_SEND_QUEUE {
-            return None;
-        }
-        let left = start + conditions.transmission(bytes);
-        sending.busy_until = Some(left);
-        Some(left + travel?)
-    }
-
-    fn traffic(&self) -> Traffic {
-        Traffic {
-            packets: self.sent_packets.load(Ordering::Relaxed),
-            bytes: self.sent_bytes.load(Ordering::Relaxed),
-            lost_packets: self.lost_packets.load(Ordering::Relaxed),
-        }
-    }
-}
-
-/// The randomness of one direction between two nodes: the n-th packet meets the same in every run.
-fn pair_random(seed: u64, from: &PeerId, to: &PeerId) -> SmallRng {
-    let mut hasher = blake3::Hasher::new_derive_key("mosaik sim pair of nodes");
-    hasher
-        .update(&seed.to_le_bytes())
-        .update(from.as_bytes())
-        .update(to.as_bytes());
-    SmallRng::from_seed(*hasher.finalize().as_bytes())
 }

@@ -13,20 +13,46 @@ use futures::stream::{self, BoxStream, StreamExt};
 use iroh::{
     EndpointId, TransportAddr,
     address_lookup::{AddressLookup, EndpointData, EndpointInfo, Error as LookupError, Item},
-    endpoint::transports::{CustomEndpoint, CustomSender, CustomTransport, RecvInfo, Transmit},
+    endpoint::{
+        Builder, NetReportConfig, PortmapperConfig,
+        transports::{CustomEndpoint, CustomSender, CustomTransport, RecvInfo, Transmit},
+    },
 };
 use iroh_base::CustomAddr;
-use mosaik::PeerId;
+use mosaik::{PeerId, SecretKey, iroh::RelayMode, network::NetworkBuilder};
 use n0_watcher::Watchable;
 use noq_udp::RecvMeta;
 use tokio::time::{Instant, Sleep};
 
-use super::handle::{Hub, Port};
+use super::{handle::Hub, port::Port};
 
 /// Names this kind of address among custom addresses ("mosaik", truncated).
 pub(super) const TRANSPORT_ID: u64 = 0x6d6f_7361_696b;
 /// Packets that are taken in one go.
 const MAX_SEGMENTS: NonZeroUsize = NonZeroUsize::new(8).expect("eight is not zero");
+
+impl Hub {
+    /// Makes a node talk through this hub only, under the id of this key.
+    pub fn attach(&self, builder: NetworkBuilder, secret: SecretKey) -> NetworkBuilder {
+        let id = secret.public();
+        let hub = self.clone();
+        builder
+            .with_secret_key(secret)
+            .with_relay_mode(RelayMode::Disabled)
+            .with_endpoint(move |endpoint| hub.plug_in(id, endpoint))
+    }
+
+    fn plug_in(&self, id: PeerId, endpoint: Builder) -> Builder {
+        let port = self.open_port(id);
+        endpoint
+            .clear_ip_transports()
+            .clear_relay_transports()
+            .portmapper_config(PortmapperConfig::Disabled)
+            .net_report_config(NetReportConfig::minimal())
+            .add_custom_transport(Arc::new(HubTransport::new(self.clone(), port)))
+            .address_lookup(HubLookup::new(self.clone()))
+    }
+}
 
 /// One node's transport.
 #[derive(Debug)]

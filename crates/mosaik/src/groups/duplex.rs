@@ -1,5 +1,7 @@
-//! A pair of frame queues between two members: a link, or channels between replicas of one test.
+//! Streams between two members: a pair of frame queues over a link, or over channels between the
+//! replicas of one test.
 
+use serde::{Deserialize, Serialize};
 #[cfg(test)]
 use tokio::sync::mpsc;
 
@@ -7,6 +9,19 @@ use crate::{
     net::{LinkReceiver, LinkSender, close::Success, link},
     primitives::Bytes,
 };
+
+/// What a stream between two members is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Channel {
+    /// Log entries from the leader.
+    Append,
+    /// The leader's word of a snapshot.
+    Snapshot,
+    /// Pieces of the log or of a snapshot, from any member.
+    Fetch,
+    /// Commands towards the leader.
+    Forward,
+}
 
 /// The other side is gone, or sent something it must not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

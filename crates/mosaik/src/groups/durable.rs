@@ -5,8 +5,7 @@ use serde::Serialize;
 
 use crate::{
     groups::{
-        bond::wire::Parent,
-        member::{Lineage, MemberId},
+        lineage::{Lineage, MemberId, Parent},
         store::{GroupStore, MetaKey, NodeStore, Rewrite, StoreError},
     },
     primitives::{Bytes, GroupId, PeerId, ShortFmtExt, encoding},

@@ -3,14 +3,15 @@
 use openraft::raft::AppendEntriesRequest;
 
 use super::{
-    bond::wire::{Control, Introduction, LineageStanding, Opening, Standing, Welcome, Willingness},
+    bond::wire::{Control, Introduction, Opening, Welcome},
     catch_up::wire::{Answer, Ask, Piece, Plan, SnapshotId, Whole},
     commands::{Row, has_exactly, skip},
-    member::MemberId,
+    lineage::MemberId,
     raft::fuzz::{
         Accepted, Forward, Layout, Manifest, Request, Response, SnapshotHeader, SnapshotReply,
         Types,
     },
+    standing::{LineageStanding, Standing, Willingness},
 };
 use crate::{
     primitives::{

@@ -18,9 +18,9 @@ use crate::{
     groups::{
         Bonds, CommandError, Cursor, GroupConfig, Index, IndexRange, QueryError, StateMachine,
         Term, When, commands,
-        handle::{LEAVE_TIMEOUT, Registry},
+        event::Event,
         instance::Instance,
-        member::worker::Event,
+        registry::{LEAVE_TIMEOUT, Registry},
         replica::MachineReplica,
         submissions::{Outcome, Route, Until},
     },
@@ -58,7 +58,7 @@ pub struct Group<M: StateMachine> {
 pub(crate) struct Shared<M: StateMachine> {
     pub(crate) instance: Arc<Instance>,
     pub(crate) replica: Arc<MachineReplica<M>>,
-    pub(crate) registry: Weak<Registry>,
+    pub(super) registry: Weak<Registry>,
 }
 
 impl<M: StateMachine> Drop for Shared<M> {

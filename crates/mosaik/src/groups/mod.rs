@@ -64,8 +64,11 @@
 //!
 //! The book's chapter "Inside a group" tells how all this works.
 
+mod acceptor;
 mod bond;
+mod bonding;
 mod bonds;
+mod builder;
 mod catch_up;
 mod close;
 mod commands;
@@ -73,6 +76,7 @@ mod config;
 mod duplex;
 mod durable;
 mod error;
+mod event;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod group;
@@ -80,13 +84,16 @@ mod handle;
 mod identity;
 mod instance;
 mod key;
+mod lineage;
 mod machine;
 mod member;
 mod metrics;
 mod position;
 mod raft;
+mod registry;
 mod replica;
 mod snapshot;
+mod standing;
 mod status;
 mod storage;
 mod store;
@@ -95,13 +102,14 @@ mod sync;
 mod when;
 
 pub use bonds::{Bond, Bonds};
+pub use builder::{GroupBuilder, NoStorage};
 pub use config::{
     Config, ConfigBuilder, ConfigBuilderError, ConsensusConfig, ConsensusConfigBuilder,
     ConsensusConfigBuilderError,
 };
 pub use error::{CommandError, Error, QueryError};
 pub use group::{CommittedQueryResult, Consistency, Group, QueryResultAt};
-pub use handle::{GroupBuilder, Groups, NoStorage};
+pub use handle::Groups;
 pub use identity::GroupConfig;
 pub use key::GroupKey;
 pub use machine::{

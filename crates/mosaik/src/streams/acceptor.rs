@@ -7,8 +7,9 @@ use iroh::endpoint::ApplicationClose;
 use parking_lot::Mutex;
 
 use super::{
+    books::Producers,
     hub::Hub,
-    producer,
+    producer::{self, Handles},
     wire::{MAX_CONTROL_FRAME_BYTES, NoCapacity, StreamNotFound, Subscribe},
 };
 use crate::{
@@ -28,13 +29,15 @@ const MAX_HALF_OPEN_PER_PEER: usize = 64;
 /// Serves the links of the streams protocol.
 pub(super) struct StreamsAcceptor {
     hub: Arc<Hub>,
+    producers: Arc<Producers<Handles>>,
     half_open: Arc<HalfOpen>,
 }
 
 impl StreamsAcceptor {
-    pub(super) fn new(hub: Arc<Hub>) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, producers: Arc<Producers<Handles>>) -> Self {
         Self {
             hub,
+            producers,
             half_open: Arc::default(),
         }
     }
@@ -43,12 +46,15 @@ impl StreamsAcceptor {
 impl Acceptor for StreamsAcceptor {
     fn accept(&self, link: Link) -> BoxFuture<'static, ()> {
         let (hub, half_open) = (self.hub.clone(), self.half_open.clone());
+        let producers = self.producers.clone();
         Box::pin(async move {
             let peer = link.peer();
             match subscribe(&hub, &half_open, link).await {
                 Ok((link, request)) => {
                     hub.metrics.connections_accepted.increment(1);
-                    match hub.producer(&request.stream_id) {
+                    // The task that serves must not keep the stream alive.
+                    let producer = producers.get(&request.stream_id);
+                    match producer.map(|handles| handles.core().clone()) {
                         Some(producer) => producer::serve(producer, link, request).await,
                         None => link.close_now(StreamNotFound).await,
                     }

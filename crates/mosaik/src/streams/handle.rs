@@ -6,12 +6,17 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use super::{
-    Config, Consumer, Producer, StreamDef, acceptor::StreamsAcceptor, consumer, hub::Hub, producer,
+    Config, Consumer, Producer, StreamDef,
+    acceptor::StreamsAcceptor,
+    books::{Consumers, Producers},
+    consumer::{self, ConsumerCore},
+    hub::Hub,
+    producer::{self, Handles},
 };
 use crate::{
     discovery::Discovery,
     net::Router,
-    primitives::{Datum, Scope},
+    primitives::{Datum, Scope, ShortFmtExt},
     streams_layer::wire::STREAMS_ALPN,
 };
 
@@ -36,6 +41,8 @@ use crate::{
 /// ```
 pub struct Streams {
     hub: Arc<Hub>,
+    producers: Arc<Producers<Handles>>,
+    consumers: Consumers<ConsumerCore>,
 }
 
 impl Streams {
@@ -47,8 +54,16 @@ impl Streams {
         scope: &Scope,
     ) -> Self {
         let hub = Hub::new(config, discovery.clone(), scope.child());
-        router.install(STREAMS_ALPN, StreamsAcceptor::new(hub.clone()));
-        Self { hub }
+        let producers = Producers::new(discovery.clone());
+        router.install(
+            STREAMS_ALPN,
+            StreamsAcceptor::new(hub.clone(), producers.clone()),
+        );
+        Self {
+            hub,
+            producers,
+            consumers: Consumers::new(),
+        }
     }
 
     /// A producer with every default; if this node has one of this stream already, another handle
@@ -65,7 +80,7 @@ impl Streams {
 
     /// Starts to configure a producer.
     pub fn producer<D: Datum>(&self) -> producer::Builder<'_, D> {
-        producer::Builder::new(self)
+        producer::Builder::new(&self.hub, &self.producers)
     }
 
     /// Starts to configure a producer of a defined stream.
@@ -83,7 +98,7 @@ impl Streams {
 
     /// Starts to configure a consumer.
     pub fn consumer<D: Datum>(&self) -> consumer::Builder<'_, D> {
-        consumer::Builder::new(self)
+        consumer::Builder::new(&self.hub, &self.consumers)
     }
 
     /// Starts to configure a consumer of a defined stream.
@@ -94,22 +109,27 @@ impl Streams {
         }
     }
 
-    pub(super) const fn hub(&self) -> &Arc<Hub> {
-        &self.hub
-    }
-
     /// Ends all streams: subscriptions are closed with 204, consumers end once they are read out.
     ///
     /// Starts at once; the future waits, for a bounded time, until the peers were told.
     pub(crate) fn close(&self) -> BoxFuture<'static, ()> {
         let hub = self.hub.clone();
-        hub.close();
+        for handles in self.producers.close() {
+            handles.core().close();
+        }
+        for consumer in self.consumers.close() {
+            consumer.close();
+        }
         Box::pin(async move { hub.closed().await })
     }
 }
 
 impl fmt::Debug for Streams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Streams({:?})", self.hub)
+        f.debug_struct("Streams")
+            .field("network", &self.hub.network_id().short())
+            .field("producers", &self.producers.len())
+            .field("consumers", &self.consumers.len())
+            .finish()
     }
 }

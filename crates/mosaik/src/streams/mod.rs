@@ -29,6 +29,7 @@
 //! | reader of a subscription | the manager | the subscription ends or the consumer is dropped |
 
 mod acceptor;
+mod books;
 mod channel;
 mod config;
 pub mod consumer;

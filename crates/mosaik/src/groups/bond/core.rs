@@ -17,12 +17,13 @@ use tokio::{
     time::Instant,
 };
 
-use super::wire::{Control, Standing};
+use super::wire::Control;
 use crate::{
     groups::{
         duplex::Gone,
-        member::{Lineage, MemberId},
+        lineage::{Lineage, MemberId},
         metrics::GroupMetrics,
+        standing::Standing,
     },
     net::LinkSender,
     primitives::{Bytes, Digest, PeerId, Scope, encoding},

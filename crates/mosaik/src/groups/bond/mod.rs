@@ -5,8 +5,6 @@
 
 pub(crate) mod beats;
 pub(crate) mod core;
-pub(crate) mod handshake;
 pub(crate) mod proof;
-pub(crate) mod reader;
 pub(crate) mod set;
 pub(crate) mod wire;

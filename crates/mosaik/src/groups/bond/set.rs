@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::core::BondCore;
-use crate::{groups::member::MemberId, primitives::PeerId};
+use crate::{groups::lineage::MemberId, primitives::PeerId};
 
 /// At most one bond per peer.
 #[derive(Debug)]

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     groups::{
-        member::{Lineage, MemberId},
-        raft::Channel,
+        duplex::Channel,
+        lineage::{Lineage, MemberId},
+        standing::{LineageStanding, Standing},
     },
     primitives::{Bytes, Digest, GroupId, PeerId},
     tickets::SignedPeerEntry,
@@ -69,47 +70,6 @@ pub(crate) struct Introduction {
 /// The acceptor has taken the bond in.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Established;
-
-/// Where a member stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Standing {
-    pub(crate) member: MemberId,
-    pub(crate) willingness: Willingness,
-    /// The member lacks history, and fetches it before it wants to be added to the membership.
-    pub(crate) catching_up: bool,
-    /// The history that the member belongs to, if any.
-    pub(crate) lineage: Option<LineageStanding>,
-}
-
-/// Whether a member would lead.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Willingness {
-    #[default]
-    Normal,
-    Reluctant,
-    Never,
-}
-
-/// A history as one member sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LineageStanding {
-    pub(crate) id: Lineage,
-    /// The history that this one continues, after its majority was lost.
-    pub(crate) parent: Option<Parent>,
-    /// Commands that the member has applied.
-    pub(crate) committed: u64,
-    /// Whether a live leader with a majority is known.
-    pub(crate) alive: bool,
-    pub(crate) leading: bool,
-}
-
-/// Where a history branched off from an earlier one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Parent {
-    pub(crate) lineage: Lineage,
-    /// The consensus index up to which the two are surely the same.
-    pub(crate) shared: u64,
-}
 
 /// What is said on a bond.
 #[derive(Debug, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     groups::{
         duplex::{Duplex, Gone},
-        member::MemberId,
+        lineage::MemberId,
     },
     primitives::{Bytes, encoding},
 };

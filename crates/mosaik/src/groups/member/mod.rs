@@ -1,10 +1,12 @@
 //! How members find together: founding, joining, healing, leaving, merging.
 //!
-//! [`rules`] decides, without clock and connections; [`worker`] watches and carries out.
+//! [`rules`] decides, without clock and connections; [`worker`] watches, and has carried out what
+//! concerns other [members](acquaintance), [histories](histories), the [membership](membership) and
+//! the [end](departure).
 
-mod dial;
-mod id;
+mod acquaintance;
+mod departure;
+mod histories;
+mod membership;
 pub(crate) mod rules;
 pub(crate) mod worker;
-
-pub(crate) use id::{Lineage, MemberId};

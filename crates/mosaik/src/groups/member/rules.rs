@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::{
     groups::{
-        bond::wire::{LineageStanding, Standing, Willingness},
-        member::MemberId,
+        lineage::MemberId,
         raft::View,
+        standing::{LineageStanding, Standing, Willingness},
     },
     primitives::PeerId,
 };
@@ -315,7 +315,7 @@ mod tests {
         );
         assert!(!gives_way(&a, &a));
         let child = LineageStanding {
-            parent: Some(crate::groups::bond::wire::Parent {
+            parent: Some(crate::groups::lineage::Parent {
                 lineage: many.id,
                 shared: 0,
             }),

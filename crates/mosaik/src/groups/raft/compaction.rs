@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{node::NodeCore, shelf::Held};
+use super::{core::NodeCore, shelf::Held};
 use crate::groups::catch_up::wire::{RUN_PIECES, SnapshotId};
 
 /// How often it is looked whether what was kept back can be discarded.

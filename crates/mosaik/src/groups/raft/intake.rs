@@ -19,10 +19,9 @@ use tokio::{
 };
 
 use super::{
-    apply::{FetchedSnapshot, SnapshotData},
-    disk::SnapshotWriter,
-    network::{Channel, Peers},
-    node::NodeCore,
+    core::NodeCore,
+    peers::Peers,
+    snapshot::{FetchedSnapshot, Partial, SnapshotData},
     types::Types,
     wire::{self, Layout, Manifest, SnapshotHeader, SnapshotReply},
 };
@@ -32,8 +31,8 @@ use crate::{
             fetch::{Order, Sources, fetch},
             wire::{Ask, Fetched, Plan, SnapshotId, Whole},
         },
-        duplex::{Duplex, Gone},
-        member::MemberId,
+        duplex::{Channel, Duplex, Gone},
+        lineage::MemberId,
         snapshot::Assembly,
     },
     primitives::Bytes,
@@ -50,19 +49,6 @@ const RETRY: Duration = Duration::from_millis(100);
 const FORGET: Duration = Duration::from_secs(60);
 /// How long other members may take to promise that they keep a snapshot.
 const HOLD: Duration = Duration::from_secs(2);
-
-/// A snapshot of which a part was fetched: what a later transfer of the same one goes on with.
-pub(super) struct Partial {
-    id: SnapshotId,
-    /// Of all its pieces.
-    digest: [u8; 32],
-    /// Pieces that are taken in.
-    taken: usize,
-    assembly: Box<dyn Assembly>,
-    writer: Option<SnapshotWriter>,
-    /// When the transfer was interrupted.
-    since: Instant,
-}
 
 /// Sources of one history.
 struct Members<'a>(&'a Arc<dyn Peers>);

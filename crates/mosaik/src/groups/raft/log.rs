@@ -26,7 +26,7 @@ use super::{
 use crate::{
     groups::{
         Cursor, Index, Term,
-        member::MemberId,
+        lineage::MemberId,
         replica::CommandStore,
         snapshot::Assembly,
         status::Status,

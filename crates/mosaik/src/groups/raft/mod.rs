@@ -2,7 +2,7 @@
 //!
 //! One instance ([`Node`]) per group, member and lineage. Around the library stand: the [log](log),
 //! the [apply task](apply) with de-duplication, the [network](network) with its pipelined
-//! [streams](session), the [tenure](node): the time in which a leader accepts commands, and
+//! [streams](session), the [tenure](tenure): the time in which a leader accepts commands, and
 //! linearizable [reads](reads). A member that lacks much [fetches it](intake) from
 //! [several others](supply), and [what is frozen](shelf) need not stay in the log.
 //!
@@ -11,8 +11,11 @@
 //! | the library's core, ticks, replication | [`Node::start`] | [`Node::shutdown`] |
 //! | role follower, [pulse](pulse), command forwarder, [compaction](compaction) | [`Node::start`] | its scope ends |
 
+mod applied;
 mod apply;
 mod compaction;
+mod config;
+mod core;
 mod disk;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
@@ -20,18 +23,26 @@ mod intake;
 mod log;
 mod network;
 mod node;
+mod peers;
 mod pulse;
 mod reads;
+mod rounds;
 mod serve;
 mod session;
 mod shelf;
+mod snapshot;
 mod supply;
+mod tenure;
+mod told;
 mod types;
+mod view;
 mod window;
 mod wire;
 
-pub(crate) use network::{Channel, Peers};
-pub(crate) use node::{Inheritance, Node, NodeCore, NodeOptions, Stopped, View};
+pub(crate) use core::NodeCore;
+pub(crate) use node::{Inheritance, Node, NodeOptions, Stopped};
+pub(crate) use peers::Peers;
+pub(crate) use view::View;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, future::BoxFuture, stream};
+use futures::{Stream, StreamExt, stream};
 use openraft::{
     OptionalSend,
     alias::{SnapshotOf, VoteOf},
@@ -23,48 +23,21 @@ use openraft::{
 };
 
 use super::{
-    apply::SnapshotData,
-    reads::Told,
+    peers::Peers,
     session::Session,
     shelf::InUse,
+    snapshot::SnapshotData,
+    told::Told,
     types::Types,
     wire::{self, Manifest, Request, Response, SnapshotHeader, SnapshotReply},
 };
-use crate::{
-    groups::{
-        duplex::{Duplex, Gone},
-        member::MemberId,
-    },
-    primitives::Bytes,
+use crate::groups::{
+    duplex::{Channel, Gone},
+    lineage::MemberId,
 };
 
 const FIRST_RETRY: Duration = Duration::from_millis(10);
 const LAST_RETRY: Duration = Duration::from_millis(320);
-
-/// What a stream between two members is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub(crate) enum Channel {
-    /// Log entries from the leader.
-    Append,
-    /// The leader's word of a snapshot.
-    Snapshot,
-    /// Pieces of the log or of a snapshot, from any member.
-    Fetch,
-    /// Commands towards the leader.
-    Forward,
-}
-
-/// Reaches the other members of one lineage.
-pub(crate) trait Peers: Send + Sync + 'static {
-    /// Asks a member; fails when there is no bond with it or it is lost meanwhile.
-    fn ask(&self, member: MemberId, request: Bytes) -> BoxFuture<'static, Result<Bytes, Gone>>;
-
-    /// Members that take part in this history and can be reached, this one excluded.
-    fn members(&self) -> Vec<MemberId>;
-
-    /// Opens a stream to a member.
-    fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>>;
-}
 
 pub(super) type Rpc<T> = Result<T, RPCError<Types>>;
 

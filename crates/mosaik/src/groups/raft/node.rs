@@ -1,22 +1,15 @@
 //! One member's consensus instance, in one lineage.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     fmt,
     sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
     },
-    time::Duration,
 };
 
-use futures::FutureExt;
-use openraft::{
-    ChangeMembers, Instant as _, Raft, ServerState, SnapshotPolicy,
-    alias::{CommittedLeaderIdOf, WatchReceiverOf},
-    async_runtime::watch::WatchReceiver,
-    metrics::RaftServerMetrics,
-};
+use openraft::{ChangeMembers, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, watch},
@@ -24,33 +17,32 @@ use tokio::{
 };
 
 use super::{
-    apply::{Applied, AppliedOptions, Applier, State},
-    intake::Partial,
+    applied::{Applied, AppliedOptions, State},
+    apply::Applier,
+    config::raft_config,
+    core::{Consensus, NodeCore},
     log::Log,
-    network::{Network, Peers},
-    reads::{Rounds, Told},
-    types::{Batch, OnCompletion, Types},
+    network::Network,
+    peers::Peers,
+    told::Told,
+    view::View,
 };
 use crate::{
     groups::{
         Index,
         config::Timing,
         duplex::Gone,
-        member::{Lineage, MemberId},
+        lineage::{Lineage, MemberId},
         replica::{CommandStore, Replica},
         status::Status,
         store::{GroupStore, Rewrite},
-        submissions::{Parcel, Route, Submissions},
+        submissions::Submissions,
     },
-    primitives::{GroupId, NetworkId, PeerId, Scope},
+    primitives::{GroupId, NetworkId, Scope},
 };
 
-/// Consensus entries per append request.
-const MAX_ENTRIES_PER_REQUEST: u64 = 4096;
 /// Answers to members that catch up which may be prepared at a time.
 const MAX_SUPPLIES: usize = 4;
-
-pub(super) type Consensus = Raft<Types, Applier>;
 
 /// What a member's consensus instance is made of.
 pub(crate) struct NodeOptions {
@@ -105,104 +97,6 @@ impl Stopped {
 #[derive(Clone)]
 pub(crate) struct Node(Arc<NodeCore>);
 
-pub(crate) struct NodeCore {
-    pub(super) member: MemberId,
-    lineage: Lineage,
-    pub(super) timing: Timing,
-    pub(super) raft: Consensus,
-    pub(super) log: Log,
-    pub(super) told: Arc<Told>,
-    pub(super) rounds: Mutex<Rounds>,
-    pub(super) applied: Arc<Applied>,
-    pub(super) submissions: Arc<Submissions>,
-    pub(super) status: Arc<Status>,
-    pub(super) peers: Arc<dyn Peers>,
-    pub(super) server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
-    view: watch::Sender<Arc<View>>,
-    tenure: Mutex<Option<Tenure>>,
-    /// Counts tenures; 0 while there is none.
-    pub(super) tenures: watch::Sender<u64>,
-    /// Held while commands are taken from the queue and proposed: they must not overtake.
-    pump: Mutex<()>,
-    /// Proposals whose fate is not known yet.
-    undecided: AtomicUsize,
-    contact: Mutex<Contact>,
-    caught_up: AtomicBool,
-    /// Set when this member's machine must not be shown.
-    barred: bool,
-    /// Bounds what is prepared for members that catch up.
-    pub(super) supplies: Semaphore,
-    /// A snapshot of which a part was fetched.
-    pub(super) partial: Mutex<Option<Partial>>,
-    /// Carries the instance's own tasks.
-    scope: Scope,
-}
-
-/// What consensus says about the group, as seen by this member.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "independent facts, not a state machine"
-)]
-pub(crate) struct View {
-    pub(crate) term: u64,
-    pub(crate) leader: Option<MemberId>,
-    /// This member leads, as far as it knows.
-    pub(crate) leading: bool,
-    pub(crate) candidate: bool,
-    /// Members with a vote, in the latest membership.
-    pub(crate) voters: BTreeSet<MemberId>,
-    /// Members without.
-    pub(crate) learners: BTreeSet<MemberId>,
-    /// Whether that membership is committed, so that another change may be made.
-    pub(crate) settled: bool,
-    /// Whether it is a transition between two memberships, which must be brought to its end.
-    pub(crate) joint: bool,
-    /// The voters of that membership; during a transition, of both.
-    pub(crate) configs: Vec<BTreeSet<MemberId>>,
-    /// The consensus index of that membership.
-    pub(crate) membership: Option<u64>,
-}
-
-impl View {
-    pub(crate) fn contains(&self, member: &MemberId) -> bool {
-        self.voters.contains(member) || self.learners.contains(member)
-    }
-
-    pub(crate) fn members(&self) -> impl Iterator<Item = &MemberId> {
-        self.voters.iter().chain(&self.learners)
-    }
-}
-
-/// The time in which this member may put commands into the log: it leads, and has applied all
-/// that its predecessors committed.
-struct Tenure {
-    term: u64,
-    /// The index of the next command.
-    next: Index,
-    /// The last sequence number in the log, per member.
-    sequences: HashMap<MemberId, u64>,
-}
-
-/// The last sign of life of a leader.
-struct Contact {
-    at: Option<Instant>,
-    term: u64,
-    /// The consensus index that it had committed.
-    commit: Option<u64>,
-    /// Since when this member leads.
-    leading_since: Option<Instant>,
-}
-
-/// Why commands were not proposed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// This member does not lead, or is not ready to.
-    NotLeading,
-    /// Too much is under way.
-    Busy,
-}
-
 impl Node {
     /// Starts an instance, with an empty log, what the store holds, or an inherited log.
     pub(crate) async fn start(options: NodeOptions, scope: &Scope) -> Result<Self, Stopped> {
@@ -241,7 +135,7 @@ impl Node {
         )
         .await
         .map_err(Stopped::because)?;
-        let core = Arc::new(NodeCore {
+        let core = Arc::new_cyclic(|this| NodeCore {
             member: options.member,
             lineage: options.lineage,
             timing: options.timing,
@@ -259,19 +153,20 @@ impl Node {
             tenures: watch::Sender::new(0),
             pump: Mutex::new(()),
             undecided: AtomicUsize::new(0),
-            contact: Mutex::new(Contact {
-                at: None,
-                term: 0,
-                commit: None,
-                leading_since: None,
-            }),
+            contact: Mutex::default(),
             caught_up: AtomicBool::new(false),
             barred,
             supplies: Semaphore::new(MAX_SUPPLIES),
             partial: Mutex::new(None),
             scope: scope.child(),
+            this: this.clone(),
         });
-        core.applied.attach(Arc::downgrade(&core));
+        let proposing = Arc::downgrade(&core);
+        core.applied.listen(move || {
+            if let Some(core) = proposing.upgrade() {
+                core.on_applied();
+            }
+        });
         core.refresh();
         let watched = core.clone();
         core.scope.spawn(async move { watched.follow_role().await });
@@ -458,367 +353,6 @@ impl Node {
         self.0.end_tenure();
         // A task of the library that panicked has been reported by the runtime.
         let _ = self.0.raft.shutdown().await;
-    }
-}
-
-impl NodeCore {
-    /// Follows the consensus library's view of roles and membership.
-    async fn follow_role(&self) {
-        let mut server = self.server.clone();
-        while WatchReceiver::changed(&mut server).await.is_ok() {
-            self.refresh();
-        }
-    }
-
-    /// Takes in what the library says about roles, and brings everything derived up to date.
-    fn refresh(&self) {
-        let view = Arc::new(self.current_view());
-        self.view.send_if_modified(|current| {
-            let changed = *current != view;
-            if changed {
-                *current = view;
-            }
-            changed
-        });
-        self.reconsider();
-    }
-
-    /// Brings everything derived from roles and from the clock up to date.
-    fn reconsider(&self) {
-        let view = self.view.borrow().clone();
-        {
-            let mut contact = self.contact.lock();
-            if !view.leading {
-                contact.leading_since = None;
-            } else if contact.leading_since.is_none() {
-                contact.leading_since = Some(Instant::now());
-            }
-        }
-        self.update_tenure(&view);
-        self.assess();
-    }
-
-    fn current_view(&self) -> View {
-        let server = self.server.borrow_watched();
-        let membership = server.membership_config.membership();
-        View {
-            term: server.vote.leader_id.term,
-            leader: server.current_leader,
-            leading: server.state == ServerState::Leader,
-            candidate: server.state == ServerState::Candidate,
-            voters: membership.voter_ids().collect(),
-            learners: membership.learner_ids().collect(),
-            joint: membership.get_joint_config().len() > 1,
-            configs: membership.get_joint_config().clone(),
-            membership: server
-                .membership_config
-                .log_id()
-                .as_ref()
-                .map(openraft::LogId::index),
-            settled: server.membership_config.log_id()
-                == server.committed_membership_config.log_id(),
-        }
-    }
-
-    pub(super) fn current_leader(&self) -> Option<MemberId> {
-        self.view.borrow().leader
-    }
-
-    pub(super) fn view(&self) -> watch::Ref<'_, Arc<View>> {
-        self.view.borrow()
-    }
-
-    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<View>> {
-        self.view.subscribe()
-    }
-
-    /// Begins or ends this member's tenure.
-    fn update_tenure(&self, view: &View) {
-        let mut tenure = self.tenure.lock();
-        if let Some(current) = &*tenure {
-            if view.leading && view.term == current.term {
-                return;
-            }
-            *tenure = None;
-            drop(tenure);
-            self.tenure_ended();
-            return;
-        }
-        let ready = view.leading
-            && self.applied.blank_term() == view.term
-            && self.holds_lease(view)
-            && self.undecided.load(Ordering::Acquire) == 0;
-        if !ready {
-            return;
-        }
-        *tenure = Some(Tenure {
-            term: view.term,
-            next: self.applied.position().index().next(),
-            sequences: HashMap::new(),
-        });
-        drop(tenure);
-        self.tenures.send_modify(|count| *count = view.term.max(1));
-        self.submissions.leader_is_known();
-        self.submissions.set_route(Route::Local);
-        self.pump();
-    }
-
-    /// The term in which this member leads and has applied all that its predecessors committed.
-    pub(super) fn tenure_term(&self) -> Option<u64> {
-        self.tenure.lock().as_ref().map(|tenure| tenure.term)
-    }
-
-    fn end_tenure(&self) {
-        if self.tenure.lock().take().is_some() {
-            self.tenure_ended();
-        }
-    }
-
-    fn tenure_ended(&self) {
-        self.tenures.send_modify(|count| *count = 0);
-        if self.submissions.route() == Route::Local {
-            self.submissions.set_route(Route::Hold);
-        }
-    }
-
-    /// Entries were applied.
-    pub(super) fn on_applied(&self) {
-        let leads = self.view.borrow().leading;
-        let in_office = *self.tenures.borrow() != 0;
-        if in_office {
-            self.pump();
-        }
-        if leads != in_office || !self.status.is_online() {
-            self.refresh();
-        }
-    }
-
-    /// Puts queued commands of this member into its log, if it leads.
-    pub(super) fn pump(&self) {
-        let _in_order = self.pump.lock();
-        while let Some(parcel) = self.submissions.take(Route::Local) {
-            let (first, count) = (parcel.first, parcel.count);
-            match self.propose(self.member, parcel) {
-                Ok(index) => self.submissions.accepted(first, count, index),
-                Err(_) => {
-                    // They are sent again when a tenure begins.
-                    self.end_tenure();
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Puts commands into the log, as the leader. Returns the index of the first, or `None` when
-    /// they had been there already.
-    pub(super) fn propose(
-        self: &NodeCore,
-        origin: MemberId,
-        mut parcel: Parcel,
-    ) -> Result<Option<Index>, Refusal> {
-        let mut tenure = self.tenure.lock();
-        let tenure = tenure.as_mut().ok_or(Refusal::NotLeading)?;
-        let known = tenure
-            .sequences
-            .entry(origin)
-            .or_insert_with(|| self.applied.last_sequence_of(&origin));
-        let repeated = (*known + 1).saturating_sub(parcel.first);
-        if repeated >= u64::from(parcel.count) {
-            return Ok(None);
-        }
-        let repeated = u32::try_from(repeated).unwrap_or(0);
-        if repeated > 0 {
-            let rest = crate::groups::commands::skip(&parcel.row, repeated as usize);
-            parcel.row = rest.map_err(|_| Refusal::NotLeading)?;
-            parcel.first += u64::from(repeated);
-            parcel.count -= repeated;
-        }
-        let batch = Batch {
-            origin,
-            first: parcel.first,
-            count: parcel.count,
-            row: parcel.row,
-        };
-        self.write(batch, tenure.term)?;
-        *known = parcel.first + u64::from(parcel.count) - 1;
-        let index = tenure.next;
-        tenure.next = index + parcel.count;
-        Ok(Some(index))
-    }
-
-    /// Hands an entry to the consensus library without waiting.
-    fn write(&self, batch: Batch, term: u64) -> Result<(), Refusal> {
-        let node: Weak<Self> = self.applied.attached().unwrap_or_default();
-        let decided = OnCompletion::new(move |result: Result<_, _>| {
-            if let Some(node) = node.upgrade() {
-                node.on_decided(term, result.is_err());
-            }
-        });
-        let write = self
-            .raft
-            .write(batch)
-            .with_leader(CommittedLeaderIdOf::<Types>::new(term))
-            .responder(decided);
-        self.undecided.fetch_add(1, Ordering::AcqRel);
-        // The queue is deep; when it is full nothing is sent.
-        let sent = tokio::task::unconstrained(write.into_future()).now_or_never();
-        match sent {
-            Some(Ok(())) => Ok(()),
-            refused => {
-                self.undecided.fetch_sub(1, Ordering::AcqRel);
-                Err(refused.map_or(Refusal::Busy, |_| Refusal::NotLeading))
-            }
-        }
-    }
-
-    /// The fate of a proposal is known.
-    fn on_decided(&self, term: u64, rejected: bool) {
-        let left = self.undecided.fetch_sub(1, Ordering::AcqRel) - 1;
-        if rejected {
-            let mut tenure = self.tenure.lock();
-            if tenure.as_ref().is_some_and(|tenure| tenure.term == term) {
-                *tenure = None;
-                drop(tenure);
-                self.tenure_ended();
-            }
-        }
-        // After a rejection the next tick tries again: the lease is over, nothing changes now.
-        if left == 0 && !rejected && *self.tenures.borrow() == 0 {
-            self.refresh();
-        }
-    }
-
-    /// Notes a sign of life of a leader.
-    pub(super) fn on_contact(&self, term: u64, commit: Option<u64>) {
-        // Who has voted for a later one does not follow it any more.
-        let deposed = self
-            .log
-            .stored_vote()
-            .is_some_and(|(voted, _)| voted > term);
-        let mut contact = self.contact.lock();
-        if deposed || term < contact.term {
-            return;
-        }
-        contact.term = term;
-        contact.at = Some(Instant::now());
-        contact.commit = commit.max(contact.commit);
-        drop(contact);
-        if !self.status.is_online() {
-            self.assess();
-        }
-    }
-
-    /// How long ago a leader was heard of.
-    pub(super) fn contact_age(&self) -> Option<Duration> {
-        self.contact.lock().at.map(|at| at.elapsed())
-    }
-
-    /// Whether a leader was heard of within its time.
-    fn leader_lives(&self) -> bool {
-        self.contact_age()
-            .is_some_and(|age| age < self.timing.election)
-    }
-
-    /// Whether this leader has heard of a majority within its time, or has only begun to lead.
-    fn quorum_lives(&self, view: &View) -> bool {
-        let fresh = |elapsed: Duration| elapsed < self.timing.election;
-        let since = self.contact.lock().leading_since;
-        since.is_some_and(|since| fresh(since.elapsed()))
-            || self.quorum_silence(view).is_some_and(fresh)
-    }
-
-    /// Whether the consensus library accepts proposals.
-    fn holds_lease(&self, view: &View) -> bool {
-        let lease = Duration::from_millis(self.raft.config().election_timeout_max);
-        self.quorum_silence(view)
-            .is_some_and(|silence| silence < lease)
-    }
-
-    /// How long ago a majority was heard of.
-    fn quorum_silence(&self, view: &View) -> Option<Duration> {
-        if view.voters.len() == 1 && view.voters.contains(&self.member) {
-            return Some(Duration::ZERO);
-        }
-        let data = self.raft.data_metrics();
-        let data = data.borrow_watched();
-        data.last_quorum_acked.as_ref().map(|at| at.elapsed())
-    }
-
-    /// Brings the published state up to date: who leads, and whether this member is online.
-    pub(super) fn assess(&self) {
-        let view = self.view.borrow().clone();
-        let (leader, online) = if view.leading {
-            let lives = self.quorum_lives(&view);
-            (
-                lives.then_some(self.member),
-                lives && *self.tenures.borrow() != 0,
-            )
-        } else {
-            let leader = view.leader.filter(|_| self.leader_lives());
-            (leader, leader.is_some() && self.has_caught_up(&view))
-        };
-        if leader.is_none() {
-            self.caught_up.store(false, Ordering::Relaxed);
-        } else {
-            self.submissions.leader_is_known();
-        }
-        let leader = leader.and_then(|leader| self.peer_of(&leader));
-        let online = online && !self.barred;
-        // The leader first: who sees this member go online or offline finds it as it is then.
-        self.status.set_leader(leader);
-        self.status.set_online(online);
-    }
-
-    fn has_caught_up(&self, view: &View) -> bool {
-        if self.caught_up.load(Ordering::Relaxed) {
-            return true;
-        }
-        let commit = self.contact.lock().commit;
-        let caught_up =
-            view.contains(&self.member) && commit.is_some_and(|at| self.applied.has_applied(at));
-        self.caught_up.store(caught_up, Ordering::Relaxed);
-        caught_up
-    }
-
-    fn peer_of(&self, member: &MemberId) -> Option<PeerId> {
-        // Usually unchanged: spares making a public key of raw bytes.
-        let known = self.status.leader().filter(|known| member.is_of(known));
-        known.or_else(|| member.peer())
-    }
-}
-
-/// The consensus library's configuration.
-///
-/// It waits a lease of `election_timeout_max` and then a random timeout between `min` and `max`
-/// before an election; the two together are to lie between `election` and
-/// `election + election_jitter`.
-fn raft_config(timing: &Timing, elects: bool) -> openraft::Config {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 8);
-    let election = millis(timing.election).max(4);
-    let max = u64::midpoint(election, millis(timing.election_jitter)) + 1;
-    let min = election.saturating_sub(max).clamp(1, max - 1);
-    openraft::Config {
-        heartbeat_interval: millis(timing.beat).max(1),
-        election_timeout_min: min,
-        election_timeout_max: max,
-        enable_elect: elects,
-        enable_pre_vote: Some(true),
-        // A restarted leader may lack entries that others have committed in its term.
-        enable_leader_restore: Some(false),
-        max_payload_entries: MAX_ENTRIES_PER_REQUEST,
-        broadcast_submitted_on_append: Some(true),
-        // Snapshots are taken while commands are applied, and the log is discarded behind them:
-        // see `compaction`.
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: u64::MAX,
-        // Members that lag get entries for as long as there are any: a snapshot is sent only when
-        // the log was discarded.
-        replication_lag_threshold: u64::MAX / 2,
-        install_snapshot_timeout: 60_000,
-        api_channel_size: Some(8192),
-        notification_channel_size: Some(8192),
-        state_machine_channel_size: Some(1024),
-        ..openraft::Config::default()
     }
 }
 

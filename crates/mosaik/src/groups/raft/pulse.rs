@@ -7,7 +7,7 @@
 
 use tokio::time::sleep;
 
-use super::node::NodeCore;
+use super::core::NodeCore;
 
 impl NodeCore {
     /// Sends heartbeats, and lets the library's clock run while an election may be due. Ends with

@@ -17,69 +17,20 @@
 //!
 //! Reads that wait at the same time share a round; one that began before a read is of no use to it.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use futures::{
-    FutureExt, StreamExt,
-    future::{BoxFuture, Shared},
-    stream::FuturesUnordered,
-};
-use tokio::sync::Notify;
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
 use super::{
-    network::Peers,
-    node::NodeCore,
+    core::NodeCore,
+    peers::Peers,
+    rounds::Round,
     wire::{self, Request, Response},
 };
-use crate::groups::{duplex::Gone, member::MemberId};
+use crate::groups::{duplex::Gone, lineage::MemberId};
 
 /// Rounds that may be under way at once; further reads wait, and share the next.
 const MAX_ROUNDS: usize = 4;
-
-/// What this member, as the leader, has told others to be committed.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    /// The consensus index after the last one.
-    next: AtomicU64,
-    hurry: Notify,
-}
-
-impl Told {
-    /// Notes what is about to be said.
-    pub(super) fn note(&self, committed: Option<u64>) {
-        if let Some(index) = committed {
-            self.next.fetch_max(index + 1, Ordering::SeqCst);
-        }
-    }
-
-    /// Sends out at once what is held back.
-    fn hurry(&self) {
-        self.hurry.notify_waiters();
-    }
-
-    /// Resolves when nothing should be held back any more.
-    pub(super) async fn hurried(&self) {
-        self.hurry.notified().await;
-    }
-}
-
-/// Answers with the consensus index up to which must be applied, exclusively.
-type Round = Shared<BoxFuture<'static, Result<u64, Gone>>>;
-
-/// The rounds of one member.
-#[derive(Default)]
-pub(super) struct Rounds {
-    running: VecDeque<Round>,
-    /// The round after the oldest one, for reads that come while enough are running.
-    waiting: Option<Round>,
-}
 
 /// A leader's question whether it still leads.
 struct Majority {
@@ -116,7 +67,7 @@ impl NodeCore {
             return round;
         };
         let oldest = oldest.clone();
-        let node: Weak<Self> = self.applied.attached().unwrap_or_default();
+        let node = self.this.clone();
         let waiting = async move {
             // Its outcome does not matter: it began too early.
             let _ = oldest.await;
@@ -183,7 +134,7 @@ impl NodeCore {
             view.configs.clone()
         };
         // Others have learnt of commits from here, this node from its own machine.
-        let told = self.told.next.load(Ordering::SeqCst);
+        let told = self.told.next();
         let applied = self.applied.last_index().map_or(0, |index| index + 1);
         Ok(Majority {
             leader,

@@ -6,16 +6,15 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 
 use super::{
-    network::Channel,
-    node::NodeCore,
+    core::NodeCore,
     types::Types,
     wire::{self, Accepted, Forward, Request, Response},
 };
 use crate::{
     groups::{
         Index, commands,
-        duplex::{Duplex, FrameSender, Gone},
-        member::MemberId,
+        duplex::{Channel, Duplex, FrameSender, Gone},
+        lineage::MemberId,
         submissions::{Parcel, Route},
     },
     primitives::Bytes,

@@ -10,10 +10,10 @@ use openraft::{
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{reads::Told, types::Types, wire};
+use super::{told::Told, types::Types, wire};
 use crate::groups::{
     duplex::{Duplex, Gone},
-    member::MemberId,
+    lineage::MemberId,
 };
 
 /// Append requests that are put together into one write.

@@ -9,7 +9,7 @@ use openraft::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    node::NodeCore,
+    core::NodeCore,
     shelf::InUse,
     types::Types,
     window::weight,

@@ -10,7 +10,7 @@ use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Channel, Node, NodeCore, NodeOptions, Peers};
+use super::{Node, NodeCore, NodeOptions, Peers};
 use crate::{
     Digest, UniqueId,
     groups::{
@@ -18,8 +18,8 @@ use crate::{
         SnapshotStateMachine, SnapshotSync, StateMachine, Storage,
         catch_up::wire::{Answer, Ask, SnapshotId, Whole},
         commands,
-        duplex::{Duplex, Gone},
-        member::MemberId,
+        duplex::{Channel, Duplex, Gone},
+        lineage::MemberId,
         replica::{CommandStore, MachineReplica, StorageAdapter},
         status::Status,
         submissions::{Outcome, Route, Submissions, Until},

@@ -10,7 +10,7 @@ use openraft::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{groups::member::MemberId, primitives::Bytes};
+use crate::{groups::lineage::MemberId, primitives::Bytes};
 
 /// Names the types of the consensus library.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,7 +14,7 @@ use crate::{
     groups::{
         catch_up::wire::{Piece, SnapshotId},
         duplex::Gone,
-        member::MemberId,
+        lineage::MemberId,
     },
     primitives::{Bytes, encoding},
 };

@@ -3,11 +3,12 @@
 use core::{fmt, marker::PhantomData};
 use std::sync::Arc;
 
-use super::{Consumer, ConsumerConfig};
+use super::{Consumer, ConsumerConfig, ConsumerCore};
 use crate::{
     primitives::{BackoffFactory, Datum, Short, StreamId, backoff::Backoff},
     streams_layer::{
-        Criteria, Streams, channel::OnlineWhen, config::factory, status::ChannelConditions,
+        Criteria, books::Consumers, channel::OnlineWhen, config::factory, hub::Hub,
+        status::ChannelConditions,
     },
     tickets::{PeerInfo, TicketValidator},
 };
@@ -17,7 +18,7 @@ const DEFAULT_RECEIVE_BUFFER_BYTES: usize = 64 * 1024 * 1024;
 
 type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
 
-/// Configures a consumer; made by [`Streams::consumer`].
+/// Configures a consumer; made by [`Streams::consumer`](crate::streams::Streams::consumer).
 ///
 /// # Examples
 ///
@@ -34,7 +35,8 @@ type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
 /// ```
 #[must_use = "nothing happens until `build` is called"]
 pub struct Builder<'s, D: Datum> {
-    streams: &'s Streams,
+    hub: &'s Arc<Hub>,
+    books: &'s Consumers<ConsumerCore>,
     stream_id: StreamId,
     criteria: Criteria,
     requirements: Vec<Predicate>,
@@ -46,16 +48,20 @@ pub struct Builder<'s, D: Datum> {
 }
 
 impl<'s, D: Datum> Builder<'s, D> {
-    pub(in crate::streams_layer) fn new(streams: &'s Streams) -> Self {
+    pub(in crate::streams_layer) fn new(
+        hub: &'s Arc<Hub>,
+        books: &'s Consumers<ConsumerCore>,
+    ) -> Self {
         Self {
             stream_id: D::derived_stream_id(),
             criteria: Criteria::default(),
             requirements: Vec::new(),
             ticket_validators: Vec::new(),
             online_when: Box::new(|subscribed| subscribed.minimum_of(0)),
-            backoff: streams.hub().config.backoff.clone(),
+            backoff: hub.config.backoff.clone(),
             receive_buffer_bytes: DEFAULT_RECEIVE_BUFFER_BYTES,
-            streams,
+            hub,
+            books,
             datum: PhantomData,
         }
     }
@@ -147,7 +153,7 @@ impl<'s, D: Datum> Builder<'s, D> {
             ticket_validators: self.ticket_validators,
             receive_buffer_bytes: self.receive_buffer_bytes,
         };
-        Consumer::start(self.streams.hub().clone(), config, requires_nothing)
+        Consumer::start(self.hub.clone(), self.books, config, requires_nothing)
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     primitives::{Datum, ShortFmtExt, StreamId},
     streams_layer::{
+        books::Consumers,
         hub::Hub,
         status::{ChannelInfo, Stats, When},
     },
@@ -63,10 +64,15 @@ struct Fetched<D> {
 }
 
 impl<D: Datum> Consumer<D> {
-    pub(super) fn start(hub: Arc<Hub>, config: ConsumerConfig, requires_nothing: bool) -> Self {
+    pub(super) fn start(
+        hub: Arc<Hub>,
+        books: &Consumers<ConsumerCore>,
+        config: ConsumerConfig,
+        requires_nothing: bool,
+    ) -> Self {
         let queue = Queue::new(config.receive_buffer_bytes);
-        let core = ConsumerCore::new(hub.clone(), config, requires_nothing, queue.clone());
-        if hub.enter_consumer(&core) {
+        let core = ConsumerCore::new(hub, config, requires_nothing, queue.clone());
+        if books.enter(&core) {
             core.scope.spawn(manager::run(core.clone()));
         } else {
             core.close();

@@ -8,7 +8,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{Handles, LagPolicy, Producer, ProducerConfig, ProducerCore};
 use crate::{
     primitives::{Datum, Short, StreamId},
-    streams_layer::{Streams, channel::OnlineWhen, hub::DatumType, status::ChannelConditions},
+    streams_layer::{
+        books::{Entry, Producers},
+        channel::OnlineWhen,
+        hub::{DatumType, Hub},
+        status::ChannelConditions,
+    },
     tickets::{PeerInfo, TicketValidator},
 };
 
@@ -17,7 +22,7 @@ const DEFAULT_BUFFER_SIZE: usize = 1024;
 
 type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
 
-/// Configures a producer; made by [`Streams::producer`].
+/// Configures a producer; made by [`Streams::producer`](crate::streams::Streams::producer).
 ///
 /// # Examples
 ///
@@ -36,7 +41,8 @@ type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
 /// ```
 #[must_use = "nothing happens until `build` is called"]
 pub struct Builder<'s, D: Datum> {
-    streams: &'s Streams,
+    hub: &'s Arc<Hub>,
+    books: &'s Arc<Producers<Handles>>,
     stream_id: StreamId,
     requirements: Vec<Predicate>,
     ticket_validators: Vec<Arc<dyn TicketValidator>>,
@@ -48,9 +54,13 @@ pub struct Builder<'s, D: Datum> {
 }
 
 impl<'s, D: Datum> Builder<'s, D> {
-    pub(in crate::streams_layer) fn new(streams: &'s Streams) -> Self {
+    pub(in crate::streams_layer) fn new(
+        hub: &'s Arc<Hub>,
+        books: &'s Arc<Producers<Handles>>,
+    ) -> Self {
         Self {
-            streams,
+            hub,
+            books,
             stream_id: D::derived_stream_id(),
             requirements: Vec::new(),
             ticket_validators: Vec::new(),
@@ -159,7 +169,7 @@ impl<'s, D: Datum> Builder<'s, D> {
     /// When this node produces the stream with another datum type, and when the `online_when`
     /// closure panics.
     pub fn build(self) -> Result<Producer<D>, BuilderError<D>> {
-        let hub = self.streams.hub();
+        let (hub, books) = (self.hub, self.books);
         let stream_id = self.stream_id;
         let undelivered = self
             .undelivered
@@ -177,13 +187,23 @@ impl<'s, D: Datum> Builder<'s, D> {
             ticket_validators: self.ticket_validators,
         };
         // Made before the books are locked: it runs code of the user.
-        let core = ProducerCore::new(hub.clone(), config, DatumType::of::<D>(), undelivered);
-        match hub.enter_producer(core.clone()) {
-            Ok(handles) => {
+        let core = ProducerCore::new(
+            hub.clone(),
+            books.clone(),
+            config,
+            DatumType::of::<D>(),
+            undelivered,
+        );
+        match books.enter(stream_id, || Handles::new(core.clone())) {
+            Entry::New(handles) => {
                 core.start();
                 Ok(Producer::new(handles))
             }
-            Err(existing) => Err(BuilderError::existing(existing)),
+            Entry::Closed(handles) => {
+                core.close();
+                Ok(Producer::new(handles))
+            }
+            Entry::Existing(existing) => Err(BuilderError::existing(existing)),
         }
     }
 }

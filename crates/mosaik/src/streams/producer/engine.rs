@@ -19,6 +19,7 @@ use crate::{
     net::close::GracefulShutdown,
     primitives::{PeerId, Scope, ShortFmtExt, Signal, StreamId},
     streams_layer::{
+        books::Producers,
         channel::Presence,
         hub::{DatumType, Hub},
         metrics::ProducerMetrics,
@@ -31,6 +32,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A stream's producer, without the type of its datums.
 pub(in crate::streams_layer) struct ProducerCore {
     pub(super) hub: Arc<Hub>,
+    books: Arc<Producers<Handles>>,
     pub(super) log: Log,
     pub(super) room: Signal,
     pub(super) presence: Arc<Presence>,
@@ -55,6 +57,7 @@ struct Subscriber {
 impl ProducerCore {
     pub(super) fn new(
         hub: Arc<Hub>,
+        books: Arc<Producers<Handles>>,
         config: ProducerConfig,
         datum_type: DatumType,
         undelivered: Option<Box<dyn Any + Send + Sync>>,
@@ -68,6 +71,7 @@ impl ProducerCore {
             room,
             metrics,
             hub,
+            books,
             config,
             datum_type,
             undelivered,
@@ -174,7 +178,7 @@ impl ProducerCore {
     /// Ends the stream as its last handle is gone: what was accepted is sent, then subscriptions
     /// end, then the stream is no longer advertised.
     fn retire(self: &Arc<Self>) {
-        self.hub.leave_producer(self.config.stream_id);
+        self.books.leave(self.config.stream_id);
         if !self.end() {
             return;
         }
@@ -185,7 +189,7 @@ impl ProducerCore {
                 core.cut_all(GracefulShutdown);
             }
             core.scope.cancel();
-            core.hub.retract(core.config.stream_id);
+            core.books.retract(core.config.stream_id);
         });
     }
 

@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use iroh::endpoint::ApplicationClose;
 
-use super::{
-    core::{BondCore, BondOptions},
-    proof::{Challenge, Role},
-    set::Admission,
-    wire::{ALPN, Established, Introduction, MAX_CONTROL_FRAME_BYTES, Opening, Welcome},
-};
 use crate::{
     groups::{
         Error,
+        bond::{
+            core::{BondCore, BondOptions},
+            proof::{Challenge, Role},
+            set::Admission,
+            wire::{ALPN, Established, Introduction, MAX_CONTROL_FRAME_BYTES, Opening, Welcome},
+        },
         close::{AlreadyBonded, InvalidHandshake, InvalidProof, NotAllowed, Timeout},
         instance::Instance,
     },

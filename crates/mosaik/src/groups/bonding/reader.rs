@@ -5,9 +5,14 @@ use std::sync::Arc;
 use futures::{StreamExt, stream::FuturesUnordered};
 use iroh::endpoint::ApplicationClose;
 
-use super::{core::BondCore, handshake::Bonded, wire::Control};
+use super::handshake::Bonded;
 use crate::{
-    groups::{instance::Instance, member::worker::Event},
+    groups::{
+        bond::{core::BondCore, wire::Control},
+        event::Event,
+        instance::Instance,
+        lineage::{Lineage, MemberId},
+    },
     net::{
         close::{ProtocolViolation, UnexpectedClose},
         link::RecvError,
@@ -65,8 +70,8 @@ async fn answer(
     instance: &Arc<Instance>,
     bond: &BondCore,
     id: u64,
-    lineage: crate::groups::member::Lineage,
-    from: crate::groups::member::MemberId,
+    lineage: Lineage,
+    from: MemberId,
     request: Bytes,
 ) {
     let core = if from.is_of(&bond.peer) {

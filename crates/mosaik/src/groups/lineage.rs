@@ -51,3 +51,11 @@ impl fmt::Debug for MemberId {
 /// Names one history: random for each founding. Members of different lineages never exchange
 /// consensus messages.
 pub(crate) type Lineage = Digest;
+
+/// Where a history branched off from an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parent {
+    pub(crate) lineage: Lineage,
+    /// The consensus index up to which the two are surely the same.
+    pub(crate) shared: u64,
+}

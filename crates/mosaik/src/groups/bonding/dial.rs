@@ -5,13 +5,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use rand::Rng;
 use tokio::{sync::mpsc, time::Instant};
 
+use super::{handshake, reader};
 use crate::{
-    groups::{
-        Error,
-        bond::{handshake, reader},
-        close::AlreadyBonded,
-        instance::Instance,
-    },
+    groups::{Error, close::AlreadyBonded, instance::Instance},
     net::close::UnknownPeer,
     primitives::{PeerId, ShortFmtExt},
 };

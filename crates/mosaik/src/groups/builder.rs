@@ -1,0 +1,261 @@
+//! Joining a group: what is chosen for it, and how this node becomes a member.
+
+use core::{any::Any, fmt, marker::PhantomData};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::{
+    groups::{
+        ConsensusConfig, Group, GroupConfig, GroupKey, InMemoryLogStore, NoOp, StateMachine,
+        StateSync, Storage,
+        event::Event,
+        group::Shared,
+        instance::{Instance, InstanceOptions},
+        member::worker::Worker,
+        registry::{Joined, Registry},
+        replica::{CommandStore, MachineReplica, StorageAdapter},
+    },
+    primitives::ShortFmtExt,
+    tickets::TicketValidator,
+};
+
+/// Messages that a member's worker has not looked at yet; bonds wait when there are more.
+const MAX_EVENTS: usize = 1024;
+
+/// Joins a group of a key.
+///
+/// First the machine is chosen, then, if need be, the storage; the rest in any order.
+#[must_use = "a group is joined by `join`"]
+pub struct GroupBuilder<'g, S = (), M = ()> {
+    registry: &'g Arc<Registry>,
+    key: GroupKey,
+    consensus: ConsensusConfig,
+    validators: Vec<Arc<dyn TicketValidator>>,
+    storage: S,
+    machine: M,
+    durable: bool,
+    lifetime: PhantomData<&'g ()>,
+}
+
+impl<S, M> fmt::Debug for GroupBuilder<'_, S, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupBuilder")
+            .field("key", &self.key)
+            .field("consensus", &self.consensus)
+            .field("validators", &self.validators.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'g> GroupBuilder<'g, (), ()> {
+    pub(super) fn new(registry: &'g Arc<Registry>, key: GroupKey) -> Self {
+        Self {
+            registry,
+            key,
+            consensus: ConsensusConfig::default(),
+            validators: Vec::new(),
+            storage: (),
+            machine: (),
+            durable: false,
+            lifetime: PhantomData,
+        }
+    }
+
+    /// Chooses the machine that the group replicates. Commands are kept in memory.
+    pub fn with_state_machine<SM: StateMachine>(
+        self,
+        state_machine: SM,
+    ) -> GroupBuilder<'g, InMemoryLogStore<SM::Command>, SM> {
+        self.with_parts(InMemoryLogStore::default(), state_machine)
+    }
+
+    /// Joins a group that only elects a leader and knows its members.
+    pub fn join(self) -> Group<NoOp> {
+        self.with_state_machine(NoOp).join()
+    }
+}
+
+impl<'g, M: StateMachine> GroupBuilder<'g, InMemoryLogStore<M::Command>, M> {
+    /// Chooses where commands are kept.
+    pub fn with_log_storage<S: Storage<M::Command>>(self, storage: S) -> GroupBuilder<'g, S, M> {
+        let (parts, machine) = self.split();
+        parts.with_parts(storage, machine)
+    }
+}
+
+impl<'g, S, M> GroupBuilder<'g, S, M> {
+    /// Sets the group's settings; the last call counts.
+    pub const fn with_consensus_config(mut self, consensus: ConsensusConfig) -> Self {
+        self.consensus = consensus;
+        self
+    }
+
+    /// Admits only peers with a ticket that satisfies this validator. Every call adds one, and all
+    /// must be satisfied.
+    pub fn require_ticket(mut self, auth: impl TicketValidator) -> Self {
+        self.validators.push(Arc::new(auth));
+        self
+    }
+
+    /// Keeps this member on disk, in the node's storage: log, votes, membership and snapshots, each
+    /// written before it is acknowledged. The member survives crashes and restarts of its node, and
+    /// takes part again as itself when the node is started with the same storage and joins the group
+    /// anew. Members of one group may differ in this.
+    ///
+    /// A durable member stays a member when its node stops. Only leaving ends that: dropping the
+    /// last [`Group`] handle while the [`Network`](crate::Network) lives, so shut the network down
+    /// first. A machine without snapshots is rebuilt from the whole log at each start.
+    ///
+    /// # Errors
+    ///
+    /// When the node has no storage, see `NetworkBuilder::with_storage`.
+    #[cfg(feature = "storage")]
+    pub fn durable(mut self) -> Result<Self, NoStorage> {
+        if self.registry.host.store.is_none() {
+            return Err(NoStorage);
+        }
+        self.durable = true;
+        Ok(self)
+    }
+
+    fn split(self) -> (GroupBuilder<'g, (), ()>, M) {
+        let parts = GroupBuilder {
+            registry: self.registry,
+            key: self.key,
+            consensus: self.consensus,
+            validators: self.validators,
+            storage: (),
+            machine: (),
+            durable: self.durable,
+            lifetime: PhantomData,
+        };
+        (parts, self.machine)
+    }
+
+    fn with_parts<S2, M2>(self, storage: S2, machine: M2) -> GroupBuilder<'g, S2, M2> {
+        GroupBuilder {
+            registry: self.registry,
+            key: self.key,
+            consensus: self.consensus,
+            validators: self.validators,
+            storage,
+            machine,
+            durable: self.durable,
+            lifetime: PhantomData,
+        }
+    }
+}
+
+impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
+    /// Joins the group. Returns at once; everything else happens in the background.
+    ///
+    /// Joining a group that this node has joined already gives another handle to it; machine,
+    /// storage and settings of this builder are dropped then.
+    ///
+    /// # Panics
+    ///
+    /// When the group is joined with another type of machine, or outside a Tokio runtime.
+    pub fn join(self) -> Group<M> {
+        let config = GroupConfig::new(
+            self.key,
+            self.consensus,
+            self.validators,
+            self.machine.signature(),
+            self.machine.state_sync().signature(),
+        );
+        // The default storage needs no adapter: the log itself keeps commands in memory.
+        let is_default = (&self.storage as &dyn Any).is::<InMemoryLogStore<M::Command>>();
+        let commands: Option<Arc<dyn CommandStore>> = if is_default {
+            None
+        } else {
+            Some(Arc::new(StorageAdapter::new(self.storage)))
+        };
+        self.registry
+            .join(config, self.machine, commands, self.durable)
+    }
+}
+
+/// The node has nothing to keep a durable member in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node has no storage: give it a directory with NetworkBuilder::with_storage")]
+pub struct NoStorage;
+
+impl Registry {
+    /// Joins a group, or finds it joined.
+    fn join<M: StateMachine>(
+        self: &Arc<Self>,
+        config: GroupConfig,
+        machine: M,
+        commands: Option<Arc<dyn CommandStore>>,
+        durable: bool,
+    ) -> Group<M> {
+        let id = *config.group_id();
+        let mut joined = self.joined.lock();
+        if let Some(existing) = joined.get(&id)
+            && !existing.instance.status().is_terminated()
+            && let Some(shared) = existing.shared.upgrade()
+        {
+            drop(joined);
+            let shared = shared.downcast::<Shared<M>>().unwrap_or_else(|_| {
+                panic!(
+                    "group {} is joined on this node with another type of state machine",
+                    id.short()
+                )
+            });
+            return Group::new(shared);
+        }
+        let preference = machine.leadership_preference();
+        let replica = Arc::new(MachineReplica::new(machine));
+        let (events, inbox) = mpsc::channel(MAX_EVENTS);
+        let instance = Instance::new(InstanceOptions {
+            host: self.host.clone(),
+            config,
+            preference,
+            replica: replica.clone(),
+            commands,
+            durable,
+            events: events.clone(),
+            scope: self.scope.child(),
+        });
+        let shared = Arc::new(Shared {
+            instance: instance.clone(),
+            replica,
+            registry: Arc::downgrade(self),
+        });
+        let any: Arc<dyn Any + Send + Sync> = shared.clone();
+        let replaced = joined.insert(
+            id,
+            Joined {
+                instance: instance.clone(),
+                events,
+                shared: Arc::downgrade(&any),
+            },
+        );
+        drop(joined);
+        if let Some(replaced) = replaced {
+            self.begin_leaving(&replaced, Event::Leave);
+        }
+        if self.scope.is_cancelled() {
+            instance.submissions().close();
+            instance.status().terminate();
+            return Group::new(shared);
+        }
+        self.warn_about_own_tickets(&instance);
+        self.host.discovery.add_group(id);
+        let worker = Worker::new(instance.clone());
+        instance
+            .scope()
+            .spawn(async move { worker.run(inbox).await });
+        Group::new(shared)
+    }
+
+    fn warn_about_own_tickets(&self, instance: &Instance) {
+        if instance.authorize(&self.host.discovery.me()).is_err() {
+            tracing::warn!(
+                group = %instance.id().short(),
+                "this node lacks a ticket that the group requires: nobody will bond with it"
+            );
+        }
+    }
+}

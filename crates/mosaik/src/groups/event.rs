@@ -1,0 +1,42 @@
+//! What a member's worker is told.
+
+use tokio::sync::oneshot;
+
+use crate::{
+    groups::{
+        lineage::{Lineage, MemberId},
+        standing::LineageStanding,
+    },
+    primitives::PeerId,
+};
+
+/// What the worker is told.
+#[derive(Debug)]
+pub(crate) enum Event {
+    BondUp(PeerId),
+    /// A bond has ended; whether the peer has said goodbye.
+    BondDown(PeerId, bool),
+    /// A bonded peer's standing changed.
+    Standing(PeerId),
+    /// A bonded peer's entry changed.
+    Entry(PeerId),
+    /// Peers that a bonded peer has bonds with.
+    Roster(PeerId, Vec<PeerId>),
+    Leaving(MemberId),
+    Removed(MemberId),
+    Rival(LineageStanding),
+    Dissolved {
+        lineage: Lineage,
+        winner: Lineage,
+    },
+    /// This member has begun or given up a history.
+    HistoryChanged,
+    /// This member has fetched what it lacked of this history.
+    CaughtUp(Lineage),
+    /// Found a new history from this member's state; answers whether that was done.
+    Reform(oneshot::Sender<bool>),
+    /// Leave the group; the worker ends.
+    Leave,
+    /// Hand over and stop, but stay a member; the worker ends.
+    Stop,
+}

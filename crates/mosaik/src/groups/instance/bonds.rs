@@ -1,0 +1,132 @@
+//! Bonds of this member: admitting them, ending them, and serving what comes over them.
+
+use std::sync::Arc;
+
+use iroh::endpoint::ApplicationClose;
+
+use super::core::Instance;
+use crate::{
+    groups::{
+        bond::{
+            core::BondCore,
+            set::Admission,
+            wire::{Control, Introduction, MAX_CHANNEL_FRAME_BYTES},
+        },
+        close::AlreadyBonded,
+        duplex::{Channel, Duplex},
+        event::Event,
+        lineage::{Lineage, MemberId},
+    },
+    net::{Link, close::GracefulShutdown},
+    primitives::{Digest, PeerId, ShortFmtExt},
+};
+
+impl Instance {
+    pub(crate) fn introduction(&self) -> Introduction {
+        Introduction {
+            entry: self.host.discovery.me(),
+            session: self.session,
+            standing: self.standing(),
+        }
+    }
+
+    pub(crate) fn is_dialling(&self, peer: &PeerId) -> bool {
+        self.dialling.lock().contains(peer)
+    }
+
+    /// Marks a peer as being dialled, until the guard is dropped.
+    pub(crate) fn dialling(self: &Arc<Self>, peer: PeerId) -> Dialling {
+        self.dialling.lock().insert(peer);
+        Dialling(self.clone(), peer)
+    }
+
+    /// Takes in a bond that both sides have agreed to.
+    pub(crate) fn admit_bond(&self, bond: &Arc<BondCore>) -> Admission {
+        if self.is_leaving() {
+            return Admission::Refused;
+        }
+        let admission = self.bonds.insert(bond.clone());
+        if matches!(admission, Admission::Taken) {
+            self.metrics.bonds.increment(1);
+        }
+        if !matches!(admission, Admission::Refused) {
+            self.tell_soon(Event::BondUp(bond.peer));
+        }
+        admission
+    }
+
+    /// Ends a bond whose place another one has taken.
+    pub(crate) fn end_replaced(&self, old: &Arc<BondCore>) {
+        let reason = AlreadyBonded.into();
+        if old.set_ended(&reason) {
+            let old = old.clone();
+            self.scope.spawn(async move { old.shut(&reason).await });
+        }
+    }
+
+    /// Ends a bond, tells the peer why, and forgets it.
+    pub(crate) fn end_bond(&self, bond: &Arc<BondCore>, reason: &ApplicationClose) {
+        if self.bonds.remove(bond) {
+            self.metrics.bonds.decrement(1);
+        }
+        if bond.set_ended(reason) {
+            tracing::debug!(
+                group = %self.id().short(), peer = %bond.peer.short(), %reason, "bond ended"
+            );
+            let graceful = GracefulShutdown == *reason;
+            self.tell_soon(Event::BondDown(bond.peer, graceful));
+            let (bond, reason) = (bond.clone(), reason.clone());
+            self.scope
+                .spawn_orderly(async move { bond.shut(&reason).await });
+        }
+    }
+
+    /// Tells all members.
+    pub(crate) fn broadcast(&self, message: impl Fn() -> Control) {
+        for bond in self.bonds.all() {
+            bond.post(message());
+        }
+    }
+
+    /// Serves a stream that a bonded peer has opened.
+    pub(crate) async fn serve_channel(
+        self: Arc<Self>,
+        link: Link,
+        bond: Digest,
+        lineage: Lineage,
+        from: MemberId,
+        channel: Channel,
+    ) {
+        let peer = link.peer();
+        let bonded = self
+            .bonds
+            .get(&peer)
+            .filter(|found| found.id == bond && from.is_of(&peer));
+        let Some(bonded) = bonded else { return };
+        let Some(core) = self.core_of(lineage).await else {
+            return;
+        };
+        let stream = Duplex::over(link, MAX_CHANNEL_FRAME_BYTES);
+        let serving = async move {
+            match channel {
+                Channel::Append => core.serve_append(stream).await,
+                Channel::Snapshot => drop(core.serve_snapshot(stream).await),
+                Channel::Fetch => drop(core.serve_fetch(stream).await),
+                Channel::Forward => drop(core.serve_forward(from, stream).await),
+            }
+        };
+        tokio::select! {
+            () = bonded.scope.cancelled() => {}
+            () = serving => {}
+        }
+    }
+}
+
+/// Says that a peer is being dialled, for as long as it exists.
+pub(crate) struct Dialling(Arc<Instance>, PeerId);
+
+impl Drop for Dialling {
+    fn drop(&mut self) {
+        self.0.dialling.lock().remove(&self.1);
+    }
+}

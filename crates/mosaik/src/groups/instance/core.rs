@@ -1,0 +1,305 @@
+//! One group on one node: what all its parts share.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc;
+
+use crate::{
+    discovery::Discovery,
+    groups::{
+        GroupConfig, GroupKey, LeadershipPreference,
+        bond::{beats::Beats, set::BondSet},
+        config::Timing,
+        durable::Keeper,
+        event::Event,
+        lineage::{Lineage, MemberId, Parent},
+        metrics::GroupMetrics,
+        raft::Node,
+        replica::{CommandStore, Replica},
+        standing::{LineageStanding, Standing, Willingness},
+        status::Status,
+        store::NodeStore,
+        submissions::Submissions,
+    },
+    net::Links,
+    primitives::{GroupId, PeerId, Scope},
+    tickets::{Expiration, InvalidTicket, PeerEntry},
+};
+
+/// What a node provides to all its groups.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) discovery: Discovery,
+    pub(crate) links: Links,
+    pub(crate) beats: Beats,
+    pub(crate) handshake_timeout: Duration,
+    /// The node's store, if it has one.
+    pub(crate) store: Option<NodeStore>,
+}
+
+/// A group on this node, from joining until leaving.
+pub(crate) struct Instance {
+    pub(super) host: Host,
+    pub(super) config: GroupConfig,
+    pub(super) timing: Timing,
+    pub(super) local: PeerId,
+    /// Random for each joining.
+    pub(crate) session: u64,
+    pub(super) preference: LeadershipPreference,
+    pub(super) status: Arc<Status>,
+    pub(super) submissions: Arc<Submissions>,
+    pub(super) replica: Arc<dyn Replica>,
+    pub(super) commands: Option<Arc<dyn CommandStore>>,
+    /// What a durable member keeps.
+    pub(super) keeper: Option<Keeper>,
+    pub(super) bonds: BondSet,
+    pub(super) dialling: Mutex<HashSet<PeerId>>,
+    pub(super) member: Mutex<MemberId>,
+    pub(super) node: RwLock<Option<Node>>,
+    /// Held while the history is being changed.
+    pub(super) switch: tokio::sync::Mutex<()>,
+    pub(super) abandoned: Mutex<Vec<Lineage>>,
+    /// This member does not want to be added to the membership yet.
+    pub(super) catching_up: AtomicBool,
+    /// The history that this member's current one continues.
+    pub(super) parent: Mutex<Option<Parent>>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) leaving: AtomicBool,
+    pub(super) metrics: Arc<GroupMetrics>,
+    pub(super) scope: Scope,
+    pub(super) this: Weak<Self>,
+}
+
+pub(crate) struct InstanceOptions {
+    pub(crate) host: Host,
+    pub(crate) config: GroupConfig,
+    pub(crate) preference: LeadershipPreference,
+    pub(crate) replica: Arc<dyn Replica>,
+    pub(crate) commands: Option<Arc<dyn CommandStore>>,
+    /// Whether the member is to be kept in the node's store.
+    pub(crate) durable: bool,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) scope: Scope,
+}
+
+/// Log entries that may be under way from this member's queue. Few, so that commands that arrive
+/// meanwhile are put together.
+const PARCELS_UNDER_WAY: usize = 8;
+
+impl Instance {
+    pub(crate) fn new(options: InstanceOptions) -> Arc<Self> {
+        let local = options.host.links.id();
+        let status = Arc::new(Status::new(local));
+        let metrics = GroupMetrics::register(
+            options.host.discovery.network_id(),
+            options.config.group_id(),
+        );
+        let timing = options.config.consensus().timing();
+        let patience = options.config.consensus().forward_timeout;
+        let store = options.host.store.clone().filter(|_| options.durable);
+        let kept = store.map(|store| Keeper::open(store, *options.config.group_id(), local));
+        let (keeper, member) = match kept {
+            Some((keeper, member)) => (Some(keeper), member),
+            None => (None, MemberId::fresh(local)),
+        };
+        let parent = keeper.as_ref().and_then(Keeper::parent);
+        let restored = keeper.as_ref().and_then(Keeper::restored);
+        Arc::new_cyclic(|this| Self {
+            timing,
+            local,
+            session: rand::random(),
+            preference: options.preference,
+            status,
+            submissions: Arc::new(Submissions::new(patience, PARCELS_UNDER_WAY)),
+            replica: options.replica,
+            commands: options.commands,
+            keeper,
+            bonds: BondSet::default(),
+            dialling: Mutex::default(),
+            member: Mutex::new(member),
+            node: RwLock::new(None),
+            switch: tokio::sync::Mutex::new(()),
+            abandoned: Mutex::default(),
+            catching_up: AtomicBool::new(restored.is_none()),
+            parent: Mutex::new(parent),
+            events: options.events,
+            leaving: AtomicBool::new(false),
+            metrics: Arc::new(metrics),
+            scope: options.scope,
+            host: options.host,
+            config: options.config,
+            this: this.clone(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> GroupId {
+        *self.config.group_id()
+    }
+
+    pub(crate) fn config(&self) -> &GroupConfig {
+        &self.config
+    }
+
+    pub(crate) fn key(&self) -> &GroupKey {
+        self.config.key()
+    }
+
+    pub(crate) fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    pub(crate) fn local(&self) -> PeerId {
+        self.local
+    }
+
+    pub(crate) fn preference(&self) -> LeadershipPreference {
+        self.preference
+    }
+
+    pub(crate) fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
+    pub(crate) fn submissions(&self) -> &Arc<Submissions> {
+        &self.submissions
+    }
+
+    pub(crate) fn bonds(&self) -> &BondSet {
+        &self.bonds
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<GroupMetrics> {
+        &self.metrics
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    pub(crate) fn links(&self) -> &Links {
+        &self.host.links
+    }
+
+    pub(crate) fn beats(&self) -> &Beats {
+        &self.host.beats
+    }
+
+    pub(crate) fn discovery(&self) -> &Discovery {
+        &self.host.discovery
+    }
+
+    pub(crate) fn handshake_timeout(&self) -> Duration {
+        self.host.handshake_timeout
+    }
+
+    pub(crate) fn authorize(&self, entry: &PeerEntry) -> Result<Option<Expiration>, InvalidTicket> {
+        self.host
+            .discovery
+            .authorize(entry, self.config.validators())
+    }
+
+    /// Tells the member's worker; waits while it is busy.
+    pub(crate) async fn tell(&self, event: Event) {
+        // The worker ends only with the group.
+        let _ = self.events.send(event).await;
+    }
+
+    /// Tells the worker from where waiting is impossible.
+    pub(crate) fn tell_soon(&self, event: Event) {
+        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event)
+            && let Some(instance) = self.this.upgrade()
+        {
+            self.scope.spawn(async move { instance.tell(event).await });
+        }
+    }
+
+    pub(crate) fn node(&self) -> Option<Node> {
+        self.node.read().clone()
+    }
+
+    pub(crate) fn member(&self) -> MemberId {
+        *self.member.lock()
+    }
+
+    /// Where this member stands, as told to others.
+    pub(crate) fn standing(&self) -> Standing {
+        let willingness = match self.preference {
+            LeadershipPreference::Normal => Willingness::Normal,
+            LeadershipPreference::Reluctant { .. } => Willingness::Reluctant,
+            LeadershipPreference::Observer => Willingness::Never,
+        };
+        Standing {
+            member: self.member(),
+            willingness,
+            catching_up: self.is_catching_up(),
+            lineage: self.lineage_standing(),
+        }
+    }
+
+    /// Whether this member fetches history by itself, or does not know yet whether it has to.
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.catching_up.load(Ordering::Acquire)
+    }
+
+    /// This member wants to be added to the membership.
+    pub(crate) fn set_caught_up(&self) {
+        self.catching_up.store(false, Ordering::Release);
+    }
+
+    /// How much history is too much for the leader to send by itself.
+    pub(crate) fn batch_size(&self) -> u64 {
+        self.replica.terms().batch_size
+    }
+
+    pub(crate) fn lineage_standing(&self) -> Option<LineageStanding> {
+        let node = self.node()?;
+        let leader = self.status.leader();
+        Some(LineageStanding {
+            id: node.lineage(),
+            parent: *self.parent.lock(),
+            committed: self.status.committed().0,
+            alive: leader.is_some(),
+            leading: leader == Some(self.local),
+        })
+    }
+
+    /// Forgets the consensus instance, at the end.
+    pub(crate) fn take_node(&self) -> Option<Node> {
+        self.node.write().take()
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// Marks the beginning of the end; returns whether it had not begun.
+    pub(crate) fn begin_leaving(&self) -> bool {
+        !self.leaving.swap(true, Ordering::AcqRel)
+    }
+
+    /// Puts queued commands into the log, if this member leads.
+    pub(crate) fn pump(&self) {
+        if let Some(node) = &*self.node.read() {
+            node.pump();
+        }
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("id", &self.id())
+            .field("member", &self.member())
+            .field("bonds", &self.bonds.len())
+            .finish_non_exhaustive()
+    }
+}

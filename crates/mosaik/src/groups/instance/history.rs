@@ -1,0 +1,278 @@
+//! The history that a member takes part in: beginning it, taking it up again, continuing it as
+//! another one, and giving it up.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{core::Instance, peers::BondedPeers};
+use crate::{
+    groups::{
+        Cursor, Index, LeadershipPreference,
+        durable::{Identity, Keeper},
+        event::Event,
+        lineage::{Lineage, MemberId, Parent},
+        raft::{Inheritance, Node, NodeCore, NodeOptions, Stopped},
+        store::StoreError,
+    },
+    primitives::ShortFmtExt,
+};
+
+/// Histories that were given up and are not taken part in again.
+const MAX_ABANDONED: usize = 64;
+
+impl Instance {
+    /// The consensus instance for a history; a member without history takes part from now on.
+    pub(crate) async fn core_of(&self, lineage: Lineage) -> Option<Arc<NodeCore>> {
+        if let Some(node) = self.node() {
+            return (node.lineage() == lineage).then(|| node.core().clone());
+        }
+        self.take_part(lineage)
+            .await
+            .map(|node| node.core().clone())
+    }
+
+    /// Begins to take part in a history, unless this member belongs to one already.
+    pub(crate) async fn take_part(&self, lineage: Lineage) -> Option<Node> {
+        let _switching = self.switch.lock().await;
+        if let Some(node) = self.node() {
+            return (node.lineage() == lineage).then_some(node);
+        }
+        if self.is_leaving() || self.abandoned.lock().contains(&lineage) {
+            return None;
+        }
+        if let Some(keeper) = &self.keeper {
+            if !keeper.is_settled() {
+                return None;
+            }
+            keeper.begin(lineage).await.ok()?;
+        }
+        self.start(lineage, None).await
+    }
+
+    /// Starts a consensus instance. The switch is held.
+    async fn start(&self, lineage: Lineage, inheritance: Option<Inheritance>) -> Option<Node> {
+        let options = NodeOptions {
+            member: self.member(),
+            lineage,
+            group: self.id(),
+            network: *self.host.discovery.network_id(),
+            timing: self.timing,
+            elects: self.preference == LeadershipPreference::Normal,
+            replica: self.replica.clone(),
+            commands: self.commands.clone(),
+            store: self.keeper.as_ref().and_then(Keeper::store),
+            submissions: self.submissions.clone(),
+            status: self.status.clone(),
+            inheritance,
+            peers: Arc::new(BondedPeers {
+                instance: self.this.clone(),
+                member: self.member(),
+                lineage,
+            }),
+        };
+        match Node::start(options, &self.scope).await {
+            Ok(node) => {
+                tracing::debug!(
+                    group = %self.id().short(), lineage = %lineage.short(),
+                    member = %node.member(), "taking part in a history"
+                );
+                *self.node.write() = Some(node.clone());
+                self.tell_soon(Event::HistoryChanged);
+                Some(node)
+            }
+            Err(error) => {
+                tracing::error!(group = %self.id().short(), %error, "consensus does not start");
+                if let Some(keeper) = &self.keeper {
+                    keeper.fail(&error.to_string());
+                }
+                None
+            }
+        }
+    }
+
+    pub(crate) fn is_durable(&self) -> bool {
+        self.keeper.is_some()
+    }
+
+    /// Takes up what a durable member was before its node stopped.
+    pub(crate) async fn restore(&self) -> Result<(), StoreError> {
+        let Some(keeper) = &self.keeper else {
+            return Ok(());
+        };
+        if let Some(failure) = keeper.failure() {
+            return Err(failure);
+        }
+        let first = keeper.settle(self.member()).await?;
+        self.submissions.start_at(first);
+        if let Some(lineage) = keeper.restored() {
+            self.take_part(lineage).await;
+        }
+        Ok(())
+    }
+
+    /// The history that a durable member has brought along from before its node stopped.
+    pub(crate) fn restored(&self) -> Option<Lineage> {
+        self.keeper.as_ref()?.restored()
+    }
+
+    /// Why the store no longer works, once that is so.
+    pub(crate) fn storage_failure(&self) -> Option<StoreError> {
+        self.keeper.as_ref()?.failure()
+    }
+
+    /// The member leaves: another joining on this node must not take it up again.
+    pub(crate) fn retire(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.retire();
+        }
+    }
+
+    /// The member has left.
+    pub(crate) async fn forget(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.forget().await;
+        }
+    }
+
+    /// Makes the change to a history that continues the old one permanent.
+    async fn succeed(&self, lineage: Lineage, inheritance: &Inheritance) -> Result<(), Stopped> {
+        let Some(keeper) = &self.keeper else {
+            return Ok(());
+        };
+        let identity = Identity {
+            member: self.member(),
+            lineage,
+            parent: *self.parent.lock(),
+        };
+        let rewrite = inheritance.rewrite()?;
+        keeper
+            .succeed(identity, rewrite)
+            .await
+            .map_err(Stopped::because)
+    }
+
+    /// Founds a new history from this member's state, when the old one has lost its majority.
+    pub(crate) async fn reform(&self) -> bool {
+        let _switching = self.switch.lock().await;
+        let Some(old) = self.node() else { return false };
+        if self.is_leaving() || self.status.leader().is_some() {
+            return false;
+        }
+        let shared = old.applied_index().unwrap_or(0);
+        *self.node.write() = None;
+        old.shutdown().await;
+        self.remember_abandoned(old.lineage());
+        *self.member.lock() = MemberId::fresh(self.local);
+        self.submissions.renumber();
+        let lineage = Lineage::random();
+        *self.parent.lock() = Some(Parent {
+            lineage: old.lineage(),
+            shared,
+        });
+        let inherited = async {
+            let inheritance = old.bequeath(true).await?;
+            inheritance.claim(self.member())?;
+            self.succeed(lineage, &inheritance).await?;
+            Ok::<_, Stopped>(inheritance)
+        };
+        let inheritance = match inherited.await {
+            Ok(inheritance) => inheritance,
+            Err(error) => {
+                tracing::error!(group = %self.id().short(), %error, "the group can't be reformed");
+                return false;
+            }
+        };
+        tracing::warn!(
+            group = %self.id().short(), lineage = %old.lineage().short(),
+            "the group is reformed from this member's state"
+        );
+        self.start(lineage, Some(inheritance)).await.is_some()
+    }
+
+    /// Follows a history that continues this member's own: nothing needs to be discarded, because
+    /// all that was applied here is part of it. Returns whether that was possible.
+    pub(crate) async fn follow(&self, child: Lineage, parent: &Parent) -> bool {
+        let _switching = self.switch.lock().await;
+        let old = self.node().filter(|node| node.lineage() == parent.lineage);
+        let Some(old) = old else { return false };
+        if old
+            .applied_index()
+            .is_some_and(|applied| applied > parent.shared)
+        {
+            return false;
+        }
+        *self.node.write() = None;
+        old.shutdown().await;
+        self.remember_abandoned(old.lineage());
+        *self.member.lock() = MemberId::fresh(self.local);
+        self.submissions.renumber();
+        *self.parent.lock() = Some(*parent);
+        let inherited = async {
+            let inheritance = old.bequeath(false).await?;
+            self.succeed(child, &inheritance).await?;
+            Ok::<_, Stopped>(inheritance)
+        };
+        match inherited.await {
+            Ok(inheritance) => self.start(child, Some(inheritance)).await.is_some(),
+            Err(error) => {
+                tracing::error!(group = %self.id().short(), %error, "the log can't be taken over");
+                false
+            }
+        }
+    }
+
+    fn remember_abandoned(&self, lineage: Lineage) {
+        let mut abandoned = self.abandoned.lock();
+        if abandoned.len() == MAX_ABANDONED {
+            abandoned.remove(0);
+        }
+        abandoned.push(lineage);
+    }
+
+    /// Gives up the current history, for good or until somebody asks for this member again: its
+    /// commands are discarded here, and the machine is reset.
+    pub(crate) async fn abandon(&self, lineage: Lineage, for_good: bool) {
+        let _switching = self.switch.lock().await;
+        let Some(node) = self.node().filter(|node| node.lineage() == lineage) else {
+            return;
+        };
+        *self.node.write() = None;
+        if for_good {
+            self.remember_abandoned(lineage);
+        }
+        node.shutdown().await;
+        let discarded = node.applied_commands();
+        self.status.set_online(false);
+        self.status.set_leader(None);
+        if !discarded.is_zero() {
+            self.metrics.discarded.increment(discarded.0);
+            tracing::warn!(
+                group = %self.id().short(), lineage = %lineage.short(), commands = discarded.0,
+                "this member's history has lost against a rival one: its commands are discarded"
+            );
+        }
+        if !self.replica.reset() {
+            tracing::error!(
+                group = %self.id().short(),
+                "the state machine can't be reset: this member stays offline and answers no query"
+            );
+        }
+        self.submissions.renumber();
+        self.status.set_committed(Index::zero());
+        self.status.set_log_position(Cursor::zero());
+        *self.parent.lock() = None;
+        let member = MemberId::fresh(self.local);
+        if let Some(keeper) = &self.keeper
+            && let Err(error) = keeper.renew(member).await
+        {
+            tracing::error!(group = %self.id().short(), %error, "the store does not work");
+        }
+        *self.member.lock() = member;
+        self.catching_up.store(true, Ordering::Release);
+        self.tell_soon(Event::HistoryChanged);
+    }
+
+    /// Waits until a change of history that is under way is done, and keeps others from starting.
+    pub(crate) async fn freeze(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.switch.lock().await
+    }
+}

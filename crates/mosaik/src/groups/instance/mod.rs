@@ -1,0 +1,12 @@
+//! One group on one node, from joining until leaving.
+//!
+//! What all its parts share is in the [core](core); beside it stand its [bonds](bonds) with other
+//! members, the [history](history) that it takes part in, and the [way](peers) on which that
+//! history's consensus reaches the others.
+
+mod bonds;
+mod core;
+mod history;
+mod peers;
+
+pub(crate) use core::{Host, Instance, InstanceOptions};

@@ -1,0 +1,79 @@
+//! How a history's consensus reaches the other members: over their bonds.
+
+use std::sync::{Arc, Weak};
+
+use futures::{FutureExt, future::BoxFuture};
+
+use super::core::Instance;
+use crate::{
+    groups::{
+        bond::{
+            core::BondCore,
+            wire::{ALPN, MAX_CHANNEL_FRAME_BYTES, Opening},
+        },
+        duplex::{Channel, Duplex, Gone},
+        lineage::{Lineage, MemberId},
+        raft::Peers,
+    },
+    primitives::Bytes,
+};
+
+/// Reaches other members over their bonds, within one history.
+pub(super) struct BondedPeers {
+    pub(super) instance: Weak<Instance>,
+    pub(super) member: MemberId,
+    pub(super) lineage: Lineage,
+}
+
+impl BondedPeers {
+    fn bond_with(&self, member: &MemberId) -> Result<(Arc<Instance>, Arc<BondCore>), Gone> {
+        let instance = self.instance.upgrade().ok_or(Gone)?;
+        let bond = instance.bonds.of_member(member).ok_or(Gone)?;
+        Ok((instance, bond))
+    }
+}
+
+impl Peers for BondedPeers {
+    fn ask(&self, member: MemberId, request: Bytes) -> BoxFuture<'static, Result<Bytes, Gone>> {
+        let bond = self.bond_with(&member);
+        let (lineage, from) = (self.lineage, self.member);
+        async move { bond?.1.ask(lineage, from, request).await }.boxed()
+    }
+
+    fn members(&self) -> Vec<MemberId> {
+        let Some(instance) = self.instance.upgrade() else {
+            return Vec::new();
+        };
+        let bonds = instance.bonds.all();
+        let standings = bonds.iter().map(|bond| bond.standing());
+        standings
+            .filter(|standing| {
+                let theirs = standing.lineage.as_ref();
+                !standing.catching_up && theirs.is_some_and(|theirs| theirs.id == self.lineage)
+            })
+            .map(|standing| standing.member)
+            .collect()
+    }
+
+    fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>> {
+        let bond = self.bond_with(&member);
+        let (lineage, from) = (self.lineage, self.member);
+        async move {
+            let (instance, bond) = bond?;
+            let link = instance.links().open_existing(ALPN, &bond.peer).await;
+            let mut link = link.ok_or(Gone)?;
+            // Goes out together with the first message.
+            link.sender
+                .queue(&Opening::Channel {
+                    group: instance.id(),
+                    bond: bond.id,
+                    lineage,
+                    from,
+                    channel,
+                })
+                .map_err(|_| Gone)?;
+            Ok(Duplex::over(link, MAX_CHANNEL_FRAME_BYTES))
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,111 @@
+//! Whom this member knows of, and with whom it has bonds.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::worker::Worker;
+use crate::{
+    groups::{
+        bond::{
+            core::BondCore,
+            wire::{Control, MAX_ROSTER},
+        },
+        close::{NotAllowed, Timeout},
+    },
+    primitives::PeerId,
+};
+
+impl Worker {
+    /// Looks at everybody in the catalog.
+    pub(super) fn scan_catalog(&mut self) {
+        let catalog = self.instance.discovery().catalog();
+        let group = self.instance.id();
+        let listed: Vec<_> = catalog
+            .iter()
+            .filter(|(_, entry)| entry.groups().contains(&group))
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in listed {
+            self.on_entry(peer);
+        }
+        for bond in self.instance.bonds().all() {
+            self.on_entry(bond.peer);
+        }
+    }
+
+    /// A peer's entry changed, or this node's own.
+    pub(super) fn on_entry(&mut self, peer: PeerId) {
+        let instance = &self.instance;
+        if peer == instance.local() {
+            let entry = instance.discovery().me();
+            instance.broadcast(|| Control::Entry(Box::new(entry.clone())));
+            return;
+        }
+        let catalog = instance.discovery().catalog();
+        if let Some(bond) = instance.bonds().get(&peer) {
+            if let Some(entry) = catalog.get_signed(&peer) {
+                bond.set_entry(entry.clone());
+            }
+            self.check_tickets(&bond);
+            return;
+        }
+        let listed = catalog
+            .get(&peer)
+            .filter(|entry| entry.groups().contains(&instance.id()));
+        match listed {
+            Some(entry) if instance.authorize(entry).is_ok() => {
+                if self.dials.want(peer) {
+                    self.last_news = Instant::now();
+                }
+            }
+            _ => self.dials.forget(&peer),
+        }
+    }
+
+    /// Ends a bond whose peer no longer satisfies the validators.
+    fn check_tickets(&self, bond: &Arc<BondCore>) {
+        match self.instance.authorize(&bond.entry()) {
+            Ok(expires) => bond.set_expiration(expires),
+            Err(_) => self.instance.end_bond(bond, &NotAllowed.into()),
+        }
+    }
+
+    /// Ends bonds that fell silent, and those whose tickets ran out.
+    pub(super) fn check_bonds(&self) {
+        let silence = self.instance.timing().silence;
+        for bond in self.instance.bonds().all() {
+            let quiet = self.instance.beats().silence(&bond.peer);
+            if quiet > silence && bond.established.elapsed() > silence {
+                self.instance.end_bond(&bond, &Timeout.into());
+            } else if bond.is_expired() {
+                self.check_tickets(&bond);
+            }
+        }
+    }
+
+    pub(super) fn roster(&self) -> Control {
+        let bonds = self.instance.bonds().all();
+        Control::Roster(
+            bonds
+                .iter()
+                .map(|bond| bond.peer)
+                .take(MAX_ROSTER)
+                .collect(),
+        )
+    }
+
+    /// A member names its bonds: whoever is unknown here is asked about, once per bond.
+    pub(super) fn on_roster(&mut self, from: PeerId, peers: &[PeerId]) {
+        let instance = &self.instance;
+        let discovery = instance.discovery();
+        let unknown = peers
+            .iter()
+            .take(MAX_ROSTER)
+            .any(|peer| *peer != instance.local() && !discovery.knows(peer));
+        if unknown && self.rosters.insert(from) {
+            // Runs by itself; its result shows up as changes of the catalog.
+            drop(discovery.sync_with(from));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The end of a member: leaving, stopping, and not being able to go on.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::{sync::mpsc, time::interval};
+
+use super::{membership::PROMOTION_LAG, worker::Worker};
+use crate::{
+    groups::{
+        bond::{core::BondCore, wire::Control},
+        event::Event,
+        instance::Instance,
+        lineage::MemberId,
+        raft::{Node, View},
+        standing::Willingness,
+    },
+    net::close::GracefulShutdown,
+    primitives::ShortFmtExt,
+};
+
+/// How long one step of a hand-over may take.
+const HAND_OVER: Duration = Duration::from_millis(500);
+/// Between two attempts to hand leadership over.
+const HAND_OVER_RETRY: Duration = Duration::from_millis(50);
+/// How long a departing member waits until it is out of the membership.
+const DEPARTURE: Duration = Duration::from_millis(1200);
+
+impl Worker {
+    /// The machine can't go on: the group ends on this node.
+    pub(super) fn fail(&self, reason: &str) {
+        tracing::error!(group = %self.instance.id().short(), %reason, "the group ends on this node");
+        let instance = &self.instance;
+        instance.begin_leaving();
+        instance.discovery().remove_group(instance.id());
+        instance.submissions().close();
+        instance.status().terminate();
+        let member = instance.member();
+        instance.broadcast(|| Control::Leaving(member));
+        let ending = instance.clone();
+        instance.scope().spawn_orderly(async move {
+            if let Some(node) = ending.take_node() {
+                node.shutdown().await;
+            }
+            close_bonds(&ending).await;
+            ending.scope().cancel();
+        });
+    }
+
+    /// Leaves in order: hands leadership over, is removed, says goodbye.
+    pub(super) async fn leave(&mut self, events: &mut mpsc::Receiver<Event>) {
+        let instance = self.instance.clone();
+        instance.submissions().close();
+        instance.status().terminate();
+        let frozen = instance.freeze().await;
+        if let Some(node) = instance.node() {
+            if let Some(change) = self.changing.take() {
+                // Cut off halfway, its successor would have to finish it.
+                let _ = tokio::time::timeout(HAND_OVER, change).await;
+            }
+            // What is not done in time is done by eviction.
+            let departure = self.depart(&node, events);
+            let _ = tokio::time::timeout(DEPARTURE, departure).await;
+            instance.take_node();
+            node.shutdown().await;
+        }
+        drop(frozen);
+        instance.forget().await;
+        close_bonds(&instance).await;
+        instance.scope().cancel();
+    }
+
+    /// Stops in order and stays a member: hands leadership over, says goodbye.
+    pub(super) async fn stop(&mut self) {
+        let instance = self.instance.clone();
+        instance.submissions().close();
+        instance.status().terminate();
+        let frozen = instance.freeze().await;
+        if let Some(node) = instance.node() {
+            // The others elect somebody if this is not done in time.
+            let _ = tokio::time::timeout(DEPARTURE, self.resign(&node)).await;
+            instance.take_node();
+            node.shutdown().await;
+        }
+        drop(frozen);
+        close_bonds(&instance).await;
+        instance.scope().cancel();
+    }
+
+    /// Stops leading, if there is somebody to follow.
+    async fn resign(&mut self, node: &Node) {
+        let own = node.member();
+        let mut view = node.view();
+        let mut ticks = interval(HAND_OVER_RETRY);
+        loop {
+            let now = view.borrow_and_update().clone();
+            let bonds = self.instance.bonds();
+            let heirs = |member: &MemberId| *member != own && bonds.of_member(member).is_some();
+            if !now.leading || !now.voters.iter().any(heirs) {
+                return;
+            }
+            hand_over(&self.instance, &self.departed, node, &now).await;
+            tokio::select! {
+                changed = view.changed() => if changed.is_err() {
+                    return;
+                },
+                _ = ticks.tick() => {}
+            }
+        }
+    }
+
+    /// Takes part until the others have removed this member: they may need its vote for that.
+    async fn depart(&mut self, node: &Node, events: &mut mpsc::Receiver<Event>) {
+        let own = node.member();
+        let mut view = node.view();
+        self.departed.insert(own);
+        self.instance.broadcast(|| Control::Leaving(own));
+        let mut ticks = interval(HAND_OVER_RETRY);
+        loop {
+            let now = view.borrow_and_update().clone();
+            let stays = |member: &MemberId| {
+                !self.departed.contains(member) && self.instance.bonds().of_member(member).is_some()
+            };
+            if (!now.joint && !now.contains(&own)) || !now.members().any(stays) {
+                return;
+            }
+            if now.leading {
+                hand_over(&self.instance, &self.departed, node, &now).await;
+            }
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(Event::Removed(member)) if member == own => return,
+                    Some(Event::Leaving(member)) => {
+                        self.departed.insert(member);
+                    }
+                    Some(_) => {}
+                    None => return,
+                },
+                changed = view.changed() => if changed.is_err() {
+                    return;
+                },
+                _ = ticks.tick() => {}
+            }
+        }
+    }
+}
+
+/// Gives leadership to somebody who stays.
+async fn hand_over(instance: &Instance, departed: &BTreeSet<MemberId>, node: &Node, view: &View) {
+    let bonds = instance.bonds();
+    let can_lead = |member: &MemberId| {
+        let bond = bonds.of_member(member);
+        let willing = |bond: Arc<BondCore>| bond.standing().willingness != Willingness::Never;
+        !departed.contains(member) && bond.is_some_and(willing)
+    };
+    let complete = node.matched(0);
+    if let Some(heir) = complete
+        .iter()
+        .find(|member| view.voters.contains(member) && can_lead(member))
+    {
+        return node.hand_over(*heir).await;
+    }
+    if view.voters.iter().any(can_lead) || !view.settled {
+        return;
+    }
+    // Nobody else votes yet: whoever has the log is given the vote, so that the group
+    // outlives its founder.
+    let next = node.matched(PROMOTION_LAG).into_iter();
+    let promoted: BTreeSet<_> = next
+        .filter(|member| view.learners.contains(member) && can_lead(member))
+        .take(1)
+        .collect();
+    if !promoted.is_empty() {
+        let promotion = node.change_voters(promoted, BTreeSet::new());
+        let _ = tokio::time::timeout(HAND_OVER, promotion).await;
+    }
+}
+
+async fn close_bonds(instance: &Arc<Instance>) {
+    let reason = GracefulShutdown.into();
+    let closing: FuturesUnordered<_> = instance
+        .bonds()
+        .all()
+        .into_iter()
+        .map(|bond| {
+            let reason: &iroh::endpoint::ApplicationClose = &reason;
+            async move {
+                instance.end_bond(&bond, reason);
+                bond.shut(reason).await;
+            }
+        })
+        .collect();
+    closing.collect::<()>().await;
+}

@@ -1,0 +1,125 @@
+//! The membership, as its leader changes it, and standing for election.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures::FutureExt;
+use rand::Rng;
+use tokio::time::Instant;
+
+use super::{
+    rules::{self, Change, Committee},
+    worker::Worker,
+};
+use crate::{
+    groups::{bond::wire::Control, raft::Stopped},
+    primitives::ShortFmtExt,
+};
+
+/// A learner this close to the leader's log may vote.
+pub(super) const PROMOTION_LAG: u64 = 256;
+/// Between two attempts to change the membership.
+const CHANGE_RETRY: Duration = Duration::from_millis(100);
+
+impl Worker {
+    /// Starts the next change of the membership, if this member leads and there is one to make.
+    pub(super) fn work_on_membership(&mut self) {
+        let Some(watch) = &self.node else { return };
+        let now = Instant::now();
+        let view = watch.view.borrow().clone();
+        let ready = view.leading && view.settled && self.instance.status().is_online();
+        if !ready || self.changing.is_some() || now < self.next_change {
+            return;
+        }
+        let consensus = self.instance.config().consensus();
+        let lineage = watch.node.lineage();
+        let bonded: Vec<_> = self
+            .instance
+            .bonds()
+            .all()
+            .iter()
+            .map(|bond| (bond.peer, bond.standing()))
+            .filter(|(_, standing)| standing.lineage.is_none_or(|theirs| theirs.id == lineage))
+            .collect();
+        let mut gone: BTreeSet<_> = self.departed.clone();
+        for member in view.members() {
+            if *member == watch.node.member() || bonded.iter().any(|(_, s)| s.member == *member) {
+                self.unreachable.remove(member);
+                continue;
+            }
+            let since = *self.unreachable.entry(*member).or_insert(now);
+            if now - since >= consensus.evict_after {
+                gone.insert(*member);
+            }
+        }
+        let change = rules::next_change(&Committee {
+            own: watch.node.member(),
+            view: &view,
+            bonded: &bonded,
+            gone: &gone,
+            matched: &watch.node.matched(PROMOTION_LAG),
+            max_voters: consensus.max_voters,
+        });
+        let Some(change) = change else { return };
+        tracing::debug!(group = %self.instance.id().short(), ?change, "changing the membership");
+        let node = watch.node.clone();
+        self.changing = Some(
+            async move {
+                match change.clone() {
+                    Change::AddLearners(members) => node.add_learners(members).await,
+                    Change::Voters { promoted, removed } => {
+                        node.change_voters(promoted, removed).await
+                    }
+                    Change::RemoveLearners(members) => node.remove_learners(members).await,
+                }
+                .map(|()| change)
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn on_changed(&mut self, changed: Result<Change, Stopped>) {
+        self.changing = None;
+        match changed {
+            Ok(Change::Voters { removed, .. } | Change::RemoveLearners(removed)) => {
+                for member in removed {
+                    self.unreachable.remove(&member);
+                    if let Some(bond) = self.instance.bonds().of_member(&member) {
+                        bond.post(Control::Removed(member));
+                    }
+                }
+            }
+            Ok(Change::AddLearners(_)) => {}
+            Err(error) => {
+                tracing::debug!(
+                    group = %self.instance.id().short(), %error, "the membership was not changed"
+                );
+                self.next_change = Instant::now() + CHANGE_RETRY;
+            }
+        }
+        self.work_on_membership();
+    }
+
+    /// A reluctant member stands for election by itself, after a longer wait.
+    pub(super) async fn stand_if_due(&mut self, now: Instant) {
+        let Some(watch) = &self.node else { return };
+        let instance = &self.instance;
+        let votes = {
+            let view = watch.view.borrow();
+            view.voters.contains(&watch.node.member())
+        };
+        let idle = self.factor == 1 || instance.preference().is_observer();
+        if idle || !votes || instance.status().leader().is_some() {
+            self.stand_at = None;
+            return;
+        }
+        let timing = instance.timing();
+        let due = *self.stand_at.get_or_insert_with(|| {
+            let jitter = timing.election_jitter.mul_f64(rand::rng().random());
+            now + (timing.election + jitter).saturating_mul(self.factor - 1)
+        });
+        if now >= due {
+            self.stand_at = None;
+            watch.node.stand().await;
+        }
+    }
+}

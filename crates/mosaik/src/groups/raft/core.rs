@@ -1,0 +1,263 @@
+//! What all parts of a consensus instance share, and what they derive from the library's state.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use openraft::{
+    Instant as _, Raft, ServerState, alias::WatchReceiverOf, async_runtime::watch::WatchReceiver,
+    metrics::RaftServerMetrics,
+};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
+
+use super::{
+    applied::Applied, apply::Applier, log::Log, peers::Peers, rounds::Rounds, snapshot::Partial,
+    told::Told, types::Types, view::View,
+};
+use crate::{
+    groups::{
+        Index,
+        config::Timing,
+        lineage::{Lineage, MemberId},
+        status::Status,
+        submissions::Submissions,
+    },
+    primitives::{PeerId, Scope},
+};
+
+pub(super) type Consensus = Raft<Types, Applier>;
+
+/// What all parts of a consensus instance share.
+pub(crate) struct NodeCore {
+    pub(super) member: MemberId,
+    pub(super) lineage: Lineage,
+    pub(super) timing: Timing,
+    pub(super) raft: Consensus,
+    pub(super) log: Log,
+    pub(super) told: Arc<Told>,
+    pub(super) rounds: Mutex<Rounds>,
+    pub(super) applied: Arc<Applied>,
+    pub(super) submissions: Arc<Submissions>,
+    pub(super) status: Arc<Status>,
+    pub(super) peers: Arc<dyn Peers>,
+    pub(super) server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
+    pub(super) view: watch::Sender<Arc<View>>,
+    pub(super) tenure: Mutex<Option<Tenure>>,
+    /// Counts tenures; 0 while there is none.
+    pub(super) tenures: watch::Sender<u64>,
+    /// Held while commands are taken from the queue and proposed: they must not overtake.
+    pub(super) pump: Mutex<()>,
+    /// Proposals whose fate is not known yet.
+    pub(super) undecided: AtomicUsize,
+    pub(super) contact: Mutex<Contact>,
+    pub(super) caught_up: AtomicBool,
+    /// Set when this member's machine must not be shown.
+    pub(super) barred: bool,
+    /// Bounds what is prepared for members that catch up.
+    pub(super) supplies: Semaphore,
+    /// A snapshot of which a part was fetched.
+    pub(super) partial: Mutex<Option<Partial>>,
+    /// Carries the instance's own tasks.
+    pub(super) scope: Scope,
+    pub(super) this: Weak<Self>,
+}
+
+/// The time in which this member may put commands into the log: it leads, and has applied all
+/// that its predecessors committed.
+pub(super) struct Tenure {
+    pub(super) term: u64,
+    /// The index of the next command.
+    pub(super) next: Index,
+    /// The last sequence number in the log, per member.
+    pub(super) sequences: HashMap<MemberId, u64>,
+}
+
+/// The last sign of life of a leader.
+#[derive(Default)]
+pub(super) struct Contact {
+    pub(super) at: Option<Instant>,
+    pub(super) term: u64,
+    /// The consensus index that it had committed.
+    pub(super) commit: Option<u64>,
+    /// Since when this member leads.
+    pub(super) leading_since: Option<Instant>,
+}
+
+impl NodeCore {
+    /// Follows the consensus library's view of roles and membership.
+    pub(super) async fn follow_role(&self) {
+        let mut server = self.server.clone();
+        while WatchReceiver::changed(&mut server).await.is_ok() {
+            self.refresh();
+        }
+    }
+
+    /// Takes in what the library says about roles, and brings everything derived up to date.
+    pub(super) fn refresh(&self) {
+        let view = Arc::new(self.current_view());
+        self.view.send_if_modified(|current| {
+            let changed = *current != view;
+            if changed {
+                *current = view;
+            }
+            changed
+        });
+        self.reconsider();
+    }
+
+    /// Brings everything derived from roles and from the clock up to date.
+    pub(super) fn reconsider(&self) {
+        let view = self.view.borrow().clone();
+        {
+            let mut contact = self.contact.lock();
+            if !view.leading {
+                contact.leading_since = None;
+            } else if contact.leading_since.is_none() {
+                contact.leading_since = Some(Instant::now());
+            }
+        }
+        self.update_tenure(&view);
+        self.assess();
+    }
+
+    fn current_view(&self) -> View {
+        let server = self.server.borrow_watched();
+        let membership = server.membership_config.membership();
+        View {
+            term: server.vote.leader_id.term,
+            leader: server.current_leader,
+            leading: server.state == ServerState::Leader,
+            candidate: server.state == ServerState::Candidate,
+            voters: membership.voter_ids().collect(),
+            learners: membership.learner_ids().collect(),
+            joint: membership.get_joint_config().len() > 1,
+            configs: membership.get_joint_config().clone(),
+            membership: server
+                .membership_config
+                .log_id()
+                .as_ref()
+                .map(openraft::LogId::index),
+            settled: server.membership_config.log_id()
+                == server.committed_membership_config.log_id(),
+        }
+    }
+
+    pub(super) fn current_leader(&self) -> Option<MemberId> {
+        self.view.borrow().leader
+    }
+
+    pub(super) fn view(&self) -> watch::Ref<'_, Arc<View>> {
+        self.view.borrow()
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
+    }
+
+    /// Notes a sign of life of a leader.
+    pub(super) fn on_contact(&self, term: u64, commit: Option<u64>) {
+        // Who has voted for a later one does not follow it any more.
+        let deposed = self
+            .log
+            .stored_vote()
+            .is_some_and(|(voted, _)| voted > term);
+        let mut contact = self.contact.lock();
+        if deposed || term < contact.term {
+            return;
+        }
+        contact.term = term;
+        contact.at = Some(Instant::now());
+        contact.commit = commit.max(contact.commit);
+        drop(contact);
+        if !self.status.is_online() {
+            self.assess();
+        }
+    }
+
+    /// How long ago a leader was heard of.
+    pub(super) fn contact_age(&self) -> Option<Duration> {
+        self.contact.lock().at.map(|at| at.elapsed())
+    }
+
+    /// Whether a leader was heard of within its time.
+    fn leader_lives(&self) -> bool {
+        self.contact_age()
+            .is_some_and(|age| age < self.timing.election)
+    }
+
+    /// Whether this leader has heard of a majority within its time, or has only begun to lead.
+    fn quorum_lives(&self, view: &View) -> bool {
+        let fresh = |elapsed: Duration| elapsed < self.timing.election;
+        let since = self.contact.lock().leading_since;
+        since.is_some_and(|since| fresh(since.elapsed()))
+            || self.quorum_silence(view).is_some_and(fresh)
+    }
+
+    /// Whether the consensus library accepts proposals.
+    pub(super) fn holds_lease(&self, view: &View) -> bool {
+        let lease = Duration::from_millis(self.raft.config().election_timeout_max);
+        self.quorum_silence(view)
+            .is_some_and(|silence| silence < lease)
+    }
+
+    /// How long ago a majority was heard of.
+    fn quorum_silence(&self, view: &View) -> Option<Duration> {
+        if view.voters.len() == 1 && view.voters.contains(&self.member) {
+            return Some(Duration::ZERO);
+        }
+        let data = self.raft.data_metrics();
+        let data = data.borrow_watched();
+        data.last_quorum_acked.as_ref().map(|at| at.elapsed())
+    }
+
+    /// Brings the published state up to date: who leads, and whether this member is online.
+    pub(super) fn assess(&self) {
+        let view = self.view.borrow().clone();
+        let (leader, online) = if view.leading {
+            let lives = self.quorum_lives(&view);
+            (
+                lives.then_some(self.member),
+                lives && *self.tenures.borrow() != 0,
+            )
+        } else {
+            let leader = view.leader.filter(|_| self.leader_lives());
+            (leader, leader.is_some() && self.has_caught_up(&view))
+        };
+        if leader.is_none() {
+            self.caught_up.store(false, Ordering::Relaxed);
+        } else {
+            self.submissions.leader_is_known();
+        }
+        let leader = leader.and_then(|leader| self.peer_of(&leader));
+        let online = online && !self.barred;
+        // The leader first: who sees this member go online or offline finds it as it is then.
+        self.status.set_leader(leader);
+        self.status.set_online(online);
+    }
+
+    fn has_caught_up(&self, view: &View) -> bool {
+        if self.caught_up.load(Ordering::Relaxed) {
+            return true;
+        }
+        let commit = self.contact.lock().commit;
+        let caught_up =
+            view.contains(&self.member) && commit.is_some_and(|at| self.applied.has_applied(at));
+        self.caught_up.store(caught_up, Ordering::Relaxed);
+        caught_up
+    }
+
+    fn peer_of(&self, member: &MemberId) -> Option<PeerId> {
+        // Usually unchanged: spares making a public key of raw bytes.
+        let known = self.status.leader().filter(|known| member.is_of(known));
+        known.or_else(|| member.peer())
+    }
+}

@@ -1,0 +1,23 @@
+//! The way to the other members, as far as consensus needs it.
+
+use futures::future::BoxFuture;
+
+use crate::{
+    groups::{
+        duplex::{Channel, Duplex, Gone},
+        lineage::MemberId,
+    },
+    primitives::Bytes,
+};
+
+/// Reaches the other members of one lineage.
+pub(crate) trait Peers: Send + Sync + 'static {
+    /// Asks a member; fails when there is no bond with it or it is lost meanwhile.
+    fn ask(&self, member: MemberId, request: Bytes) -> BoxFuture<'static, Result<Bytes, Gone>>;
+
+    /// Members that take part in this history and can be reached, this one excluded.
+    fn members(&self) -> Vec<MemberId>;
+
+    /// Opens a stream to a member.
+    fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>>;
+}

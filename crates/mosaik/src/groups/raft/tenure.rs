@@ -1,0 +1,187 @@
+//! The time in which a leader accepts commands.
+//!
+//! A tenure begins when this member leads and has applied all that its predecessors committed: then
+//! it knows at which index the next command will stand, and which commands are repeated.
+
+use std::{collections::HashMap, sync::atomic::Ordering};
+
+use futures::FutureExt;
+use openraft::alias::CommittedLeaderIdOf;
+
+use super::{
+    core::{NodeCore, Tenure},
+    types::{Batch, OnCompletion, Types},
+    view::View,
+};
+use crate::groups::{
+    Index, commands,
+    lineage::MemberId,
+    submissions::{Parcel, Route},
+};
+
+/// Why commands were not proposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// This member does not lead, or is not ready to.
+    NotLeading,
+    /// Too much is under way.
+    Busy,
+}
+
+impl NodeCore {
+    /// Begins or ends this member's tenure.
+    pub(super) fn update_tenure(&self, view: &View) {
+        let mut tenure = self.tenure.lock();
+        if let Some(current) = &*tenure {
+            if view.leading && view.term == current.term {
+                return;
+            }
+            *tenure = None;
+            drop(tenure);
+            self.tenure_ended();
+            return;
+        }
+        let ready = view.leading
+            && self.applied.blank_term() == view.term
+            && self.holds_lease(view)
+            && self.undecided.load(Ordering::Acquire) == 0;
+        if !ready {
+            return;
+        }
+        *tenure = Some(Tenure {
+            term: view.term,
+            next: self.applied.position().index().next(),
+            sequences: HashMap::new(),
+        });
+        drop(tenure);
+        self.tenures.send_modify(|count| *count = view.term.max(1));
+        self.submissions.leader_is_known();
+        self.submissions.set_route(Route::Local);
+        self.pump();
+    }
+
+    /// The term in which this member leads and has applied all that its predecessors committed.
+    pub(super) fn tenure_term(&self) -> Option<u64> {
+        self.tenure.lock().as_ref().map(|tenure| tenure.term)
+    }
+
+    pub(super) fn end_tenure(&self) {
+        if self.tenure.lock().take().is_some() {
+            self.tenure_ended();
+        }
+    }
+
+    fn tenure_ended(&self) {
+        self.tenures.send_modify(|count| *count = 0);
+        if self.submissions.route() == Route::Local {
+            self.submissions.set_route(Route::Hold);
+        }
+    }
+
+    /// Entries were applied.
+    pub(super) fn on_applied(&self) {
+        let leads = self.view.borrow().leading;
+        let in_office = *self.tenures.borrow() != 0;
+        if in_office {
+            self.pump();
+        }
+        if leads != in_office || !self.status.is_online() {
+            self.refresh();
+        }
+    }
+
+    /// Puts queued commands of this member into its log, if it leads.
+    pub(super) fn pump(&self) {
+        let _in_order = self.pump.lock();
+        while let Some(parcel) = self.submissions.take(Route::Local) {
+            let (first, count) = (parcel.first, parcel.count);
+            match self.propose(self.member, parcel) {
+                Ok(index) => self.submissions.accepted(first, count, index),
+                Err(_) => {
+                    // They are sent again when a tenure begins.
+                    self.end_tenure();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Puts commands into the log, as the leader. Returns the index of the first, or `None` when
+    /// they had been there already.
+    pub(super) fn propose(
+        self: &NodeCore,
+        origin: MemberId,
+        mut parcel: Parcel,
+    ) -> Result<Option<Index>, Refusal> {
+        let mut tenure = self.tenure.lock();
+        let tenure = tenure.as_mut().ok_or(Refusal::NotLeading)?;
+        let known = tenure
+            .sequences
+            .entry(origin)
+            .or_insert_with(|| self.applied.last_sequence_of(&origin));
+        let repeated = (*known + 1).saturating_sub(parcel.first);
+        if repeated >= u64::from(parcel.count) {
+            return Ok(None);
+        }
+        let repeated = u32::try_from(repeated).unwrap_or(0);
+        if repeated > 0 {
+            let rest = commands::skip(&parcel.row, repeated as usize);
+            parcel.row = rest.map_err(|_| Refusal::NotLeading)?;
+            parcel.first += u64::from(repeated);
+            parcel.count -= repeated;
+        }
+        let batch = Batch {
+            origin,
+            first: parcel.first,
+            count: parcel.count,
+            row: parcel.row,
+        };
+        self.write(batch, tenure.term)?;
+        *known = parcel.first + u64::from(parcel.count) - 1;
+        let index = tenure.next;
+        tenure.next = index + parcel.count;
+        Ok(Some(index))
+    }
+
+    /// Hands an entry to the consensus library without waiting.
+    fn write(&self, batch: Batch, term: u64) -> Result<(), Refusal> {
+        let node = self.this.clone();
+        let decided = OnCompletion::new(move |result: Result<_, _>| {
+            if let Some(node) = node.upgrade() {
+                node.on_decided(term, result.is_err());
+            }
+        });
+        let write = self
+            .raft
+            .write(batch)
+            .with_leader(CommittedLeaderIdOf::<Types>::new(term))
+            .responder(decided);
+        self.undecided.fetch_add(1, Ordering::AcqRel);
+        // The queue is deep; when it is full nothing is sent.
+        let sent = tokio::task::unconstrained(write.into_future()).now_or_never();
+        match sent {
+            Some(Ok(())) => Ok(()),
+            refused => {
+                self.undecided.fetch_sub(1, Ordering::AcqRel);
+                Err(refused.map_or(Refusal::Busy, |_| Refusal::NotLeading))
+            }
+        }
+    }
+
+    /// The fate of a proposal is known.
+    fn on_decided(&self, term: u64, rejected: bool) {
+        let left = self.undecided.fetch_sub(1, Ordering::AcqRel) - 1;
+        if rejected {
+            let mut tenure = self.tenure.lock();
+            if tenure.as_ref().is_some_and(|tenure| tenure.term == term) {
+                *tenure = None;
+                drop(tenure);
+                self.tenure_ended();
+            }
+        }
+        // After a rejection the next tick tries again: the lease is over, nothing changes now.
+        if left == 0 && !rejected && *self.tenures.borrow() == 0 {
+            self.refresh();
+        }
+    }
+}

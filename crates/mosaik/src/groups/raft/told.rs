@@ -1,0 +1,37 @@
+//! What a leader has made known as committed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// What this member, as the leader, has told others to be committed.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// The consensus index after the last one.
+    next: AtomicU64,
+    hurry: Notify,
+}
+
+impl Told {
+    /// Notes what is about to be said.
+    pub(super) fn note(&self, committed: Option<u64>) {
+        if let Some(index) = committed {
+            self.next.fetch_max(index + 1, Ordering::SeqCst);
+        }
+    }
+
+    /// Sends out at once what is held back.
+    pub(super) fn hurry(&self) {
+        self.hurry.notify_waiters();
+    }
+
+    /// Resolves when nothing should be held back any more.
+    pub(super) async fn hurried(&self) {
+        self.hurry.notified().await;
+    }
+
+    /// The consensus index after the last one that was made known.
+    pub(super) fn next(&self) -> u64 {
+        self.next.load(Ordering::SeqCst)
+    }
+}

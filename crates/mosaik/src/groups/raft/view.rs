@@ -1,0 +1,41 @@
+//! What a member knows of its group's consensus.
+
+use std::collections::BTreeSet;
+
+use crate::groups::lineage::MemberId;
+
+/// What consensus says about the group, as seen by this member.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state machine"
+)]
+pub(crate) struct View {
+    pub(crate) term: u64,
+    pub(crate) leader: Option<MemberId>,
+    /// This member leads, as far as it knows.
+    pub(crate) leading: bool,
+    pub(crate) candidate: bool,
+    /// Members with a vote, in the latest membership.
+    pub(crate) voters: BTreeSet<MemberId>,
+    /// Members without.
+    pub(crate) learners: BTreeSet<MemberId>,
+    /// Whether that membership is committed, so that another change may be made.
+    pub(crate) settled: bool,
+    /// Whether it is a transition between two memberships, which must be brought to its end.
+    pub(crate) joint: bool,
+    /// The voters of that membership; during a transition, of both.
+    pub(crate) configs: Vec<BTreeSet<MemberId>>,
+    /// The consensus index of that membership.
+    pub(crate) membership: Option<u64>,
+}
+
+impl View {
+    pub(crate) fn contains(&self, member: &MemberId) -> bool {
+        self.voters.contains(member) || self.learners.contains(member)
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = &MemberId> {
+        self.voters.iter().chain(&self.learners)
+    }
+}

@@ -1,0 +1,157 @@
+//! The groups that a node has joined, and those that it is leaving.
+
+use core::any::Any;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::{
+    groups::{
+        event::Event,
+        instance::{Host, Instance},
+    },
+    primitives::{Digest, GroupId, PeerId, Scope},
+};
+
+/// How long the groups of a node may take to leave in order.
+pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// The groups that a node has joined.
+pub(super) struct Registry {
+    pub(super) host: Host,
+    pub(super) joined: Mutex<HashMap<GroupId, Joined>>,
+    /// Those that are being left: they take part until they are out of the membership.
+    departing: Mutex<Vec<Arc<Instance>>>,
+    pub(super) scope: Scope,
+}
+
+/// A group that a node has joined.
+pub(super) struct Joined {
+    pub(super) instance: Arc<Instance>,
+    pub(super) events: mpsc::Sender<Event>,
+    /// The typed part, which handles keep alive.
+    pub(super) shared: Weak<dyn Any + Send + Sync>,
+}
+
+impl Registry {
+    pub(super) fn new(host: Host, scope: Scope) -> Self {
+        Self {
+            host,
+            joined: Mutex::default(),
+            departing: Mutex::default(),
+            scope,
+        }
+    }
+
+    /// How many groups the node has joined.
+    pub(super) fn len(&self) -> usize {
+        self.joined.lock().len()
+    }
+
+    /// The last handle to this instance is gone.
+    pub(super) fn leave(&self, instance: &Arc<Instance>) {
+        let mut joined = self.joined.lock();
+        let is_current = joined
+            .get(&instance.id())
+            .is_some_and(|joined| joined.instance.session == instance.session);
+        if is_current && let Some(joined) = joined.remove(&instance.id()) {
+            self.begin_leaving(&joined, Event::Leave);
+        }
+    }
+
+    pub(super) fn begin_leaving(&self, joined: &Joined, how: Event) {
+        let mut departing = self.departing.lock();
+        departing.retain(|instance| !instance.scope().is_cancelled());
+        departing.push(joined.instance.clone());
+        drop(departing);
+        joined.begin_leaving(how);
+    }
+
+    /// The instance that has this bond with a peer.
+    pub(super) fn bonded(
+        &self,
+        group: &GroupId,
+        peer: &PeerId,
+        bond: &Digest,
+    ) -> Option<Arc<Instance>> {
+        let has_bond = |instance: &Arc<Instance>| {
+            let found = instance.bonds().get(peer);
+            instance.id() == *group && found.is_some_and(|found| found.id == *bond)
+        };
+        let joined = self
+            .joined
+            .lock()
+            .get(group)
+            .map(|joined| joined.instance.clone());
+        joined.filter(has_bond).or_else(|| {
+            let departing = self.departing.lock();
+            departing
+                .iter()
+                .find(|instance| has_bond(instance))
+                .cloned()
+        })
+    }
+
+    /// A group that is joined and not being left.
+    pub(super) fn find(&self, group: &GroupId) -> Option<Arc<Instance>> {
+        let joined = self.joined.lock();
+        let instance = &joined.get(group)?.instance;
+        (!instance.is_leaving()).then(|| instance.clone())
+    }
+
+    /// Leaves all groups in order; durable members only stop, and stay members. They have ended for
+    /// their handles when this returns; the future waits, for a bounded time, until the other
+    /// members know.
+    pub(super) fn shutdown(&self) -> BoxFuture<'static, ()> {
+        let joined: Vec<_> = {
+            let mut joined = self.joined.lock();
+            joined.drain().map(|(_, joined)| joined).collect()
+        };
+        for joined in &joined {
+            let stays = joined.instance.is_durable();
+            let how = if stays { Event::Stop } else { Event::Leave };
+            self.begin_leaving(joined, how);
+        }
+        let departing = self.departing.lock().clone();
+        let scope = self.scope.clone();
+        Box::pin(async move {
+            let left = futures::future::join_all(
+                departing
+                    .iter()
+                    .map(|instance| instance.scope().cancelled()),
+            );
+            if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
+                tracing::debug!("not every group was left in order");
+            }
+            scope.cancel();
+        })
+    }
+}
+
+impl Joined {
+    fn begin_leaving(&self, how: Event) {
+        let instance = &self.instance;
+        if !instance.begin_leaving() {
+            return;
+        }
+        if matches!(how, Event::Leave) {
+            instance.retire();
+        }
+        instance.discovery().remove_group(instance.id());
+        instance.submissions().close();
+        instance.status().terminate();
+        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(how) {
+            let events = self.events.clone();
+            instance.scope().spawn(async move {
+                // The worker has ended already.
+                let _ = events.send(event).await;
+            });
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Where a member stands: what it tells every other member about itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::groups::lineage::{Lineage, MemberId, Parent};
+
+/// Where a member stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    pub(crate) member: MemberId,
+    pub(crate) willingness: Willingness,
+    /// The member lacks history, and fetches it before it wants to be added to the membership.
+    pub(crate) catching_up: bool,
+    /// The history that the member belongs to, if any.
+    pub(crate) lineage: Option<LineageStanding>,
+}
+
+/// Whether a member would lead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Willingness {
+    #[default]
+    Normal,
+    Reluctant,
+    Never,
+}
+
+/// A history as one member sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LineageStanding {
+    pub(crate) id: Lineage,
+    /// The history that this one continues, after its majority was lost.
+    pub(crate) parent: Option<Parent>,
+    /// Commands that the member has applied.
+    pub(crate) committed: u64,
+    /// Whether a live leader with a majority is known.
+    pub(crate) alive: bool,
+    pub(crate) leading: bool,
+}
