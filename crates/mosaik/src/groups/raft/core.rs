@@ -132,11 +132,16 @@ impl NodeCore {
     fn current_view(&self) -> View {
         let server = self.server.borrow_watched();
         let membership = server.membership_config.membership();
+        let vote = server.vote.leader_id;
         View {
-            term: server.vote.leader_id.term,
+            term: vote.term,
             leader: server.current_leader,
             leading: server.state == ServerState::Leader,
-            candidate: server.state == ServerState::Candidate,
+            stood: if vote.voted_for == self.member {
+                vote.term
+            } else {
+                0
+            },
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
             joint: membership.get_joint_config().len() > 1,
