@@ -729,7 +729,7 @@ impl Peers for BondedPeers {
         let (lineage, from) = (self.lineage, self.member);
         async move {
             let (instance, bond) = bond?;
-            let link = instance.links().open_existing(ALPN, &bond.peer).await;
+            let link = instance.links().open_beside(ALPN, &bond.connection).await;
             let mut link = link.ok_or(Gone)?;
             // Goes out together with the first message.
             link.sender

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use iroh::endpoint::ApplicationClose;
+use iroh::endpoint::{ApplicationClose, Connection};
 use parking_lot::Mutex;
 use tokio::{
     sync::{oneshot, watch},
@@ -36,6 +36,9 @@ pub(crate) struct BondCore {
     /// Random for each time that the peer joins the group.
     pub(crate) session: u64,
     pub(crate) established: Instant,
+    /// What the bond stands on. All that belongs to it goes there: another connection may be left
+    /// from before the peer crashed.
+    pub(crate) connection: Connection,
     state: Mutex<State>,
     sender: Arc<tokio::sync::Mutex<Option<LinkSender>>>,
     questions: Mutex<HashMap<u64, oneshot::Sender<Option<Bytes>>>>,
@@ -61,6 +64,7 @@ pub(crate) struct BondOptions {
     pub(crate) entry: SignedPeerEntry,
     pub(crate) standing: Standing,
     pub(crate) expires: Option<Expiration>,
+    pub(crate) connection: Connection,
     pub(crate) sender: LinkSender,
     pub(crate) metrics: Arc<GroupMetrics>,
     pub(crate) scope: Scope,
@@ -73,6 +77,7 @@ impl BondCore {
             peer: options.peer,
             session: options.session,
             established: Instant::now(),
+            connection: options.connection,
             state: Mutex::new(State {
                 entry: options.entry,
                 standing: options.standing,
