@@ -58,7 +58,7 @@ impl fmt::Display for Report {
 ///
 /// [`Violations`] when a promise was broken; anything else when the run itself failed.
 pub async fn run(plan: &Plan, program: &Path) -> anyhow::Result<Report> {
-    let cluster = Cluster::new(plan, plan.processes.then_some(program))?;
+    let cluster = Cluster::new(plan, plan.processes.then_some(program)).await?;
     let outcome = drive(plan, &cluster).await;
     cluster.shutdown().await?;
     outcome

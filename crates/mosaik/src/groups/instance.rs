@@ -741,7 +741,7 @@ impl Peers for BondedPeers {
                     channel,
                 })
                 .map_err(|_| Gone)?;
-            Ok(Duplex::over(link, MAX_CHANNEL_FRAME_BYTES))
+            Ok(Duplex::until(link, MAX_CHANNEL_FRAME_BYTES, &bond.streams))
         }
         .boxed()
     }

@@ -16,6 +16,7 @@ use tokio::{
     sync::{oneshot, watch},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::wire::{Control, Standing};
 use crate::{
@@ -44,6 +45,9 @@ pub(crate) struct BondCore {
     questions: Mutex<HashMap<u64, oneshot::Sender<Option<Bytes>>>>,
     next_question: AtomicU64,
     ended: watch::Sender<Option<ApplicationClose>>,
+    /// The end of what this member has opened on the bond: its connection may be dead, and need
+    /// seconds to notice.
+    pub(crate) streams: CancellationToken,
     metrics: Arc<GroupMetrics>,
     /// Carries the bond's tasks.
     pub(crate) scope: Scope,
@@ -88,6 +92,7 @@ impl BondCore {
             questions: Mutex::default(),
             next_question: AtomicU64::new(0),
             ended: watch::Sender::new(None),
+            streams: CancellationToken::new(),
             metrics: options.metrics,
             scope: options.scope,
         })
@@ -223,6 +228,7 @@ impl BondCore {
             first
         });
         if first {
+            self.streams.cancel();
             self.questions.lock().clear();
         }
         first

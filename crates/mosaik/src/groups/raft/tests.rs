@@ -709,7 +709,7 @@ async fn answer(core: &Arc<NodeCore>, frame: Bytes) -> Result<Bytes, Gone> {
     ours.tx.send(&frame).await?;
     within(async {
         tokio::select! {
-            _ = core.serve_fetch(theirs) => Err(Gone),
+            _ = Box::pin(core.serve_fetch(theirs)) => Err(Gone),
             frame = ours.rx.recv() => frame,
         }
     })
