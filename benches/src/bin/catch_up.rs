@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use futures::{StreamExt, stream::FuturesUnordered};
 use mosaik::{
     Bytes, Digest, Group, GroupKey, NetworkId, PeerId, UniqueId, Weak,
     groups::{
@@ -365,7 +366,7 @@ where
 }
 
 /// Writes at a steady pace until told to stop, and prints how long each write took, counted from
-/// when it was due.
+/// when it was due. No write waits for the one before it.
 async fn measure<M>(
     group: &Group<M>,
     rate: u64,
@@ -378,16 +379,21 @@ where
     let mut ticks = interval(Duration::from_secs(1) / u32::try_from(rate)?);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut times = Vec::new();
+    let mut writes = FuturesUnordered::new();
     let mut next = 0;
     loop {
         tokio::select! {
             due = ticks.tick() => {
-                group.execute((next % 1000, value(next, bytes))).await?;
-                times.push(due.elapsed());
+                let write = group.execute((next % 1000, value(next, bytes)));
+                writes.push(async move { write.await.map(|_| due.elapsed()) });
                 next += 1;
             }
+            Some(took) = writes.next() => times.push(took?),
             _ = lines.next_line() => break,
         }
+    }
+    while let Some(took) = writes.next().await {
+        times.push(took?);
     }
     times.sort_unstable();
     let us = |share| percentile(&times, share).as_secs_f64() * 1e6;

@@ -5,17 +5,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mosaik::{
-    Bytes, Digest, Group, GroupKey, Network, Strong, UniqueId,
-    discovery::{self},
+    Group, GroupKey, Network, Strong, UniqueId,
     futures::{StreamExt, stream::FuturesUnordered},
     groups::{ApplyContext, ConsensusConfig, LogReplaySync, StateMachine},
     id,
-    iroh::{Endpoint, EndpointAddr, RelayMode, endpoint::presets},
+    iroh::{
+        Endpoint,
+        endpoint::{Connection, RecvStream, SendStream},
+    },
 };
-use tokio::time::timeout;
+use mosaik_bench::{cpu_time, network, percentile, raw_connection};
+use tokio::{task::JoinHandle, time::timeout};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const CALLS: usize = 5_000;
+/// Rounds of each kind of call, and calls in each.
+const ROUNDS: usize = 10;
+const CALLS: usize = 500;
+const MESSAGE: [u8; 64] = [7; 64];
 const IN_FLIGHT: usize = 256;
 const BATCH: u64 = 1_000;
 const RUN: Duration = Duration::from_secs(3);
@@ -72,11 +78,9 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long one call takes, after a group has formed.
+/// How long one call takes, after a group has formed. Rounds of each kind take turns, so that what
+/// the machine does besides meets all of them.
 async fn latency(nodes: &[Network]) -> anyhow::Result<()> {
-    let ping = ping().await?;
-    println!("raw QUIC stream ping        p50 {:>7.1} us", us(ping));
-
     let started = Instant::now();
     let groups = join(nodes, GroupKey::random(), 3)?;
     within(groups[0].when().leader_elected()).await?;
@@ -90,22 +94,32 @@ async fn latency(nodes: &[Network]) -> anyhow::Result<()> {
         ms(started.elapsed())
     );
     let leader = position_of_leader(&groups)?;
-    let follower = (leader + 1) % 3;
+    let members = [&groups[leader], &groups[(leader + 1) % 3]];
 
-    for (name, member) in [("leader", leader), ("follower", follower)] {
-        let group = &groups[member];
-        let p50 = median(CALLS, async || {
-            group.execute(1).await.context("execute")?;
-            Ok(())
-        })
-        .await?;
-        report(&format!("execute, {name}"), p50, ping);
-        let p50 = median(CALLS, async || {
-            group.query((), Strong).await.context("query")?;
-            Ok(())
-        })
-        .await?;
-        report(&format!("strong read, {name}"), p50, ping);
+    let mut raw = Ping::new().await?;
+    let mut pings = Vec::new();
+    let mut executes = [Vec::new(), Vec::new()];
+    let mut reads = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        round(&mut pings, async || raw.ping().await).await?;
+        for (place, group) in members.iter().enumerate() {
+            round(&mut executes[place], async || {
+                group.execute(1).await.context("execute")?;
+                Ok(())
+            })
+            .await?;
+            round(&mut reads[place], async || {
+                group.query((), Strong).await.context("query")?;
+                Ok(())
+            })
+            .await?;
+        }
+    }
+    let ping = median(pings);
+    println!("raw QUIC stream ping        p50 {:>7.1} us", us(ping));
+    for ((name, executes), reads) in ["leader", "follower"].iter().zip(executes).zip(reads) {
+        report(&format!("execute, {name}"), median(executes), ping);
+        report(&format!("strong read, {name}"), median(reads), ping);
     }
     Ok(())
 }
@@ -169,9 +183,10 @@ async fn idle() -> anyhow::Result<()> {
         within(group.when().online()).await?;
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let (cpu, started) = (cpu_seconds()?, Instant::now());
+    let (cpu, started) = (cpu_time(), Instant::now());
     tokio::time::sleep(IDLE).await;
-    let share = (cpu_seconds()? - cpu) / started.elapsed().as_secs_f64() / 3.0;
+    let used = cpu_time().saturating_sub(cpu);
+    let share = used.as_secs_f64() / started.elapsed().as_secs_f64() / 3.0;
     println!(
         "{IDLE_GROUPS} idle groups on 3 nodes: {:.1} % of a core per node",
         share * 100.0
@@ -198,58 +213,59 @@ async fn throughput(group: &Group<Counter>, in_flight: usize, batch: u64) -> any
     Ok(done as f64 / elapsed)
 }
 
-async fn median(
-    count: usize,
+/// Adds the times of some calls.
+async fn round(
+    times: &mut Vec<Duration>,
     mut call: impl AsyncFnMut() -> anyhow::Result<()>,
-) -> anyhow::Result<Duration> {
-    for _ in 0..count / 10 {
+) -> anyhow::Result<()> {
+    for _ in 0..CALLS / 10 {
         call().await?;
     }
-    let mut times = Vec::with_capacity(count);
-    for _ in 0..count {
+    for _ in 0..CALLS {
         let started = Instant::now();
         call().await?;
         times.push(started.elapsed());
     }
-    times.sort_unstable();
-    Ok(times[count / 2])
+    Ok(())
 }
 
-/// The round trip of a small message on one stream between two bare endpoints.
-async fn ping() -> anyhow::Result<Duration> {
-    const ALPN: &[u8] = b"bench/ping";
-    let endpoint = async || {
-        Endpoint::builder(presets::Minimal)
-            .relay_mode(RelayMode::Disabled)
-            .alpns(vec![ALPN.to_vec()])
-            .bind()
-            .await
-    };
-    let (client, server) = (endpoint().await?, endpoint().await?);
-    let address = server.addr();
-    let echo = tokio::task::spawn(async move {
-        let connection = server.accept().await.context("closed")?.accept()?.await?;
-        let (mut send, mut recv) = connection.accept_bi().await?;
-        let mut buffer = [0; 64];
-        while recv.read_exact(&mut buffer).await.is_ok() {
-            send.write_all(&buffer).await?;
-        }
-        anyhow::Ok(())
-    });
-    let connection = client.connect(address, ALPN).await?;
-    let (mut send, mut recv) = connection.open_bi().await?;
-    let message = Bytes::from_static(&[7; 64]);
-    let mut buffer = [0; 64];
-    let p50 = median(CALLS, async || {
-        send.write_all(&message).await?;
-        recv.read_exact(&mut buffer).await?;
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    percentile(&times, 0.5)
+}
+
+/// Small messages that go to and fro on one stream between two plain endpoints.
+struct Ping {
+    send: SendStream,
+    recv: RecvStream,
+    _kept: (Connection, [Endpoint; 2], JoinHandle<anyhow::Result<()>>),
+}
+
+impl Ping {
+    async fn new() -> anyhow::Result<Self> {
+        let (dialed, accepted, endpoints) = raw_connection().await?;
+        let echo = tokio::task::spawn(async move {
+            let (mut send, mut recv) = accepted.accept_bi().await?;
+            let mut message = MESSAGE;
+            while recv.read_exact(&mut message).await.is_ok() {
+                send.write_all(&message).await?;
+            }
+            anyhow::Ok(())
+        });
+        let (send, recv) = dialed.open_bi().await?;
+        Ok(Self {
+            send,
+            recv,
+            _kept: (dialed, endpoints, echo),
+        })
+    }
+
+    async fn ping(&mut self) -> anyhow::Result<()> {
+        let mut message = MESSAGE;
+        self.send.write_all(&message).await?;
+        self.recv.read_exact(&mut message).await?;
         Ok(())
-    })
-    .await?;
-    drop((send, recv));
-    connection.close(0u32.into(), b"done");
-    let _ = echo.await;
-    Ok(p50)
+    }
 }
 
 fn join(nodes: &[Network], key: GroupKey, min: usize) -> anyhow::Result<Vec<Group<Counter>>> {
@@ -282,13 +298,8 @@ fn position_of_leader(groups: &[Group<Counter>]) -> anyhow::Result<usize> {
 
 /// Three nodes that know each other.
 async fn three_nodes() -> anyhow::Result<Vec<Network>> {
-    let id = Digest::random();
-    let first = node(id, None).await?;
-    let address = first.local().addr();
-    let mut nodes = vec![first];
-    for _ in 0..2 {
-        nodes.push(node(id, Some(address.clone())).await?);
-    }
+    let (first, mut nodes) = network(2).await?;
+    nodes.insert(0, first);
     for one in &nodes {
         for other in &nodes {
             within(async {
@@ -302,20 +313,6 @@ async fn three_nodes() -> anyhow::Result<Vec<Network>> {
         }
     }
     Ok(nodes)
-}
-
-async fn node(network: Digest, bootstrap: Option<EndpointAddr>) -> anyhow::Result<Network> {
-    let mut discovery = discovery::Config::builder().no_dht_bootstrap();
-    if let Some(address) = bootstrap {
-        discovery = discovery.with_bootstrap(address);
-    }
-    let network = Network::builder(network)
-        .with_relay_mode(RelayMode::Disabled)
-        .with_addresses(["127.0.0.1:0".parse()?])
-        .with_discovery(discovery)
-        .build()
-        .await?;
-    Ok(network)
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
@@ -336,19 +333,4 @@ fn us(duration: Duration) -> f64 {
 
 fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
-}
-
-/// Processor time that this process has used.
-fn cpu_seconds() -> anyhow::Result<f64> {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or("")
-        .split_whitespace()
-        .collect();
-    let user: f64 = fields.get(11).context("user time")?.parse()?;
-    let system: f64 = fields.get(12).context("system time")?.parse()?;
-    Ok((user + system) / TICKS_PER_SECOND)
 }

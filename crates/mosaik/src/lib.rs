@@ -1,4 +1,69 @@
 //! Programs that are given a network name find each other and organise themselves.
+//!
+//! A [`Network`] is one node of a network. Nodes of one name find each other through the DHT,
+//! through the address of any one of them, or on the local segment; there is no broker, no registry
+//! and no list of who talks to whom. A node says what it offers and what it wants, and is connected
+//! with whoever matches, for as long as both are there.
+//!
+//! | | what it is | begin with |
+//! |---|---|---|
+//! | [`discovery`] | a signed catalog of all peers, on every node | [`Network::discovery`] |
+//! | [`streams`] | typed publish/subscribe; no history | [`Network::streams`] |
+//! | [`functions`] | typed calls to whoever serves them best | [`Network::functions`] |
+//! | [`groups`] | replicated state machines under Raft | [`Network::groups`] |
+//! | [`tickets`] | credentials in the catalog that gate all of these | [`tickets::Jwt`] |
+//! | [`declare`] | one line that gives a stream or function its name, types, id and requirements | [`stream!`], [`function!`] |
+//!
+//! # Examples
+//!
+//! Two nodes in one process; on two machines it is the same, except that the second is told the
+//! first one's address or waits for the DHT.
+//!
+//! ```no_run
+//! use futures::SinkExt;
+//! use mosaik::{Network, discovery};
+//!
+//! # async fn example() -> anyhow::Result<()> {
+//! let one = Network::new("weather").await?;
+//! let two = Network::builder("weather")
+//!     .with_discovery(discovery::Config::builder().with_bootstrap(one.local().addr()))
+//!     .build()
+//!     .await?;
+//!
+//! let mut readings = two.streams().consume::<f32>();
+//! let mut sensor = one.streams().produce::<f32>();
+//! sensor.send(21.5).await?; // waits for the first consumer
+//! assert_eq!(readings.recv().await, Some(21.5));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What holds everywhere
+//!
+//! - **Defaults are right for most.** A name is a complete configuration: random identity, any free
+//!   port on all interfaces, relays and the DHT on, multicast DNS off. Nothing waits for them: a node
+//!   is ready within milliseconds, also without internet.
+//! - **Everything needs a Tokio runtime** with time and I/O enabled; opening a handle outside of one
+//!   panics.
+//! - **Everything is bounded**: frames, entries, queues and waits have limits, which are documented
+//!   where they are set. What can be tried again comes back with the error.
+//! - **Handles end quietly.** Dropping a handle ends what it stands for, in the background; a handle
+//!   that outlives its network answers that it has ended.
+//! - **Clocks** of nodes may differ by 10 s ([`max_time_drift`](discovery::Config::max_time_drift)).
+//!
+//! Logs go through `tracing`, metrics through the `metrics` facade. The book, in `book/` of the
+//! repository, has a chapter for each part, with wire formats, close codes and metrics.
+//!
+//! # Features
+//!
+//! All on by default; the rest works without them.
+//!
+//! | feature | effect |
+//! |---|---|
+//! | `dht` | nodes find each other through the Mainline DHT |
+//! | `mdns` | `NetworkBuilder::with_mdns_discovery`: and on the local segment |
+//! | `prometheus` | `NetworkBuilder::with_prometheus_addr`: serves metrics over HTTP |
+//! | `storage` | `NetworkBuilder::with_storage` and `GroupBuilder::durable` |
 #![cfg_attr(
     test,
     allow(
@@ -28,6 +93,22 @@ mod streams_layer;
 pub mod tickets;
 
 /// Typed publish/subscribe channels between nodes.
+///
+/// A **producer** publishes datums of one type under a stream id. Any number of **consumers** on
+/// other nodes find it in the catalog, subscribe by themselves and receive what is sent from then
+/// on. Open them with [`Streams`], or declare the stream with [`stream!`](crate::stream) and open it
+/// with [`StreamProducer`] and [`StreamConsumer`].
+///
+/// - **No history, at most once, in order** per producer and subscription. There is no
+///   acknowledgement; what is in flight when a connection ends is lost.
+/// - **Back-pressure.** `send` waits while the producer is offline (by default: without a consumer)
+///   and while a consumer that keeps reading has no room. One that holds up others for a second is
+///   disconnected, unless the [`LagPolicy`](producer::LagPolicy) says otherwise.
+/// - **Who is connected** is decided on both sides, by predicates over catalog entries and by
+///   tickets, and decided again whenever an entry changes.
+/// - **Broken subscriptions** are made again by the consumer for as long as the producer offers the
+///   stream: at first as its [`backoff`] says (by default after about half a second, growing, for
+///   five minutes), then when an entry changes, and at intervals of up to a minute.
 // The layer itself lies below `network`; the few items that name a `Network` lie above, in it.
 pub mod streams {
     #[doc(inline)]
@@ -42,6 +123,21 @@ pub mod streams {
 }
 
 /// Remote procedure calls to whoever serves them best, without a coordinator.
+///
+/// A **handler** serves a function under an id and is advertised in its node's entry. A **caller**
+/// names only the function: it knows the handlers from the catalog, calls the nearest, spreads calls
+/// over near-equal ones by load, and moves on when one fails. Open them with [`Functions`], or
+/// declare the function with [`function!`](crate::function) and open it with [`FunctionHandler`] and
+/// [`FunctionCaller`].
+///
+/// - **A call never runs twice by itself.** Until the request may have started it fails over freely;
+///   after that only if the function is declared idempotent. Otherwise a lost handler is
+///   [`CallError::Transport`].
+/// - **One budget**, 30 s by default, covers waiting for a handler, connecting, running, the reply
+///   and further attempts. It travels with the call; dropping the call's future cancels it there.
+/// - **Streaming replies** with `serve_stream` and `call_stream`; there the budget covers the way to
+///   the first answer.
+/// - A node never calls itself.
 // The layer lies below `network`, and what names `Network` above it: here is where both meet.
 pub mod functions {
     pub use crate::functions_layer::{

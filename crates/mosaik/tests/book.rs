@@ -12,6 +12,7 @@ const CHAPTERS: &[(&str, &[&str])] = &[
     ("discovery.md", &["net", "discovery"]),
     ("streams.md", &["streams"]),
     ("functions.md", &["functions"]),
+    ("groups.md", &["groups"]),
 ];
 
 fn crate_root() -> &'static Path {
@@ -65,7 +66,7 @@ fn metrics(source: &str) -> BTreeSet<String> {
                 .all(|c| c.is_ascii_lowercase() || matches!(c, '.' | '_'))
         })
         // A name has a subsystem and a noun; others are claims and the like.
-        .filter(|text| text.matches('.').count() >= 3)
+        .filter(|text| text.matches('.').count() >= 2)
         .map(str::to_owned)
         .collect()
 }

@@ -62,8 +62,9 @@ pub struct ConsensusConfig {
     /// least 1. The leader's value counts.
     pub max_voters: usize,
     /// How many members, this node included, must have met before a group is founded. Default 1.
-    /// Programs that must not lose an acknowledged command at start-up set it to a majority of the
-    /// intended size: then two rival groups can't come into being.
+    /// Programs that must not lose an acknowledged command at start-up set it to the intended size:
+    /// then two rival groups can't come into being. A majority of it makes that unlikely, but
+    /// excludes it only for up to three members.
     pub min_members: usize,
     /// A member that is unreachable for longer is removed from the membership. Default 30 s. The
     /// leader's value counts.

@@ -13,9 +13,11 @@ use crate::{
 /// # Ambiguity
 ///
 /// `Offline` normally means that the commands have no effect. There is one exception that no
-/// protocol can avoid: a leader that was lost after it had received the commands may have passed
-/// them on, and they may still be carried out later, once. Commands for which that matters should
-/// be idempotent or carry an id of their own.
+/// protocol can avoid: a leader that was lost, or slow to answer, after it had received the commands
+/// may have passed them on, and they may still be carried out later, once. And a member that fell so
+/// far behind that it was brought up to date by a snapshot learns that its commands in there were
+/// carried out, but not where: they come back as `Offline`, too. Commands for which that matters
+/// should be idempotent or carry an id of their own.
 pub enum CommandError<M: StateMachine> {
     /// No leader accepted the commands in time. Temporary; all commands of the call, in order.
     Offline(Vec<M::Command>),

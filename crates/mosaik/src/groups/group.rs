@@ -37,7 +37,7 @@ pub enum Consistency {
     Weak,
     /// Linearizable: reflects every command whose `execute` resolved anywhere before the call.
     /// Costs one round trip from the leader to a majority, and from other members one more to the
-    /// leader.
+    /// leader; where the asking member and the leader are a majority, that one is enough.
     Strong,
 }
 

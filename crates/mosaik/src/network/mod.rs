@@ -1,4 +1,21 @@
 //! The composition root: one node of one network, with all its subsystems on one endpoint.
+//!
+//! [`Network::new`] starts a node with every default, [`Network::builder`] one that is configured;
+//! both resolve within milliseconds and wait for no relay and no DHT. What a node offers hangs on
+//! it: [`Network::discovery`], [`Network::streams`], [`Network::functions`], [`Network::groups`].
+//!
+//! | option of [`NetworkBuilder`] | default |
+//! |---|---|
+//! | `with_relay_mode` | the public relays |
+//! | `with_addresses` | a random port on all interfaces |
+//! | `with_secret_key` | a random identity, or that of the storage |
+//! | `with_mdns_discovery` | off |
+//! | `with_discovery`, `with_streams`, `with_functions`, `with_groups` | the defaults of these |
+//! | `with_storage` | nothing survives the node |
+//! | `with_prometheus_addr` | metrics are not served |
+//!
+//! [`Network::shutdown`] leaves in order and waits, for some seconds at most; dropping a network
+//! does the same in the background. [`close`] has the codes with which streams and connections end.
 
 mod builder;
 mod declared_functions;

@@ -1,4 +1,4 @@
-//! Reconnection policies.
+//! Reconnection policies: how long to wait before the next attempt, and when to give up.
 
 use std::{fmt, sync::Arc, time::Duration};
 

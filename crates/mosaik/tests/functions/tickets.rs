@@ -9,7 +9,7 @@ use mosaik::{
 };
 
 use super::common::{Gate, eventually, ms, pair, refusal, until_candidates};
-use crate::support::within;
+use crate::support::{tickets::Until, within};
 
 #[derive(Clone, Copy)]
 struct Password(&'static str);
@@ -130,35 +130,6 @@ async fn handlers_need_a_ticket() {
     until_candidates(&caller, 0).await;
 }
 
-/// Accepts tickets that say until when they are valid.
-#[derive(Clone, Copy)]
-struct Until;
-
-impl Until {
-    fn ticket(in_ms: u64) -> Ticket {
-        let until = chrono::Utc::now() + ms(in_ms);
-        let until = until.timestamp_millis().to_string();
-        Ticket::new(Self.class(), until.into())
-    }
-}
-
-impl TicketValidator for Until {
-    fn class(&self) -> TicketClass {
-        id!("test.until")
-    }
-
-    fn signature(&self) -> UniqueId {
-        id!("test.until.validator")
-    }
-
-    fn validate(&self, ticket: &[u8], _: &PeerEntry) -> Result<Expiration, InvalidTicket> {
-        let until = std::str::from_utf8(ticket).map_err(|_| InvalidTicket)?;
-        let until = until.parse().map_err(|_| InvalidTicket)?;
-        let until = chrono::DateTime::from_timestamp_millis(until).ok_or(InvalidTicket)?;
-        Ok(Expiration::At(until))
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_ticket_ends_calls_and_candidates() {
     let (a, b) = pair().await;
@@ -182,7 +153,7 @@ async fn an_expired_ticket_ends_calls_and_candidates() {
     until_candidates(&caller, 1).await;
     assert_eq!(within(5, caller.call(1)).await.unwrap(), 1);
     // Nobody changes anything: it is the time that passes.
-    eventually(5, || Until.validate_all(&b).is_err()).await;
+    eventually(5, || Until.rejects(&b)).await;
     let refused = within(5, caller.call_with_timeout(1, ms(200))).await;
     assert_eq!(refusal(refused), (11_403, "NotAllowed".into()));
 
@@ -192,17 +163,6 @@ async fn an_expired_ticket_ends_calls_and_candidates() {
     until_candidates(&caller, 0).await;
     a.discovery().replace_ticket(Until::ticket(60_000));
     assert_eq!(within(5, caller.call(1)).await.unwrap(), 1);
-}
-
-impl Until {
-    /// The verdict on a node's own tickets.
-    fn validate_all(self, node: &mosaik::Network) -> Result<Expiration, InvalidTicket> {
-        let expiration = node.discovery().me().validate_ticket(&self)?;
-        if expiration.is_expired() {
-            return Err(InvalidTicket);
-        }
-        Ok(expiration)
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,14 +1,16 @@
 //! Groups that require tickets.
 
+use std::time::Duration;
+
 use mosaik::{
     Bytes, Group, GroupKey, Network, Ticket, UniqueId,
-    groups::NoOp,
+    groups::{Bond, NoOp},
     id,
     tickets::{Expiration, InvalidTicket, PeerEntry, TicketClass, TicketValidator},
 };
 
 use super::machines::nodes;
-use crate::support::within;
+use crate::support::{tickets::Until, until_catalog, within};
 
 struct Password(&'static str);
 
@@ -66,4 +68,67 @@ async fn only_peers_with_tickets_bond_and_withdrawal_ends_the_bond() {
     nodes[1].discovery().remove_tickets_of(id!("password"));
     let reason = within(8, bond.terminated()).await;
     assert_eq!(reason.error_code, 30_403u32.into());
+}
+
+/// The bond with a peer, once there is one.
+async fn bond_with(group: &Group<NoOp>, peer: &Network) -> Bond<NoOp> {
+    loop {
+        if let Some(bond) = group.bonds().get(&peer.local().id()) {
+            return bond;
+        }
+        within(5, group.bonds().changed()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bond_lasts_as_long_as_the_tickets_are_renewed() {
+    let nodes = nodes(2).await;
+    let key = GroupKey::random();
+    let join = |node: &Network| {
+        let group = node.groups().with_key(key).require_ticket(Until);
+        group.join()
+    };
+    let short = Duration::from_millis(1500);
+    nodes[0].discovery().add_ticket(Until::ticket(60_000));
+    nodes[1].discovery().add_ticket(Until::ticket(1_500));
+    let groups: Vec<_> = nodes.iter().map(join).collect();
+    let bond = bond_with(&groups[0], &nodes[1]).await;
+
+    let renewed = Until::ticket(60_000);
+    let renewed_id = renewed.id();
+    nodes[1].discovery().replace_ticket(renewed);
+    until_catalog(2, &nodes[0], |catalog| {
+        let entry = catalog.get(&nodes[1].local().id());
+        entry.is_some_and(|entry| entry.tickets().contains_key(&renewed_id))
+    })
+    .await;
+    let outlived = tokio::time::timeout(short * 2, bond.terminated()).await;
+    assert!(outlived.is_err(), "the renewed ticket holds");
+    let kept = groups[0].bonds().get(&nodes[1].local().id()).unwrap();
+    assert_eq!(kept.id(), bond.id(), "it is the same bond");
+
+    // Nobody changes anything any more: it is the time that passes.
+    nodes[1].discovery().replace_ticket(Until::ticket(1_000));
+    let reason = within(8, bond.terminated()).await;
+    assert_eq!(reason.error_code, 30_403u32.into());
+    nodes[1].discovery().replace_ticket(Until::ticket(60_000));
+    bond_with(&groups[0], &nodes[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_fails_its_own_requirements_founds_nothing() {
+    let nodes = nodes(2).await;
+    let key = GroupKey::random();
+    nodes[0].discovery().add_ticket(ticket("guess"));
+    let groups: Vec<_> = nodes.iter().map(|node| join(node, key)).collect();
+    let alone = tokio::time::timeout(Duration::from_secs(2), groups[0].when().online()).await;
+    assert!(alone.is_err(), "a lone member would have founded by now");
+    assert!(groups.iter().all(|group| group.leader().is_none()));
+    assert!(groups.iter().all(|group| group.bonds().is_empty()));
+    for node in &nodes {
+        node.discovery().replace_ticket(ticket("sesame"));
+    }
+    for group in &groups {
+        within(8, group.when().online()).await;
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod intruder;
 pub mod metrics;
+pub mod tickets;
 
 use std::{future::Future, panic::Location, sync::OnceLock, time::Duration};
 

@@ -7,10 +7,13 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::wire::{Answer, Ask, Fetched, MAX_PIECE_BYTES, Piece, Plan, RUN_PIECES, Whole};
+use super::{
+    pace::Pace,
+    wire::{Answer, Ask, Fetched, MAX_PIECE_BYTES, Piece, Plan, RUN_PIECES, Whole},
+};
 use crate::{
     groups::{
         duplex::{Duplex, Gone},
@@ -22,7 +25,7 @@ use crate::{
 /// Pieces that are asked for and not yet handed on may take this much, or be a single one.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 /// Pieces that are asked for at a time take about this much.
-const RUN_BYTES: usize = 1024 * 1024;
+const RUN_BYTES: usize = 256 * 1024;
 /// Requests that one source has at a time, so that it need not wait for the next.
 const RUNS_PER_SOURCE: usize = 2;
 /// A source without work takes over what another was asked for so long ago.
@@ -52,26 +55,35 @@ pub(crate) enum FetchFailed {
     Abandoned,
 }
 
-/// Fetches the pieces of a plan from `from_piece` on, and hands them on in order. The `last_resort`
-/// is asked only when the others are gone or do not answer.
+/// What is fetched, and how.
+pub(crate) struct Order<'a> {
+    pub(crate) plan: &'a Plan,
+    /// The pieces before this one are there.
+    pub(crate) from_piece: usize,
+    /// Bytes to ask for per second, at most.
+    pub(crate) rate: u64,
+    /// How long a source may take for one piece.
+    pub(crate) patience: Duration,
+}
+
+/// Fetches the pieces of a plan and hands them on in order. The `last_resort` is asked only when
+/// the others are gone or do not answer.
 ///
 /// # Cancel safety
 ///
 /// What was handed on is handed on; the rest is dropped.
 pub(crate) async fn fetch(
-    plan: &Plan,
-    from_piece: usize,
+    order: Order<'_>,
     sources: &dyn Sources,
     members: &[MemberId],
     last_resort: Option<MemberId>,
-    patience: Duration,
     out: mpsc::Sender<Fetched>,
 ) -> Result<(), FetchFailed> {
     let fetch = Fetch {
-        plan,
+        plan: order.plan,
         sources,
-        patience,
-        board: Mutex::new(Board::new(plan, from_piece, members.len())),
+        patience: order.patience,
+        board: Mutex::new(Board::new(&order, members.len())),
         changed: Notify::new(),
     };
     let mut deliver = std::pin::pin!(fetch.deliver(out));
@@ -197,8 +209,15 @@ impl Fetch<'_> {
     }
 
     async fn wait(&self) {
-        // The time matters as well: a source may have become slow.
-        let _ = timeout(LOOK, self.changed.notified()).await;
+        // The time matters as well: a source may have become slow, or the next request be due.
+        let now = Instant::now();
+        let next = self.board.lock().pace.next();
+        let until = if next > now {
+            next.min(now + LOOK)
+        } else {
+            now + LOOK
+        };
+        let _ = timeout_at(until, self.changed.notified()).await;
     }
 
     /// One stream with a source. An error says that it was lost, and how many pieces it had sent.
@@ -295,6 +314,7 @@ struct Board {
     bytes: usize,
     /// Sources that are at work.
     active: usize,
+    pace: Pace,
 }
 
 enum Slot {
@@ -311,9 +331,9 @@ enum Slot {
 }
 
 impl Board {
-    fn new(plan: &Plan, from_piece: usize, active: usize) -> Self {
-        let count = plan.pieces.len();
-        let from = from_piece.min(count);
+    fn new(order: &Order<'_>, active: usize) -> Self {
+        let count = order.plan.pieces.len();
+        let from = order.from_piece.min(count);
         let slots = (0..count)
             .map(|piece| {
                 if piece < from {
@@ -330,6 +350,7 @@ impl Board {
             open: count - from,
             bytes: 0,
             active,
+            pace: Pace::new(order.rate),
         }
     }
 
@@ -351,8 +372,12 @@ impl Board {
         matches!(next, Some(Slot::Asked { since, .. }) if since.elapsed() >= STALL)
     }
 
-    /// Pieces for a source to ask for: open ones, or, if it is idle, those of a slow source.
+    /// Pieces for a source to ask for: open ones, or, if it is idle, those of a slow source. None
+    /// while it is too early to ask for more.
     fn claim(&mut self, plan: &Plan, member: MemberId, idle: bool) -> Option<Range<usize>> {
+        if Instant::now() < self.pace.next() {
+            return None;
+        }
         while let Some(slot) = self.slots.get(self.first_open)
             && !matches!(slot, Slot::Open)
         {
@@ -382,12 +407,13 @@ impl Board {
             end += 1;
         }
         if end > first {
+            self.pace.spend(run_bytes);
             return Some(first..end);
         }
-        idle.then(|| self.hedge(member)).flatten()
+        idle.then(|| self.hedge(plan, member)).flatten()
     }
 
-    fn hedge(&mut self, member: MemberId) -> Option<Range<usize>> {
+    fn hedge(&mut self, plan: &Plan, member: MemberId) -> Option<Range<usize>> {
         let slow = |slot: &Slot| {
             matches!(slot, Slot::Asked { since, of, also: None }
                 if *of != member && since.elapsed() >= HEDGE)
@@ -398,6 +424,7 @@ impl Board {
             if let Slot::Asked { also, .. } = &mut self.slots[end] {
                 *also = Some(member);
             }
+            self.pace.spend(plan.pieces[end].bytes as usize);
             end += 1;
         }
         Some(first..end)

@@ -7,6 +7,8 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(25);
+/// So much that it doesn't matter.
+const RATE: u64 = 1 << 40;
 
 /// How a source behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,8 @@ struct Crowd {
     pieces: Arc<Vec<Bytes>>,
     /// Pieces that each source has sent.
     sent: Arc<Mutex<Vec<usize>>>,
+    /// Bytes per second to fetch.
+    rate: u64,
     scope: Scope,
 }
 
@@ -48,6 +52,7 @@ impl Crowd {
             members: members.collect(),
             pieces: Arc::new(pieces),
             sent: Arc::new(Mutex::new(vec![0; manners.len()])),
+            rate: RATE,
             scope: Scope::new(),
         };
         (crowd, plan)
@@ -59,6 +64,15 @@ impl Crowd {
 
     fn sent(&self) -> Vec<usize> {
         self.sent.lock().clone()
+    }
+
+    fn order<'a>(&self, plan: &'a Plan) -> Order<'a> {
+        Order {
+            plan,
+            from_piece: 0,
+            rate: self.rate,
+            patience: PATIENCE,
+        }
     }
 
     async fn fetch(
@@ -76,7 +90,7 @@ impl Crowd {
             }
             taken
         };
-        let fetching = fetch(plan, 0, self, &members, last_resort, PATIENCE, tx);
+        let fetching = fetch(self.order(plan), self, &members, last_resort, tx);
         let both = async { tokio::join!(fetching, taking) };
         let (fetched, taken) = timeout(Duration::from_secs(200), both).await.unwrap();
         fetched.map(|()| taken)
@@ -204,7 +218,8 @@ async fn no_more_than_a_window_is_under_way() {
     let (crowd, plan) = Crowd::new(100, 1024 * 1024, &[Manner::Honest; 3]);
     let (tx, mut rx) = mpsc::channel::<Fetched>(1);
     let members = crowd.ids();
-    let fetching = fetch(&plan, 0, &crowd, &members, None, PATIENCE, tx);
+    let order = crowd.order(&plan);
+    let fetching = fetch(order, &crowd, &members, None, tx);
     let taking = async {
         // Nobody takes anything for a while.
         sleep(Duration::from_secs(10)).await;
@@ -218,6 +233,36 @@ async fn no_more_than_a_window_is_under_way() {
     };
     let (fetched, taken) = tokio::join!(fetching, taking);
     assert_eq!((fetched, taken), (Ok(()), 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_no_faster_than_its_rate_from_the_first_piece_on() {
+    let (mut crowd, plan) = Crowd::new(200, 1000, &[Manner::Honest; 3]);
+    crowd.rate = 10_000;
+    let (tx, mut rx) = mpsc::channel::<Fetched>(1);
+    let members = crowd.ids();
+    let started = Instant::now();
+    let fetching = fetch(crowd.order(&plan), &crowd, &members, None, tx);
+    let taking = async {
+        let mut taken = 0;
+        while let Some(fetched) = rx.recv().await {
+            taken += fetched.bytes.len();
+            // A request is for eight pieces at most.
+            let most = 8_100 + started.elapsed().as_millis() * 10_100 / 1000;
+            assert!(
+                taken as u128 <= most,
+                "{taken} B in {:?}",
+                started.elapsed()
+            );
+        }
+    };
+    let (fetched, ()) = tokio::join!(fetching, taking);
+    assert_eq!(fetched, Ok(()));
+    let took = started.elapsed();
+    assert!(
+        (Duration::from_secs(18)..Duration::from_secs(23)).contains(&took),
+        "200 kB at 10 kB/s took {took:?}"
+    );
 }
 
 #[test]

@@ -17,9 +17,10 @@
 //!   nothing else to do; a source that fails three times in a row, or takes longer than the
 //!   strategy's fetch timeout for one piece, is given up.
 //! - Pieces are handed on in order. No more than a window of them is under way at a time, so whoever
-//!   takes them sets the pace.
+//!   takes them sets the pace; and they are asked for little by little, no faster than a rate.
 //!
 //! [Fetching](fetch) is apart from what is fetched: it knows pieces, numbers and digests only.
 
 pub(crate) mod fetch;
+mod pace;
 pub(crate) mod wire;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::primitives::Bytes;
 
 /// A piece is cut when it is at least this large.
-pub(crate) const PIECE_BYTES: usize = 512 * 1024;
+pub(crate) const PIECE_BYTES: usize = 128 * 1024;
 /// A larger piece is neither sent nor accepted; it consists of one item or log entry.
 pub(crate) const MAX_PIECE_BYTES: usize = 48 * 1024 * 1024;
 /// Pieces that one snapshot may consist of.

@@ -552,6 +552,10 @@ impl Worker {
             settled: (self.discovery_settled && quiet) || now - self.joined >= limit,
         });
         let Some(voters) = voters else { return };
+        // Whoever lacks the tickets itself would be alone for ever with what it founds.
+        if instance.authorize(&instance.discovery().me()).is_err() {
+            return;
+        }
         tracing::debug!(
             group = %instance.id().short(), voters = voters.len(), "founding the group"
         );

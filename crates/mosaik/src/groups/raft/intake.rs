@@ -15,7 +15,7 @@ use openraft::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     groups::{
         catch_up::{
-            fetch::{Sources, fetch},
+            fetch::{Order, Sources, fetch},
             wire::{Ask, Fetched, Plan, SnapshotId, Whole},
         },
         duplex::{Duplex, Gone},
@@ -46,8 +46,6 @@ const ENOUGH: u64 = 256;
 /// How often a leader is looked for before a newcomer leaves it to the leader to send everything.
 const ATTEMPTS: u32 = 20;
 const RETRY: Duration = Duration::from_millis(100);
-/// Between two pieces, however low the rate is.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a part of a snapshot is kept for a transfer that goes on with it.
 const FORGET: Duration = Duration::from_secs(60);
 /// How long other members may take to promise that they keep a snapshot.
@@ -161,9 +159,7 @@ impl NodeCore {
         let (out, mut pieces) = mpsc::channel(QUEUED_PIECES);
         let fetching = self.fetch_pieces(plan, from, leader, out);
         let taking = async {
-            let mut pace = Pace::new(self.applied.terms().fetch_rate);
             while let Some(fetched) = pieces.recv().await {
-                pace.keep(fetched.bytes.len()).await;
                 keeping.take_in(fetched).await?;
             }
             Ok(())
@@ -191,10 +187,16 @@ impl NodeCore {
     ) -> Result<(), Gone> {
         let mut members = self.peers.members();
         members.retain(|member| *member != leader);
-        let patience = self.applied.terms().fetch_timeout;
+        let terms = self.applied.terms();
+        let order = Order {
+            plan,
+            from_piece,
+            rate: terms.fetch_rate,
+            patience: terms.fetch_timeout,
+        };
         let sources = Members(&self.peers);
         let leader = (leader != self.member).then_some(leader);
-        fetch(plan, from_piece, &sources, &members, leader, patience, out)
+        fetch(order, &sources, &members, leader, out)
             .await
             .map_err(|error| {
                 tracing::debug!(member = %self.member, %error, "catching up is interrupted");
@@ -226,7 +228,6 @@ impl NodeCore {
     async fn fetch_log_under(&self, leader: MemberId, progress: &mut bool) -> Result<(), Gone> {
         let patience = self.applied.terms().fetch_timeout;
         let mut stream = self.peers.open(leader, Channel::Fetch).await?;
-        let mut pace = Pace::new(self.applied.terms().fetch_rate);
         loop {
             let from = self.log.last_id().map_or(0, |last| last.index() + 1);
             let asking = async {
@@ -251,7 +252,6 @@ impl NodeCore {
             let fetching = self.fetch_pieces(&plan, 0, leader, out);
             let taking = async {
                 while let Some(piece) = fetched.recv().await {
-                    pace.keep(piece.bytes.len()).await;
                     self.take_entries(layout.vote, piece).await?;
                     *progress = true;
                 }
@@ -288,34 +288,6 @@ impl NodeCore {
             Ok(AppendEntriesResponse::Success) => Ok(()),
             _ => Err(Gone),
         }
-    }
-}
-
-/// Spreads what is taken in over time.
-struct Pace {
-    rate: u64,
-    /// When the next piece may be taken in.
-    next: Instant,
-}
-
-impl Pace {
-    fn new(rate: u64) -> Self {
-        Self {
-            rate,
-            next: Instant::now(),
-        }
-    }
-
-    async fn keep(&mut self, bytes: usize) {
-        sleep_until(self.next).await;
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a piece is small, and a rate about right"
-        )]
-        let seconds = bytes as f64 / self.rate as f64;
-        let wait = Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_PAUSE);
-        // What was late is not made up for.
-        self.next = self.next.max(Instant::now()) + wait.min(LONGEST_PAUSE);
     }
 }
 

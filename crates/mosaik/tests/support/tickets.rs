@@ -1,0 +1,43 @@
+//! Tickets that are good for a while.
+
+use std::time::Duration;
+
+use mosaik::{
+    Network, Ticket, UniqueId, id,
+    tickets::{Expiration, InvalidTicket, PeerEntry, TicketClass, TicketValidator},
+};
+
+/// Takes tickets that name the moment until which they are valid.
+#[derive(Debug, Clone, Copy)]
+pub struct Until;
+
+impl Until {
+    pub fn ticket(in_ms: u64) -> Ticket {
+        let until = chrono::Utc::now() + Duration::from_millis(in_ms);
+        let until = until.timestamp_millis().to_string();
+        Ticket::new(Self.class(), until.into())
+    }
+
+    /// Whether a node's own tickets are of no use, or no longer.
+    pub fn rejects(self, node: &Network) -> bool {
+        let verdict = node.discovery().me().validate_ticket(&self);
+        verdict.map_or(true, |expiration| expiration.is_expired())
+    }
+}
+
+impl TicketValidator for Until {
+    fn class(&self) -> TicketClass {
+        id!("test.until")
+    }
+
+    fn signature(&self) -> UniqueId {
+        id!("test.until.validator")
+    }
+
+    fn validate(&self, ticket: &[u8], _: &PeerEntry) -> Result<Expiration, InvalidTicket> {
+        let until = std::str::from_utf8(ticket).map_err(|_| InvalidTicket)?;
+        let until = until.parse().map_err(|_| InvalidTicket)?;
+        let until = chrono::DateTime::from_timestamp_millis(until).ok_or(InvalidTicket)?;
+        Ok(Expiration::At(until))
+    }
+}
