@@ -93,6 +93,19 @@ pub(super) struct Contact {
 }
 
 impl NodeCore {
+    /// What the consensus library answers to others; `None` from when this instance is to stop.
+    /// Whoever still waits then is not told of that end, which the library would log as an error.
+    pub(super) async fn while_running<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.scope.cancelled() => None,
+            answer = call => answer.ok(),
+        }
+    }
+
     /// Follows the consensus library's view of roles and membership.
     pub(super) async fn follow_role(&self) {
         let mut server = self.server.clone();
