@@ -32,6 +32,10 @@ pub(crate) struct Options {
     /// Members run in processes of their own, and are stopped and killed by signals.
     #[arg(long)]
     processes: bool,
+    /// Those processes are in network namespaces of their own, joined by a bridge, and a firewall
+    /// cuts them off each other. Needs root or user namespaces, iproute2 and nftables.
+    #[arg(long)]
+    firewall: bool,
     /// How many members there are; three to five by default, as the seed says.
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=9))]
     members: Option<u8>,
@@ -64,6 +68,9 @@ pub(crate) async fn run(options: Options) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if options.firewall && !groups::is_inside() {
+        return inside(&program).await;
+    }
     let first = options
         .seed
         .unwrap_or_else(|| rand::rng().random_range(0..1 << 32));
@@ -94,6 +101,19 @@ pub(crate) async fn run(options: Options) -> ExitCode {
     }
 }
 
+/// Starts this program once more, in a namespace of its own.
+async fn inside(program: &Path) -> ExitCode {
+    if let Err(error) = groups::probe().await {
+        eprintln!("{error:#}");
+        return ExitCode::FAILURE;
+    }
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match groups::enter(program, &arguments).await {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
 /// Takes part in a run of another process.
 pub(crate) async fn member() -> ExitCode {
     mosaik_sim::show_logs();
@@ -111,6 +131,7 @@ async fn one(seed: u64, options: &Options, program: &PathBuf) -> (u64, Option<Re
         seed,
         groups::Options {
             processes: options.processes,
+            firewall: options.firewall,
             members: options.members.map(usize::from),
             length: Some(options.length),
         },
@@ -138,7 +159,9 @@ fn arguments(seed: u64, options: &Options) -> String {
         .map(|members| format!("--members {members} "));
     format!(
         "--seed {seed} {}{}--length {}",
-        if options.processes {
+        if options.firewall {
+            "--firewall "
+        } else if options.processes {
             "--processes "
         } else {
             ""

@@ -3,10 +3,11 @@
 use std::{path::Path, time::Duration};
 
 use futures::future::join_all;
-use mosaik_sim::groups::{Options, Plan, run};
+use mosaik_sim::groups::{Fault, Options, Plan, Planned, Target, enter, probe, run};
 
 /// The program that is started as a member.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mosaik-sim");
+const INNER: &str = "groups::in_a_namespace_with_a_firewall";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promises_hold_under_faults() {
@@ -18,9 +19,49 @@ async fn promises_hold_under_faults_with_processes_that_are_killed_and_stopped()
     runs(&[2, 5], true).await;
 }
 
+/// The processes are in network namespaces, and nftables cuts them off each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_majority_goes_on_behind_a_firewall() {
+    if let Err(reason) = probe().await {
+        eprintln!("skipped: {reason:#}");
+        return;
+    }
+    let this = std::env::current_exe().unwrap();
+    let inner = ["--ignored", "--exact", "--nocapture", INNER].map(str::to_owned);
+    assert!(enter(&this, &inner).await.unwrap().success());
+}
+
+/// The leader is cut off for much longer than any client waits for an answer.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run in a namespace by the test above"]
+async fn in_a_namespace_with_a_firewall() {
+    let cut = Duration::from_secs(9);
+    let options = Options {
+        firewall: true,
+        members: Some(3),
+        ..Options::default()
+    };
+    let mut plan = Plan::draw(7, options);
+    let both_ways = [Fault::Mute(Target::Leader), Fault::Deafen(Target::Leader)];
+    let faults = both_ways.map(|fault| Planned {
+        at: Duration::from_millis(200),
+        lasts: cut,
+        fault,
+    });
+    plan.faults = faults.into();
+    let report = run(&plan, Path::new(PROGRAM)).await.unwrap();
+    eprintln!("behind a firewall: {report}");
+    assert!(report.terms > 1, "another one leads: {report}");
+    assert!(
+        report.longest_pause + Duration::from_secs(2) < cut,
+        "{report}"
+    );
+}
+
 async fn runs(seeds: &[u64], processes: bool) {
     let options = Options {
         processes,
+        firewall: false,
         members: None,
         length: Some(Duration::from_secs(3)),
     };

@@ -12,4 +12,5 @@ mod crowds;
 mod groups;
 mod losses;
 mod partitions;
+mod restarts;
 mod support;

@@ -96,19 +96,20 @@ pub mod tickets;
 ///
 /// A **producer** publishes datums of one type under a stream id. Any number of **consumers** on
 /// other nodes find it in the catalog, subscribe by themselves and receive what is sent from then
-/// on. Open them with [`Streams`], or declare the stream with [`stream!`](crate::stream) and open it
-/// with [`StreamProducer`] and [`StreamConsumer`].
+/// on. Open them with [`Streams`](streams::Streams), or declare the stream with
+/// [`stream!`](crate::stream) and open it with [`StreamProducer`] and [`StreamConsumer`].
 ///
 /// - **No history, at most once, in order** per producer and subscription. There is no
 ///   acknowledgement; what is in flight when a connection ends is lost.
 /// - **Back-pressure.** `send` waits while the producer is offline (by default: without a consumer)
 ///   and while a consumer that keeps reading has no room. One that holds up others for a second is
-///   disconnected, unless the [`LagPolicy`](producer::LagPolicy) says otherwise.
+///   disconnected, unless the [`LagPolicy`](streams::producer::LagPolicy) says otherwise.
 /// - **Who is connected** is decided on both sides, by predicates over catalog entries and by
 ///   tickets, and decided again whenever an entry changes.
 /// - **Broken subscriptions** are made again by the consumer for as long as the producer offers the
-///   stream: at first as its [`backoff`] says (by default after about half a second, growing, for
-///   five minutes), then when an entry changes, and at intervals of up to a minute.
+///   stream: at first as its [`backoff`](streams::backoff) says (by default after about half a
+///   second, growing, for five minutes), then when an entry changes, and at intervals of up to a
+///   minute.
 // The layer itself lies below `network`; the few items that name a `Network` lie above, in it.
 pub mod streams {
     #[doc(inline)]
@@ -126,13 +127,13 @@ pub mod streams {
 ///
 /// A **handler** serves a function under an id and is advertised in its node's entry. A **caller**
 /// names only the function: it knows the handlers from the catalog, calls the nearest, spreads calls
-/// over near-equal ones by load, and moves on when one fails. Open them with [`Functions`], or
-/// declare the function with [`function!`](crate::function) and open it with [`FunctionHandler`] and
-/// [`FunctionCaller`].
+/// over near-equal ones by load, and moves on when one fails. Open them with
+/// [`Functions`](functions::Functions), or declare the function with [`function!`](crate::function)
+/// and open it with [`FunctionHandler`] and [`FunctionCaller`].
 ///
 /// - **A call never runs twice by itself.** Until the request may have started it fails over freely;
 ///   after that only if the function is declared idempotent. Otherwise a lost handler is
-///   [`CallError::Transport`].
+///   [`CallError::Transport`](functions::CallError::Transport).
 /// - **One budget**, 30 s by default, covers waiting for a handler, connecting, running, the reply
 ///   and further attempts. It travels with the call; dropping the call's future cancels it there.
 /// - **Streaming replies** with `serve_stream` and `call_stream`; there the budget covers the way to

@@ -101,6 +101,9 @@ impl<'a> Client<'a> {
         let site = self.cluster.site(member)?;
         let called = self.history.now();
         let outcome = timeout(PATIENCE, carry_out(&*site, deed)).await;
+        if outcome.is_err() {
+            tracing::debug!(member, ?deed, "no answer");
+        }
         let outcome = outcome.ok().flatten().unwrap_or(Outcome::Unknown);
         self.history.add(Record {
             client: self.number,

@@ -1,6 +1,7 @@
 //! The members of one group, and what can be done to them.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -9,11 +10,12 @@ use mosaik::{Digest, PeerId, discovery};
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::sync::OwnedMutexGuard;
+use tokio::{process::Command, sync::OwnedMutexGuard};
 
 use super::{
-    Plan, Setup, Target,
+    Plan, Setup, Target, Wiring,
     control::{GroupSetup, Request, Tenure},
+    firewall::Firewall,
     leaders::Leaders,
     local::{Member, Site, Skew},
     process::Process,
@@ -27,6 +29,8 @@ pub(super) struct Cluster {
     durable: bool,
     /// What is started as a member; none when members run in this process.
     program: Option<PathBuf>,
+    /// What is between members in namespaces; all others talk through the hub.
+    firewall: Option<Firewall>,
     storage: TempDir,
     places: Vec<Place>,
     leaders: Leaders,
@@ -58,7 +62,7 @@ enum Running {
 
 impl Cluster {
     /// Members that don't run yet.
-    pub(super) fn new(plan: &Plan, program: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) async fn new(plan: &Plan, program: Option<&Path>) -> anyhow::Result<Self> {
         let place = |number| Place {
             site: Mutex::default(),
             unit: Arc::new(tokio::sync::Mutex::new(Unit {
@@ -79,6 +83,11 @@ impl Cluster {
             },
             durable: plan.durable,
             program: program.map(Path::to_owned),
+            firewall: if plan.firewall {
+                Some(Firewall::new(plan.members).await?)
+            } else {
+                None
+            },
             storage: tempfile::tempdir()?,
             places: (0..plan.members).map(place).collect(),
             leaders: Leaders::default(),
@@ -93,12 +102,33 @@ impl Cluster {
         &self.leaders
     }
 
-    pub(super) fn hub(&self) -> &crate::Hub {
+    fn hub(&self) -> &crate::Hub {
         self.fleet.hub()
     }
 
-    pub(super) fn id(&self, member: usize) -> PeerId {
+    fn id(&self, member: usize) -> PeerId {
         self.fleet.id(member)
+    }
+
+    /// Lets nothing pass from the first of each pair to the second, and everything else.
+    pub(super) async fn cut(&self, cut: BTreeSet<(usize, usize)>) -> anyhow::Result<()> {
+        if let Some(firewall) = &self.firewall {
+            return firewall.cut(cut).await;
+        }
+        self.hub().heal();
+        for (from, to) in cut {
+            self.hub().cut(&[self.id(from)], &[self.id(to)]);
+        }
+        Ok(())
+    }
+
+    /// Loses and delays packets, everywhere.
+    pub(super) async fn weather(&self, conditions: Conditions) -> anyhow::Result<()> {
+        if let Some(firewall) = &self.firewall {
+            return firewall.lose(conditions.loss).await;
+        }
+        self.hub().set_conditions(conditions);
+        Ok(())
     }
 
     /// What clients use a member through; none while it does not run.
@@ -131,17 +161,31 @@ impl Cluster {
         let storage = self.durable.then(|| self.directory(number));
         let (running, site): (_, Arc<dyn Site>) = match &self.program {
             Some(program) => {
-                let bridge = self.hub().bridge(self.id(number)).await?;
+                let (command, wiring, bridge) = match &self.firewall {
+                    Some(firewall) => {
+                        let others = (0..self.len()).filter(|n| *n != number);
+                        let wiring = Wiring::Udp {
+                            own: Firewall::address(number),
+                            others: others.map(Firewall::address).collect(),
+                        };
+                        (firewall.command(number, program), wiring, None)
+                    }
+                    None => {
+                        let bridge = self.hub().bridge(self.id(number)).await?;
+                        let wiring = Wiring::Hub(bridge.address());
+                        (Command::new(program), wiring, Some(bridge))
+                    }
+                };
                 let setup = Setup {
                     network: self.fleet.network_id(),
                     secret: self.fleet.secret(number).to_bytes(),
                     peers: peers.map(|peer| *peer.as_bytes()).collect(),
-                    bridge: bridge.address(),
+                    wiring,
                     storage,
                     skew_ms: unit.skew_ms,
                     group: self.group.clone(),
                 };
-                let process = Process::start(program, &setup, bridge, leads).await?;
+                let process = Process::start(command, &setup, bridge, leads).await?;
                 let site = process.site.clone();
                 (Running::Process(Box::new(process)), site)
             }

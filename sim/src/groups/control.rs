@@ -34,14 +34,28 @@ pub struct Setup {
     pub secret: [u8; 32],
     /// The ids of all members.
     pub peers: Vec<[u8; 32]>,
-    /// Its bridge to the hub.
-    pub bridge: SocketAddr,
+    /// What it reaches the others through.
+    pub wiring: Wiring,
     /// Where it keeps its part of the group; in memory if nowhere.
     pub storage: Option<PathBuf>,
     /// How far its clock is ahead, in milliseconds.
     pub skew_ms: i64,
     /// The group.
     pub group: GroupSetup,
+}
+
+/// What a member in a process of its own reaches the others through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wiring {
+    /// Its bridge to the hub.
+    Hub(SocketAddr),
+    /// UDP.
+    Udp {
+        /// Where it listens.
+        own: SocketAddr,
+        /// Where the others do, in the order of their ids.
+        others: Vec<SocketAddr>,
+    },
 }
 
 /// A request to a member.

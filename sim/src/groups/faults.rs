@@ -3,8 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::try_join_all;
-use parking_lot::Mutex;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{Fault, Plan, Planned, Target, cluster::Cluster};
 use crate::Conditions;
@@ -12,7 +14,7 @@ use crate::Conditions;
 /// Directions in which nothing passes: members from, members to.
 type Cuts = Vec<(Vec<usize>, Vec<usize>)>;
 
-/// What is broken at the hub. Several faults may break it at once; each ends on its own.
+/// What is cut. Several faults may do so at once; each ends on its own.
 struct Network<'a> {
     cluster: &'a Cluster,
     cuts: Mutex<Vec<Arc<Cuts>>>,
@@ -57,10 +59,9 @@ impl Network<'_> {
             Fault::Mute(one) => vec![(vec![who(one)], all_but(&[who(one)]))],
             Fault::Deafen(one) => vec![(all_but(&[who(one)]), vec![who(one)])],
             Fault::Weather(conditions) => {
-                cluster.hub().set_conditions(*conditions);
+                cluster.weather(*conditions).await?;
                 sleep(lasts).await;
-                cluster.hub().set_conditions(Conditions::default());
-                return Ok(());
+                return cluster.weather(Conditions::default()).await;
             }
             Fault::CrashAll => {
                 let all = (0..cluster.len()).map(|n| self.crash(n, false, lasts));
@@ -90,8 +91,7 @@ impl Network<'_> {
                 return Ok(());
             }
         };
-        self.cut(cuts, lasts).await;
-        Ok(())
+        self.cut(cuts, lasts).await
     }
 
     async fn crash(&self, member: usize, wipe: bool, lasts: Duration) -> anyhow::Result<()> {
@@ -108,24 +108,26 @@ impl Network<'_> {
         Ok(())
     }
 
-    async fn cut(&self, cuts: Cuts, lasts: Duration) {
+    async fn cut(&self, cuts: Cuts, lasts: Duration) -> anyhow::Result<()> {
         let cuts = Arc::new(cuts);
-        self.cuts.lock().push(cuts.clone());
-        self.apply(&cuts);
-        sleep(lasts).await;
-        let mut left = self.cuts.lock();
-        left.retain(|other| !Arc::ptr_eq(other, &cuts));
-        self.cluster.hub().heal();
-        for cuts in &*left {
-            self.apply(cuts);
+        {
+            let mut all = self.cuts.lock().await;
+            all.push(cuts.clone());
+            self.apply(&all).await?;
         }
+        sleep(lasts).await;
+        let mut left = self.cuts.lock().await;
+        left.retain(|other| !Arc::ptr_eq(other, &cuts));
+        self.apply(&left).await
     }
 
-    fn apply(&self, cuts: &Cuts) {
-        let ids =
-            |members: &[usize]| -> Vec<_> { members.iter().map(|n| self.cluster.id(*n)).collect() };
-        for (from, to) in cuts {
-            self.cluster.hub().cut(&ids(from), &ids(to));
-        }
+    /// Cuts what is to be cut, and nothing else.
+    async fn apply(&self, all: &[Arc<Cuts>]) -> anyhow::Result<()> {
+        let each = all.iter().flat_map(|cuts| cuts.iter());
+        let pairs = each.flat_map(|(from, to)| {
+            from.iter()
+                .flat_map(move |from| to.iter().map(move |to| (*from, *to)))
+        });
+        self.cluster.cut(pairs.collect()).await
     }
 }

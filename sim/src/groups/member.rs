@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use mosaik::{Network, PeerId, SecretKey, discovery};
+use mosaik::{Network, PeerId, SecretKey, discovery, iroh::EndpointAddr, network::RelayMode};
 use tokio::{io, sync::mpsc};
 
 use super::{
-    Setup,
+    Setup, Wiring,
     control::{Reply, Request, read, write},
     local::{Member, Site, Skew},
 };
@@ -78,12 +78,26 @@ fn builder(setup: &Setup) -> anyhow::Result<mosaik::network::NetworkBuilder> {
     let secret = SecretKey::from_bytes(&setup.secret);
     let peers = setup.peers.iter().map(PeerId::from_bytes);
     let peers: Vec<_> = peers.collect::<Result<_, _>>()?;
+    let known: Vec<EndpointAddr> = match &setup.wiring {
+        Wiring::Hub(_) => peers.into_iter().map(EndpointAddr::from).collect(),
+        Wiring::Udp { others, .. } => {
+            let pairs = peers.into_iter().zip(others);
+            let known = pairs.map(|(peer, at)| EndpointAddr::new(peer).with_ip_addr(*at));
+            known.collect()
+        }
+    };
     let discovery = discovery::Config::builder()
         .no_dht_bootstrap()
-        .with_bootstrap(peers);
+        .with_bootstrap(known);
     let mut builder = Network::builder(setup.network).with_discovery(discovery);
     if let Some(directory) = &setup.storage {
         builder = builder.with_storage(directory);
     }
-    Ok(attach_remote(builder, secret, setup.bridge))
+    Ok(match &setup.wiring {
+        Wiring::Hub(bridge) => attach_remote(builder, secret, *bridge),
+        Wiring::Udp { own, .. } => builder
+            .with_secret_key(secret)
+            .with_relay_mode(RelayMode::Disabled)
+            .with_addresses([*own]),
+    })
 }

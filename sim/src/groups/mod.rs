@@ -7,7 +7,8 @@
 //! Run ──────── forms a group, lets clients and faults loose, heals, and looks at what is left
 //!   │   │
 //!   │   └────► Cluster: members in this process, or processes of their own; all packets of both
-//!   │                   pass through one hub, which delays, loses and cuts
+//!   │                   pass through one hub, which delays, loses and cuts; or processes in
+//!   │                   network namespaces, with a firewall between them
 //!   ▼
 //! History ───► verdict: every acknowledged command is there once, at the position that was told;
 //!                       no term has two leaders; all members agree; and every key's history is
@@ -21,6 +22,7 @@ mod clients;
 mod cluster;
 mod control;
 mod faults;
+mod firewall;
 mod history;
 mod leaders;
 pub mod linearizability;
@@ -33,7 +35,8 @@ mod process;
 mod run;
 mod verdict;
 
-pub use control::Setup;
+pub use control::{Setup, Wiring};
+pub use firewall::{enter, is_inside, probe};
 pub use history::{Deed, History, Outcome, Record};
 pub use machine::{Action, Answer, Bank, Command, Item, Query, State};
 pub use member::run as run_member;

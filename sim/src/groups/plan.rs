@@ -15,6 +15,8 @@ const MAX_SKEW_MS: i64 = 4500;
 pub struct Options {
     /// Members run in processes of their own, and keep their part on disk.
     pub processes: bool,
+    /// Those are in network namespaces of their own, with a firewall between them.
+    pub firewall: bool,
     /// How many members there are; drawn if not given.
     pub members: Option<usize>,
     /// How long faults go on; five seconds if not given.
@@ -30,6 +32,8 @@ pub struct Plan {
     pub members: usize,
     /// Whether they run in processes of their own.
     pub processes: bool,
+    /// Whether those are in network namespaces of their own, with a firewall between them.
+    pub firewall: bool,
     /// Whether they keep their part on disk.
     pub durable: bool,
     /// How many commands lie between two snapshots.
@@ -71,7 +75,7 @@ pub enum Fault {
     Mute(Target),
     /// Nothing passes from all others to a member; they hear it.
     Deafen(Target),
-    /// Packets are lost and delayed, everywhere.
+    /// Packets are lost and delayed, everywhere. A firewall only loses them.
     Weather(Conditions),
     /// A member stands still (SIGSTOP for processes), and goes on afterwards.
     Pause(Target),
@@ -110,7 +114,8 @@ impl Plan {
             6..7 => 4,
             _ => 5,
         });
-        let durable = random.random_bool(0.7) || options.processes;
+        let processes = options.processes || options.firewall;
+        let durable = random.random_bool(0.7) || processes;
         // A group may shrink by evictions, or members may forget and leave: with both, what is left
         // could be too few.
         let evicts = durable && random.random_bool(0.25);
@@ -118,7 +123,8 @@ impl Plan {
         let mut plan = Self {
             seed,
             members,
-            processes: options.processes,
+            processes,
+            firewall: options.firewall,
             durable,
             snapshot_interval: [40, 300, 1_000_000][random.random_range(0..3)],
             evict_after: Duration::from_millis(if evicts { 1500 } else { 30_000 }),
@@ -206,7 +212,9 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.processes {
+        let place = if self.firewall {
+            "processes behind a firewall"
+        } else if self.processes {
             "processes"
         } else {
             "in one process"

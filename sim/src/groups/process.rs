@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
     process::Stdio,
     sync::{
         Arc,
@@ -16,7 +15,7 @@ use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
-    process::{Child, ChildStdout},
+    process::{self, Child, ChildStdout},
     sync::{mpsc, oneshot},
     time::timeout,
 };
@@ -37,7 +36,7 @@ const MAX_REQUESTS: usize = 1024;
 pub(super) struct Process {
     child: Child,
     pub(super) site: Arc<ProcessSite>,
-    _bridge: Bridge,
+    _bridge: Option<Bridge>,
     _tasks: [Task; 2],
 }
 
@@ -59,12 +58,12 @@ struct Waiting {
 impl Process {
     /// Starts a program as a member, and waits until it has joined.
     pub(super) async fn start(
-        program: &Path,
+        mut program: process::Command,
         setup: &Setup,
-        bridge: Bridge,
+        bridge: Option<Bridge>,
         leads: impl Fn(Tenure) + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let mut child = tokio::process::Command::new(program)
+        let mut child = program
             .arg("member")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

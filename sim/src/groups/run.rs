@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Deed, History, Outcome, Plan, Query, Violations, clients::Client, cluster::Cluster,
-    faults, verdict::judge,
+    Answer, Deed, History, Outcome, Plan, Query, Record, Violations, clients::Client,
+    cluster::Cluster, faults, verdict::judge,
 };
 use crate::stats::Millis;
 
@@ -34,6 +34,8 @@ pub struct Report {
     pub reads: usize,
     /// Terms that had a leader.
     pub terms: usize,
+    /// The longest time in which no command was acknowledged.
+    pub longest_pause: Duration,
     /// How long it took after the last fault until every member served again.
     pub recovery: Duration,
 }
@@ -42,8 +44,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} commands acknowledged, {} unknown, {} reads, {} terms, serving again after {}",
+            "{} commands acknowledged with pauses up to {}, {} unknown, {} reads, {} terms, serving \
+             again after {}",
             self.acknowledged,
+            Millis(self.longest_pause),
             self.unknown,
             self.reads,
             self.terms,
@@ -58,7 +62,7 @@ impl fmt::Display for Report {
 ///
 /// [`Violations`] when a promise was broken; anything else when the run itself failed.
 pub async fn run(plan: &Plan, program: &Path) -> anyhow::Result<Report> {
-    let cluster = Cluster::new(plan, plan.processes.then_some(program))?;
+    let cluster = Cluster::new(plan, plan.processes.then_some(program)).await?;
     let outcome = drive(plan, &cluster).await;
     cluster.shutdown().await?;
     outcome
@@ -127,8 +131,19 @@ async fn drive(plan: &Plan, cluster: &Cluster) -> anyhow::Result<Report> {
         }),
         reads: count(|_, outcome| matches!(outcome, Outcome::Value(_))),
         terms: cluster.leaders().terms(),
+        longest_pause: longest_pause(&records),
         recovery,
     })
+}
+
+fn longest_pause(records: &[Record]) -> Duration {
+    let acknowledged = records
+        .iter()
+        .filter(|record| matches!(record.outcome, Outcome::Acknowledged(_)));
+    let mut times: Vec<_> = acknowledged.map(|record| record.returned).collect();
+    times.sort_unstable();
+    let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
+    Duration::from_micros(pauses.max().unwrap_or_default())
 }
 
 /// Resolves once every member has acknowledged a command and answered strong reads.

@@ -1,9 +1,12 @@
 //! Streams between two members: a pair of frame queues over a link, or over channels between the
 //! replicas of one test.
 
+use std::pin::Pin;
+
 use serde::{Deserialize, Serialize};
 #[cfg(test)]
 use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
     net::{LinkReceiver, LinkSender, close::Success, link},
@@ -28,6 +31,9 @@ pub(crate) enum Channel {
 #[error("the peer can't be reached")]
 pub(crate) struct Gone;
 
+/// Resolves when the streams with a peer end, whatever their connection says.
+type End = Pin<Box<WaitForCancellationFutureOwned>>;
+
 /// Both directions.
 #[derive(Debug)]
 pub(crate) struct Duplex {
@@ -38,7 +44,7 @@ pub(crate) struct Duplex {
 /// Sends frames.
 #[derive(Debug)]
 pub(crate) enum FrameSender {
-    Link(LinkSender),
+    Link(LinkSender, Option<End>),
     #[cfg(test)]
     Channel(mpsc::Sender<Bytes>, Vec<Bytes>),
 }
@@ -46,7 +52,7 @@ pub(crate) enum FrameSender {
 /// Receives frames.
 #[derive(Debug)]
 pub(crate) enum FrameReceiver {
-    Link(LinkReceiver),
+    Link(LinkReceiver, Option<End>),
     #[cfg(test)]
     Channel(mpsc::Receiver<Bytes>),
 }
@@ -57,9 +63,25 @@ impl Duplex {
         sender.set_max_frame_bytes(max_frame_bytes);
         receiver.set_max_frame_bytes(max_frame_bytes);
         Self {
-            tx: FrameSender::Link(sender),
-            rx: FrameReceiver::Link(receiver),
+            tx: FrameSender::Link(sender, None),
+            rx: FrameReceiver::Link(receiver, None),
         }
+    }
+
+    /// As [`over`](Self::over), until `end`: whoever sends or receives then finds the peer gone.
+    pub(crate) fn until(link: link::Link, max_frame_bytes: usize, end: &CancellationToken) -> Self {
+        let mut duplex = Self::over(link, max_frame_bytes);
+        let ending = || Some(Box::pin(end.clone().cancelled_owned()));
+        #[cfg_attr(
+            not(test),
+            expect(irrefutable_let_patterns, reason = "tests have another")
+        )]
+        if let (FrameSender::Link(_, sending), FrameReceiver::Link(_, receiving)) =
+            (&mut duplex.tx, &mut duplex.rx)
+        {
+            (*sending, *receiving) = (ending(), ending());
+        }
+        duplex
     }
 
     #[cfg(test)]
@@ -78,7 +100,7 @@ impl FrameSender {
     /// Adds a frame to what the next flush sends.
     pub(crate) fn queue(&mut self, frame: &Bytes) -> Result<(), Gone> {
         match self {
-            Self::Link(sender) => sender.queue_bytes(frame).map_err(|_| Gone),
+            Self::Link(sender, _) => sender.queue_bytes(frame).map_err(|_| Gone),
             #[cfg(test)]
             Self::Channel(_, queued) => {
                 queued.push(frame.clone());
@@ -90,7 +112,7 @@ impl FrameSender {
     /// Sends what was queued. After a dropped flush nothing more can be sent.
     pub(crate) async fn flush(&mut self) -> Result<(), Gone> {
         match self {
-            Self::Link(sender) => sender.flush().await.map_err(|_| Gone),
+            Self::Link(sender, end) => before(end, sender.flush()).await,
             #[cfg(test)]
             Self::Channel(sender, queued) => {
                 for frame in queued.drain(..) {
@@ -104,7 +126,7 @@ impl FrameSender {
     /// Ends the direction so that what was sent still arrives; a sender that is dropped resets it.
     pub(crate) fn finish(self) {
         match self {
-            Self::Link(sender) => sender.close(Success),
+            Self::Link(sender, _) => sender.close(Success),
             #[cfg(test)]
             Self::Channel(..) => {}
         }
@@ -120,7 +142,7 @@ impl FrameReceiver {
     /// Refuses larger frames from now on.
     pub(crate) fn set_max_frame_bytes(&mut self, max: usize) {
         match self {
-            Self::Link(receiver) => receiver.set_max_frame_bytes(max),
+            Self::Link(receiver, _) => receiver.set_max_frame_bytes(max),
             #[cfg(test)]
             Self::Channel(_) => {}
         }
@@ -129,9 +151,24 @@ impl FrameReceiver {
     /// The next frame. Nothing is lost when the future is dropped.
     pub(crate) async fn recv(&mut self) -> Result<Bytes, Gone> {
         match self {
-            Self::Link(receiver) => receiver.recv_bytes().await.map_err(|_| Gone),
+            Self::Link(receiver, end) => before(end, receiver.recv_bytes()).await,
             #[cfg(test)]
             Self::Channel(receiver) => receiver.recv().await.ok_or(Gone),
         }
+    }
+}
+
+/// Carries something out, unless the end comes first.
+async fn before<T, E>(
+    end: &mut Option<End>,
+    doing: impl Future<Output = Result<T, E>>,
+) -> Result<T, Gone> {
+    let Some(end) = end else {
+        return doing.await.map_err(|_| Gone);
+    };
+    tokio::select! {
+        biased;
+        done = doing => done.map_err(|_| Gone),
+        () = end => Err(Gone),
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Registry {
     pub(super) host: Host,
     pub(super) joined: Mutex<HashMap<GroupId, Joined>>,
     /// Those that are being left: they take part until they are out of the membership.
-    departing: Mutex<Vec<Arc<Instance>>>,
+    departing: Arc<Mutex<Vec<Arc<Instance>>>>,
     pub(super) scope: Scope,
 }
 
@@ -44,7 +44,7 @@ impl Registry {
         Self {
             host,
             joined: Mutex::default(),
-            departing: Mutex::default(),
+            departing: Arc::default(),
             scope,
         }
     }
@@ -66,10 +66,20 @@ impl Registry {
     }
 
     pub(super) fn begin_leaving(&self, joined: &Joined, how: Event) {
-        let mut departing = self.departing.lock();
-        departing.retain(|instance| !instance.scope().is_cancelled());
-        departing.push(joined.instance.clone());
-        drop(departing);
+        self.departing.lock().push(joined.instance.clone());
+        let departing = self.departing.clone();
+        let end = joined.instance.scope().clone();
+        self.scope.spawn(async move {
+            end.cancelled().await;
+            // Not dropped under the lock: the user's machine is dropped with them.
+            let gone: Vec<_> = {
+                let mut departing = departing.lock();
+                departing
+                    .extract_if(.., |instance| instance.scope().is_cancelled())
+                    .collect()
+            };
+            drop(gone);
+        });
         joined.begin_leaving(how);
     }
 

@@ -281,24 +281,28 @@ impl Submissions {
         let last = first + u64::from(count) - 1;
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
-        while queue.parcels.front().is_some_and(|parcel| *parcel <= last) {
-            queue.parcels.pop_front();
-        }
+        queue.arrived(last);
         let start = queue.calls.partition_point(|call| call.first < first);
         let stop = queue.calls.partition_point(|call| call.first <= last);
         queue.remove(start, stop, |call| Some(call.outcome(first, index)));
-        let more = queue.sent < queue.calls.len() && queue.route != Route::Local;
-        if more {
-            self.unsent.notify_one();
-        }
+        self.send_more(queue);
     }
 
     /// Everything up to this number is known to have been dealt with, but not how.
     pub(crate) fn lost_track(&self, last: u64) {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
+        queue.arrived(last);
         let stop = queue.calls.partition_point(|call| call.first <= last);
         queue.remove(0, stop, |_| Some(Outcome::Offline));
+        self.send_more(queue);
+    }
+
+    /// There may be room for further parcels.
+    fn send_more(&self, queue: &Queue) {
+        if queue.sent < queue.calls.len() && queue.route != Route::Local {
+            self.unsent.notify_one();
+        }
     }
 
     /// Gives up calls that nobody has accepted in time.
@@ -344,6 +348,13 @@ impl Queue {
         // Who had accepted them is gone: the wait for acceptance begins again.
         for call in &mut self.calls {
             call.deadline.get_or_insert(deadline);
+        }
+    }
+
+    /// Parcels up to this number are no longer under way.
+    fn arrived(&mut self, last: u64) {
+        while self.parcels.front().is_some_and(|parcel| *parcel <= last) {
+            self.parcels.pop_front();
         }
     }
 
@@ -444,6 +455,22 @@ mod tests {
         assert_eq!(calls.take(Route::Local), None);
         calls.applied(1, 1, Index(1));
         assert_eq!(calls.take(Route::Local).unwrap().first, 3);
+    }
+
+    #[tokio::test]
+    async fn commands_of_which_track_was_lost_make_room_for_others() {
+        let calls = open();
+        for _ in 0..2 {
+            let (lost, _) = calls.submit(1, row(1), Until::Applied);
+            calls.take(Route::Local).unwrap();
+            drop(lost);
+        }
+        let (waiting, _) = calls.submit(1, row(1), Until::Applied);
+        assert_eq!(calls.take(Route::Local), None);
+        calls.lost_track(2);
+        assert_eq!(calls.take(Route::Local).unwrap().first, 3);
+        calls.applied(3, 1, Index(3));
+        assert_eq!(waiting.await.unwrap(), Outcome::Done(Index(3)..=Index(3)));
     }
 
     #[tokio::test]

@@ -18,6 +18,9 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a close record may take to be written before the stream is reset instead.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Two connections between the same nodes that came to stand within this time are taken for dials
+/// that have crossed.
+pub(crate) const CROSSING: Duration = Duration::from_secs(1);
 /// A connection that this node dialed and that carried no link for this long is closed.
 pub(crate) const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 /// The connection is lost when nothing was heard for this long.

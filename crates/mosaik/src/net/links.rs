@@ -13,12 +13,15 @@ use iroh::{
     endpoint::{ApplicationClose, Connection, ConnectionError},
 };
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, oneshot};
+use tokio::{
+    sync::{broadcast, oneshot},
+    time::Instant,
+};
 
 use super::{
     activity::{Activity, UseCount},
     handshake,
-    limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, MAX_CONNECTIONS_PER_PEER},
+    limits::{CONNECT_TIMEOUT, CROSSING, IDLE_CONNECTION, MAX_CONNECTIONS_PER_PEER},
     link::{Link, LinkReceiver, LinkSender, LinkState, OpenError},
     metrics::{Refusal, TransportMetrics},
     router::Acceptors,
@@ -31,7 +34,9 @@ const LOST_BACKLOG: usize = 256;
 ///
 /// Connections serve both directions: one that a peer dialed is used for links towards it. When
 /// two nodes dial each other at the same instant both connections stand for a moment; both sides
-/// then prefer the one that the smaller id dialed, and the other is closed once it is idle.
+/// then prefer the one that the smaller id dialed, and the other is closed once it is idle. A peer
+/// that dials later has lost what stood before, as after a crash: the later connection is preferred
+/// then, long before the silence of the earlier one tells.
 #[derive(Clone)]
 pub(crate) struct Links(Arc<Inner>);
 
@@ -60,6 +65,7 @@ struct Slot {
 pub(super) struct Pooled {
     connection: Connection,
     dialed_here: bool,
+    since: Instant,
     use_count: Arc<UseCount>,
 }
 
@@ -114,9 +120,21 @@ impl Links {
         }
     }
 
-    /// Opens a link only if a connection stands already; never dials.
-    pub(crate) async fn open_existing(&self, alpn: &'static [u8], peer: &PeerId) -> Option<Link> {
-        let pooled = self.slot((*peer, alpn)).preferred(self.id(), peer)?;
+    /// Opens another link on the connection of one that stands already; never dials.
+    pub(crate) async fn open_beside(
+        &self,
+        alpn: &'static [u8],
+        connection: &Connection,
+    ) -> Option<Link> {
+        let slot = self.slot((connection.remote_id(), alpn));
+        let id = connection.stable_id();
+        let pooled = {
+            let connections = slot.connections.lock();
+            let found = connections
+                .iter()
+                .find(|pooled| pooled.connection.stable_id() == id);
+            found?.clone()
+        };
         self.open_on(&pooled).await.ok()
     }
 
@@ -279,6 +297,7 @@ impl Links {
         let pooled = Pooled {
             connection,
             dialed_here,
+            since: Instant::now(),
             use_count: UseCount::new(),
         };
         let key = (pooled.connection.remote_id(), alpn);
@@ -373,15 +392,22 @@ impl Links {
 }
 
 impl Slot {
-    /// The connection to use: of two, the one that the smaller id dialed.
+    /// The connection to use: the latest, or of those that have crossed the one that the smaller
+    /// id dialed.
     fn preferred(&self, local: PeerId, remote: &PeerId) -> Option<Pooled> {
         let connections = self.connections.lock();
         let prefer_own = local < *remote;
-        let live = || connections.iter().filter(|pooled| pooled.is_live());
-        live()
-            .find(|pooled| pooled.dialed_here == prefer_own)
-            .or_else(|| live().next())
-            .cloned()
+        let mut live = connections.iter().rev().filter(|pooled| pooled.is_live());
+        let latest = live.next()?;
+        let mut crossed = live.take_while(|pooled| latest.since - pooled.since < CROSSING);
+        let preferred = if latest.dialed_here == prefer_own {
+            latest
+        } else {
+            crossed
+                .find(|pooled| pooled.dialed_here == prefer_own)
+                .unwrap_or(latest)
+        };
+        Some(preferred.clone())
     }
 }
 

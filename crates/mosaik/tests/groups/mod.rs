@@ -8,5 +8,6 @@ mod failover;
 mod formation;
 pub(crate) mod machines;
 mod membership;
+mod metrics;
 mod tables;
 mod tickets;

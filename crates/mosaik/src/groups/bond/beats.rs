@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use iroh::endpoint::Connection;
 use parking_lot::Mutex;
 use rand::Rng;
 use tokio::time::{Instant, sleep};
@@ -28,7 +29,7 @@ struct Inner {
 
 struct Peer {
     heard: Instant,
-    /// The rhythms of those who want beats, as long as they do.
+    /// The rhythms of those who want beats, as long as they do; the latest comes last.
     rhythms: Vec<Weak<Rhythm>>,
     beating: bool,
 }
@@ -36,6 +37,7 @@ struct Peer {
 /// How often a peer wants to hear, for as long as this exists.
 #[derive(Debug)]
 pub(crate) struct Rhythm {
+    connection: Connection,
     interval: Duration,
     jitter: Duration,
 }
@@ -49,9 +51,19 @@ impl Beats {
         }))
     }
 
-    /// Begins to send beats to a peer, until the returned rhythm is dropped.
-    pub(crate) fn begin(&self, peer: PeerId, interval: Duration, jitter: Duration) -> Arc<Rhythm> {
-        let rhythm = Arc::new(Rhythm { interval, jitter });
+    /// Begins to send beats to the peer of this connection, until the returned rhythm is dropped.
+    pub(crate) fn begin(
+        &self,
+        connection: Connection,
+        interval: Duration,
+        jitter: Duration,
+    ) -> Arc<Rhythm> {
+        let peer = connection.remote_id();
+        let rhythm = Arc::new(Rhythm {
+            connection,
+            interval,
+            jitter,
+        });
         let mut peers = self.0.peers.lock();
         let entry = peers.entry(peer).or_insert_with(|| Peer {
             heard: Instant::now(),
@@ -93,10 +105,12 @@ impl Beats {
     }
 
     async fn beat(&self, peer: PeerId) {
-        let mut link = None;
-        while let Some(pause) = self.next_beat(&peer) {
+        let mut link: Option<Link> = None;
+        while let Some((connection, pause)) = self.next_beat(&peer) {
+            // Of a peer that was started again, an earlier connection may still seem to stand.
+            link.take_if(|link| link.connection().stable_id() != connection.stable_id());
             if link.is_none() {
-                link = self.open(peer).await;
+                link = self.open(&connection).await;
             }
             if let Some(open) = &mut link
                 && (open.sender.queue_bytes(&[]).is_err() || open.sender.flush().await.is_err())
@@ -107,23 +121,25 @@ impl Beats {
         }
     }
 
-    async fn open(&self, peer: PeerId) -> Option<Link> {
-        let mut link = self.0.links.open_existing(ALPN, &peer).await?;
+    async fn open(&self, connection: &Connection) -> Option<Link> {
+        let mut link = self.0.links.open_beside(ALPN, connection).await?;
         link.sender.queue(&Opening::Beats).ok()?;
         Some(link)
     }
 
-    /// The pause until the next beat; `None` when nobody wants beats any more.
-    fn next_beat(&self, peer: &PeerId) -> Option<Duration> {
+    /// Where the next beat goes, and the pause after it; `None` when nobody wants beats any more.
+    fn next_beat(&self, peer: &PeerId) -> Option<(Connection, Duration)> {
         let mut peers = self.0.peers.lock();
         let entry = peers.get_mut(peer)?;
         entry.rhythms.retain(|rhythm| rhythm.strong_count() > 0);
-        let fastest = entry.rhythms.iter().filter_map(Weak::upgrade);
-        let Some(fastest) = fastest.min_by_key(|rhythm| rhythm.interval) else {
+        let rhythms: Vec<_> = entry.rhythms.iter().filter_map(Weak::upgrade).collect();
+        let fastest = rhythms.iter().min_by_key(|rhythm| rhythm.interval);
+        let (Some(fastest), Some(latest)) = (fastest, rhythms.last()) else {
             peers.remove(peer);
             return None;
         };
         let jitter = fastest.jitter.mul_f64(rand::rng().random());
-        Some(fastest.interval.saturating_sub(jitter))
+        let pause = fastest.interval.saturating_sub(jitter);
+        Some((latest.connection.clone(), pause))
     }
 }

@@ -10,12 +10,13 @@ use std::{
 };
 
 use futures::FutureExt;
-use iroh::endpoint::ApplicationClose;
+use iroh::endpoint::{ApplicationClose, Connection};
 use parking_lot::Mutex;
 use tokio::{
     sync::{oneshot, watch},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::wire::Control;
 use crate::{
@@ -37,11 +38,17 @@ pub(crate) struct BondCore {
     /// Random for each time that the peer joins the group.
     pub(crate) session: u64,
     pub(crate) established: Instant,
+    /// What the bond stands on. All that belongs to it goes there: another connection may be left
+    /// from before the peer crashed.
+    pub(crate) connection: Connection,
     state: Mutex<State>,
     sender: Arc<tokio::sync::Mutex<Option<LinkSender>>>,
     questions: Mutex<HashMap<u64, oneshot::Sender<Option<Bytes>>>>,
     next_question: AtomicU64,
     ended: watch::Sender<Option<ApplicationClose>>,
+    /// The end of what this member has opened on the bond: its connection may be dead, and need
+    /// seconds to notice.
+    pub(crate) streams: CancellationToken,
     metrics: Arc<GroupMetrics>,
     /// Carries the bond's tasks.
     pub(crate) scope: Scope,
@@ -62,6 +69,7 @@ pub(crate) struct BondOptions {
     pub(crate) entry: SignedPeerEntry,
     pub(crate) standing: Standing,
     pub(crate) expires: Option<Expiration>,
+    pub(crate) connection: Connection,
     pub(crate) sender: LinkSender,
     pub(crate) metrics: Arc<GroupMetrics>,
     pub(crate) scope: Scope,
@@ -74,6 +82,7 @@ impl BondCore {
             peer: options.peer,
             session: options.session,
             established: Instant::now(),
+            connection: options.connection,
             state: Mutex::new(State {
                 entry: options.entry,
                 standing: options.standing,
@@ -84,6 +93,7 @@ impl BondCore {
             questions: Mutex::default(),
             next_question: AtomicU64::new(0),
             ended: watch::Sender::new(None),
+            streams: CancellationToken::new(),
             metrics: options.metrics,
             scope: options.scope,
         })
@@ -219,6 +229,7 @@ impl BondCore {
             first
         });
         if first {
+            self.streams.cancel();
             self.questions.lock().clear();
         }
         first

@@ -148,6 +148,7 @@ fn establish(
     introduction: Introduction,
     expires: Option<Expiration>,
 ) -> Bonded {
+    let connection = link.connection().clone();
     let (sender, mut receiver) = link.split();
     receiver.set_max_frame_bytes(MAX_CONTROL_FRAME_BYTES);
     let bond = BondCore::new(BondOptions {
@@ -157,6 +158,7 @@ fn establish(
         entry: introduction.entry,
         standing: introduction.standing,
         expires,
+        connection,
         sender,
         metrics: instance.metrics().clone(),
         scope: instance.scope().child(),

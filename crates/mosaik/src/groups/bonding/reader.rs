@@ -39,7 +39,7 @@ async fn serve(instance: &Arc<Instance>, bonded: Bonded) -> ApplicationClose {
     let timing = instance.timing();
     let _rhythm = instance
         .beats()
-        .begin(bond.peer, timing.beat, timing.beat_jitter);
+        .begin(bond.connection.clone(), timing.beat, timing.beat_jitter);
     let mut answers = FuturesUnordered::new();
     loop {
         tokio::select! {

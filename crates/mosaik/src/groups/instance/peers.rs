@@ -60,7 +60,7 @@ impl Peers for BondedPeers {
         let (lineage, from) = (self.lineage, self.member);
         async move {
             let (instance, bond) = bond?;
-            let link = instance.links().open_existing(ALPN, &bond.peer).await;
+            let link = instance.links().open_beside(ALPN, &bond.connection).await;
             let mut link = link.ok_or(Gone)?;
             // Goes out together with the first message.
             link.sender
@@ -72,7 +72,7 @@ impl Peers for BondedPeers {
                     channel,
                 })
                 .map_err(|_| Gone)?;
-            Ok(Duplex::over(link, MAX_CHANNEL_FRAME_BYTES))
+            Ok(Duplex::until(link, MAX_CHANNEL_FRAME_BYTES, &bond.streams))
         }
         .boxed()
     }

@@ -30,14 +30,19 @@ impl Worker {
         self.unreachable.clear();
         self.stand_at = None;
         self.last_news = Instant::now();
+        let restored = self.instance.restored();
         self.node = self.instance.node().map(|node| NodeWatch {
+            // What it did in an earlier run is not counted again.
+            stood: match restored {
+                Some(lineage) if lineage == node.lineage() => node.view().borrow().stood,
+                _ => 0,
+            },
             view: node.view(),
             failure: node.failure(),
             node,
             since: Instant::now(),
             alive: false,
             leader: None,
-            candidate: false,
         });
         let lineage = self.node.as_ref().map(|watch| watch.node.lineage());
         self.fetching.take_if(|fetching| lineage != Some(*fetching));
@@ -83,14 +88,20 @@ impl Worker {
             let view = watch.view.borrow_and_update().clone();
             if view.leader != watch.leader {
                 watch.leader = view.leader;
-                if view.leader.is_some() {
+                let group = self.instance.id();
+                let group = group.short();
+                if let Some(leader) = view.leader {
                     metrics.leader_changes.increment(1);
+                    tracing::debug!(%group, %leader, term = view.term, "the group has a leader");
+                } else {
+                    tracing::debug!(%group, term = view.term, "the group has no leader");
                 }
             }
-            if view.candidate && !watch.candidate {
+            // A candidature may be over before it is seen; its term stays.
+            if view.stood > watch.stood {
+                watch.stood = view.stood;
                 metrics.elections.increment(1);
             }
-            watch.candidate = view.candidate;
             metrics.committee(view.voters.len(), view.learners.len());
         }
         self.tell_standing();

@@ -71,7 +71,8 @@ pub(super) struct NodeWatch {
     /// Whether a leader was ever known.
     pub(super) alive: bool,
     pub(super) leader: Option<MemberId>,
-    pub(super) candidate: bool,
+    /// The last term of which it was counted that this member stood for election.
+    pub(super) stood: u64,
 }
 
 impl Worker {

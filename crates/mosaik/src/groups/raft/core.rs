@@ -93,6 +93,19 @@ pub(super) struct Contact {
 }
 
 impl NodeCore {
+    /// What the consensus library answers to others; `None` from when this instance is to stop.
+    /// Whoever still waits then is not told of that end, which the library would log as an error.
+    pub(super) async fn while_running<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.scope.cancelled() => None,
+            answer = call => answer.ok(),
+        }
+    }
+
     /// Follows the consensus library's view of roles and membership.
     pub(super) async fn follow_role(&self) {
         let mut server = self.server.clone();
@@ -132,11 +145,16 @@ impl NodeCore {
     fn current_view(&self) -> View {
         let server = self.server.borrow_watched();
         let membership = server.membership_config.membership();
+        let vote = server.vote.leader_id;
         View {
-            term: server.vote.leader_id.term,
+            term: vote.term,
             leader: server.current_leader,
             leading: server.state == ServerState::Leader,
-            candidate: server.state == ServerState::Candidate,
+            stood: if vote.voted_for == self.member {
+                vote.term
+            } else {
+                0
+            },
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
             joint: membership.get_joint_config().len() > 1,

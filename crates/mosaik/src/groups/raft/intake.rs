@@ -86,11 +86,8 @@ impl NodeCore {
                 stored: partial.writer,
             }),
         };
-        let installed = self
-            .raft
-            .install_full_snapshot(header.vote, snapshot)
-            .await
-            .map_err(|_| Gone)?;
+        let installing = self.raft.install_full_snapshot(header.vote, snapshot);
+        let installed = self.while_running(installing).await.ok_or(Gone)?;
         tx.send(&wire::encode(&SnapshotReply(installed))?).await?;
         tx.finish();
         Ok(())

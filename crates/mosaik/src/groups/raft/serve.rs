@@ -33,11 +33,17 @@ impl NodeCore {
     pub(crate) async fn answer(&self, from: MemberId, request: &Bytes) -> Result<Bytes, Gone> {
         let response = match wire::decode(request)? {
             Request::Heartbeat(request) => self.on_heartbeat(request).await,
-            Request::Vote(request) => self.raft.vote(request).await.map(Response::Vote).ok(),
-            Request::PreVote(request) => self.raft.pre_vote(request).await.map(Response::Vote).ok(),
+            Request::Vote(request) => {
+                let vote = self.while_running(self.raft.vote(request)).await;
+                vote.map(Response::Vote)
+            }
+            Request::PreVote(request) => {
+                let vote = self.while_running(self.raft.pre_vote(request)).await;
+                vote.map(Response::Vote)
+            }
             Request::Transfer(request) => {
-                let handled = self.raft.handle_transfer_leader(request).await;
-                handled.map(Response::Transfer).ok()
+                let handling = self.raft.handle_transfer_leader(request);
+                self.while_running(handling).await.map(Response::Transfer)
             }
             Request::Confirm { term } => self
                 .stands_by(from, term)
@@ -53,7 +59,8 @@ impl NodeCore {
             request.prev_log_id,
             request.entries.last().map(|e| e.log_id),
         );
-        let response = self.raft.append_entries(request).await.ok()?;
+        let appending = self.raft.append_entries(request);
+        let response = self.while_running(appending).await?;
         let last = last.or(prev);
         Some(Response::Heartbeat(response.into_stream_result(prev, last)))
     }
@@ -92,14 +99,15 @@ impl NodeCore {
     }
 
     /// Hands a request to the consensus library; the outcome is known once the entries are stored.
-    fn append(&self, frame: &Bytes) -> Result<Appending, Gone> {
+    fn append(self: &Arc<Self>, frame: &Bytes) -> Result<Appending, Gone> {
         let request: AppendEntriesRequest<Types> = wire::decode(frame)?;
         self.note(&request);
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
-        let raft = self.raft.clone();
+        let core = self.clone();
         let mut appending = Box::pin(async move {
-            let response = raft.append_entries(request).await.ok()?;
+            let appending = core.raft.append_entries(request);
+            let response = core.while_running(appending).await?;
             Some(response.into_stream_result(prev, last))
         });
         // In the order of arrival, also into the library's queue.

@@ -28,6 +28,8 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Log entries that a member may have under way from its queue.
+const WINDOW: usize = 4;
 
 /// Records what was applied, and where.
 #[derive(Default)]
@@ -126,6 +128,8 @@ struct Mesh(Arc<MeshState>);
 struct MeshState {
     nodes: Mutex<HashMap<MemberId, Arc<NodeCore>>>,
     cut: Mutex<HashSet<MemberId>>,
+    /// Members that get no entries and no snapshot.
+    starved: Mutex<HashSet<MemberId>>,
     scopes: Mutex<Vec<Scope>>,
 }
 
@@ -162,7 +166,11 @@ impl Peers for End {
     }
 
     fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>> {
-        let target = self.find(&member);
+        let feeds = matches!(channel, Channel::Append | Channel::Snapshot);
+        let starved = feeds && self.mesh.0.starved.lock().contains(&member);
+        let target = self
+            .find(&member)
+            .and_then(|core| if starved { Err(Gone) } else { Ok(core) });
         let (scope, mesh, local) = (self.scope.child(), self.mesh.clone(), self.local);
         async move {
             let target = target?;
@@ -186,6 +194,16 @@ impl Mesh {
     /// Takes a member off the network: whatever it had open ends.
     fn cut(&self, member: MemberId) {
         self.0.cut.lock().insert(member);
+        self.end_streams();
+    }
+
+    /// Lets a member hear of the leader, and reach it, but get nothing of the log.
+    fn starve(&self, member: MemberId) {
+        self.0.starved.lock().insert(member);
+        self.end_streams();
+    }
+
+    fn end_streams(&self) {
         for scope in self.0.scopes.lock().drain(..) {
             scope.cancel();
         }
@@ -193,6 +211,7 @@ impl Mesh {
 
     fn heal(&self) {
         self.0.cut.lock().clear();
+        self.0.starved.lock().clear();
     }
 }
 
@@ -210,7 +229,7 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
         let scope = Scope::new();
         let consensus = ConsensusConfig::default();
         let replica = Arc::new(MachineReplica::new(machine));
-        let submissions = Arc::new(Submissions::new(consensus.forward_timeout, 4));
+        let submissions = Arc::new(Submissions::new(consensus.forward_timeout, WINDOW));
         let status = Arc::new(Status::new(peer));
         let member = MemberId::fresh(peer);
         let node = Node::start(
@@ -593,6 +612,32 @@ async fn a_member_that_lagged_too_far_gets_a_snapshot() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_learns_of_its_commands_from_a_snapshot_goes_on_sending() {
+    let mesh = Mesh::default();
+    let first = compacted(&mesh, 200).await;
+    let other = Member::start(&mesh, Compacting::default(), None).await;
+    let id = BTreeSet::from([other.id()]);
+    first.node.add_learners(id).await.unwrap();
+    other.online().await;
+    mesh.starve(other.id());
+    // One after the other, so that each is under way by itself: as many as may be at all.
+    for n in 200..200 + WINDOW as u64 {
+        let accepted = other.submit(&[n], Until::Accepted);
+        assert_eq!(within(accepted).await.unwrap(), done(n + 1..=n + 1));
+    }
+    for n in 200 + WINDOW as u64..700 {
+        within(first.execute(&[n])).await;
+    }
+    // What the other fetched before is kept for a while.
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    first.log_begins_after(600).await;
+    mesh.heal();
+    other.reaches(700).await;
+    assert_eq!(within(other.execute(&[700])).await, done(701..=701));
+    assert_eq!(other.state(), (0..=700).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_newcomer_fetches_the_log_before_it_is_added() {
     let (mesh, members) = three().await;
     let leading = &members[leader(&members)];
@@ -664,7 +709,7 @@ async fn answer(core: &Arc<NodeCore>, frame: Bytes) -> Result<Bytes, Gone> {
     ours.tx.send(&frame).await?;
     within(async {
         tokio::select! {
-            _ = core.serve_fetch(theirs) => Err(Gone),
+            _ = Box::pin(core.serve_fetch(theirs)) => Err(Gone),
             frame = ours.rx.recv() => frame,
         }
     })

@@ -6,16 +6,14 @@ use crate::groups::lineage::MemberId;
 
 /// What consensus says about the group, as seen by this member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "independent facts, not a state machine"
-)]
 pub(crate) struct View {
     pub(crate) term: u64,
     pub(crate) leader: Option<MemberId>,
     /// This member leads, as far as it knows.
     pub(crate) leading: bool,
-    pub(crate) candidate: bool,
+    /// The last term in which this member has stood for election, as far as it remembers; 0 for
+    /// none.
+    pub(crate) stood: u64,
     /// Members with a vote, in the latest membership.
     pub(crate) voters: BTreeSet<MemberId>,
     /// Members without.
