@@ -89,6 +89,7 @@ mod machine;
 mod member;
 mod metrics;
 mod position;
+mod query;
 mod raft;
 mod registry;
 mod replica;
@@ -108,7 +109,7 @@ pub use config::{
     ConsensusConfigBuilderError,
 };
 pub use error::{CommandError, Error, QueryError};
-pub use group::{CommittedQueryResult, Consistency, Group, QueryResultAt};
+pub use group::Group;
 pub use handle::Groups;
 pub use identity::GroupConfig;
 pub use key::GroupKey;
@@ -117,6 +118,7 @@ pub use machine::{
     StateMachineMessage,
 };
 pub use position::{Cursor, Index, IndexRange, Term};
+pub use query::{CommittedQueryResult, Consistency, QueryResultAt};
 pub use snapshot::{Snapshot, SnapshotItem, SnapshotStateMachine};
 pub use storage::{InMemoryLogStore, Storage};
 pub(crate) use store::NodeStore;

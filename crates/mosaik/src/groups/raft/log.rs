@@ -3,7 +3,7 @@
 
 use std::{
     fmt, io,
-    ops::{Bound, Range, RangeBounds},
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,10 +11,9 @@ use std::{
 };
 
 use openraft::{
-    EntryPayload, LogState, OptionalSend, RaftLogReader,
+    EntryPayload,
     alias::{CommittedLeaderIdOf, EntryOf, LogIdOf, VoteOf},
     entry::RaftEntry,
-    storage::{IOFlushed, RaftLogStorage},
 };
 use parking_lot::Mutex;
 
@@ -36,24 +35,25 @@ use crate::{
 };
 
 /// One read returns about this much, but at least one entry.
-const READ_BYTES: usize = 1024 * 1024;
+pub(super) const READ_BYTES: usize = 1024 * 1024;
 
 /// A member's log. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Log(Arc<Shared>);
+pub(crate) struct Log(pub(super) Arc<Shared>);
 
-struct Shared {
-    window: Mutex<Window>,
-    vote: Mutex<Option<VoteOf<Types>>>,
+/// What all clones of a log share.
+pub(super) struct Shared {
+    pub(super) window: Mutex<Window>,
+    pub(super) vote: Mutex<Option<VoteOf<Types>>>,
     /// The consensus index after the last membership that came in since the log was opened.
-    membership: AtomicU64,
+    pub(super) membership: AtomicU64,
     /// As it was when the log was opened.
-    committed: Option<LogIdOf<Types>>,
+    pub(super) committed: Option<LogIdOf<Types>>,
     /// The user's storage; `None` keeps commands here only.
-    commands: Option<Arc<dyn CommandStore>>,
+    pub(super) commands: Option<Arc<dyn CommandStore>>,
     /// What survives the process, if the member is durable.
-    disk: Option<LogDisk>,
-    status: Arc<Status>,
+    pub(super) disk: Option<LogDisk>,
+    pub(super) status: Arc<Status>,
     /// From which index on the disk is still to be rewritten, after an inheritance.
     unwritten_from: Option<u64>,
 }
@@ -278,7 +278,7 @@ impl Log {
     }
 
     /// Takes in entries, and returns them as the disk wants them, if there is one.
-    fn take_in(
+    pub(super) fn take_in(
         &self,
         entries: impl IntoIterator<Item = EntryOf<Types>>,
     ) -> io::Result<Vec<(u64, Bytes)>> {
@@ -381,7 +381,7 @@ impl Log {
     }
 
     /// Brings an entry back into memory, and all after it.
-    async fn hold(&self, index: u64) -> io::Result<()> {
+    pub(super) async fn hold(&self, index: u64) -> io::Result<()> {
         let missing = {
             let window = self.0.window.lock();
             index.max(window.first_index())..window.held_from()
@@ -400,147 +400,6 @@ impl Log {
             records.extend(found);
         }
         self.0.window.lock().prepend(records);
-        Ok(())
-    }
-}
-
-impl RaftLogReader<Types> for Log {
-    async fn try_get_log_entries<R>(&mut self, range: R) -> io::Result<Vec<EntryOf<Types>>>
-    where
-        R: RangeBounds<u64> + Clone + fmt::Debug + OptionalSend,
-    {
-        let first = match range.start_bound() {
-            Bound::Included(index) => *index,
-            Bound::Excluded(index) => index.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(index) => index.saturating_add(1),
-            Bound::Excluded(index) => *index,
-            Bound::Unbounded => u64::MAX,
-        };
-        self.read(first..end, usize::MAX).await
-    }
-
-    async fn limited_get_log_entries(
-        &mut self,
-        start: u64,
-        end: u64,
-    ) -> io::Result<Vec<EntryOf<Types>>> {
-        self.read(start..end, READ_BYTES).await
-    }
-
-    async fn read_vote(&mut self) -> io::Result<Option<VoteOf<Types>>> {
-        Ok(*self.0.vote.lock())
-    }
-}
-
-impl RaftLogStorage<Types> for Log {
-    type LogReader = Self;
-
-    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
-        let window = self.0.window.lock();
-        Ok(LogState {
-            last_purged_log_id: window.border().map(|border| border.id),
-            last_log_id: window.last_id(),
-        })
-    }
-
-    async fn get_log_reader(&mut self) -> Self {
-        self.clone()
-    }
-
-    async fn save_vote(&mut self, vote: &VoteOf<Types>) -> io::Result<()> {
-        if let Some(disk) = &self.0.disk {
-            disk.save_vote(vote).await?;
-        }
-        *self.0.vote.lock() = Some(*vote);
-        Ok(())
-    }
-
-    async fn save_committed(&mut self, committed: Option<LogIdOf<Types>>) -> io::Result<()> {
-        match &self.0.disk {
-            Some(disk) => disk.note_committed(committed.as_ref()),
-            None => Ok(()),
-        }
-    }
-
-    async fn read_committed(&mut self) -> io::Result<Option<LogIdOf<Types>>> {
-        Ok(self.0.committed)
-    }
-
-    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types>) -> io::Result<()>
-    where
-        I: IntoIterator<Item = EntryOf<Types>> + OptionalSend,
-        I::IntoIter: OptionalSend,
-    {
-        let rows = self.take_in(entries)?;
-        let Some(disk) = &self.0.disk else {
-            flushed.io_completed(Ok(()));
-            return Ok(());
-        };
-        let ticket = disk.append(rows, flushed).await?;
-        self.0.window.lock().queued(ticket, disk.durable());
-        Ok(())
-    }
-
-    async fn truncate_after(&mut self, last: Option<LogIdOf<Types>>) -> io::Result<()> {
-        if let Some(last) = last {
-            self.hold(last.index()).await?;
-        }
-        let end = last.map_or(0, |id| id.index() + 1);
-        if self.0.membership.load(Ordering::SeqCst) > end {
-            self.0.membership.store(0, Ordering::SeqCst);
-        }
-        let position = {
-            let mut window = self.0.window.lock();
-            window.truncate(end);
-            window.position()
-        };
-        if let Some(disk) = &self.0.disk {
-            disk.truncate_from(end).await?;
-        }
-        if let Some(commands) = &self.0.commands {
-            commands.truncate(position.index().next());
-        }
-        self.0.status.set_log_position(position);
-        Ok(())
-    }
-
-    async fn purge(&mut self, up_to: LogIdOf<Types>) -> io::Result<()> {
-        let index = up_to.index();
-        let (first, held_from) = {
-            let window = self.0.window.lock();
-            (window.first_index(), window.held_from())
-        };
-        if index < first {
-            return Ok(());
-        }
-        let found = match &self.0.disk {
-            Some(disk) if index < held_from => {
-                let found = disk.read(index..index + 1, 1).await?.pop();
-                Some(found.ok_or_else(|| disk.missing(index))?)
-            }
-            _ => None,
-        };
-        let border = {
-            let mut window = self.0.window.lock();
-            match found {
-                Some(Record { entry, position }) => window.purge_on_disk(Border {
-                    id: entry.log_id,
-                    position,
-                }),
-                None => window.purge(index),
-            }
-            window.border()
-        };
-        let Some(border) = border else { return Ok(()) };
-        if let Some(disk) = &self.0.disk {
-            disk.purge(&border).await?;
-        }
-        if let Some(commands) = &self.0.commands {
-            commands.prune(border.position.index());
-        }
         Ok(())
     }
 }

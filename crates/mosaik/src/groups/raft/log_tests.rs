@@ -1,10 +1,10 @@
 use std::{ops::Range, path::Path, sync::Arc};
 
 use openraft::{
-    EntryPayload,
+    EntryPayload, RaftLogReader as _,
     alias::{EntryOf, LogIdOf, VoteOf},
     impls::leader_id_std::LeaderId,
-    storage::RaftLogStorageExt as _,
+    storage::{RaftLogStorage as _, RaftLogStorageExt as _},
     vote::{RaftLeaderId as _, RaftVote as _},
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};

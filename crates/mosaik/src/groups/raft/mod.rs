@@ -21,6 +21,7 @@ mod disk;
 pub(crate) mod fuzz;
 mod intake;
 mod log;
+mod log_storage;
 mod network;
 mod node;
 mod peers;

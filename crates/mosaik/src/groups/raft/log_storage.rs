@@ -1,0 +1,160 @@
+//! The log as the consensus library uses it.
+
+use std::{
+    fmt, io,
+    ops::{Bound, RangeBounds},
+    sync::atomic::Ordering,
+};
+
+use openraft::{
+    LogState, OptionalSend, RaftLogReader,
+    alias::{EntryOf, LogIdOf, VoteOf},
+    storage::{IOFlushed, RaftLogStorage},
+};
+
+use super::{
+    disk::{Border, Record},
+    log::{Log, READ_BYTES},
+    types::Types,
+};
+
+impl RaftLogReader<Types> for Log {
+    async fn try_get_log_entries<R>(&mut self, range: R) -> io::Result<Vec<EntryOf<Types>>>
+    where
+        R: RangeBounds<u64> + Clone + fmt::Debug + OptionalSend,
+    {
+        let first = match range.start_bound() {
+            Bound::Included(index) => *index,
+            Bound::Excluded(index) => index.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(index) => index.saturating_add(1),
+            Bound::Excluded(index) => *index,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.read(first..end, usize::MAX).await
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> io::Result<Vec<EntryOf<Types>>> {
+        self.read(start..end, READ_BYTES).await
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<VoteOf<Types>>> {
+        Ok(*self.0.vote.lock())
+    }
+}
+
+impl RaftLogStorage<Types> for Log {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        let window = self.0.window.lock();
+        Ok(LogState {
+            last_purged_log_id: window.border().map(|border| border.id),
+            last_log_id: window.last_id(),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &VoteOf<Types>) -> io::Result<()> {
+        if let Some(disk) = &self.0.disk {
+            disk.save_vote(vote).await?;
+        }
+        *self.0.vote.lock() = Some(*vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogIdOf<Types>>) -> io::Result<()> {
+        match &self.0.disk {
+            Some(disk) => disk.note_committed(committed.as_ref()),
+            None => Ok(()),
+        }
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogIdOf<Types>>> {
+        Ok(self.0.committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = EntryOf<Types>> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let rows = self.take_in(entries)?;
+        let Some(disk) = &self.0.disk else {
+            flushed.io_completed(Ok(()));
+            return Ok(());
+        };
+        let ticket = disk.append(rows, flushed).await?;
+        self.0.window.lock().queued(ticket, disk.durable());
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogIdOf<Types>>) -> io::Result<()> {
+        if let Some(last) = last {
+            self.hold(last.index()).await?;
+        }
+        let end = last.map_or(0, |id| id.index() + 1);
+        if self.0.membership.load(Ordering::SeqCst) > end {
+            self.0.membership.store(0, Ordering::SeqCst);
+        }
+        let position = {
+            let mut window = self.0.window.lock();
+            window.truncate(end);
+            window.position()
+        };
+        if let Some(disk) = &self.0.disk {
+            disk.truncate_from(end).await?;
+        }
+        if let Some(commands) = &self.0.commands {
+            commands.truncate(position.index().next());
+        }
+        self.0.status.set_log_position(position);
+        Ok(())
+    }
+
+    async fn purge(&mut self, up_to: LogIdOf<Types>) -> io::Result<()> {
+        let index = up_to.index();
+        let (first, held_from) = {
+            let window = self.0.window.lock();
+            (window.first_index(), window.held_from())
+        };
+        if index < first {
+            return Ok(());
+        }
+        let found = match &self.0.disk {
+            Some(disk) if index < held_from => {
+                let found = disk.read(index..index + 1, 1).await?.pop();
+                Some(found.ok_or_else(|| disk.missing(index))?)
+            }
+            _ => None,
+        };
+        let border = {
+            let mut window = self.0.window.lock();
+            match found {
+                Some(Record { entry, position }) => window.purge_on_disk(Border {
+                    id: entry.log_id,
+                    position,
+                }),
+                None => window.purge(index),
+            }
+            window.border()
+        };
+        let Some(border) = border else { return Ok(()) };
+        if let Some(disk) = &self.0.disk {
+            disk.purge(&border).await?;
+        }
+        if let Some(commands) = &self.0.commands {
+            commands.prune(border.position.index());
+        }
+        Ok(())
+    }
+}
