@@ -109,6 +109,8 @@ impl<M: StateMachine> fmt::Debug for Bonds<M> {
 }
 
 /// A direct, authenticated connection with another member.
+///
+/// Dropping it changes nothing: bonds last for as long as both are members and reachable.
 pub struct Bond<M> {
     id: Digest,
     core: Arc<BondCore>,
@@ -155,6 +157,11 @@ impl<M: StateMachine> Bond<M> {
     /// Closes this bond and waits until it is down. The peer sees the reason's code.
     ///
     /// While the peer is a member of the group, a new bond is made after a while.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing happens before the first poll; once begun the bond ends, also when the future is
+    /// dropped.
     pub async fn close(self, reason: impl CloseReason) {
         let reason: ApplicationClose = reason.into();
         self.instance.end_bond(&self.core, &reason);

@@ -1,6 +1,6 @@
 //! Joining a group: what is chosen for it, and how this node becomes a member.
 
-use core::{any::Any, fmt, marker::PhantomData};
+use core::{any::Any, fmt};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -23,9 +23,32 @@ use crate::{
 /// Messages that a member's worker has not looked at yet; bonds wait when there are more.
 const MAX_EVENTS: usize = 1024;
 
-/// Joins a group of a key.
+/// Joins a group of a key; made by [`Groups::with_key`](crate::groups::Groups::with_key).
 ///
-/// First the machine is chosen, then, if need be, the storage; the rest in any order.
+/// First the machine is chosen, then, if need be, the storage; the rest in any order. Without
+/// further calls: the defaults of [`ConsensusConfig`], no tickets, commands in memory, and no
+/// machine but [`NoOp`].
+///
+/// # Examples
+///
+/// A durable member of a group that starts only when three have met:
+///
+/// ```no_run
+/// # use mosaik::groups::NoOp;
+/// use mosaik::groups::ConsensusConfig;
+///
+/// # async fn example(network: mosaik::Network, machine: NoOp) -> anyhow::Result<()> {
+/// let builder = network
+///     .groups()
+///     .with_key("a secret text")
+///     .with_consensus_config(ConsensusConfig::builder().with_min_members(3).build()?);
+/// # #[cfg(feature = "storage")]
+/// let builder = builder.durable()?;
+/// let group = builder.with_state_machine(machine).join();
+/// group.when().online().await;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a group is joined by `join`"]
 pub struct GroupBuilder<'g, S = (), M = ()> {
     registry: &'g Arc<Registry>,
@@ -35,7 +58,6 @@ pub struct GroupBuilder<'g, S = (), M = ()> {
     storage: S,
     machine: M,
     durable: bool,
-    lifetime: PhantomData<&'g ()>,
 }
 
 impl<S, M> fmt::Debug for GroupBuilder<'_, S, M> {
@@ -58,7 +80,6 @@ impl<'g> GroupBuilder<'g, (), ()> {
             storage: (),
             machine: (),
             durable: false,
-            lifetime: PhantomData,
         }
     }
 
@@ -71,13 +92,19 @@ impl<'g> GroupBuilder<'g, (), ()> {
     }
 
     /// Joins a group that only elects a leader and knows its members.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     pub fn join(self) -> Group<NoOp> {
         self.with_state_machine(NoOp).join()
     }
 }
 
 impl<'g, M: StateMachine> GroupBuilder<'g, InMemoryLogStore<M::Command>, M> {
-    /// Chooses where commands are kept.
+    /// Chooses where commands are kept; each member's own affair. Votes, membership and internal
+    /// entries are kept apart, so this alone makes no member durable: see
+    /// [`durable`](Self::durable).
     pub fn with_log_storage<S: Storage<M::Command>>(self, storage: S) -> GroupBuilder<'g, S, M> {
         let (parts, machine) = self.split();
         parts.with_parts(storage, machine)
@@ -85,14 +112,18 @@ impl<'g, M: StateMachine> GroupBuilder<'g, InMemoryLogStore<M::Command>, M> {
 }
 
 impl<'g, S, M> GroupBuilder<'g, S, M> {
-    /// Sets the group's settings; the last call counts.
+    /// Sets the group's settings; the last call counts. Default: [`ConsensusConfig::default`]. Its
+    /// three heartbeat fields are part of the group id.
     pub const fn with_consensus_config(mut self, consensus: ConsensusConfig) -> Self {
         self.consensus = consensus;
         self
     }
 
     /// Admits only peers with a ticket that satisfies this validator. Every call adds one, and all
-    /// must be satisfied.
+    /// must be satisfied. Part of the group id, in call order. Default: none, the key suffices.
+    ///
+    /// A bond ends as soon as its peer's tickets are withdrawn or have expired. A node that lacks
+    /// the tickets itself is warned in its log, and founds no group.
     pub fn require_ticket(mut self, auth: impl TicketValidator) -> Self {
         self.validators.push(Arc::new(auth));
         self
@@ -109,7 +140,8 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
     ///
     /// # Errors
     ///
-    /// When the node has no storage, see `NetworkBuilder::with_storage`.
+    /// When the node has no storage, see
+    /// [`NetworkBuilder::with_storage`](crate::network::NetworkBuilder::with_storage).
     #[cfg(feature = "storage")]
     pub fn durable(mut self) -> Result<Self, NoStorage> {
         if self.registry.host.store.is_none() {
@@ -128,7 +160,6 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             storage: (),
             machine: (),
             durable: self.durable,
-            lifetime: PhantomData,
         };
         (parts, self.machine)
     }
@@ -142,13 +173,14 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             storage,
             machine,
             durable: self.durable,
-            lifetime: PhantomData,
         }
     }
 }
 
 impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
-    /// Joins the group. Returns at once; everything else happens in the background.
+    /// Joins the group. Returns at once; everything else happens in the background: until
+    /// [`When::online`](crate::groups::When::online) resolves, no leader is known and nothing has
+    /// been applied. This node's entry lists the group from now on.
     ///
     /// Joining a group that this node has joined already gives another handle to it; machine,
     /// storage and settings of this builder are dropped then.

@@ -35,7 +35,8 @@ pub enum QueryError<M: StateMachine> {
     Offline(M::Query),
     /// This node is no longer a member, for good.
     GroupTerminated,
-    /// The query has no encoding.
+    /// The query has no encoding. Queries are answered by the member that is asked and are not
+    /// encoded, so this is not returned at present.
     Encoding(M::Query, EncodeError),
 }
 
@@ -93,7 +94,6 @@ impl<M: StateMachine> core::error::Error for QueryError<M> {}
 
 /// Why a bond could not be made. Seen in diagnostics only.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// This node is no longer a member.
     #[error("the group is terminated")]

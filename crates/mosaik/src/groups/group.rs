@@ -41,13 +41,39 @@ pub enum Consistency {
     Strong,
 }
 
-/// A member's handle to its group.
+/// A member's handle to its group, from [`GroupBuilder::join`](crate::groups::GroupBuilder::join).
+///
+/// Any member may call anything: followers pass commands on to the leader. The futures don't borrow
+/// the handle, so many calls can be under way at a time. When the group ends on this node, because
+/// the network is shut down, the machine panics or the store fails, calls answer `GroupTerminated`,
+/// no leader is known, and what [`when`](Self::when) gives stays pending.
+///
+/// **Two voters tolerate no crash, three tolerate one.** A group that has lost its majority halts
+/// until members come back, [`reform_after`](crate::groups::ConsensusConfig::reform_after) is over,
+/// or an operator calls [`reform`](Self::reform).
+///
+/// # Examples
+///
+/// ```no_run
+/// # use mosaik::{Group, groups::NoOp};
+/// use mosaik::{Strong, Weak};
+///
+/// # async fn example(group: Group<NoOp>) -> anyhow::Result<()> {
+/// group.when().online().await;
+/// group.execute(()).await?;
+/// let (local, agreed) = (group.query((), Weak).await?, group.query((), Strong).await?);
+/// assert!(local.state_position() <= agreed.state_position());
+/// group.leave().await;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # On drop
 ///
 /// Dropping the last handle leaves the group: leadership is handed over, the node is removed from
 /// the membership, bonds close. It happens in the background and takes about a second at most;
-/// [`leave`](Self::leave) waits for it.
+/// [`leave`](Self::leave) waits for it. A handle that is dropped while others of the group live
+/// changes nothing.
 pub struct Group<M: StateMachine> {
     shared: Arc<Shared<M>>,
     when: When,
@@ -78,12 +104,12 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
-    /// The group's id.
+    /// The group's id: a digest of the key and of everything else that members must agree on.
     pub fn id(&self) -> &GroupId {
         self.instance().config().group_id()
     }
 
-    /// Whether this node leads.
+    /// Whether this node leads, and has heard from a majority within `election_timeout`.
     pub fn is_leader(&self) -> bool {
         self.leader() == Some(self.instance().local())
     }
@@ -103,17 +129,19 @@ impl<M: StateMachine> Group<M> {
         self.instance().config()
     }
 
-    /// Waits for conditions.
+    /// Waits for conditions: leaders, being online, positions.
     pub fn when(&self) -> &When {
         &self.when
     }
 
-    /// The position of the last command applied locally.
+    /// The position of the last command applied locally; 0 before the first. It goes back only when
+    /// this member gives up its history for a rival one.
     pub fn committed(&self) -> Index {
         self.instance().status().committed()
     }
 
-    /// The position of the last command in the local log. It may not be committed yet.
+    /// The position of the last command in the local log. It may not be committed yet, and then
+    /// another leader may still replace it.
     pub fn log_position(&self) -> Cursor {
         self.instance().status().log_position()
     }
@@ -121,12 +149,17 @@ impl<M: StateMachine> Group<M> {
     /// Carries out a command: resolves with its index when it is committed and applied locally.
     ///
     /// Submitted when this is called, not when the future is polled; calls on one node take effect
-    /// in call order. Any member may call.
+    /// in call order, and each once, also when the leader changes meanwhile. Any member may call.
+    /// [`When::online`] need not have resolved; a known leader is enough. Acceptance by a leader is
+    /// awaited for `forward_timeout` (2 s), the commit for as long as it takes.
     ///
     /// # Errors
     ///
-    /// See [`CommandError`]. With no leader, waits for one up to `forward_timeout`; before the
-    /// first leader it is `Offline` at once.
+    /// - [`CommandError::Offline`] with the command: no leader has accepted it in time; at once
+    ///   before this member has known its first leader, and when 64 MiB of commands or 262 144
+    ///   calls wait on this node already.
+    /// - [`CommandError::Encoding`] with the command: it has no encoding, or takes more than 32 MiB.
+    /// - [`CommandError::GroupTerminated`]: the group has ended on this node.
     ///
     /// # Cancel safety
     ///
@@ -150,13 +183,15 @@ impl<M: StateMachine> Group<M> {
         async move { done.await.map(|range| *range.start()) }
     }
 
-    /// Carries out commands as one: they take a contiguous range of indices, all or none of them.
+    /// Carries out commands as one: they take a contiguous range of indices, in order, all or none
+    /// of them.
     ///
-    /// Otherwise as [`execute`](Self::execute).
+    /// Otherwise as [`execute`](Self::execute), also when the future is dropped.
     ///
     /// # Errors
     ///
-    /// See [`CommandError`].
+    /// As [`execute`](Self::execute), with all commands in order, which must not take more than
+    /// 32 MiB together; [`CommandError::NoCommands`] for none.
     pub fn execute_many(
         &self,
         commands: impl IntoIterator<Item = M::Command>,
@@ -167,9 +202,11 @@ impl<M: StateMachine> Group<M> {
     /// Hands a command over: resolves with its index when the leader has accepted it, without a
     /// promise that it commits.
     ///
+    /// Otherwise as [`execute`](Self::execute), also when the future is dropped.
+    ///
     /// # Errors
     ///
-    /// See [`CommandError`].
+    /// As [`execute`](Self::execute).
     pub fn feed(
         &self,
         command: M::Command,
@@ -182,7 +219,7 @@ impl<M: StateMachine> Group<M> {
     ///
     /// # Errors
     ///
-    /// See [`CommandError`].
+    /// As [`execute_many`](Self::execute_many).
     pub fn feed_many(
         &self,
         commands: impl IntoIterator<Item = M::Command>,
@@ -190,12 +227,37 @@ impl<M: StateMachine> Group<M> {
         self.submit(commands.into_iter().collect(), Until::Accepted)
     }
 
-    /// Asks the machine.
+    /// Asks this member's copy of the machine. Begins when the future is polled.
+    ///
+    /// A [weak](Consistency::Weak) query needs nobody else and may be stale, also far behind, while
+    /// this member is not online. A [strong](Consistency::Strong) one waits until everything is
+    /// applied here that was acknowledged anywhere before; that costs one or two round trips.
     ///
     /// # Errors
     ///
-    /// See [`QueryError`]. A strong query that can't be confirmed within `query_timeout` is
-    /// `Offline`.
+    /// - [`QueryError::Offline`] with the query: a strong one was not confirmed within
+    ///   `query_timeout` (2 s); or the machine holds commands of a history that was given up, and
+    ///   can't be [reset](StateMachine::reset).
+    /// - [`QueryError::GroupTerminated`]: the group has ended on this node.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of [`StateMachine::query`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use mosaik::{Group, groups::{NoOp, QueryError}};
+    /// # async fn example(group: Group<NoOp>) -> Result<(), QueryError<NoOp>> {
+    /// let answer = group.query((), mosaik::Strong).await?;
+    /// println!("after {} commands: {:?}", answer.state_position(), answer.result());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn query(
         &self,
         query: M::Query,
@@ -231,6 +293,11 @@ impl<M: StateMachine> Group<M> {
     /// **Availability over consistency**: if the lost majority still lives, both sides go on, and
     /// the commands of one side are discarded when they meet. An operator's decision, to be made
     /// on one member.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing happens before the first poll; once begun it is carried out, also when the future is
+    /// dropped.
     pub fn reform(&self) -> impl Future<Output = bool> + Send + Sync + 'static + use<M> {
         let instance = self.instance().clone();
         async move {
@@ -254,11 +321,22 @@ impl<M: StateMachine> Group<M> {
     /// removed from the membership, bonds close. Begins when this is called; the future resolves
     /// when the others know, or after 2.5 s at the latest.
     ///
-    /// A durable member forgets what it kept, and comes back as another one.
+    /// A durable member forgets what it kept, and comes back as another one. Other handles of the
+    /// group answer `GroupTerminated` from now on; joining anew starts afresh.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future cancels nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(network: mosaik::Network) {
+    /// let group = network.groups().with_key("a secret text").join();
+    /// group.when().online().await;
+    /// group.leave().await;
+    /// # }
+    /// ```
     pub fn leave(self) -> impl Future<Output = ()> + Send + Sync + 'static + use<M> {
         let instance = self.instance().clone();
         if let Some(registry) = self.shared.registry.upgrade() {

@@ -19,7 +19,10 @@ use crate::{
     primitives::Scope,
 };
 
-/// Joins groups.
+/// Joins groups; a node has one, see [`Network::groups`](crate::Network::groups).
+///
+/// Cheap to clone. A node can be in many groups at a time; they share connections and signs of
+/// life.
 #[derive(Clone)]
 pub struct Groups(Arc<Registry>);
 
@@ -51,6 +54,7 @@ impl Groups {
     }
 
     /// Starts to join the group of this key. The id also depends on what is configured next.
+    /// Nothing happens before [`GroupBuilder::join`].
     pub fn with_key(&self, key: impl Into<GroupKey>) -> GroupBuilder<'_> {
         GroupBuilder::new(&self.0, key.into())
     }

@@ -15,7 +15,8 @@ use crate::{
 /// # Panics
 ///
 /// A panic in [`apply`](StateMachine::apply) ends the group on that node, and only there: the
-/// state that it leaves behind can't be trusted.
+/// state that it leaves behind can't be trusted. A panic in [`query`](StateMachine::query) is the
+/// caller's of [`Group::query`](crate::Group::query).
 ///
 /// # Examples
 ///
@@ -62,10 +63,12 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
     /// on. Part of the group id; read when the group is joined.
     fn signature(&self) -> UniqueId;
 
-    /// Carries out one command.
+    /// Carries out one command. Called once for every command of the log, in order, on every
+    /// member; a slow one holds up the group's next commands on this node, and its queries.
     fn apply(&mut self, command: Self::Command, ctx: &dyn ApplyContext);
 
-    /// Carries out commands that were proposed together, in order.
+    /// Carries out commands that were proposed together, in order. Default: one by one. What the
+    /// batches are is part of the log, and so the same on every member.
     fn apply_batch(
         &mut self,
         commands: impl IntoIterator<Item = Self::Command>,
@@ -76,13 +79,15 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
         }
     }
 
-    /// Answers a query. Runs beside other queries, never beside `apply`.
+    /// Answers a query. Runs beside other queries, never beside `apply`, which waits for it, in the
+    /// task that asks.
     fn query(&self, query: Self::Query) -> Self::QueryResult;
 
     /// How a newcomer is brought to the current state. Read when the group is joined.
     fn state_sync(&self) -> Self::StateSync;
 
-    /// Whether this node wants to lead. Each member's own affair.
+    /// Whether this node wants to lead. Each member's own affair; read when the group is joined.
+    /// Default: [`LeadershipPreference::Normal`].
     fn leadership_preference(&self) -> LeadershipPreference {
         LeadershipPreference::Normal
     }

@@ -82,11 +82,13 @@ pub trait SnapshotStateMachine: StateMachine {
     /// The state, frozen.
     type Snapshot: Snapshot;
 
-    /// Freezes the current state. Called between two commands, so it must be cheap: persistent data
+    /// Freezes the current state. Called between two commands, about once per
+    /// [interval](crate::groups::SnapshotSync::with_interval), so it must be cheap: persistent data
     /// structures are the way.
     fn create_snapshot(&self) -> Self::Snapshot;
 
-    /// Replaces the whole state.
+    /// Replaces the whole state, as if this machine had applied everything that the snapshot's had.
+    /// A panic ends the group on this node.
     fn install_snapshot(&mut self, snapshot: Self::Snapshot);
 }
 

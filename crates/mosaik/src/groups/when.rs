@@ -13,10 +13,11 @@ use crate::{
     primitives::PeerId,
 };
 
-/// Waits for conditions of a group.
+/// Waits for conditions of a group; from [`Group::when`](crate::Group::when).
 ///
 /// Every method subscribes when it is called: a change between the call and the first poll of its
-/// future is not lost. Futures own what they need, and stay pending for ever when the group ends.
+/// future is not lost. Futures own what they need, and stay pending for ever when the group ends:
+/// where that may happen, wait for `offline` beside them, which resolves then.
 #[derive(Clone)]
 pub struct When {
     status: Arc<Status>,
@@ -107,7 +108,16 @@ impl fmt::Debug for When {
     }
 }
 
-/// Watches a position.
+/// Watches a position; from [`When::committed`] and [`When::log`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(group: mosaik::Group<mosaik::groups::NoOp>) {
+/// let committed = group.when().committed().reaches(100).await;
+/// assert!(committed >= 100);
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct CursorWatcher<T>(PositionWatch<T>);
 

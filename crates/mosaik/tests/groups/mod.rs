@@ -6,7 +6,7 @@ mod commands;
 mod durability;
 mod failover;
 mod formation;
-mod machines;
+pub(crate) mod machines;
 mod membership;
 mod metrics;
 mod tables;
