@@ -14,11 +14,13 @@ async fn conditions_wake_whoever_waited_before() {
     let (a, b) = pair().await;
     let producer = a.streams().produce::<u8>();
     let when = producer.when().clone();
+    let (seen, unsubscribed) = tokio::sync::oneshot::channel();
     let waiting = tokio::spawn(async move {
         let mut two = when.subscribed().minimum_of(2);
         (&mut two).await;
         when.unsubscribed().await;
         assert!((&mut two).now_or_never().is_none());
+        seen.send(()).unwrap();
         when.online().await;
         two.await;
     });
@@ -28,6 +30,7 @@ async fn conditions_wake_whoever_waited_before() {
     within(5, producer.when().subscribed().minimum_of(2)).await;
     drop(consumers);
     within(2, producer.when().unsubscribed()).await;
+    within(2, unsubscribed).await.unwrap();
     let _consumers = consume();
     within(5, waiting).await.unwrap();
 }
