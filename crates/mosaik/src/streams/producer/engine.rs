@@ -14,7 +14,7 @@ use iroh::endpoint::ApplicationClose;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{ProducerConfig, log::CursorId, log::Log, warden};
+use super::{ProducerConfig, backlog::CursorId, log::Log, warden};
 use crate::{
     net::close::GracefulShutdown,
     primitives::{PeerId, Scope, ShortFmtExt, Signal, StreamId},

@@ -16,50 +16,20 @@
 //! while the largest backlog has [`PATIENT_BYTES`]: large datums then move on while they are still
 //! in the processor's caches, which carries a third more of them, and memory stays bounded.
 
-use core::task::{Context, Poll, Waker};
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::atomic::{AtomicBool, AtomicI64, Ordering},
-};
+use core::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use super::lag::{LAG_AFTER, Pace};
-use crate::{
-    net::link::FRAME_HEADER_BYTES,
-    primitives::{Bytes, BytesMut, Signal},
+use super::{
+    backlog::{Backlog, Chunk, Cursor, CursorId, Freed, chunks_from},
+    lag::{LAG_AFTER, Pace},
 };
-
-/// Room that is reserved for small datums in one go.
-const CHUNK_BYTES: usize = 64 * 1024;
-/// A frame of at least this size becomes a chunk without being copied.
-const OWN_CHUNK_BYTES: usize = 16 * 1024;
+use crate::primitives::{BytesMut, Signal};
 
 /// How many bytes may be queued before senders that can wait do so.
 const PATIENT_BYTES: i64 = 512 * 1024;
-
-/// Names a subscription within a log; never used again.
-pub(super) type CursorId = u64;
-
-/// Frames that follow each other, shared by all subscriptions.
-#[derive(Debug, Clone)]
-pub(super) struct Chunk {
-    first: u64,
-    pub(super) datums: usize,
-    pub(super) bytes: Bytes,
-}
-
-impl Chunk {
-    /// The size of the encoded datums, without framing.
-    pub(super) fn payload_bytes(&self) -> usize {
-        self.bytes.len() - self.datums * FRAME_HEADER_BYTES
-    }
-
-    const fn end(&self) -> u64 {
-        self.first + self.datums as u64
-    }
-}
 
 /// What becomes of an appended datum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +43,7 @@ pub(super) struct Appended {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Log {
-    state: Mutex<State>,
+    state: Mutex<Backlog>,
     /// Slots that nobody has reserved or used.
     slots: AtomicI64,
     /// The bytes of the largest backlog.
@@ -87,39 +57,6 @@ pub(super) struct Log {
     buffer: u64,
 }
 
-#[derive(Debug)]
-struct State {
-    chunks: VecDeque<Chunk>,
-    open: BytesMut,
-    open_first: u64,
-    /// The position of the next datum.
-    head: u64,
-    /// All bytes ever appended, and those of them that everybody has written.
-    head_bytes: u64,
-    tail_bytes: u64,
-    /// Where `head` may advance to: the smallest `written` plus the buffer.
-    limit: u64,
-    cursors: BTreeMap<CursorId, Cursor>,
-    next_cursor: CursorId,
-    /// How many cursors hold up the log, and how many have datums withheld.
-    attached: usize,
-    lagging: usize,
-    /// Cursors that wait for something to take.
-    parked: Vec<CursorId>,
-    ended: bool,
-}
-
-#[derive(Debug)]
-struct Cursor {
-    taken: u64,
-    written: u64,
-    written_bytes: u64,
-    parked: Option<Waker>,
-    pace: Pace,
-    /// Of a lagging one: what it still gets. What comes after is withheld until it has taken this.
-    last: Option<Vec<Chunk>>,
-}
-
 impl Log {
     pub(super) fn new(buffer: usize, room: Signal) -> Self {
         // Far more than memory holds, and far from where sums overflow.
@@ -127,21 +64,7 @@ impl Log {
             .unwrap_or(i64::MAX)
             .clamp(1, i64::MAX / 4);
         Self {
-            state: Mutex::new(State {
-                chunks: VecDeque::new(),
-                open: BytesMut::new(),
-                open_first: 0,
-                head: 0,
-                head_bytes: 0,
-                tail_bytes: 0,
-                limit: buffer.unsigned_abs(),
-                cursors: BTreeMap::new(),
-                next_cursor: 0,
-                attached: 0,
-                lagging: 0,
-                parked: Vec::new(),
-                ended: false,
-            }),
+            state: Mutex::new(Backlog::new(buffer.unsigned_abs())),
             slots: AtomicI64::new(buffer),
             queued_bytes: AtomicI64::new(0),
             wanted: AtomicBool::new(false),
@@ -372,7 +295,7 @@ impl Log {
     pub(super) fn withhold(&self, id: CursorId) {
         let mut state = self.state.lock();
         state.seal();
-        let State {
+        let Backlog {
             chunks, cursors, ..
         } = &mut *state;
         let Some(cursor) = cursors.get_mut(&id).filter(|cursor| cursor.last.is_none()) else {
@@ -388,7 +311,7 @@ impl Log {
     }
 
     /// Tells which backlogs are full, reserved slots included.
-    fn fullness(&self, state: &State) -> impl Fn(&Cursor) -> bool + use<> {
+    fn fullness(&self, state: &Backlog) -> impl Fn(&Cursor) -> bool + use<> {
         let (head, buffer) = (state.head, self.buffer);
         let full_bytes = state
             .head_bytes
@@ -414,12 +337,6 @@ impl Log {
     }
 }
 
-/// What the slowest subscription has left behind.
-struct Freed {
-    slots: i64,
-    bytes: i64,
-}
-
 /// A slot about to be used; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Slot<'a>(&'a Log);
@@ -437,155 +354,6 @@ impl Drop for Slot<'_> {
     fn drop(&mut self) {
         self.0.release();
     }
-}
-
-impl State {
-    fn attached(&self) -> impl Iterator<Item = (CursorId, &Cursor)> {
-        let cursors = self
-            .cursors
-            .iter()
-            .filter(|(_, cursor)| cursor.last.is_none());
-        cursors.map(|(id, cursor)| (*id, cursor))
-    }
-
-    fn attached_mut(&mut self) -> impl Iterator<Item = &mut Cursor> {
-        self.cursors
-            .values_mut()
-            .filter(|cursor| cursor.last.is_none())
-    }
-
-    fn push(&mut self, frame: &mut BytesMut) {
-        if frame.len() >= OWN_CHUNK_BYTES {
-            self.seal();
-            let bytes = core::mem::take(frame).freeze();
-            self.chunks.push_back(Chunk {
-                first: self.head,
-                datums: 1,
-                bytes,
-            });
-            self.open_first = self.head + 1;
-        } else {
-            if self.open.capacity() - self.open.len() < frame.len() {
-                self.seal();
-                self.open = BytesMut::with_capacity(CHUNK_BYTES);
-            }
-            self.open.extend_from_slice(frame);
-        }
-        self.head += 1;
-    }
-
-    /// Turns the open chunk into one that can be taken.
-    fn seal(&mut self) {
-        let datums = self.head - self.open_first;
-        if datums > 0 {
-            let bytes = self.open.split().freeze();
-            let datums = usize::try_from(datums).unwrap_or_default();
-            self.chunks.push_back(Chunk {
-                first: self.open_first,
-                datums,
-                bytes,
-            });
-            self.open_first = self.head;
-        }
-    }
-
-    /// Forgets what everybody has taken.
-    fn discard(&mut self) {
-        match self.attached().map(|(_, cursor)| cursor.taken).min() {
-            Some(taken) => {
-                while self
-                    .chunks
-                    .front()
-                    .is_some_and(|chunk| chunk.end() <= taken)
-                {
-                    self.chunks.pop_front();
-                }
-            }
-            None => {
-                self.chunks.clear();
-                self.open.clear();
-                self.open_first = self.head;
-            }
-        }
-    }
-
-    /// Works out the limit anew; returns what that frees.
-    fn advance_limit(&mut self, buffer: u64) -> Freed {
-        let written = self
-            .attached()
-            .map(|(_, cursor)| (cursor.written, cursor.written_bytes));
-        let (written, written_bytes) = written.min().unwrap_or((self.head, self.head_bytes));
-        let slots = (written + buffer).saturating_sub(self.limit);
-        let bytes = written_bytes.saturating_sub(self.tail_bytes);
-        self.limit += slots;
-        self.tail_bytes += bytes;
-        Freed {
-            slots: i64::try_from(slots).unwrap_or_default(),
-            bytes: i64::try_from(bytes).unwrap_or_default(),
-        }
-    }
-
-    fn poll_take(
-        &mut self,
-        id: CursorId,
-        cx: &mut Context<'_>,
-        chunks: &mut Vec<Chunk>,
-    ) -> Poll<bool> {
-        let Some(cursor) = self.cursors.get_mut(&id) else {
-            return Poll::Ready(false);
-        };
-        if let Some(last) = &mut cursor.last {
-            if !last.is_empty() {
-                chunks.append(last);
-                return Poll::Ready(true);
-            }
-            // It has taken all that it held: it has room, and goes on with what comes now.
-            cursor.last = None;
-            cursor.taken = self.head;
-            cursor.written = self.head;
-            cursor.written_bytes = self.head_bytes;
-            cursor.pace.roomy(Instant::now());
-            self.lagging -= 1;
-            self.attached += 1;
-            self.seal();
-            return self.poll_take(id, cx, chunks);
-        }
-        if cursor.taken < self.head {
-            let taken = core::mem::replace(&mut cursor.taken, self.head);
-            self.seal();
-            chunks.extend(chunks_from(&self.chunks, taken).cloned());
-            self.discard();
-            return Poll::Ready(true);
-        }
-        if self.ended {
-            return Poll::Ready(false);
-        }
-        match &mut cursor.parked {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => {
-                cursor.parked = Some(cx.waker().clone());
-                self.parked.push(id);
-            }
-        }
-        Poll::Pending
-    }
-
-    fn wake_parked(&mut self) {
-        while let Some(id) = self.parked.pop() {
-            if let Some(waker) = self
-                .cursors
-                .get_mut(&id)
-                .and_then(|cursor| cursor.parked.take())
-            {
-                waker.wake();
-            }
-        }
-    }
-}
-
-/// The chunks from a position on, which is always where a chunk begins.
-fn chunks_from(chunks: &VecDeque<Chunk>, position: u64) -> impl Iterator<Item = &Chunk> {
-    chunks.range(chunks.partition_point(|chunk| chunk.first < position)..)
 }
 
 #[cfg(test)]

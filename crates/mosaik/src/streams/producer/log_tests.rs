@@ -1,9 +1,10 @@
-use core::task::Context;
+use core::task::{Context, Waker};
 use std::time::Duration;
 
 use futures::{FutureExt, task::noop_waker};
 
 use super::*;
+use crate::{net::link::FRAME_HEADER_BYTES, streams_layer::producer::backlog::OWN_CHUNK_BYTES};
 
 fn log(buffer: usize) -> Log {
     Log::new(buffer, Signal::default())

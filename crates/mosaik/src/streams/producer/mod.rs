@@ -4,6 +4,7 @@
 //! log of encoded datums, the subscriptions, and the rules of admission and lag.
 
 mod admission;
+mod backlog;
 mod builder;
 mod config;
 mod encoding;

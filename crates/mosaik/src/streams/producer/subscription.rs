@@ -19,9 +19,9 @@ use tokio::{
 use super::{
     LagPolicy, ProducerCore,
     admission::{Admitted, admit},
+    backlog::{Chunk, CursorId},
     engine::{Order, Subscription},
     lag::DEAD_AFTER,
-    log::{Chunk, CursorId},
 };
 use crate::{
     net::{
