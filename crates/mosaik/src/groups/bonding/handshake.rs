@@ -116,7 +116,7 @@ pub(crate) async fn accept(
         link.close(NotAllowed);
         return Err(Error::Unauthorized);
     };
-    // Of two crossing dials, the one of the smaller id stands.
+    // Of two crossing dials, the one of the smaller id stands, unless it does not get through.
     if instance.is_dialling(&peer) && instance.local() < peer {
         link.close(AlreadyBonded);
         return Err(Error::AlreadyBonded(peer));

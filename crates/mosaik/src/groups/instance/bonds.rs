@@ -1,8 +1,9 @@
 //! Bonds of this member: admitting them, ending them, and serving what comes over them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use iroh::endpoint::ApplicationClose;
+use tokio::time::Instant;
 
 use super::core::Instance;
 use crate::{
@@ -21,6 +22,10 @@ use crate::{
     primitives::{Digest, PeerId, ShortFmtExt},
 };
 
+/// A dial that has taken longer than this may be lost, and give way to one of the peer that has
+/// arrived.
+const PRECEDENCE: Duration = Duration::from_secs(1);
+
 impl Instance {
     pub(crate) fn introduction(&self) -> Introduction {
         Introduction {
@@ -30,13 +35,15 @@ impl Instance {
         }
     }
 
+    /// Whether a peer is being dialled, and not in vain as far as one can tell.
     pub(crate) fn is_dialling(&self, peer: &PeerId) -> bool {
-        self.dialling.lock().contains(peer)
+        let since = self.dialling.lock().get(peer).copied();
+        since.is_some_and(|since| since.elapsed() < PRECEDENCE)
     }
 
     /// Marks a peer as being dialled, until the guard is dropped.
     pub(crate) fn dialling(self: &Arc<Self>, peer: PeerId) -> Dialling {
-        self.dialling.lock().insert(peer);
+        self.dialling.lock().insert(peer, Instant::now());
         Dialling(self.clone(), peer)
     }
 

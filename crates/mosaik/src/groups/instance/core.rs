@@ -1,7 +1,7 @@
 //! One group on one node: what all its parts share.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fmt,
     sync::{
         Arc, Weak,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     discovery::Discovery,
@@ -62,7 +62,8 @@ pub(crate) struct Instance {
     /// What a durable member keeps.
     pub(super) keeper: Option<Keeper>,
     pub(super) bonds: BondSet,
-    pub(super) dialling: Mutex<HashSet<PeerId>>,
+    /// Peers that are being dialled, and since when.
+    pub(super) dialling: Mutex<HashMap<PeerId, Instant>>,
     pub(super) member: Mutex<MemberId>,
     pub(super) node: RwLock<Option<Node>>,
     /// Held while the history is being changed.
