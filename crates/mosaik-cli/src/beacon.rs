@@ -80,7 +80,7 @@ impl FromStr for Peer {
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    let stop = Stop::listen()?;
+    let mut stop = Stop::listen()?;
     let network_id = options.network;
     let relay_mode = if options.no_relay {
         RelayMode::Disabled
@@ -117,11 +117,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         .build()
         .await
         .context("the node could not be started")?;
-    if !options.no_relay {
-        wait_for_relay(&network).await;
+    tokio::select! {
+        shown = show(&network, &options) => {
+            shown.context("can't print")?;
+            stop.requested().await;
+        }
+        () = stop.requested() => {}
     }
-    print(&network, &options).context("can't print")?;
-    stop.requested().await?;
     network.shutdown().await;
     Ok(())
 }
@@ -138,6 +140,14 @@ fn secret(options: &Options) -> anyhow::Result<Option<SecretKey>> {
     };
     anyhow::ensure!(text.as_deref() != Some(""), "the secret is empty");
     Ok(text.map(|text| SecretKey::from(Digest::from(text.as_str()))))
+}
+
+/// Prints who the node is, once it has found its relay.
+async fn show(network: &Network, options: &Options) -> std::io::Result<()> {
+    if !options.no_relay {
+        wait_for_relay(network).await;
+    }
+    print(network, options)
 }
 
 async fn wait_for_relay(network: &Network) {

@@ -1,35 +1,42 @@
 //! When to stop.
 
 use anyhow::Context;
-use tokio::signal;
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+#[cfg(windows)]
+use tokio::signal::windows::{CtrlC, ctrl_c};
 
 /// Waits for the process to be told to stop: SIGINT (Ctrl+C), or SIGTERM where there is one.
 pub(crate) struct Stop {
     #[cfg(unix)]
-    terminate: signal::unix::Signal,
+    interrupt: Signal,
+    #[cfg(unix)]
+    terminate: Signal,
+    #[cfg(windows)]
+    interrupt: CtrlC,
 }
 
 impl Stop {
-    /// Signals count from now on.
+    /// Signals count from now on, also those that come before anyone waits.
     pub(crate) fn listen() -> anyhow::Result<Self> {
-        #[cfg(unix)]
-        let terminate = signal::unix::signal(signal::unix::SignalKind::terminate())
-            .context("can't listen for SIGTERM")?;
         Ok(Self {
             #[cfg(unix)]
-            terminate,
+            interrupt: signal(SignalKind::interrupt()).context("can't listen for Ctrl+C")?,
+            #[cfg(unix)]
+            terminate: signal(SignalKind::terminate()).context("can't listen for SIGTERM")?,
+            #[cfg(windows)]
+            interrupt: ctrl_c().context("can't listen for Ctrl+C")?,
         })
     }
 
     /// Resolves when the process is to stop.
-    pub(crate) async fn requested(mut self) -> anyhow::Result<()> {
-        let interrupt = async { signal::ctrl_c().await.context("can't listen for Ctrl+C") };
+    pub(crate) async fn requested(&mut self) {
         #[cfg(unix)]
         tokio::select! {
-            interrupted = interrupt => interrupted,
-            _ = self.terminate.recv() => Ok(()),
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-        #[cfg(not(unix))]
-        interrupt.await
+        #[cfg(windows)]
+        self.interrupt.recv().await;
     }
 }
