@@ -199,7 +199,7 @@ async fn announcements_are_refused() {
     let _ = ALPN;
     let id = random_network();
     let a = node(id).await;
-    let intruder = Intruder::new().await;
+    let intruder = Intruder::member(id).await;
     let gossip = Gossip::builder()
         .alpn(crate::support::intruder::ANNOUNCE_ALPN)
         .spawn(intruder.endpoint.clone());

@@ -47,6 +47,12 @@ pub enum OpenError {
     /// The peer did not answer in time.
     #[error("the peer did not answer in time")]
     TimedOut,
+    /// As many streams are open on the connection as the peer allows, and none ended in time.
+    #[error("the peer takes no further stream on its connection")]
+    TooManyStreams,
+    /// As many connections with the peer stand as are taken for one protocol.
+    #[error("there are too many connections with the peer")]
+    TooManyConnections,
     /// This node shuts down.
     #[error("cancelled")]
     Cancelled,
@@ -199,7 +205,6 @@ impl OpenError {
 impl From<ConnectionError> for OpenError {
     fn from(error: ConnectionError) -> Self {
         match error {
-            ConnectionError::LocallyClosed => Self::Cancelled,
             ConnectionError::ApplicationClosed(reason) => Self::Closed(reason),
             error => Self::Lost(error),
         }
@@ -249,7 +254,6 @@ impl From<ReadError> for RecvError {
             ReadError::ConnectionLost(ConnectionError::ApplicationClosed(reason)) => {
                 Self::Closed(reason)
             }
-            ReadError::ConnectionLost(ConnectionError::LocallyClosed) => Self::Cancelled,
             error => Self::Io(error),
         }
     }
@@ -278,7 +282,6 @@ impl From<WriteError> for SendError {
             WriteError::ConnectionLost(ConnectionError::ApplicationClosed(reason)) => {
                 Self::Closed(reason)
             }
-            WriteError::ConnectionLost(ConnectionError::LocallyClosed) => Self::Cancelled,
             error => Self::Io(error),
         }
     }
