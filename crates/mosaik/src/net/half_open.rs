@@ -134,7 +134,7 @@ impl Origin {
             IncomingAddr::Ip(address) => Self::Ip(match address.ip().to_canonical() {
                 // A subscriber of a provider has a whole /64.
                 IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
-                ip => ip,
+                ip @ IpAddr::V4(_) => ip,
             }),
             IncomingAddr::Relay { endpoint_id, .. } => Self::Peer(*endpoint_id),
             other => Self::Other(other.clone().into()),

@@ -266,7 +266,7 @@ impl Links {
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, dialing)
             .await
             .map_err(|_| OpenError::TimedOut)?
-            .map_err(|error| OpenError::Io(Box::new(error)))?;
+            .map_err(OpenError::Io)?;
         handshake::dial(&connection, &self.0.network).await?;
         self.adopt(alpn, connection, true)
             .ok_or(OpenError::TooManyConnections)

@@ -1,4 +1,7 @@
 //! What can go wrong on a link, one type per operation.
+//!
+//! Beside what the transport reports there are variants for what only a link knows: that the peer
+//! closed it with a reason, that time ran out, that a limit was reached.
 
 use std::io;
 
@@ -37,7 +40,7 @@ pub enum LinkError {
 pub enum OpenError {
     /// The peer could not be reached.
     #[error("connecting to the peer failed")]
-    Io(#[source] Box<ConnectError>),
+    Io(#[source] ConnectError),
     /// The connection was lost while the link was being opened.
     #[error("the connection was lost")]
     Lost(#[source] ConnectionError),
@@ -64,7 +67,7 @@ pub enum OpenError {
 pub enum AcceptError {
     /// The connection failed before it was established.
     #[error("the connection was not established")]
-    Io(#[source] ConnectionError),
+    Io(#[source] iroh::protocol::AcceptError),
     /// The connection is for another protocol.
     #[error("expected protocol {}, received {}",
         String::from_utf8_lossy(.expected), String::from_utf8_lossy(.received))]
@@ -219,8 +222,16 @@ impl AcceptError {
 
     /// The reason that the peer closed with, if that is the cause.
     pub const fn close_reason(&self) -> Option<&ApplicationClose> {
+        use iroh::{endpoint::ConnectingError, protocol::AcceptError};
+
         match self {
-            Self::Io(error) => reason_of(error),
+            Self::Io(
+                AcceptError::Connection { source, .. }
+                | AcceptError::Connecting {
+                    source: ConnectingError::ConnectionError { source, .. },
+                    ..
+                },
+            ) => reason_of(source),
             _ => None,
         }
     }

@@ -197,6 +197,9 @@ impl Subscription<'_> {
                 Err(DrainError::Overdrawn) => Some(Violation::Overdrawn),
             };
             if let Some(violation) = violation {
+                tracing::warn!(peer = %self.peer.short(),
+                    stream = %self.core.config.stream_id.short(), reason = violation.label(),
+                    "producer breaks the protocol, subscription ended");
                 link.receiver.note(violation);
                 link.close(ProtocolViolation);
                 return Next::Finish(End::Violation);
