@@ -274,7 +274,7 @@ impl GossipWorker {
             Announcement::Suspicion { peer, version } => {
                 let catalog = self.store.catalog();
                 if peer == catalog.local_id() {
-                    self.store.outlive(version);
+                    self.store.refute(version, &message.delivered_from);
                 } else if catalog
                     .signed
                     .get(&peer)

@@ -115,7 +115,7 @@ impl Pinger {
             } => {
                 if let Some(version) = suspected {
                     // It holds us for gone: say otherwise, to everybody and to it.
-                    self.store.outlive(version);
+                    self.store.refute(version, &peer);
                     let _ = self.push(peer).await;
                 }
                 Some(fingerprint == self.store.content_fingerprint())

@@ -195,6 +195,15 @@ impl State {
         Ok(())
     }
 
+    /// Whether this node's own entry may have had a version that somebody claims without proof.
+    ///
+    /// A node that believes it signs something newer, which nobody must have to refuse: not even
+    /// peers whose clocks are behind. So only half of what clocks may differ by is allowed for.
+    pub(crate) fn is_credible(&self, version: PeerEntryVersion, now_ms: u64) -> bool {
+        let newest = now_ms.saturating_add(self.max_time_drift_ms / 2);
+        version.start_ms() <= version.update_ms() && version.update_ms() <= newest
+    }
+
     /// Admits a verified entry.
     pub(crate) fn admit(
         &mut self,

@@ -300,8 +300,24 @@ impl Store {
         self.sign_local(&author, current.clone().into_unsigned(), current.version())
     }
 
+    /// Makes the local entry newer than a version at which `peer` holds this node for gone, and
+    /// announces it if that changed it.
+    ///
+    /// Nothing proves that the version exists: one that can't is counted and ignored.
+    pub(crate) fn refute(&self, version: PeerEntryVersion, peer: &PeerId) {
+        if self.state.lock().is_credible(version, self.clock.now_ms()) {
+            self.outlive(version);
+            return;
+        }
+        self.metrics.refused(Refusal::FutureDated);
+        if self.may_warn() {
+            tracing::warn!(peer = %peer.short(), %version, "a peer claims that this node had a \
+                version that it can't have had");
+        }
+    }
+
     /// Makes the local entry newer than `version`, and announces it if that changed it.
-    pub(crate) fn outlive(&self, version: PeerEntryVersion) {
+    fn outlive(&self, version: PeerEntryVersion) {
         let author = self.author.lock();
         let current = self.state.lock().catalog().local().clone();
         if author.departed || current.version() > version {

@@ -346,7 +346,7 @@ impl<'a> Session<'a> {
     fn on_departed(&self, peer: PeerId, version: PeerEntryVersion) {
         let catalog = self.inner.store.catalog();
         if peer == catalog.local_id() {
-            self.inner.store.outlive(version);
+            self.inner.store.refute(version, &self.peer);
         } else if catalog
             .signed
             .get(&peer)
