@@ -27,6 +27,8 @@ pub(super) const DEFAULT_RTT_PROBE_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) const DEFAULT_GRACEFUL_DEPARTURE_WINDOW: Duration = Duration::from_millis(500);
 /// How many peers a catalog holds.
 pub(super) const DEFAULT_MAX_PEERS: usize = 16 * 1024;
+/// The largest catalog: what its syncs put in one turn fits a frame.
+pub(super) const MAX_MAX_PEERS: usize = 32 * 1024;
 
 /// The configuration of discovery. Made by [`Config::builder`].
 ///
