@@ -264,7 +264,9 @@ impl Store {
         self.change(|state| Some(state.purge(now)).filter(|effects| !effects.is_empty()));
     }
 
-    pub(crate) fn record_rtt(&self, id: PeerId, sample: Duration) {
+    /// Takes a round-trip time sample in, if there is one.
+    pub(crate) fn record_rtt(&self, id: PeerId, sample: impl Into<Option<Duration>>) {
+        let Some(sample) = sample.into() else { return };
         let mut state = self.state.lock();
         let effects = state.record_rtt(id, sample);
         self.apply(&state, effects);

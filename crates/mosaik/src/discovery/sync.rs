@@ -250,9 +250,7 @@ impl Acceptor for Syncer {
 impl Inner {
     fn finished(&self, link: &Link) {
         self.store.metrics.synced();
-        if let Some(rtt) = link.rtt() {
-            self.store.record_rtt(link.peer(), rtt);
-        }
+        self.store.record_rtt(link.peer(), link.rtt());
     }
 }
 

@@ -180,6 +180,21 @@ async fn silence_is_not_waited_for() {
     is_undisturbed(&a).await;
 }
 
+/// Regression: an answer that was not read held its task and its stream for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_read_is_given_up() {
+    let (a, _) = target().await;
+    // The target's proof fits, its entry does not.
+    let intruder = Intruder::with_window(64).await;
+    let connection = intruder.join(&a, PING_ALPN).await;
+    const PING: u8 = 0;
+    let (_send, mut recv) = say(&connection, &frame(&PING)).await;
+    let reset = within(15, recv.received_reset()).await.unwrap();
+    assert_eq!(reset.map(|code| code.into_inner()), Some(102));
+    assert!(connection.close_reason().is_none());
+    is_undisturbed(&a).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_accepts_and_says_nothing_fails_the_sync() {
     let (a, id) = target().await;
