@@ -80,7 +80,8 @@ pub struct Config {
     pub max_rtt: Option<Duration>,
     /// How long a shutdown lets the goodbye propagate. Default 500 ms; at most a minute.
     pub graceful_departure_window: Duration,
-    /// How many peers the catalog holds; beyond, the longest silent ones are dropped.
+    /// How many peers the catalog holds; beyond, the longest silent of those that this node was
+    /// never in contact with is dropped, the newcomer among them.
     /// Default 16 384; from 1 to 32 768.
     pub max_peers: usize,
 }

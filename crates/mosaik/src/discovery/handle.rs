@@ -98,7 +98,7 @@ impl Discovery {
             clock,
         ));
         for addr in &config.bootstrap_peers {
-            links.learn(addr);
+            links.give(addr);
         }
         let (gossip, inbox) = gossip_channel();
         let suspicions = Arc::new(Suspicions::default());
