@@ -5,7 +5,8 @@ use mosaik::{
     iroh::{
         Endpoint, EndpointAddr, RelayMode,
         endpoint::{
-            ApplicationClose, Connection, ConnectionError, RecvStream, SendStream, presets,
+            ApplicationClose, Connection, ConnectionError, QuicTransportConfig, RecvStream,
+            SendStream, presets,
         },
     },
 };
@@ -27,6 +28,16 @@ pub struct Intruder {
 impl Intruder {
     /// An endpoint on loopback that accepts all protocols.
     pub async fn new() -> Self {
+        Self::with(QuicTransportConfig::default()).await
+    }
+
+    /// One that takes only so many bytes of a stream before they are read.
+    pub async fn with_window(bytes: u32) -> Self {
+        let config = QuicTransportConfig::builder();
+        Self::with(config.stream_receive_window(bytes.into()).build()).await
+    }
+
+    async fn with(config: QuicTransportConfig) -> Self {
         let secret = SecretKey::generate();
         let alpns = [
             ANNOUNCE_ALPN,
@@ -37,6 +48,7 @@ impl Intruder {
         ];
         let endpoint = Endpoint::builder(presets::Minimal)
             .secret_key(secret.clone())
+            .transport_config(config)
             .relay_mode(RelayMode::Disabled)
             .alpns(alpns.map(<[u8]>::to_vec).to_vec())
             .clear_ip_transports()
