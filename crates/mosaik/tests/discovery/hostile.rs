@@ -330,7 +330,7 @@ async fn garbage_on_a_gossip_connection_harms_nobody() {
     let (a, _) = target().await;
     let intruder = Intruder::new().await;
     for bytes in [&[0xff; 4096][..], &header(u32::MAX), b"\0\0\0\0\0\0\0\0"] {
-        let connection = intruder.connect(&a, ANNOUNCE_ALPN).await;
+        let connection = intruder.join(&a, ANNOUNCE_ALPN).await;
         let mut send = connection.open_uni().await.unwrap();
         let _ = send.write_all(bytes).await;
         let _ = send.finish();
