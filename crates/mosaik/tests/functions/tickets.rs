@@ -5,7 +5,10 @@ use mosaik::{
     functions::{CallError, Caller, caller::Replies},
     futures::{StreamExt, stream},
     id,
-    tickets::{Expiration, InvalidTicket, PeerEntry, TicketClass, TicketValidator},
+    tickets::{
+        Expiration, Hs256, InvalidTicket, Jwt, JwtTicketBuilder, PeerEntry, TicketClass,
+        TicketValidator,
+    },
 };
 
 use super::common::{Gate, eventually, ms, pair, refusal, until_candidates};
@@ -101,6 +104,42 @@ async fn callers_need_a_ticket() {
         .await
         .unwrap_err();
     assert!(matches!(error, CallError::Unavailable));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_taken_away_admits_nobody() {
+    let (a, b) = pair().await;
+    let (old, new) = (Hs256::random(), Hs256::random());
+    let operators = |key| Jwt::with_key(key).with_identity("ops");
+    let serve = |key| {
+        let builder = a.functions().handler().with_function_id("operate");
+        let builder = builder.require_caller_ticket(operators(key));
+        builder.serve(|n: u8, _: CallContext| async move { Ok::<_, ()>(n) })
+    };
+    let token = |key| {
+        let issuer = JwtTicketBuilder::new(key).expires_at(Expiration::in_24h());
+        issuer.build(&b.local().id())
+    };
+    let before = serve(old).unwrap();
+    let caller: Caller<u8, u8> = b
+        .functions()
+        .caller()
+        .with_function_id("operate")
+        .require_caller_ticket(operators(old))
+        .build();
+    b.discovery().add_ticket(token(old));
+    assert_eq!(within(5, caller.call(1)).await.unwrap(), 1);
+
+    let id = *before.function_id();
+    drop(before);
+    let after = serve(new).unwrap();
+    assert_eq!(*after.function_id(), id, "the name stands for the keys");
+    until_candidates(&caller, 1).await;
+    let refused = within(5, caller.call_with_timeout(2, ms(200))).await;
+    assert_eq!(refusal(refused), (11_403, "NotAllowed".into()));
+    assert_eq!(after.stats().served(), 0);
+    b.discovery().replace_ticket(token(new));
+    assert_eq!(within(5, caller.call(3)).await.unwrap(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
