@@ -1,7 +1,9 @@
 //! Tickets of callers, checked by handlers, and of handlers, checked by callers.
 
+use std::sync::{Arc, Mutex};
+
 use mosaik::{
-    CallContext, Ticket, UniqueId,
+    CallContext, PeerId, Ticket, UniqueId,
     functions::{CallError, Caller, caller::Replies},
     futures::{StreamExt, stream},
     id,
@@ -11,8 +13,8 @@ use mosaik::{
     },
 };
 
-use super::common::{Gate, eventually, ms, pair, refusal, until_candidates};
-use crate::support::{tickets::Until, within};
+use super::common::{Gate, eventually, meet, ms, pair, refusal, until_candidates};
+use crate::support::{random_network, tickets::Until, within};
 
 #[derive(Clone, Copy)]
 struct Password(&'static str);
@@ -167,6 +169,82 @@ async fn handlers_need_a_ticket() {
     assert_eq!(within(5, caller.call(1)).await.unwrap(), 1);
     a.discovery().remove_tickets_of(id!("test.password"));
     until_candidates(&caller, 0).await;
+}
+
+/// Takes any ticket of its class: of everybody, or from some moment on of one peer only.
+#[derive(Clone, Default)]
+struct Chosen(Arc<Mutex<Option<PeerId>>>);
+
+impl TicketValidator for Chosen {
+    fn class(&self) -> TicketClass {
+        PASS.class()
+    }
+
+    fn signature(&self) -> UniqueId {
+        id!("test.chosen")
+    }
+
+    fn verdict_id(&self) -> UniqueId {
+        match *self.0.lock().unwrap() {
+            Some(only) => self.signature().derive(only.as_bytes()),
+            None => self.signature(),
+        }
+    }
+
+    fn validate(&self, _: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket> {
+        let is_accepted = self.0.lock().unwrap().is_none_or(|only| only == *peer.id());
+        is_accepted
+            .then_some(Expiration::Never)
+            .ok_or(InvalidTicket)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hedge_goes_to_nobody_without_a_ticket() {
+    let nodes = meet(random_network(), 3).await;
+    let (gate, chosen) = (Gate::new(), Chosen::default());
+    let handlers: Vec<_> = nodes[..2]
+        .iter()
+        .map(|node| {
+            node.discovery().add_ticket(PASS.ticket());
+            let (id, gate, chosen) = (node.local().id(), gate.clone(), chosen.clone());
+            let builder = node.functions().handler().with_function_id("hedged");
+            builder
+                .require_handler_ticket(chosen.clone())
+                .serve(move |n: u8, _: CallContext| {
+                    // From now on the other one is not trusted.
+                    chosen.0.lock().unwrap().get_or_insert(id);
+                    let gate = gate.clone();
+                    async move {
+                        gate.pass().await;
+                        Ok::<_, ()>(n)
+                    }
+                })
+                .unwrap()
+        })
+        .collect();
+    let caller: Caller<u8, u8> = nodes[2]
+        .functions()
+        .caller()
+        .with_function_id("hedged")
+        .require_handler_ticket(chosen)
+        .with_idempotent(true)
+        .with_hedging(ms(100))
+        .build();
+    until_candidates(&caller, 2).await;
+    let (result, ()) = tokio::join!(within(5, caller.call(7)), async {
+        gate.until_started(1).await;
+        // Some time after the hedge was due.
+        tokio::time::sleep(ms(400)).await;
+        gate.open();
+    });
+    assert_eq!(result.unwrap(), 7);
+    assert_eq!(gate.started(), 1, "only the one that is trusted was asked");
+    let served: usize = handlers
+        .iter()
+        .map(|handler| handler.stats().served())
+        .sum();
+    assert_eq!(served, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

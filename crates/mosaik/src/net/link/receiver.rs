@@ -111,6 +111,11 @@ impl LinkReceiver {
         Ok(())
     }
 
+    /// How much has arrived of messages that were not taken yet.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Looks whether the peer has ended its direction. If so, dropping this half tells it nothing,
     /// which saves a packet.
     pub(crate) fn notice_end(&mut self) {
