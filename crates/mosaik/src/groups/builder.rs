@@ -9,12 +9,13 @@ use crate::{
     groups::{
         ConsensusConfig, Group, GroupConfig, GroupKey, InMemoryLogStore, NoOp, StateMachine,
         StateSync, Storage,
+        command_store::{CommandStore, StorageAdapter},
         event::Event,
         group::Shared,
         instance::{Instance, InstanceOptions},
         member::worker::Worker,
         registry::{Joined, Registry},
-        replica::{CommandStore, MachineReplica, StorageAdapter},
+        replica::MachineReplica,
     },
     primitives::ShortFmtExt,
     tickets::TicketValidator,
@@ -269,8 +270,7 @@ impl Registry {
             self.begin_leaving(&replaced, Event::Leave);
         }
         if self.scope.is_cancelled() {
-            instance.submissions().close();
-            instance.status().terminate();
+            instance.terminate();
             return Group::new(shared);
         }
         self.warn_about_own_tickets(&instance);

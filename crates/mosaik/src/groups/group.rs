@@ -14,8 +14,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     groups::{
-        Bonds, CommandError, Consistency, Cursor, GroupConfig, Index, IndexRange, QueryError,
-        QueryResultAt, StateMachine, Term, When, commands,
+        Bonds, CommandError, Consistency, Cursor, GroupConfig, Index, IndexRange, Membership,
+        QueryError, QueryResultAt, StateMachine, Term, When, commands,
         event::Event,
         instance::Instance,
         registry::{LEAVE_TIMEOUT, Registry},
@@ -111,6 +111,12 @@ impl<M: StateMachine> Group<M> {
         Bonds::new(self.instance().clone(), self.reported.clone())
     }
 
+    /// Who votes and who only replicates, as far as this member knows; see
+    /// [`When::membership_changed`].
+    pub fn membership(&self) -> Membership {
+        self.instance().status().watch_membership().borrow().clone()
+    }
+
     /// The configuration in use.
     pub fn config(&self) -> &GroupConfig {
         self.instance().config()
@@ -145,7 +151,8 @@ impl<M: StateMachine> Group<M> {
     /// - [`CommandError::Offline`] with the command: no leader has accepted it in time; at once
     ///   before this member has known its first leader, and when 64 MiB of commands or 262 144
     ///   calls wait on this node already.
-    /// - [`CommandError::Encoding`] with the command: it has no encoding, or takes more than 32 MiB.
+    /// - [`CommandError::Encoding`] with the command: it has no encoding or none that can be
+    ///   decoded, or takes more than 32 MiB.
     /// - [`CommandError::GroupTerminated`]: the group has ended on this node.
     ///
     /// # Cancel safety
@@ -373,6 +380,10 @@ impl<M: StateMachine> Group<M> {
         let count = u32::try_from(commands.len())
             .map_err(|_| Refusal::Encoding(EncodeError::SerializeBufferFull))?;
         let row = commands::encode(commands).map_err(Refusal::Encoding)?;
+        // In the log it would end the group on every member, and at every start of a durable one.
+        if !commands::is_decodable::<M::Command>(&row) {
+            return Err(Refusal::Encoding(EncodeError::SerdeSerCustom));
+        }
         let instance = self.instance();
         let (outcome, route) = instance.submissions().submit(count, row, until);
         if route == Route::Local {
