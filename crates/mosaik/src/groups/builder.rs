@@ -105,7 +105,8 @@ impl<'g> GroupBuilder<'g, (), ()> {
 impl<'g, M: StateMachine> GroupBuilder<'g, InMemoryLogStore<M::Command>, M> {
     /// Chooses where commands are kept; each member's own affair. Votes, membership and internal
     /// entries are kept apart, so this alone makes no member durable: see
-    /// [`durable`](Self::durable).
+    /// [`durable`](Self::durable). What the storage holds already is
+    /// [dropped](Storage#a-storage-begins-empty).
     pub fn with_log_storage<S: Storage<M::Command>>(self, storage: S) -> GroupBuilder<'g, S, M> {
         let (parts, machine) = self.split();
         parts.with_parts(storage, machine)

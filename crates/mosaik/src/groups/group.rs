@@ -32,8 +32,8 @@ const READ_RETRY: Duration = Duration::from_millis(20);
 ///
 /// Any member may call anything: followers pass commands on to the leader. The futures don't borrow
 /// the handle, so many calls can be under way at a time. When the group ends on this node, because
-/// the network is shut down, the machine panics or the store fails, calls answer `GroupTerminated`,
-/// no leader is known, and what [`when`](Self::when) gives stays pending.
+/// the network is shut down, the machine or the log storage panics, or the store fails, calls answer
+/// `GroupTerminated`, no leader is known, and what [`when`](Self::when) gives stays pending.
 ///
 /// **Two voters tolerate no crash, three tolerate one.** A group that has lost its majority halts
 /// until members come back, [`reform_after`](crate::groups::ConsensusConfig::reform_after) is over,
@@ -282,7 +282,8 @@ impl<M: StateMachine> Group<M> {
     /// Founds a new history from this member's state: the way out for a group that has lost the
     /// majority of its voters for good. Other members that have applied no more than this one
     /// follow it; the others discard their commands, if their machine can be reset. Returns
-    /// whether it was done: not while a leader is known, and not before this member has a history.
+    /// whether it was done: not while a leader is known, not before this member has a history, and
+    /// not when its machine holds commands that were given up and can't be reset.
     ///
     /// **Availability over consistency**: if the lost majority still lives, both sides go on, and
     /// the commands of one side are discarded when they meet. An operator's decision, to be made

@@ -1,11 +1,13 @@
 //! A group that can't go on says so.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::worker::Worker;
-use crate::{groups::lineage::MemberId, primitives::ShortFmtExt};
+use crate::{
+    groups::{instance::Instance, lineage::MemberId, raft::Node},
+    primitives::ShortFmtExt,
+};
 
 /// Elections that fail one after the other before the group counts as halted.
 const ELECTIONS: u32 = 4;
@@ -33,33 +35,28 @@ impl Quorum {
         self.halted = halted;
         news
     }
-}
 
-impl Worker {
     /// Says once that the group has halted, and what helps; and that it goes on.
-    pub(super) fn watch_quorum(&mut self, now: Instant) {
-        let Some(watch) = &self.node else { return };
-        let view = watch.view.borrow().clone();
-        let status = self.instance.status();
-        let timing = self.instance.timing();
+    pub(super) fn watch(&mut self, instance: &Instance, node: &Node, now: Instant) {
+        let view = node.view().borrow().clone();
+        let own = node.member();
+        let timing = instance.timing();
         let patience = (timing.election + timing.election_jitter).saturating_mul(ELECTIONS);
-        let goes_on = status.leader().is_some() || !view.contains(&watch.node.member());
-        if !self.quorum.observe(goes_on, now, patience) {
+        let goes_on = instance.status().leader().is_some() || !view.contains(&own);
+        if !self.observe(goes_on, now, patience) {
             return;
         }
-        self.instance.metrics().halted(self.quorum.halted);
-        let group = self.instance.id();
+        instance.metrics().halted(self.halted);
+        let group = instance.id();
         let group = group.short();
-        if !self.quorum.halted {
+        if !self.halted {
             tracing::info!(%group, "the group goes on");
             return;
         }
-        let own = watch.node.member();
-        let bonds = self.instance.bonds();
+        let bonds = instance.bonds();
         let here = |member: &&MemberId| **member == own || bonds.of_member(member).is_some();
-        let reached = view.voters.iter().filter(here).collect::<BTreeSet<_>>();
         tracing::warn!(
-            %group, voters = view.voters.len(), reached = reached.len(),
+            %group, voters = view.voters.len(), reached = view.voters.iter().filter(here).count(),
             needed = view.voters.len() / 2 + 1,
             "the group has halted: no leader can be elected. It goes on by itself when a majority \
              of its voters is back: wait, or restart them. If they are lost for good, call \

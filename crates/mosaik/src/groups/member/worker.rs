@@ -266,7 +266,9 @@ impl Worker {
         if !self.instance.is_stale() {
             self.reform_if_due(now).await;
         }
-        self.watch_quorum(now);
+        if let Some(watch) = &self.node {
+            self.quorum.watch(&self.instance, &watch.node, now);
+        }
         self.tell_standing();
         self.forget_departed();
         self.work_on_membership();
