@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak, atomic::AtomicU64};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
+use tracing::{Instrument, Span};
 
 use crate::{
     groups::{
@@ -258,7 +259,8 @@ impl<M: StateMachine> Group<M> {
         consistency: Consistency,
     ) -> impl Future<Output = Result<QueryResultAt<M>, QueryError<M>>> + Send + Sync + 'static {
         let (instance, replica) = (self.instance().clone(), self.shared.replica.clone());
-        async move {
+        let span = tracing::info_span!("query", group = %self.id().short(), ?consistency);
+        let answered = async move {
             if instance.status().is_terminated() {
                 return Err(QueryError::GroupTerminated);
             }
@@ -276,7 +278,8 @@ impl<M: StateMachine> Group<M> {
                 result,
                 at_position,
             })
-        }
+        };
+        answered.instrument(span)
     }
 
     /// Founds a new history from this member's state: the way out for a group that has lost the
@@ -353,8 +356,9 @@ impl<M: StateMachine> Group<M> {
         until: Until,
     ) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + 'static + use<M>
     {
+        let span = self.span(until, commands.len());
         let submitted = self.try_submit(&commands, until);
-        async move {
+        let executed = async move {
             let outcome = match submitted {
                 Ok(outcome) => outcome.await.unwrap_or(Outcome::Terminated),
                 Err(Refusal::NoCommands) => return Err(CommandError::NoCommands),
@@ -367,6 +371,16 @@ impl<M: StateMachine> Group<M> {
                 Outcome::Offline => Err(CommandError::Offline(commands)),
                 Outcome::Terminated => Err(CommandError::GroupTerminated),
             }
+        };
+        executed.instrument(span)
+    }
+
+    /// The span of commands that are handed over.
+    fn span(&self, until: Until, commands: usize) -> Span {
+        let group = self.id().short();
+        match until {
+            Until::Applied => tracing::info_span!("execute", %group, commands),
+            Until::Accepted => tracing::info_span!("feed", %group, commands),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
         close::{Success, UnexpectedClose},
         link::{LinkError, OpenError, RecvError, SendError, begin_frame, finish_frame},
     },
-    primitives::{Bytes, BytesMut, FunctionId, PeerId, Scope, encoding},
+    primitives::{Bytes, BytesMut, FunctionId, PeerId, Scope, TraceParent, encoding},
 };
 
 /// How long a handler may take to be reached and to admit the call.
@@ -36,6 +36,8 @@ pub(super) struct Request {
     /// Its size without the frame around it.
     pub(super) payload_bytes: usize,
     pub(super) deadline: Instant,
+    /// The span of the call, if it is exported.
+    pub(super) trace: Option<TraceParent>,
 }
 
 /// What a handler answered.
@@ -163,6 +165,7 @@ async fn send(
         function: request.function,
         budget_us: budget_us(request),
         request_bytes: request.payload_bytes as u64,
+        trace: request.trace,
     };
     let header_frame = frame(&header)?;
     if header.is_inline() {
@@ -317,6 +320,7 @@ pub(super) async fn exchange_probe(core: &Core, peer: PeerId) -> Option<Duration
         function: FunctionId::zero(),
         budget_us: 0,
         request_bytes: 0,
+        trace: None,
     };
     let asked = Instant::now();
     link.sender

@@ -68,6 +68,7 @@ pub(in crate::functions_layer) fn admit_often(
         function,
         budget_us: 0,
         request_bytes: 0,
+        trace: None,
     };
     let admitted = (0..times).filter(|_| admit(handlers, peer, Some(&header)).is_ok());
     admitted.count()
