@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    rules::{self, Founding, Patience, Stake, Verdict},
+    rules::{self, Founding, Patience, Stake, Turn, Verdict},
     worker::{NodeWatch, Worker},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         bond::{core::BondCore, wire::Control},
         event::Event,
         lineage::Lineage,
-        standing::{LineageStanding, Standing, Willingness},
+        standing::{LineageStanding, Standing},
     },
     primitives::{Digest, PeerId, ShortFmtExt},
 };
@@ -149,8 +149,12 @@ impl Worker {
             return;
         }
         let consensus = self.instance.config().consensus();
+        let continued = self.instance.timing().election * FOLLOW_ELECTIONS;
         let patience = Patience {
-            continued: self.instance.timing().election * FOLLOW_ELECTIONS,
+            // Sooner than it would found one of its own.
+            continued: consensus
+                .reform_after
+                .map_or(continued, |reform| continued.min(reform)),
             replaced: consensus.evict_after,
         };
         let held = self.instance.commands_held();
@@ -300,29 +304,15 @@ impl Worker {
         let Some(halted) = self.halted_for(now) else {
             return;
         };
-        let Some((own, watch)) = self.instance.lineage_standing().zip(self.node.as_ref()) else {
-            return;
-        };
-        let voters = watch.view.borrow().voters.clone();
-        let is_able = |standing: &Standing| {
-            standing.willingness != Willingness::Never && voters.contains(&standing.member)
-        };
-        if !is_able(&self.instance.standing()) {
-            return;
-        }
-        let is_ahead = |bond: &Arc<BondCore>| {
-            let theirs = bond.standing();
-            is_able(&theirs)
-                && theirs.lineage.is_some_and(|theirs| {
-                    theirs.id == own.id
-                        && (theirs.last, bond.peer) > (own.last, self.instance.local())
-                })
-        };
-        // Whoever has most goes first: then nothing is lost that any of them has.
-        let wait = if self.instance.bonds().all().iter().any(is_ahead) {
-            limit.saturating_mul(2)
-        } else {
-            limit
+        let Some(watch) = &self.node else { return };
+        let bonds = self.instance.bonds().all();
+        let bonded: Vec<_> = bonds.iter().map(|bond| bond.standing()).collect();
+        let own = self.instance.standing();
+        // The others wait until it has had its chance.
+        let wait = match rules::reforms(&own, &bonded, &watch.view.borrow().voters) {
+            Turn::First => limit,
+            Turn::Later => limit.saturating_mul(2),
+            Turn::Never => return,
         };
         if halted >= wait {
             self.reform().await;

@@ -204,6 +204,42 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
     }
 }
 
+/// When a member founds a new history from its own, after the majority was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    First,
+    /// Somebody who is bonded has more of the history, or as much and the greater id; or has done
+    /// it already, and is to be followed.
+    Later,
+    Never,
+}
+
+/// Which of those who are left founds a new history. What counts is the log: whoever has the
+/// greatest last entry has everything that was acknowledged and that any of them has.
+pub(crate) fn reforms(own: &Standing, bonded: &[Standing], voters: &BTreeSet<MemberId>) -> Turn {
+    let lineage = own.lineage.map(|lineage| lineage.id);
+    let claim = |standing: &Standing| {
+        let of_same = standing.lineage.filter(|theirs| Some(theirs.id) == lineage);
+        let able = standing.willingness != Willingness::Never && voters.contains(&standing.member);
+        of_same
+            .filter(|_| able)
+            .map(|theirs| (theirs.last, standing.member))
+    };
+    let Some(own) = claim(own) else {
+        return Turn::Never;
+    };
+    let has_reformed = |standing: &Standing| {
+        let parent = standing.lineage.and_then(|theirs| theirs.parent);
+        parent.is_some_and(|parent| Some(parent.lineage) == lineage)
+    };
+    let is_ahead = bonded.iter().filter_map(claim).any(|theirs| theirs > own);
+    if is_ahead || bonded.iter().any(has_reformed) {
+        Turn::Later
+    } else {
+        Turn::First
+    }
+}
+
 /// Whether a majority of the voters of every configuration is among these members.
 pub(crate) fn is_quorum(configs: &[BTreeSet<MemberId>], present: &BTreeSet<MemberId>) -> bool {
     let has_majority =
@@ -518,6 +554,62 @@ mod tests {
         pairs
             .flat_map(|(a, b)| c.iter().map(move |c| (a, b, *c)))
             .collect()
+    }
+
+    #[test]
+    fn the_voter_with_the_longest_log_reforms() {
+        let point = |term, index| Some(LogPoint { term, index });
+        let with = |n, last, committed| Standing {
+            lineage: Some(LineageStanding {
+                last,
+                ..lineage(1, committed, false)
+            }),
+            ..standing(n)
+        };
+        // The first has applied less of what it has.
+        let (long, short) = (with(1, point(2, 8), 3), with(2, point(2, 7), 5));
+        let older = with(3, point(1, 9), 5);
+        let observer = Standing {
+            willingness: Willingness::Never,
+            ..with(4, point(2, 9), 5)
+        };
+        let learner = with(5, point(2, 9), 5);
+        let stranger = Standing {
+            lineage: Some(LineageStanding {
+                last: point(3, 1),
+                ..lineage(2, 9, false)
+            }),
+            ..standing(6)
+        };
+        let all = [&long, &short, &older, &observer, &learner, &stranger].map(Clone::clone);
+        let voters: BTreeSet<_> = [&long, &short, &older, &observer, &stranger]
+            .map(|standing| standing.member)
+            .into();
+        let turn = |own: &Standing| {
+            let bonded: Vec<_> = all.iter().filter(|s| *s != own).cloned().collect();
+            reforms(own, &bonded, &voters)
+        };
+        assert_eq!(turn(&long), Turn::First);
+        assert_eq!(turn(&short), Turn::Later);
+        assert_eq!(turn(&older), Turn::Later);
+        assert_eq!(turn(&observer), Turn::Never);
+        assert_eq!(turn(&learner), Turn::Never);
+        let heir = Standing {
+            lineage: Some(LineageStanding {
+                parent: Some(Parent {
+                    lineage: lineage(1, 0, false).id,
+                    last: point(2, 8),
+                }),
+                ..lineage(3, 3, false)
+            }),
+            ..standing(9)
+        };
+        assert_eq!(reforms(&long, &[heir], &voters), Turn::Later);
+        // Of equals one goes first.
+        let twins = [with(7, point(1, 1), 1), with(8, point(1, 1), 1)];
+        let voters = twins.iter().map(|s| s.member).collect();
+        let turns = [0, 1].map(|n| reforms(&twins[n], &twins[1 - n..][..1], &voters));
+        assert!(turns.contains(&Turn::First) && turns.contains(&Turn::Later));
     }
 
     #[test]
