@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     activity::{Activity, UseCount},
+    addresses::AddressBook,
     handshake,
     limits::{
         CONNECT_TIMEOUT, CROSSING, IDLE_CONNECTION, MAX_CONNECTIONS_PER_PEER, OPEN_TIMEOUT,
@@ -48,7 +49,7 @@ struct Inner {
     network: NetworkId,
     scope: Scope,
     acceptors: Acceptors,
-    addresses: MemoryLookup,
+    addresses: AddressBook,
     pool: Mutex<HashMap<Key, Arc<Slot>>>,
     lost: broadcast::Sender<PeerId>,
     metrics: TransportMetrics,
@@ -96,7 +97,7 @@ impl Links {
             network,
             scope,
             acceptors,
-            addresses,
+            addresses: AddressBook::new(addresses),
             pool: Mutex::default(),
             lost: broadcast::channel(LOST_BACKLOG).0,
             metrics,
@@ -196,10 +197,23 @@ impl Links {
         live.map(|((peer, _), _)| *peer).collect()
     }
 
-    /// Remembers where a peer can be reached, replacing what was known.
+    /// Takes a peer's own word on where it can be reached, until it is [forgotten](Self::forget).
     pub(crate) fn learn(&self, addr: &EndpointAddr) {
+        if addr.id != self.id() {
+            self.0.addresses.learn(addr);
+        }
+    }
+
+    /// Forgets a peer's own word. Addresses that were given for dialing it stay.
+    pub(crate) fn forget(&self, peer: PeerId) {
+        self.0.addresses.forget(peer);
+    }
+
+    /// Remembers addresses that were given for dialing a peer, so that a later dial by id works;
+    /// of the 4096 peers that were given last.
+    pub(crate) fn give(&self, addr: &EndpointAddr) {
         if addr.id != self.id() && !addr.addrs.is_empty() {
-            self.0.addresses.set_endpoint_info(addr.clone());
+            self.0.addresses.give(addr);
         }
     }
 
@@ -261,7 +275,7 @@ impl Links {
 
     async fn dial(&self, alpn: &'static [u8], peer: EndpointAddr) -> Result<Pooled, OpenError> {
         tracing::debug!(peer = %peer.id.fmt_short(), protocol = %alpn.escape_ascii(), "dialing");
-        self.learn_more(&peer);
+        self.give(&peer);
         let dialing = self.0.endpoint.connect(peer, alpn);
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, dialing)
             .await
@@ -270,13 +284,6 @@ impl Links {
         handshake::dial(&connection, &self.0.network).await?;
         self.adopt(alpn, connection, true)
             .ok_or(OpenError::TooManyConnections)
-    }
-
-    /// Adds addresses given for one dial to what is known, so that a later dial by id works.
-    fn learn_more(&self, addr: &EndpointAddr) {
-        if !addr.addrs.is_empty() {
-            self.0.addresses.add_endpoint_info(addr.clone());
-        }
     }
 
     /// Adopts a connection that a peer dialed, unless it has too many.

@@ -17,6 +17,7 @@
 //! - Everything that arrives is bounded before it is allocated, see [`limits`].
 
 mod activity;
+mod addresses;
 pub mod close;
 mod endpoint;
 #[cfg(any(test, feature = "unstable-fuzz"))]

@@ -31,6 +31,12 @@ impl Intruder {
         Self::built(|builder| builder).await
     }
 
+    /// One that takes only so many bytes of a stream before they are read.
+    pub async fn with_window(bytes: u32) -> Self {
+        let config = QuicTransportConfig::builder().stream_receive_window(bytes.into());
+        Self::built(|builder| builder.transport_config(config.build())).await
+    }
+
     /// One that proves a network also where a protocol brings its own framing.
     pub async fn member(network: NetworkId) -> Self {
         Self::built(|builder| builder.hooks(Proof(network))).await

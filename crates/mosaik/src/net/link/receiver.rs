@@ -128,6 +128,11 @@ impl LinkReceiver {
         self.state.violated(violation);
     }
 
+    /// How much has arrived of messages that were not taken yet.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Looks whether the peer has ended its direction. If so, dropping this half tells it nothing,
     /// which saves a packet.
     pub(crate) fn notice_end(&mut self) {
