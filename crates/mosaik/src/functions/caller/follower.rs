@@ -244,7 +244,7 @@ impl Follower {
 /// Whether a peer is measured that was not after this many ticks: later and later.
 const fn is_measured_after(ticks: u32) -> bool {
     if ticks > MAX_MEASURE_TICKS {
-        ticks % MAX_MEASURE_TICKS == 0
+        ticks.is_multiple_of(MAX_MEASURE_TICKS)
     } else {
         ticks >= MEASURE_TICKS && ticks.is_power_of_two()
     }
