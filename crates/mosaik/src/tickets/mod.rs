@@ -23,7 +23,7 @@ mod signed;
 mod ticket;
 mod validator;
 mod version;
-mod wire;
+pub(crate) mod wire;
 
 pub(crate) use cache::TicketCache;
 pub use entry::PeerEntry;

@@ -19,7 +19,7 @@ use crate::{
         close::{Success, UnexpectedClose},
         link::{LinkError, OpenError, RecvError, SendError, begin_frame, finish_frame},
     },
-    primitives::{Bytes, BytesMut, FunctionId, Scope, encoding},
+    primitives::{Bytes, BytesMut, FunctionId, Scope, TraceParent, encoding},
 };
 
 /// How long a handler may take to be reached and to admit the call.
@@ -38,6 +38,8 @@ pub(super) struct Request {
     /// Its size without the frame around it.
     pub(super) payload_bytes: usize,
     pub(super) deadline: Instant,
+    /// The span of the call, if it is exported.
+    pub(super) trace: Option<TraceParent>,
 }
 
 /// What a handler answered.
@@ -207,6 +209,7 @@ async fn send(
         function: request.function,
         budget_us: budget_us(request),
         request_bytes: request.payload_bytes as u64,
+        trace: request.trace,
     };
     let header_frame = frame(&header)?;
     if header.is_inline() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use super::{
     CallError, Config, Replies,
@@ -19,7 +20,7 @@ use crate::{
         wire::Kind,
     },
     net::link::{SendError, begin_frame, finish_frame},
-    primitives::{BytesMut, Datum, FunctionId, PeerId},
+    primitives::{BytesMut, Datum, FunctionId, PeerId, ShortFmtExt, TraceParent},
 };
 
 /// A budget that is too large for the clock is cut at this.
@@ -102,9 +103,10 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         req: Req,
         timeout: Duration,
     ) -> Result<Res, CallError<E>> {
-        let request = self.encode(Kind::Call, &req, timeout)?;
+        let span = self.span();
+        let request = self.encode(Kind::Call, &req, timeout, &span)?;
         drop(req);
-        match self.dispatcher.dispatch(&request).await {
+        match self.dispatcher.dispatch(&request).instrument(span).await {
             Ok(Answer::Reply(frame)) => decode(&frame),
             Ok(Answer::Replies(_)) => Err(CallError::Decode("a stream of replies".into())),
             Err(failure) => Err(failure.into()),
@@ -136,9 +138,10 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
     /// ```
     pub async fn call_stream(&self, req: Req) -> Result<Replies<Res, E>, CallError<E>> {
         let timeout = self.dispatcher.config.call_timeout;
-        let request = self.encode(Kind::Stream, &req, timeout)?;
+        let span = self.span();
+        let request = self.encode(Kind::Stream, &req, timeout, &span)?;
         drop(req);
-        match self.dispatcher.dispatch(&request).await {
+        match self.dispatcher.dispatch(&request).instrument(span).await {
             Ok(Answer::Replies(replying)) => {
                 let denied = self.until_denied(replying.link.peer());
                 // Not that of this caller: the stream goes on without it.
@@ -172,7 +175,18 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         }))
     }
 
-    fn encode(&self, kind: Kind, req: &Req, timeout: Duration) -> Result<Request, CallError<E>> {
+    /// The span of a call.
+    fn span(&self) -> Span {
+        tracing::info_span!("call", function = %self.function_id().short())
+    }
+
+    fn encode(
+        &self,
+        kind: Kind,
+        req: &Req,
+        timeout: Duration,
+        span: &Span,
+    ) -> Result<Request, CallError<E>> {
         let mut buffer = BytesMut::new();
         let start = begin_frame(&mut buffer);
         let empty = buffer.len();
@@ -188,6 +202,7 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
             frame: buffer.freeze(),
             payload_bytes,
             deadline: Instant::now() + timeout.min(MAX_TIMEOUT),
+            trace: TraceParent::of(span),
         })
     }
 }

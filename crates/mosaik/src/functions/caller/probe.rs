@@ -27,6 +27,7 @@ impl Probe {
             function: FunctionId::zero(),
             budget_us: 0,
             request_bytes: 0,
+            trace: None,
         };
         let asked = Instant::now();
         let frames = &mut [frame(&header).ok()?];

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::{FutureExt, future::BoxFuture};
 use iroh::endpoint::ApplicationClose;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::Instrument;
 
 use super::{
     admission::{Admitted, admit},
@@ -28,6 +29,7 @@ use crate::{
         close::{ProtocolViolation, Success},
         link::RecvError,
     },
+    primitives::ShortFmtExt,
 };
 
 /// How long the header of an accepted stream may take.
@@ -73,7 +75,16 @@ async fn serve(handlers: &Handlers, mut link: Link) {
     }
     let _running = handlers.running.token();
     match (admit(handlers, &link.peer(), header.as_ref()), header) {
-        (Ok(admitted), Some(header)) => run(handlers, link, &header, admitted).await,
+        (Ok(admitted), Some(header)) => {
+            let span = tracing::info_span!("serve",
+                function = %header.function.short(), caller = %link.peer().short());
+            if let Some(parent) = header.trace {
+                parent.adopt(&span);
+            }
+            run(handlers, link, &header, admitted)
+                .instrument(span)
+                .await;
+        }
         (Err(refusal), _) => refuse(handlers, link, refusal).await,
         // Nothing is admitted without a header.
         (Ok(_), None) => {}

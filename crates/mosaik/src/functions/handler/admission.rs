@@ -72,6 +72,7 @@ pub(in crate::functions_layer) fn admit_often(
         function,
         budget_us: 0,
         request_bytes: 0,
+        trace: None,
     };
     let is_admitted = |_: &usize| {
         let admitted = admit(handlers, peer, Some(&header));
