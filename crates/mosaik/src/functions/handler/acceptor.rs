@@ -29,7 +29,7 @@ use crate::{
         close::{ProtocolViolation, Success},
         link::RecvError,
     },
-    primitives::ShortFmtExt,
+    primitives::{ShortFmtExt, TraceParent},
 };
 
 /// How long the header of an accepted stream may take.
@@ -79,7 +79,7 @@ async fn serve(handlers: &Handlers, mut link: Link) {
             let span = tracing::info_span!("serve",
                 function = %header.function.short(), caller = %link.peer().short());
             if let Some(parent) = header.trace {
-                parent.adopt(&span);
+                TraceParent::set(parent, &span);
             }
             run(handlers, link, &header, admitted)
                 .instrument(span)
