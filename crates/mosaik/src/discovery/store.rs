@@ -428,9 +428,12 @@ impl Store {
 
     // ---- telling
 
-    /// Ends all watches and event receivers.
+    /// Ends all watches and event receivers. What a program can read stays, what is measured of a
+    /// running node does not.
     pub(crate) fn dismiss_audience(&self) {
         self.audience.lock().take();
+        self.metrics.catalog_size(0);
+        self.metrics.neighbors(0);
     }
 
     fn change(&self, change: impl FnOnce(&mut State) -> Option<Vec<Effect>>) -> bool {
