@@ -76,7 +76,8 @@ impl ConnectionAcceptor for GossipAcceptor {
 /// Closes a connection on which the peer has sent what is no gossip.
 ///
 /// The actor stops to read such a stream, tells nobody, and lets the connection stand. It reads
-/// every other stream to its end, so that the transport has never asked the peer to stop.
+/// every other stream to its end, as the handshake does, so that the transport has never asked
+/// the peer to stop.
 async fn inspect(watched: WeakConnectionHandle, store: &SharedStore) {
     let mut closed = std::pin::pin!(watched.closed());
     loop {

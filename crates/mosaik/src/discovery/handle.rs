@@ -43,7 +43,7 @@ use crate::{
         Tag, TicketClass, UniqueId,
     },
     tickets::{Expiration, InvalidTicket, PeerEntry, PeerInfo, SignedPeerEntry, Ticket},
-    tickets::{TicketCache, TicketValidator},
+    tickets::{LimitError, TicketCache, TicketValidator},
 };
 
 /// Peers that are told directly when this node leaves.
@@ -378,8 +378,10 @@ impl Discovery {
         self.0.store.update_local(|entry| entry.remove_streams(id));
     }
 
-    pub(crate) fn add_function(&self, id: FunctionId) {
-        self.0.store.update_local(|entry| entry.add_functions(id));
+    /// Advertises a function, if the local entry has room for it.
+    pub(crate) fn add_function(&self, id: FunctionId) -> Result<(), LimitError> {
+        let add = |entry: PeerEntry| entry.add_functions(id);
+        self.0.store.try_update_local(add).map(|_| ())
     }
 
     pub(crate) fn remove_function(&self, id: FunctionId) {

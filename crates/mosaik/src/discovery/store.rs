@@ -20,7 +20,7 @@ use super::{
 use crate::{
     net::Links,
     primitives::{NetworkId, PeerId, ShortFmtExt},
-    tickets::{PeerEntry, PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
+    tickets::{LimitError, PeerEntry, PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
 };
 
 /// Changed peers that a slow subsystem may lag behind before it must look at everything again.
@@ -285,18 +285,27 @@ impl Store {
     /// Changes the content of the local entry; `true` if that made a difference.
     ///
     /// The change is visible when this returns, and is announced at once. After the goodbye it stays
-    /// with this node: the version is that of the goodbye, and so nobody takes the entry in.
+    /// with this node: the version is that of the goodbye, and so nobody takes the entry in. One that
+    /// the entry has no room for is refused with an error in the log.
     pub(crate) fn update_local(&self, change: impl FnOnce(PeerEntry) -> PeerEntry) -> bool {
+        self.try_update_local(change).unwrap_or_else(|error| {
+            tracing::error!(%error, "the change of the local entry is refused: it stays as it is");
+            false
+        })
+    }
+
+    /// As [`update_local`](Self::update_local), and tells when there is no room.
+    pub(crate) fn try_update_local(
+        &self,
+        change: impl FnOnce(PeerEntry) -> PeerEntry,
+    ) -> Result<bool, LimitError> {
         let author = self.author.lock();
         let current = self.state.lock().catalog().local().clone();
         let changed = change(current.clone().into_unsigned());
         if changed.content_digest() == *current.content() {
-            return false;
+            return Ok(false);
         }
-        if let Err(error) = changed.check_limits() {
-            tracing::error!(%error, "the change of the local entry is refused: it stays as it is");
-            return false;
-        }
+        changed.check_limits()?;
         if author.departed {
             let version = current.version();
             self.set_local(&author, PeerEntry { version, ..changed });
@@ -304,7 +313,7 @@ impl Store {
             self.sign_local(&author, changed, current.version());
             self.unannounced.notify_one();
         }
-        true
+        Ok(true)
     }
 
     /// Gives the local entry a new version with the same content: a sign of life.

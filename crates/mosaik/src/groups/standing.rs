@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::groups::lineage::{Lineage, MemberId, Parent};
+use crate::groups::lineage::{Lineage, LogPoint, MemberId, Parent};
 
 /// Where a member stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,12 +15,13 @@ pub(crate) struct Standing {
     pub(crate) lineage: Option<LineageStanding>,
 }
 
-/// Whether a member would lead.
+/// Whether a member would vote and lead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Willingness {
     #[default]
     Normal,
     Reluctant,
+    /// An observer, or a member whose machine holds a state that was given up.
     Never,
 }
 
@@ -32,6 +33,8 @@ pub(crate) struct LineageStanding {
     pub(crate) parent: Option<Parent>,
     /// Commands that the member has applied.
     pub(crate) committed: u64,
+    /// The last entry of its log, committed or not.
+    pub(crate) last: Option<LogPoint>,
     /// Whether a live leader with a majority is known.
     pub(crate) alive: bool,
     pub(crate) leading: bool,

@@ -22,7 +22,10 @@ use super::{
     activity::{Activity, UseCount},
     addresses::AddressBook,
     handshake,
-    limits::{CONNECT_TIMEOUT, CROSSING, IDLE_CONNECTION, MAX_CONNECTIONS_PER_PEER},
+    limits::{
+        CONNECT_TIMEOUT, CROSSING, IDLE_CONNECTION, MAX_CONNECTIONS_PER_PEER, OPEN_TIMEOUT,
+        STREAM_TIMEOUT,
+    },
     link::{Link, LinkReceiver, LinkSender, LinkState, OpenError},
     metrics::{Refusal, TransportMetrics},
     router::Acceptors,
@@ -86,6 +89,7 @@ impl Links {
         network: NetworkId,
         addresses: MemoryLookup,
         acceptors: Acceptors,
+        metrics: TransportMetrics,
         scope: Scope,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -96,26 +100,38 @@ impl Links {
             addresses: AddressBook::new(addresses),
             pool: Mutex::default(),
             lost: broadcast::channel(LOST_BACKLOG).0,
-            metrics: TransportMetrics::register(&network),
+            metrics,
         }))
     }
 
     /// Opens a link to a peer, dialing it when no connection of that protocol stands.
     ///
-    /// Waits for at most the connect and handshake timeouts (10 s in all); callers with less
-    /// patience put their own bound around it.
+    /// Waits for at most 10 s in all, of those 5 s for a stream when the connection has as many as
+    /// the peer allows; callers with less patience put their own bound around it.
     pub(crate) async fn open(
         &self,
         alpn: &'static [u8],
         peer: impl Into<EndpointAddr>,
     ) -> Result<Link, OpenError> {
-        let peer = peer.into();
+        let opening = self.open_or_dial(alpn, peer.into());
+        match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
+            Ok(Err(_)) if self.0.scope.is_cancelled() => Err(OpenError::Cancelled),
+            Ok(result) => result,
+            Err(_) => Err(OpenError::TimedOut),
+        }
+    }
+
+    async fn open_or_dial(
+        &self,
+        alpn: &'static [u8],
+        peer: EndpointAddr,
+    ) -> Result<Link, OpenError> {
         let mut last_chance = false;
         loop {
             let pooled = self.connection(alpn, peer.clone()).await?;
             match self.open_on(&pooled).await {
-                // The peer may have closed an idle connection in this very moment: dial anew.
-                Err(error) if !last_chance && !error.is_cancelled() => last_chance = true,
+                // Either side may have closed an idle connection in this very moment: dial anew.
+                Err(_) if !last_chance && !pooled.is_live() => last_chance = true,
                 result => return result,
             }
         }
@@ -264,10 +280,10 @@ impl Links {
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, dialing)
             .await
             .map_err(|_| OpenError::TimedOut)?
-            .map_err(|error| OpenError::Io(Box::new(error)))?;
+            .map_err(OpenError::Io)?;
         handshake::dial(&connection, &self.0.network).await?;
         self.adopt(alpn, connection, true)
-            .ok_or(OpenError::Cancelled)
+            .ok_or(OpenError::TooManyConnections)
     }
 
     /// Adopts a connection that a peer dialed, unless it has too many.
@@ -317,11 +333,12 @@ impl Links {
             }
             connections.push(pooled.clone());
         }
-        self.0.metrics.connection_opened();
+        let open = self.0.metrics.open();
         let (links, served) = (self.clone(), pooled.clone());
-        self.0
-            .scope
-            .spawn(async move { links.serve(key, served).await });
+        self.0.scope.spawn(async move {
+            links.serve(key, served).await;
+            drop(open);
+        });
         Some(pooled)
     }
 
@@ -340,7 +357,6 @@ impl Links {
                 Err(end) => break end,
             }
         };
-        self.0.metrics.connection_closed();
         let slot = self.slot(key);
         slot.connections.lock().retain(Pooled::is_live);
         if matches!(end, ConnectionError::TimedOut | ConnectionError::Reset) {
@@ -350,7 +366,9 @@ impl Links {
     }
 
     async fn open_on(&self, pooled: &Pooled) -> Result<Link, OpenError> {
-        let (send, recv) = pooled.connection.open_bi().await?;
+        let opening = pooled.connection.open_bi();
+        let opened = tokio::time::timeout(STREAM_TIMEOUT, opening).await;
+        let (send, recv) = opened.map_err(|_| OpenError::TooManyStreams)??;
         Ok(self.link(pooled, send, recv))
     }
 

@@ -43,7 +43,7 @@ async fn a_suspicion_at_an_impossible_version_does_not_mute_a_node() {
     count();
     let id = random_network();
     let a = node(id).await;
-    let intruder = Intruder::new().await;
+    let intruder = Intruder::member(id).await;
     let topic = Topic::join(&intruder, &a).await;
     let (me, before) = (a.local().id(), a.discovery().me().version());
     let now = now_ms();

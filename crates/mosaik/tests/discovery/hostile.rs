@@ -344,7 +344,7 @@ async fn garbage_on_a_gossip_connection_ends_it() {
         }),
     ];
     for (number, (what, bytes)) in garbage.into_iter().enumerate() {
-        let connection = intruder.connect(&a, ANNOUNCE_ALPN).await;
+        let connection = intruder.join(&a, ANNOUNCE_ALPN).await;
         let mut send = connection.open_uni().await.unwrap();
         let _ = send.write_all(&bytes).await;
         let _ = send.finish();

@@ -136,7 +136,7 @@ async fn announcements_are_refused() {
     count();
     let id = random_network();
     let a = node(id).await;
-    let intruder = Intruder::new().await;
+    let intruder = Intruder::member(id).await;
     let topic = Topic::join(&intruder, &a).await;
 
     let victim = SecretKey::generate();

@@ -5,9 +5,11 @@ mod commands;
 #[cfg(feature = "storage")]
 mod durability;
 mod failover;
+mod faulty;
 mod formation;
 pub(crate) mod machines;
 mod membership;
 mod metrics;
+mod reforms;
 mod tables;
 mod tickets;

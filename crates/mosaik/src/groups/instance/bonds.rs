@@ -54,7 +54,7 @@ impl Instance {
         }
         let admission = self.bonds.insert(bond.clone());
         if matches!(admission, Admission::Taken) {
-            self.metrics.bonds.increment(1);
+            self.metrics.bond_made();
         }
         if !matches!(admission, Admission::Refused) {
             self.tell_soon(Event::BondUp(bond.peer));
@@ -74,7 +74,7 @@ impl Instance {
     /// Ends a bond, tells the peer why, and forgets it.
     pub(crate) fn end_bond(&self, bond: &Arc<BondCore>, reason: &ApplicationClose) {
         if self.bonds.remove(bond) {
-            self.metrics.bonds.decrement(1);
+            self.metrics.bond_ended();
         }
         if bond.set_ended(reason) {
             tracing::debug!(
@@ -101,7 +101,7 @@ impl Instance {
         link: Link,
         bond: Digest,
         lineage: Lineage,
-        from: MemberId,
+        (from, to): (MemberId, MemberId),
         channel: Channel,
     ) {
         let peer = link.peer();
@@ -110,7 +110,7 @@ impl Instance {
             .get(&peer)
             .filter(|found| found.id == bond && from.is_of(&peer));
         let Some(bonded) = bonded else { return };
-        let Some(core) = self.core_of(lineage).await else {
+        let Some(core) = self.core_of(lineage, to).await else {
             return;
         };
         let stream = Duplex::over(link, MAX_CHANNEL_FRAME_BYTES);
@@ -119,7 +119,11 @@ impl Instance {
                 Channel::Append => core.serve_append(stream).await,
                 Channel::Snapshot => drop(core.serve_snapshot(stream).await),
                 Channel::Fetch => drop(core.serve_fetch(stream).await),
-                Channel::Forward => drop(core.serve_forward(from, stream).await),
+                Channel::Forward(origin) if origin.is_of(&peer) => {
+                    // However it ends: what was not applied is sent again.
+                    let _ = core.serve_forward(origin, stream).await;
+                }
+                Channel::Forward(_) => {}
             }
         };
         tokio::select! {

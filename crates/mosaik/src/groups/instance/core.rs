@@ -18,13 +18,14 @@ use crate::{
     groups::{
         GroupConfig, GroupKey, LeadershipPreference,
         bond::{beats::Beats, set::BondSet},
+        command_store::CommandStore,
         config::Timing,
         durable::Keeper,
         event::Event,
-        lineage::{Lineage, MemberId, Parent},
+        lineage::{MemberId, Parent},
         metrics::GroupMetrics,
         raft::Node,
-        replica::{CommandStore, Replica},
+        replica::Replica,
         standing::{LineageStanding, Standing, Willingness},
         status::Status,
         store::NodeStore,
@@ -68,13 +69,14 @@ pub(crate) struct Instance {
     pub(super) node: RwLock<Option<Node>>,
     /// Held while the history is being changed.
     pub(super) switch: tokio::sync::Mutex<()>,
-    pub(super) abandoned: Mutex<Vec<Lineage>>,
     /// This member does not want to be added to the membership yet.
     pub(super) catching_up: AtomicBool,
     /// The history that this member's current one continues.
     pub(super) parent: Mutex<Option<Parent>>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) leaving: AtomicBool,
+    /// Why this member can't take part in any history.
+    failure: Mutex<Option<String>>,
     pub(super) metrics: Arc<GroupMetrics>,
     pub(super) scope: Scope,
     pub(super) this: Weak<Self>,
@@ -120,7 +122,7 @@ impl Instance {
             session: rand::random(),
             preference: options.preference,
             status,
-            submissions: Arc::new(Submissions::new(patience, PARCELS_UNDER_WAY)),
+            submissions: Arc::new(Submissions::new(member, patience, PARCELS_UNDER_WAY)),
             replica: options.replica,
             commands: options.commands,
             keeper,
@@ -129,11 +131,11 @@ impl Instance {
             member: Mutex::new(member),
             node: RwLock::new(None),
             switch: tokio::sync::Mutex::new(()),
-            abandoned: Mutex::default(),
             catching_up: AtomicBool::new(restored.is_none()),
             parent: Mutex::new(parent),
             events: options.events,
             leaving: AtomicBool::new(false),
+            failure: Mutex::default(),
             metrics: Arc::new(metrics),
             scope: options.scope,
             host: options.host,
@@ -234,6 +236,8 @@ impl Instance {
     /// Where this member stands, as told to others.
     pub(crate) fn standing(&self) -> Standing {
         let willingness = match self.preference {
+            // It could answer nothing, and hand on nothing.
+            _ if self.replica.is_stale() => Willingness::Never,
             LeadershipPreference::Normal => Willingness::Normal,
             LeadershipPreference::Reluctant { .. } => Willingness::Reluctant,
             LeadershipPreference::Observer => Willingness::Never,
@@ -256,6 +260,11 @@ impl Instance {
         self.catching_up.store(false, Ordering::Release);
     }
 
+    /// Whether the machine holds a state that was given up, and could not be reset.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.replica.is_stale()
+    }
+
     /// How much history is too much for the leader to send by itself.
     pub(crate) fn batch_size(&self) -> u64 {
         self.replica.terms().batch_size
@@ -268,14 +277,43 @@ impl Instance {
             id: node.lineage(),
             parent: *self.parent.lock(),
             committed: self.status.committed().0,
+            last: node.last_entry(),
             alive: leader.is_some(),
             leading: leader == Some(self.local),
         })
     }
 
+    /// How many commands this member's log holds, committed or not.
+    pub(crate) fn commands_held(&self) -> u64 {
+        let logged = self.status.log_position().index();
+        logged.max(self.status.committed()).0
+    }
+
     /// Forgets the consensus instance, at the end.
     pub(crate) fn take_node(&self) -> Option<Node> {
         self.node.write().take()
+    }
+
+    /// What was kept, or the user's storage, can't be used.
+    pub(super) fn fail(&self, reason: &str) {
+        match &self.keeper {
+            Some(keeper) => keeper.fail(reason),
+            None => drop(self.failure.lock().get_or_insert_with(|| reason.to_owned())),
+        }
+    }
+
+    /// Why this member can't go on, whatever history it belongs to, once that is so.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let stored = self.keeper.as_ref().and_then(Keeper::failure);
+        let stored = stored.map(|failure| failure.to_string());
+        stored.or_else(|| self.failure.lock().clone())
+    }
+
+    /// The group has ended for its handles.
+    pub(crate) fn terminate(&self) {
+        self.submissions.close();
+        self.status.terminate();
+        self.metrics.settle();
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

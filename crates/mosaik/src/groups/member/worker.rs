@@ -1,7 +1,7 @@
 //! Watches the network and the group, and has done what there is to do.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::rules::Change;
+use super::{quorum::Quorum, rules::Change};
 use crate::{
     groups::{
         bond::wire::Control,
@@ -47,16 +47,21 @@ pub(crate) struct Worker {
     pub(super) told_at: Instant,
     /// How often that was done.
     pub(super) told_count: u64,
-    /// Members that have asked to leave.
-    pub(super) departed: BTreeSet<MemberId>,
+    /// Members that have asked to leave, and in which session of theirs.
+    pub(super) departed: BTreeMap<MemberId, u64>,
     /// Since when members of this history have had no bond with this one.
     pub(super) unreachable: HashMap<MemberId, Instant>,
     pub(super) changing: Option<BoxFuture<'static, Result<Change, Stopped>>>,
     pub(super) next_change: Instant,
     /// When this member stands for election by itself, if it does.
     pub(super) stand_at: Option<Instant>,
-    /// Since when no leader is known.
-    pub(super) leaderless_since: Option<Instant>,
+    pub(super) quorum: Quorum,
+    /// Since when this history has had neither a leader nor a majority.
+    pub(super) halted_since: Option<Instant>,
+    /// When rival histories are looked at again.
+    pub(super) rivals_at: Instant,
+    /// The rival history of which was said that this member's is kept nevertheless.
+    pub(super) kept_from: Option<Lineage>,
     /// How much longer than others this member waits before it stands or founds.
     pub(super) factor: u32,
     pub(super) rosters: HashSet<PeerId>,
@@ -88,12 +93,15 @@ impl Worker {
             told: instance.standing(),
             told_at: now,
             told_count: 0,
-            departed: BTreeSet::new(),
+            departed: BTreeMap::new(),
             unreachable: HashMap::new(),
             changing: None,
             next_change: now,
             stand_at: None,
-            leaderless_since: None,
+            quorum: Quorum::default(),
+            halted_since: None,
+            rivals_at: now,
+            kept_from: None,
             factor: instance.preference().factor(),
             rosters: HashSet::new(),
             instance,
@@ -156,6 +164,7 @@ impl Worker {
                 self.last_news = Instant::now();
                 self.dials.succeeded(&peer);
                 if let Some(bond) = self.instance.bonds().get(&peer) {
+                    self.on_return(&bond);
                     let (number, standing) = self.next_standing();
                     bond.post(Control::Standing { number, standing });
                     bond.post(self.roster());
@@ -180,7 +189,7 @@ impl Worker {
             Event::Entry(peer) => self.on_entry(peer),
             Event::Roster(from, peers) => self.on_roster(from, &peers),
             Event::Leaving(member) => {
-                self.departed.insert(member);
+                self.on_departure(member);
                 self.work_on_membership();
             }
             Event::Removed(member) => {
@@ -193,16 +202,11 @@ impl Worker {
                 }
             }
             Event::Rival(rival) => self.on_rival(&rival).await,
-            Event::Dissolved { lineage, winner } => {
-                let own = self.instance.lineage_standing();
-                if own.is_some_and(|own| own.id == lineage) {
-                    tracing::debug!(
-                        group = %self.instance.id().short(), winner = %winner.short(),
-                        "this history is dissolved"
-                    );
-                    self.abandon(lineage, true).await;
-                }
-            }
+            Event::Dissolved {
+                lineage,
+                term,
+                winner,
+            } => self.on_dissolved(lineage, term, winner).await,
             Event::HistoryChanged => self.watch_node(),
             Event::CaughtUp(lineage) => {
                 if self.fetching == Some(lineage) {
@@ -212,7 +216,7 @@ impl Worker {
                 }
             }
             Event::Reform(reply) => {
-                let reformed = self.reform().await;
+                let reformed = !self.instance.is_stale() && self.reform().await;
                 // Nobody waits any more: fine.
                 let _ = reply.send(reformed);
             }
@@ -223,12 +227,10 @@ impl Worker {
     /// Returns whether this member can't go on.
     async fn tick(&mut self) -> bool {
         let now = Instant::now();
-        self.instance
-            .metrics()
-            .committed
-            .set(u32::try_from(self.instance.status().committed().0).map_or(f64::MAX, f64::from));
-        if let Some(error) = self.instance.storage_failure() {
-            self.fail(&error.to_string());
+        let committed = self.instance.status().committed();
+        self.instance.metrics().committed(committed.0);
+        if let Some(reason) = self.instance.failure() {
+            self.fail(&reason);
             return true;
         }
         self.check_bonds();
@@ -257,13 +259,20 @@ impl Worker {
             if late && founded && is_stillborn(&self.instance) {
                 let lineage = watch.node.lineage();
                 tracing::debug!(group = %self.instance.id().short(), "a founding that failed is given up");
-                self.abandon(lineage, false).await;
+                self.abandon(lineage).await;
                 return false;
             }
         }
         self.stand_if_due(now).await;
-        self.reform_if_due(now).await;
+        self.reconsider_rivals(now).await;
+        if !self.instance.is_stale() {
+            self.reform_if_due(now).await;
+        }
+        if let Some(watch) = &self.node {
+            self.quorum.watch(&self.instance, &watch.node, now);
+        }
         self.tell_standing();
+        self.forget_departed();
         self.work_on_membership();
         false
     }
