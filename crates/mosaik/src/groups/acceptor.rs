@@ -70,6 +70,7 @@ impl Registry {
                 bond,
                 lineage,
                 from,
+                to,
                 channel,
             } => {
                 let instance = self.bonded(&group, &link.peer(), &bond);
@@ -77,7 +78,7 @@ impl Registry {
                 match instance {
                     Some(instance) => {
                         instance
-                            .serve_channel(link, bond, lineage, from, channel)
+                            .serve_channel(link, bond, lineage, (from, to), channel)
                             .await;
                     }
                     None => link.close(Cancelled),

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
+    groups::lineage::MemberId,
     net::{LinkReceiver, LinkSender, close::Success, link},
     primitives::Bytes,
 };
@@ -22,8 +23,8 @@ pub(crate) enum Channel {
     Snapshot,
     /// Pieces of the log or of a snapshot, from any member.
     Fetch,
-    /// Commands towards the leader.
-    Forward,
+    /// Commands towards the leader, with the numbers of this origin.
+    Forward(MemberId),
 }
 
 /// The other side is gone, or sent something it must not.

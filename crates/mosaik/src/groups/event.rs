@@ -25,9 +25,11 @@ pub(crate) enum Event {
     Leaving(MemberId),
     Removed(MemberId),
     Rival(LineageStanding),
+    /// The leader of a history in a term has given it up for another one.
     Dissolved {
         lineage: Lineage,
-        winner: Lineage,
+        term: u64,
+        winner: LineageStanding,
     },
     /// This member has begun or given up a history.
     HistoryChanged,

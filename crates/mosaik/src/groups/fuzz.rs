@@ -6,7 +6,7 @@ use super::{
     bond::wire::{Control, Introduction, Opening, Welcome},
     catch_up::wire::{Answer, Ask, Piece, Plan, SnapshotId, Whole},
     commands::{Row, has_exactly, skip},
-    lineage::MemberId,
+    lineage::{LogPoint, MemberId, Parent},
     raft::fuzz::{
         Accepted, Forward, Layout, Manifest, Request, Response, SnapshotHeader, SnapshotReply,
         Types,
@@ -89,19 +89,26 @@ pub(crate) const TARGETS: &[Target] = &[
     }),
 ];
 
-fn standing() -> Standing {
-    let lineage = LineageStanding {
+fn lineage_standing() -> LineageStanding {
+    LineageStanding {
         id: Digest::from("lineage"),
-        parent: None,
+        parent: Some(Parent {
+            lineage: Digest::from("parent"),
+            last: None,
+        }),
         committed: 1,
+        last: Some(LogPoint { term: 1, index: 2 }),
         alive: true,
         leading: false,
-    };
+    }
+}
+
+fn standing() -> Standing {
     Standing {
         member: MemberId::default(),
         willingness: Willingness::Reluctant,
         catching_up: true,
-        lineage: Some(lineage),
+        lineage: Some(lineage_standing()),
     }
 }
 
@@ -126,6 +133,7 @@ fn controls() -> Vec<Vec<u8>> {
             id: 1,
             lineage,
             from,
+            to: from,
             request: Bytes::from_static(b"request"),
         },
         Control::Answer {
@@ -133,9 +141,11 @@ fn controls() -> Vec<Vec<u8>> {
             response: Some(Bytes::from_static(b"response")),
         },
         Control::Leaving(from),
+        Control::Rival(lineage_standing()),
         Control::Dissolved {
             lineage,
-            winner: lineage,
+            term: 1,
+            winner: lineage_standing(),
         },
     ]
     .map(|message| encoded(&message))

@@ -30,6 +30,11 @@ impl MemberId {
         self.peer == *peer.as_bytes()
     }
 
+    /// Whether both are of one peer.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        self.peer == other.peer
+    }
+
     /// The peer; `None` for bytes that are no public key.
     pub(crate) fn peer(&self) -> Option<PeerId> {
         PeerId::from_bytes(&self.peer).ok()
@@ -52,10 +57,20 @@ impl fmt::Debug for MemberId {
 /// consensus messages.
 pub(crate) type Lineage = Digest;
 
+/// Where an entry stands in the log of a history.
+///
+/// Of two logs of one history, the one with the greater last entry has everything that the other
+/// has and that was ever committed (the dissertation, section 3.6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct LogPoint {
+    pub(crate) term: u64,
+    pub(crate) index: u64,
+}
+
 /// Where a history branched off from an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Parent {
     pub(crate) lineage: Lineage,
-    /// The consensus index up to which the two are surely the same.
-    pub(crate) shared: u64,
+    /// The last entry that the new history has from the old one.
+    pub(crate) last: Option<LogPoint>,
 }

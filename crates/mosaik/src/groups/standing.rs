@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::groups::lineage::{Lineage, MemberId, Parent};
+use crate::groups::lineage::{Lineage, LogPoint, MemberId, Parent};
 
 /// Where a member stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub(crate) struct LineageStanding {
     pub(crate) parent: Option<Parent>,
     /// Commands that the member has applied.
     pub(crate) committed: u64,
+    /// The last entry of its log, committed or not.
+    pub(crate) last: Option<LogPoint>,
     /// Whether a live leader with a majority is known.
     pub(crate) alive: bool,
     pub(crate) leading: bool,

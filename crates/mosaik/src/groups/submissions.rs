@@ -1,8 +1,9 @@
 //! Commands that this member has submitted and that are not yet done.
 //!
-//! Every command gets a sequence number of its member, in call order. The log keeps, per member,
-//! the last number that went in; so a command may be sent again after the loss of a leader and
-//! still takes effect once, and a call is tied to its own entry, not to a position.
+//! Every command gets a sequence number, in call order. The log keeps, per origin (the member as it
+//! joined), the last number that went in; so a command may be sent again after the loss of a leader,
+//! and also in another history, and still takes effect once in each. A call is tied to its own
+//! entry, not to a position.
 //!
 //! ```text
 //! submit ──► unsent ──take──► sent ──accepted──► accepted ──applied──► done
@@ -19,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    groups::{Index, IndexRange, commands::MAX_CALL_BYTES},
+    groups::{Index, IndexRange, commands::MAX_CALL_BYTES, lineage::MemberId},
     primitives::{Bytes, BytesMut},
 };
 
@@ -68,6 +69,9 @@ pub(crate) struct Parcel {
 
 #[derive(Debug)]
 pub(crate) struct Submissions {
+    /// Whose sequence numbers these are. Stays when the member becomes another one, so that
+    /// commands that a log has from before are known again.
+    origin: MemberId,
     queue: Mutex<Queue>,
     unsent: Notify,
     /// How long a call waits for acceptance.
@@ -113,8 +117,9 @@ impl Call {
 }
 
 impl Submissions {
-    pub(crate) fn new(patience: Duration, window: usize) -> Self {
+    pub(crate) fn new(origin: MemberId, patience: Duration, window: usize) -> Self {
         Self {
+            origin,
             queue: Mutex::new(Queue {
                 calls: VecDeque::new(),
                 sent: 0,
@@ -129,6 +134,11 @@ impl Submissions {
             patience,
             window,
         }
+    }
+
+    /// Whose sequence numbers the commands have.
+    pub(crate) const fn origin(&self) -> MemberId {
+        self.origin
     }
 
     /// Queues the commands of one call, and says where commands currently go.
@@ -198,14 +208,6 @@ impl Submissions {
     pub(crate) fn start_at(&self, first: u64) {
         let mut queue = self.queue.lock();
         queue.number_from(first);
-    }
-
-    /// Starts over with sequence numbers, for a new log store: what is queued is renumbered.
-    pub(crate) fn renumber(&self) {
-        let mut queue = self.queue.lock();
-        queue.route = Route::Hold;
-        queue.restart(Instant::now() + self.patience);
-        queue.number_from(1);
     }
 
     /// The next commands to be sent, if this is the current route and not too many are under way.
@@ -424,7 +426,7 @@ mod tests {
     }
 
     fn open() -> Submissions {
-        let submissions = Submissions::new(Duration::from_secs(2), 2);
+        let submissions = Submissions::new(MemberId::default(), Duration::from_secs(2), 2);
         submissions.set_route(Route::Local);
         submissions
     }
@@ -513,7 +515,7 @@ mod tests {
 
     #[tokio::test]
     async fn refusals() {
-        let calls = Submissions::new(Duration::from_secs(2), 2);
+        let calls = Submissions::new(MemberId::default(), Duration::from_secs(2), 2);
         let (early, _) = calls.submit(1, row(1), Until::Applied);
         assert_eq!(early.await.unwrap(), Outcome::Offline);
         calls.leader_is_known();
@@ -525,16 +527,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn renumbering_closes_gaps() {
+    async fn numbers_of_earlier_starts_are_not_used_again() {
         let calls = open();
         let (a, _) = calls.submit(1, row(1), Until::Applied);
-        let _b = calls.submit(2, row(2), Until::Applied);
-        calls.take(Route::Local);
-        calls.applied(1, 1, Index(1));
-        assert!(a.await.is_ok());
-        calls.renumber();
-        calls.set_route(Route::Local);
+        calls.start_at(1 << 40);
         let parcel = calls.take(Route::Local).unwrap();
-        assert_eq!((parcel.first, parcel.count), (1, 2));
+        assert_eq!((parcel.first, parcel.count), (1 << 40, 1));
+        calls.applied(1 << 40, 1, Index(1));
+        assert!(a.await.is_ok());
     }
 }

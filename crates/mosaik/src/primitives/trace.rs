@@ -36,23 +36,23 @@ impl TraceParent {
         })
     }
 
-    /// Makes a span of this node a child of the named one.
-    pub(crate) fn adopt(self, span: &Span) {
+    /// Makes a span of this node a child of a named one.
+    pub(crate) fn set(parent: Self, span: &Span) {
         use opentelemetry::{
             Context,
             trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId},
         };
         use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-        let parent = SpanContext::new(
-            TraceId::from_bytes(self.trace),
-            SpanId::from_bytes(self.span),
-            TraceFlags::new(self.flags),
+        let context = SpanContext::new(
+            TraceId::from_bytes(parent.trace),
+            SpanId::from_bytes(parent.span),
+            TraceFlags::new(parent.flags),
             true,
             <_>::default(),
         );
         // Fails when this process exports no spans.
-        let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+        let _ = span.set_parent(Context::new().with_remote_span_context(context));
     }
 }
 
@@ -64,5 +64,5 @@ impl TraceParent {
     }
 
     /// Does nothing without the feature `otel`.
-    pub(crate) const fn adopt(self, _: &Span) {}
+    pub(crate) const fn set(_: Self, _: &Span) {}
 }

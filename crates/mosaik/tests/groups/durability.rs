@@ -415,6 +415,120 @@ async fn a_history_that_comes_back_wins_against_one_founded_meanwhile() {
     assert_eq!(*all, (0..10).collect::<Vec<_>>());
 }
 
+/// Keeps what is on disk only for a short while, unless something forbids to give it up.
+fn join_hastily(node: &Network, key: GroupKey) -> Group<Ledger> {
+    let consensus = ConsensusConfig::builder()
+        .with_evict_after(Duration::from_millis(500))
+        .build()
+        .unwrap();
+    node.groups()
+        .with_key(key)
+        .with_consensus_config(consensus)
+        .with_state_machine(Ledger::default())
+        .durable()
+        .unwrap()
+        .join()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_with_more_commands_is_not_deleted_for_a_rival() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let (nodes, groups) = trio(network, key, directory.path()).await;
+    for n in 0..10 {
+        within(5, groups[0].execute(n)).await.unwrap();
+    }
+    for group in &groups {
+        reaches(group, 10).await;
+    }
+    shut_down(nodes).await;
+    drop(groups);
+
+    let newcomer = start(network, &directory.path().join("d"), None)
+        .await
+        .unwrap();
+    let rival = join_hastily(&newcomer, key);
+    within(10, rival.when().online()).await;
+    within(5, rival.execute(99)).await.unwrap();
+
+    // One member alone has no majority, and its patience is over.
+    let bootstrap = newcomer.local().addr();
+    let first = start(
+        network,
+        &directory.path().join("a"),
+        Some(bootstrap.clone()),
+    )
+    .await
+    .unwrap();
+    let kept = join_hastily(&first, key);
+    reaches(&kept, 0).await;
+    while kept.bonds().is_empty() {
+        within(10, kept.bonds().changed()).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(kept.log_position().index(), 10, "nothing is given up");
+    assert_eq!(rival.committed(), 1);
+
+    // With the second one it has a majority, and wins.
+    let second = start(network, &directory.path().join("b"), Some(bootstrap))
+        .await
+        .unwrap();
+    let groups = [kept, join_hastily(&second, key), rival];
+    for group in &groups {
+        reaches(group, 10).await;
+        within(10, group.when().online()).await;
+    }
+    agreed(&groups).await;
+    let all = within(10, groups[2].query((), Strong)).await.unwrap();
+    assert_eq!(*all, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reformed_group_is_still_there_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let (mut nodes, mut groups) = trio(network, key, directory.path()).await;
+    for n in 0..10 {
+        within(5, groups[0].execute(n)).await.unwrap();
+    }
+    reaches(&groups[2], 10).await;
+    // The first two vanish.
+    for node in &nodes[..2] {
+        node.local().endpoint().close().await;
+    }
+    let (node, group) = (nodes.remove(2), groups.remove(2));
+    within(10, group.when().offline()).await;
+    assert!(within(10, group.reform()).await);
+    within(10, group.when().online()).await;
+    assert_eq!(within(5, group.execute(10)).await.unwrap(), 11);
+    shut_down(nodes).await;
+    drop(groups);
+    within(20, node.shutdown()).await;
+    drop(group);
+
+    let node = start(network, &directory.path().join("c"), None)
+        .await
+        .unwrap();
+    let group = join(&node, key, 3);
+    within(10, group.when().online()).await;
+    let all = within(5, group.query((), Strong)).await.unwrap();
+    assert_eq!(*all, (0..11).collect::<Vec<_>>());
+    assert_eq!(within(5, group.execute(11)).await.unwrap(), 12);
+
+    // A member of the old history is back from its disk, has nothing more, and follows.
+    let bootstrap = node.local().addr();
+    let back = start(network, &directory.path().join("a"), Some(bootstrap))
+        .await
+        .unwrap();
+    let groups = [group, join(&back, key, 3)];
+    within(20, groups[1].when().online()).await;
+    agreed(&groups).await;
+    reaches(&groups[1], 12).await;
+    assert_eq!(within(5, groups[1].execute(12)).await.unwrap(), 13);
+    let all = within(5, groups[1].query((), Strong)).await.unwrap();
+    assert_eq!(*all, (0..13).collect::<Vec<_>>());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn storage_that_can_not_be_used_is_an_error() {
     let directory = tempfile::tempdir().unwrap();

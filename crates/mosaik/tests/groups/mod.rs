@@ -10,5 +10,6 @@ mod formation;
 pub(crate) mod machines;
 mod membership;
 mod metrics;
+mod reforms;
 mod tables;
 mod tickets;

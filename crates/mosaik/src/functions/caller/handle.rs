@@ -30,7 +30,12 @@ const MAX_TIMEOUT: Duration = Duration::from_hours(365 * 24);
 ///
 /// Made by [`Functions::caller`](crate::functions::Functions::caller) and its like. It follows the
 /// catalog: handlers that appear, disappear or change are taken into account at once. Any number
-/// of calls may run at the same time. Dropping it ends the watch.
+/// of calls may run at the same time, up to 960 of one node to one handler, streams of replies
+/// included; with more the handler counts as one without a free place.
+///
+/// # On drop
+///
+/// The watch ends. Streams of replies go on.
 pub struct Caller<Req: Datum, Res: Datum, E: Datum = ()> {
     dispatcher: Dispatcher,
     when: When,
@@ -70,7 +75,9 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
     ///
     /// # Errors
     ///
-    /// See [`CallError`]. An application error is final: no other handler is asked.
+    /// See [`CallError`], also for which of them the function may have run: after the end of the
+    /// budget, or of the network, that can be any but `Encode`. An application error is final: no
+    /// other handler is asked.
     ///
     /// # Cancel safety
     ///
@@ -137,7 +144,8 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         match self.dispatcher.dispatch(&request).instrument(span).await {
             Ok(Answer::Replies(replying)) => {
                 let denied = self.until_denied(replying.link.peer());
-                let scope = self.dispatcher.scope.clone();
+                // Not that of this caller: the stream goes on without it.
+                let scope = self.dispatcher.core.scope.clone();
                 Ok(Replies::new(replying, scope, denied))
             }
             Ok(Answer::Reply(_)) => Err(CallError::Decode("not a stream of replies".into())),

@@ -184,6 +184,7 @@ impl BondCore {
         &self,
         lineage: Lineage,
         from: MemberId,
+        to: MemberId,
         request: Bytes,
     ) -> Result<Bytes, Gone> {
         let id = self.next_question.fetch_add(1, Ordering::Relaxed);
@@ -197,6 +198,7 @@ impl BondCore {
             id,
             lineage,
             from,
+            to,
             request,
         })
         .await?;

@@ -44,6 +44,8 @@ pub(crate) enum Opening {
         bond: Digest,
         lineage: Lineage,
         from: MemberId,
+        /// The peer may be another member by now.
+        to: MemberId,
         channel: Channel,
     },
     /// Signs of life from now on: one for all groups that the two share.
@@ -86,6 +88,8 @@ pub(crate) enum Control {
         id: u64,
         lineage: Lineage,
         from: MemberId,
+        /// The receiver may be another member by now.
+        to: MemberId,
         request: Bytes,
     },
     /// The answer; `None` when there is no such instance.
@@ -96,6 +100,10 @@ pub(crate) enum Control {
     Removed(MemberId),
     /// A rival history that the sender has met, told to its leader.
     Rival(LineageStanding),
-    /// This history has lost against another one.
-    Dissolved { lineage: Lineage, winner: Lineage },
+    /// This history has lost against another one, says its leader of that term.
+    Dissolved {
+        lineage: Lineage,
+        term: u64,
+        winner: LineageStanding,
+    },
 }

@@ -55,8 +55,8 @@ async fn serve(instance: &Arc<Instance>, bonded: Bonded) -> ApplicationClose {
                 metrics.messages_received.increment(1);
                 metrics.bytes_received.increment(frame.len() as u64);
                 match encoding::deserialize(&frame) {
-                    Ok(Control::Ask { id, lineage, from, request }) => {
-                        answers.push(answer(instance, &bond, id, lineage, from, request));
+                    Ok(Control::Ask { id, lineage, from, to, request }) => {
+                        answers.push(answer(instance, &bond, id, (lineage, to), from, request));
                     }
                     Ok(message) => take(instance, &bond, message).await,
                     Err(_) => return ProtocolViolation.into(),
@@ -70,12 +70,12 @@ async fn answer(
     instance: &Arc<Instance>,
     bond: &BondCore,
     id: u64,
-    lineage: Lineage,
+    (lineage, to): (Lineage, MemberId),
     from: MemberId,
     request: Bytes,
 ) {
     let core = if from.is_of(&bond.peer) {
-        instance.core_of(lineage).await
+        instance.core_of(lineage, to).await
     } else {
         None
     };
@@ -107,7 +107,15 @@ async fn take(instance: &Arc<Instance>, bond: &Arc<BondCore>, message: Control) 
         Control::Ask { .. } | Control::Leaving(_) => return,
         Control::Removed(member) => Event::Removed(member),
         Control::Rival(standing) => Event::Rival(standing),
-        Control::Dissolved { lineage, winner } => Event::Dissolved { lineage, winner },
+        Control::Dissolved {
+            lineage,
+            term,
+            winner,
+        } => Event::Dissolved {
+            lineage,
+            term,
+            winner,
+        },
     };
     instance.tell(event).await;
 }

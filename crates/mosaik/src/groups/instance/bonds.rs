@@ -101,7 +101,7 @@ impl Instance {
         link: Link,
         bond: Digest,
         lineage: Lineage,
-        from: MemberId,
+        (from, to): (MemberId, MemberId),
         channel: Channel,
     ) {
         let peer = link.peer();
@@ -110,7 +110,7 @@ impl Instance {
             .get(&peer)
             .filter(|found| found.id == bond && from.is_of(&peer));
         let Some(bonded) = bonded else { return };
-        let Some(core) = self.core_of(lineage).await else {
+        let Some(core) = self.core_of(lineage, to).await else {
             return;
         };
         let stream = Duplex::over(link, MAX_CHANNEL_FRAME_BYTES);
@@ -119,7 +119,11 @@ impl Instance {
                 Channel::Append => core.serve_append(stream).await,
                 Channel::Snapshot => drop(core.serve_snapshot(stream).await),
                 Channel::Fetch => drop(core.serve_fetch(stream).await),
-                Channel::Forward => drop(core.serve_forward(from, stream).await),
+                Channel::Forward(origin) if origin.is_of(&peer) => {
+                    // However it ends: what was not applied is sent again.
+                    let _ = core.serve_forward(origin, stream).await;
+                }
+                Channel::Forward(_) => {}
             }
         };
         tokio::select! {

@@ -22,7 +22,7 @@ use crate::{
         config::Timing,
         durable::Keeper,
         event::Event,
-        lineage::{Lineage, MemberId, Parent},
+        lineage::{MemberId, Parent},
         metrics::GroupMetrics,
         raft::Node,
         replica::Replica,
@@ -69,7 +69,6 @@ pub(crate) struct Instance {
     pub(super) node: RwLock<Option<Node>>,
     /// Held while the history is being changed.
     pub(super) switch: tokio::sync::Mutex<()>,
-    pub(super) abandoned: Mutex<Vec<Lineage>>,
     /// This member does not want to be added to the membership yet.
     pub(super) catching_up: AtomicBool,
     /// The history that this member's current one continues.
@@ -123,7 +122,7 @@ impl Instance {
             session: rand::random(),
             preference: options.preference,
             status,
-            submissions: Arc::new(Submissions::new(patience, PARCELS_UNDER_WAY)),
+            submissions: Arc::new(Submissions::new(member, patience, PARCELS_UNDER_WAY)),
             replica: options.replica,
             commands: options.commands,
             keeper,
@@ -132,7 +131,6 @@ impl Instance {
             member: Mutex::new(member),
             node: RwLock::new(None),
             switch: tokio::sync::Mutex::new(()),
-            abandoned: Mutex::default(),
             catching_up: AtomicBool::new(restored.is_none()),
             parent: Mutex::new(parent),
             events: options.events,
@@ -279,9 +277,16 @@ impl Instance {
             id: node.lineage(),
             parent: *self.parent.lock(),
             committed: self.status.committed().0,
+            last: node.last_entry(),
             alive: leader.is_some(),
             leading: leader == Some(self.local),
         })
+    }
+
+    /// How many commands this member's log holds, committed or not.
+    pub(crate) fn commands_held(&self) -> u64 {
+        let logged = self.status.log_position().index();
+        logged.max(self.status.committed()).0
     }
 
     /// Forgets the consensus instance, at the end.

@@ -12,22 +12,24 @@ use crate::{
         lineage::{Lineage, MemberId, Parent},
         raft::{Inheritance, Node, NodeCore, NodeOptions, Stopped},
         store::StoreError,
+        submissions::Route,
     },
     primitives::ShortFmtExt,
 };
 
-/// Histories that were given up and are not taken part in again.
-const MAX_ABANDONED: usize = 64;
-
 impl Instance {
-    /// The consensus instance for a history; a member without history takes part from now on.
-    pub(crate) async fn core_of(&self, lineage: Lineage) -> Option<Arc<NodeCore>> {
-        if let Some(node) = self.node() {
-            return (node.lineage() == lineage).then(|| node.core().clone());
-        }
-        self.take_part(lineage)
-            .await
-            .map(|node| node.core().clone())
+    /// The consensus instance that something is meant for: this member's in a history. A member
+    /// without history takes part from now on.
+    ///
+    /// Whoever has given a history up may come to it again, but as another member: what was sent to
+    /// the former one is not for it.
+    pub(crate) async fn core_of(&self, lineage: Lineage, to: MemberId) -> Option<Arc<NodeCore>> {
+        let node = match self.node() {
+            Some(node) => node,
+            None if to == self.member() => self.take_part(lineage).await?,
+            None => return None,
+        };
+        (node.lineage() == lineage && node.member() == to).then(|| node.core().clone())
     }
 
     /// Begins to take part in a history, unless this member belongs to one already.
@@ -36,7 +38,7 @@ impl Instance {
         if let Some(node) = self.node() {
             return (node.lineage() == lineage).then_some(node);
         }
-        if self.is_leaving() || self.abandoned.lock().contains(&lineage) {
+        if self.is_leaving() {
             return None;
         }
         if let Some(keeper) = &self.keeper {
@@ -147,19 +149,19 @@ impl Instance {
     pub(crate) async fn reform(&self) -> bool {
         let _switching = self.switch.lock().await;
         let Some(old) = self.node() else { return false };
-        if self.is_leaving() || self.status.leader().is_some() {
+        // An observer would be the only voter, and never stand for election.
+        let able = !self.preference.is_observer() && !self.replica.is_stale();
+        if !able || self.is_leaving() || self.status.leader().is_some() {
             return false;
         }
-        let shared = old.applied_index().unwrap_or(0);
         *self.node.write() = None;
         old.shutdown().await;
-        self.remember_abandoned(old.lineage());
         *self.member.lock() = MemberId::fresh(self.local);
-        self.submissions.renumber();
+        self.submissions.set_route(Route::Hold);
         let lineage = Lineage::random();
         *self.parent.lock() = Some(Parent {
             lineage: old.lineage(),
-            shared,
+            last: old.last_entry(),
         });
         let inherited = async {
             let inheritance = old.bequeath(true).await?;
@@ -181,23 +183,19 @@ impl Instance {
         self.start(lineage, Some(inheritance)).await.is_some()
     }
 
-    /// Follows a history that continues this member's own: nothing needs to be discarded, because
-    /// all that was applied here is part of it. Returns whether that was possible.
+    /// Follows a history that continues this member's own, if all that was applied here is part of
+    /// it: the machine keeps its state. Returns whether that was possible.
     pub(crate) async fn follow(&self, child: Lineage, parent: &Parent) -> bool {
         let _switching = self.switch.lock().await;
         let old = self.node().filter(|node| node.lineage() == parent.lineage);
         let Some(old) = old else { return false };
-        if old
-            .applied_index()
-            .is_some_and(|applied| applied > parent.shared)
-        {
+        old.shutdown().await;
+        if old.last_applied() > parent.last {
             return false;
         }
         *self.node.write() = None;
-        old.shutdown().await;
-        self.remember_abandoned(old.lineage());
         *self.member.lock() = MemberId::fresh(self.local);
-        self.submissions.renumber();
+        self.submissions.set_route(Route::Hold);
         *self.parent.lock() = Some(*parent);
         let inherited = async {
             let inheritance = old.bequeath(false).await?;
@@ -213,25 +211,13 @@ impl Instance {
         }
     }
 
-    fn remember_abandoned(&self, lineage: Lineage) {
-        let mut abandoned = self.abandoned.lock();
-        if abandoned.len() == MAX_ABANDONED {
-            abandoned.remove(0);
-        }
-        abandoned.push(lineage);
-    }
-
-    /// Gives up the current history, for good or until somebody asks for this member again: its
-    /// commands are discarded here, and the machine is reset.
-    pub(crate) async fn abandon(&self, lineage: Lineage, for_good: bool) {
+    /// Gives up the current history: its commands are discarded here, and the machine is reset.
+    pub(crate) async fn abandon(&self, lineage: Lineage) {
         let _switching = self.switch.lock().await;
         let Some(node) = self.node().filter(|node| node.lineage() == lineage) else {
             return;
         };
         *self.node.write() = None;
-        if for_good {
-            self.remember_abandoned(lineage);
-        }
         node.shutdown().await;
         let discarded = node.applied_commands();
         self.status.set_online(false);
@@ -250,7 +236,7 @@ impl Instance {
                 "the state machine can't be reset: this member stays offline and answers no query"
             );
         }
-        self.submissions.renumber();
+        self.submissions.set_route(Route::Hold);
         self.status.set_committed(Index::zero());
         self.status.set_log_position(Cursor::zero());
         self.status.set_membership(Membership::default());

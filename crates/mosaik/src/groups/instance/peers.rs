@@ -37,7 +37,7 @@ impl Peers for BondedPeers {
     fn ask(&self, member: MemberId, request: Bytes) -> BoxFuture<'static, Result<Bytes, Gone>> {
         let bond = self.bond_with(&member);
         let (lineage, from) = (self.lineage, self.member);
-        async move { bond?.1.ask(lineage, from, request).await }.boxed()
+        async move { bond?.1.ask(lineage, from, member, request).await }.boxed()
     }
 
     fn members(&self) -> Vec<MemberId> {
@@ -69,6 +69,7 @@ impl Peers for BondedPeers {
                     bond: bond.id,
                     lineage,
                     from,
+                    to: member,
                     channel,
                 })
                 .map_err(|_| Gone)?;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    rules::{self, Founding},
+    rules::{self, Founding, Patience, Stake, Turn, Verdict},
     worker::{NodeWatch, Worker},
 };
 use crate::{
@@ -13,14 +13,17 @@ use crate::{
         bond::{core::BondCore, wire::Control},
         event::Event,
         lineage::Lineage,
-        standing::{LineageStanding, Standing, Willingness},
+        standing::{LineageStanding, Standing},
     },
     primitives::{Digest, PeerId, ShortFmtExt},
 };
 
 /// A view in which nothing happened for so long has settled.
 const QUIET: Duration = Duration::from_millis(150);
-/// Standings that concern a rival history are repeated so often.
+/// Without a majority for so many election timeouts, a member follows a history that continues its
+/// own.
+const FOLLOW_ELECTIONS: u32 = 4;
+/// Standings that concern a rival history are repeated, and looked at again, so often.
 const RIVAL_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Worker {
@@ -29,6 +32,8 @@ impl Worker {
         self.departed.clear();
         self.unreachable.clear();
         self.stand_at = None;
+        self.halted_since = None;
+        self.kept_from = None;
         self.last_news = Instant::now();
         let restored = self.instance.restored();
         self.node = self.instance.node().map(|node| NodeWatch {
@@ -104,6 +109,7 @@ impl Worker {
             }
             metrics.committee(view.voters.len(), view.learners.len());
         }
+        self.halted_for(Instant::now());
         self.tell_standing();
         self.work_on_membership();
     }
@@ -142,31 +148,147 @@ impl Worker {
             }
             return;
         }
-        if rules::gives_way(&own, rival) && !self.awaits_members(&own) {
-            let (lineage, winner) = (own.id, rival.id);
-            if own.leading {
-                self.instance
-                    .broadcast(|| Control::Dissolved { lineage, winner });
+        let consensus = self.instance.config().consensus();
+        let continued = self.instance.timing().election * FOLLOW_ELECTIONS;
+        let patience = Patience {
+            // Sooner than it would found one of its own.
+            continued: consensus
+                .reform_after
+                .map_or(continued, |reform| continued.min(reform)),
+            replaced: consensus.evict_after,
+        };
+        let held = self.instance.commands_held();
+        let verdict = rules::judge(
+            &Stake {
+                own: &own,
+                held,
+                halted: self.halted_for(Instant::now()),
+                durable: self.instance.is_durable(),
+                patience,
+            },
+            rival,
+        );
+        match verdict {
+            Verdict::Stays => {}
+            Verdict::GivesWay => {
+                if own.leading
+                    && let Some(watch) = &self.node
+                {
+                    let term = watch.view.borrow().term;
+                    self.tell_dissolved(own.id, term, rival);
+                }
+                self.give_way(own.id, rival).await;
             }
-            if let Some(parent) = &rival.parent
-                && parent.lineage == lineage
-                && self.instance.follow(winner, parent).await
-            {
-                return self.watch_node();
+            Verdict::IsKept => {
+                if self.kept_from.replace(rival.id) != Some(rival.id) {
+                    tracing::error!(
+                        group = %self.instance.id().short(), lineage = %own.id.short(),
+                        rival = %rival.id.short(), held, committed = rival.committed,
+                        "another history of this group lives, and this member's, on its disk, has \
+                         more commands: it is kept. Bring its majority back, or decide by \
+                         `Group::reform` or `Group::leave` on this member"
+                    );
+                }
             }
-            self.abandon(lineage, true).await;
         }
     }
 
-    /// Whether this history has just come back from the disk: its majority may still be starting,
-    /// and until then it must not lose against one that was founded in its absence.
-    fn awaits_members(&self, own: &LineageStanding) -> bool {
-        let patience = self.instance.config().consensus().evict_after;
-        let restored = self.instance.restored() == Some(own.id);
-        restored && !own.alive && self.joined.elapsed() < patience
+    /// Rival histories are looked at again: what becomes of them also depends on time.
+    pub(super) async fn reconsider_rivals(&mut self, now: Instant) {
+        self.halted_for(now);
+        if now < self.rivals_at {
+            return;
+        }
+        self.rivals_at = now + RIVAL_INTERVAL;
+        for bond in self.instance.bonds().all() {
+            if let Some(theirs) = bond.standing().lineage {
+                self.on_rival(&theirs).await;
+            }
+        }
     }
 
+    /// The leader of this history, or who was it in that term, has given it up.
+    pub(super) async fn on_dissolved(
+        &mut self,
+        lineage: Lineage,
+        term: u64,
+        winner: LineageStanding,
+    ) {
+        let Some(watch) = &self.node else { return };
+        // Who has voted since then does not follow that leader any more; its own may have gone on.
+        if watch.node.lineage() != lineage || watch.view.borrow().term > term {
+            return;
+        }
+        tracing::debug!(
+            group = %self.instance.id().short(), winner = %winner.id.short(),
+            "this history is dissolved"
+        );
+        // Who follows the same leader and has no bond with it has to know as well.
+        self.tell_dissolved(lineage, term, &winner);
+        self.give_way(lineage, &winner).await;
+    }
+
+    fn tell_dissolved(&self, lineage: Lineage, term: u64, winner: &LineageStanding) {
+        self.instance.broadcast(|| Control::Dissolved {
+            lineage,
+            term,
+            winner: *winner,
+        });
+    }
+
+    /// Gives the own history up for another one, without discarding anything if possible.
+    async fn give_way(&mut self, lineage: Lineage, winner: &LineageStanding) {
+        if let Some(parent) = &winner.parent
+            && parent.lineage == lineage
+            && self.instance.follow(winner.id, parent).await
+        {
+            return self.watch_node();
+        }
+        self.abandon(lineage).await;
+    }
+
+    /// Whether a leader of this history is known, here or to somebody who has a bond.
+    fn is_led(&self) -> bool {
+        let own = self.node.as_ref().map(|watch| watch.node.lineage());
+        let knows = |bond: &Arc<BondCore>| {
+            let theirs = bond.standing().lineage;
+            theirs.is_some_and(|theirs| theirs.alive && Some(theirs.id) == own)
+        };
+        self.instance.status().leader().is_some() || self.instance.bonds().all().iter().any(knows)
+    }
+
+    /// Whether a majority of the voters is there, so that a leader will be elected.
+    fn has_quorum(&self) -> bool {
+        let Some(watch) = &self.node else {
+            return false;
+        };
+        let own = watch.node.lineage();
+        let bonds = self.instance.bonds().all();
+        let standings = bonds.iter().map(|bond| bond.standing());
+        let present = standings
+            .filter(|theirs| theirs.lineage.is_some_and(|theirs| theirs.id == own))
+            .map(|theirs| theirs.member)
+            .chain([watch.node.member()])
+            .collect();
+        rules::is_quorum(&watch.view.borrow().configs, &present)
+    }
+
+    /// For how long this history has had neither a leader nor a majority; `None` if it has one of
+    /// them.
+    pub(super) fn halted_for(&mut self, now: Instant) -> Option<Duration> {
+        if self.node.is_none() || self.is_led() || self.has_quorum() {
+            self.halted_since = None;
+            return None;
+        }
+        let since = *self.halted_since.get_or_insert(now);
+        Some(now.saturating_duration_since(since))
+    }
+
+    /// Founds a new history from this member's, unless that has a leader.
     pub(super) async fn reform(&mut self) -> bool {
+        if self.is_led() {
+            return false;
+        }
         self.node = None;
         self.changing = None;
         let reformed = self.instance.reform().await;
@@ -174,41 +296,33 @@ impl Worker {
         reformed
     }
 
-    /// Reforms the group when it had no leader for as long as the configuration allows.
+    /// Reforms the group when it was halted for as long as the configuration allows.
     pub(super) async fn reform_if_due(&mut self, now: Instant) {
         let Some(limit) = self.instance.config().consensus().reform_after else {
             return;
         };
-        if self.instance.status().leader().is_some() || self.instance.preference().is_observer() {
-            self.leaderless_since = None;
+        let Some(halted) = self.halted_for(now) else {
             return;
-        }
-        let since = *self.leaderless_since.get_or_insert(now);
-        let own = self.instance.lineage_standing();
-        let is_ahead = |bond: &Arc<BondCore>| {
-            let theirs = bond.standing();
-            theirs.willingness != Willingness::Never
-                && theirs.lineage.zip(own).is_some_and(|(theirs, own)| {
-                    theirs.id == own.id
-                        && (theirs.committed, bond.peer) > (own.committed, self.instance.local())
-                })
         };
-        // Whoever has most goes first.
-        let wait = if self.instance.bonds().all().iter().any(is_ahead) {
-            limit * 2
-        } else {
-            limit
+        let Some(watch) = &self.node else { return };
+        let bonds = self.instance.bonds().all();
+        let bonded: Vec<_> = bonds.iter().map(|bond| bond.standing()).collect();
+        let own = self.instance.standing();
+        // The others wait until it has had its chance.
+        let wait = match rules::reforms(&own, &bonded, &watch.view.borrow().voters) {
+            Turn::First => limit,
+            Turn::Later => limit.saturating_mul(2),
+            Turn::Never => return,
         };
-        if now - since >= wait {
-            self.leaderless_since = None;
+        if halted >= wait {
             self.reform().await;
         }
     }
 
-    pub(super) async fn abandon(&mut self, lineage: Lineage, for_good: bool) {
+    pub(super) async fn abandon(&mut self, lineage: Lineage) {
         self.node = None;
         self.changing = None;
-        self.instance.abandon(lineage, for_good).await;
+        self.instance.abandon(lineage).await;
         self.watch_node();
     }
 
@@ -263,8 +377,11 @@ impl Worker {
             theirs.is_some() && theirs.map(|l| l.id) != standing.lineage.map(|l| l.id)
         });
         let mut comparable = standing.clone();
-        if let (Some(new), Some(old)) = (&mut comparable.lineage, &self.told.lineage) {
-            new.committed = old.committed;
+        // While there is a leader, it knows how far the others are.
+        if let (Some(new), Some(old)) = (&mut comparable.lineage, &self.told.lineage)
+            && new.alive
+        {
+            (new.committed, new.last) = (old.committed, old.last);
         }
         let due = rivals && self.told_at.elapsed() >= RIVAL_INTERVAL && standing != self.told;
         if comparable != self.told || due {

@@ -1,10 +1,10 @@
 //! Who founds, who joins, who votes, who wins: decisions from what is known, and nothing else.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     groups::{
-        lineage::MemberId,
+        lineage::{MemberId, Parent},
         raft::View,
         standing::{LineageStanding, Standing, Willingness},
     },
@@ -126,26 +126,131 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
     (!removed.is_empty()).then_some(Change::RemoveLearners(removed))
 }
 
+/// What a member knows and holds when it meets a rival of its history.
+#[derive(Debug)]
+pub(crate) struct Stake<'a> {
+    pub(crate) own: &'a LineageStanding,
+    /// Commands in its log, committed or not.
+    pub(crate) held: u64,
+    /// For how long the history has had neither a leader nor a majority of its voters, as far as
+    /// the member can see; `None` while it has one of them.
+    pub(crate) halted: Option<Duration>,
+    /// Whether the log is on disk.
+    pub(crate) durable: bool,
+    pub(crate) patience: Patience,
+}
+
+/// How long a history that is halted is not given up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For one that continues it, with all that the member has.
+    pub(crate) continued: Duration,
+    /// For any other one.
+    pub(crate) replaced: Duration,
+}
+
+/// What becomes of a history that has met a rival one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Stays,
+    GivesWay,
+    /// It would give way, but the member's disk holds more than the rival one has: that is not
+    /// deleted without an operator's decision.
+    IsKept,
+}
+
 /// Whether a history gives way to a rival one.
 ///
-/// The one with a live majority wins; then the one with more commands; then the smaller id. Only
-/// who speaks for its history (its leader, or anybody once it has none) may ask; then two
-/// histories never give way to each other at once, because what a leader says of its own history
-/// only grows.
-pub(crate) fn gives_way(own: &LineageStanding, rival: &LineageStanding) -> bool {
+/// One that is alive wins over one that is not; then the one with more commands wins; then the
+/// smaller id. While the own one is alive only its leader may ask.
+///
+/// Two histories never give way to each other. A leader compares what the rival one is said to have
+/// *committed* with all that stands in its *own log*. Nobody in its history can have told of more
+/// than that, so if both leaders gave way, each history would have more than the other.
+pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
+    let Stake { own, patience, .. } = stake;
+    let held = stake.held.max(own.committed);
     if own.id == rival.id || !rival.alive {
-        return false;
+        return Verdict::Stays;
     }
-    if !own.alive || rival.parent.is_some_and(|parent| parent.lineage == own.id) {
-        return true;
+    if own.alive {
+        return if (rival.committed, own.id) > (held, rival.id) {
+            Verdict::GivesWay
+        } else {
+            Verdict::Stays
+        };
     }
-    (rival.committed, own.id) > (own.committed, rival.id)
+    if held == 0 {
+        return Verdict::GivesWay;
+    }
+    let Some(halted) = stake.halted else {
+        // It is only between two leaders.
+        return Verdict::Stays;
+    };
+    let continues = |parent: &Parent| parent.lineage == own.id && own.last <= parent.last;
+    if rival.parent.as_ref().is_some_and(continues) {
+        return if halted >= patience.continued {
+            Verdict::GivesWay
+        } else {
+            Verdict::Stays
+        };
+    }
+    if halted < patience.replaced {
+        Verdict::Stays
+    } else if stake.durable && rival.committed < held {
+        Verdict::IsKept
+    } else {
+        Verdict::GivesWay
+    }
+}
+
+/// When a member founds a new history from its own, after the majority was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    First,
+    /// Somebody who is bonded has more of the history, or as much and the greater id; or has done
+    /// it already, and is to be followed.
+    Later,
+    Never,
+}
+
+/// Which of those who are left founds a new history. What counts is the log: whoever has the
+/// greatest last entry has everything that was acknowledged and that any of them has.
+pub(crate) fn reforms(own: &Standing, bonded: &[Standing], voters: &BTreeSet<MemberId>) -> Turn {
+    let lineage = own.lineage.map(|lineage| lineage.id);
+    let claim = |standing: &Standing| {
+        let of_same = standing.lineage.filter(|theirs| Some(theirs.id) == lineage);
+        let able = standing.willingness != Willingness::Never && voters.contains(&standing.member);
+        of_same
+            .filter(|_| able)
+            .map(|theirs| (theirs.last, standing.member))
+    };
+    let Some(own) = claim(own) else {
+        return Turn::Never;
+    };
+    let has_reformed = |standing: &Standing| {
+        let parent = standing.lineage.and_then(|theirs| theirs.parent);
+        parent.is_some_and(|parent| Some(parent.lineage) == lineage)
+    };
+    let is_ahead = bonded.iter().filter_map(claim).any(|theirs| theirs > own);
+    if is_ahead || bonded.iter().any(has_reformed) {
+        Turn::Later
+    } else {
+        Turn::First
+    }
+}
+
+/// Whether a majority of the voters of every configuration is among these members.
+pub(crate) fn is_quorum(configs: &[BTreeSet<MemberId>], present: &BTreeSet<MemberId>) -> bool {
+    let has_majority =
+        |voters: &BTreeSet<MemberId>| voters.intersection(present).count() * 2 > voters.len();
+    !configs.is_empty() && configs.iter().all(has_majority)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Digest;
+    use crate::{Digest, groups::lineage::LogPoint};
 
     fn peer(n: u8) -> PeerId {
         iroh::SecretKey::from_bytes(&[n; 32]).public()
@@ -163,6 +268,7 @@ mod tests {
             id: Digest::from_u8(id),
             parent: None,
             committed,
+            last: None,
             alive,
             leading: false,
         }
@@ -299,15 +405,29 @@ mod tests {
         );
     }
 
+    const PATIENCE: Patience = Patience {
+        continued: Duration::from_secs(2),
+        replaced: Duration::from_secs(30),
+    };
+
+    fn stake(own: &LineageStanding) -> Stake<'_> {
+        Stake {
+            own,
+            held: own.committed,
+            halted: None,
+            durable: false,
+            patience: PATIENCE,
+        }
+    }
+
+    fn gives_way(own: &LineageStanding, rival: &LineageStanding) -> bool {
+        judge(&stake(own), rival) == Verdict::GivesWay
+    }
+
     #[test]
-    fn rivals() {
+    fn of_two_living_histories_the_longer_one_stays() {
         let (few, many) = (lineage(1, 3, true), lineage(2, 9, true));
         assert!(gives_way(&few, &many) && !gives_way(&many, &few));
-        let halted = LineageStanding {
-            alive: false,
-            ..many
-        };
-        assert!(gives_way(&halted, &few) && !gives_way(&few, &halted));
         let (a, b) = (lineage(1, 3, true), lineage(2, 3, true));
         assert!(
             gives_way(&b, &a) && !gives_way(&a, &b),
@@ -315,12 +435,195 @@ mod tests {
         );
         assert!(!gives_way(&a, &a));
         let child = LineageStanding {
-            parent: Some(crate::groups::lineage::Parent {
+            parent: Some(Parent {
                 lineage: many.id,
-                shared: 0,
+                last: None,
             }),
             ..few
         };
-        assert!(gives_way(&many, &child));
+        assert!(!gives_way(&many, &child) && gives_way(&child, &many));
+        // What is not committed yet may be told of as committed before the leader knows it.
+        let ahead = Stake {
+            held: 9,
+            ..stake(&few)
+        };
+        assert_eq!(judge(&ahead, &lineage(0, 9, true)), Verdict::GivesWay);
+        assert_eq!(judge(&ahead, &lineage(2, 9, true)), Verdict::Stays);
+    }
+
+    #[test]
+    fn a_halted_history_is_kept_for_a_while() {
+        let (own, rival) = (lineage(1, 9, false), lineage(2, 3, true));
+        let verdict = |halted, durable, rival: &LineageStanding| {
+            let halted = Stake {
+                halted,
+                durable,
+                ..stake(&own)
+            };
+            judge(&halted, rival)
+        };
+        let (early, late) = (Some(Duration::from_secs(29)), Some(PATIENCE.replaced));
+        assert_eq!(verdict(None, false, &rival), Verdict::Stays, "an election");
+        assert_eq!(verdict(early, false, &rival), Verdict::Stays);
+        assert_eq!(verdict(late, false, &rival), Verdict::GivesWay);
+        assert_eq!(verdict(late, true, &rival), Verdict::IsKept);
+        assert_eq!(verdict(late, true, &lineage(2, 9, true)), Verdict::GivesWay);
+        let halted = lineage(2, 30, false);
+        assert_eq!(verdict(late, false, &halted), Verdict::Stays);
+        let empty = lineage(1, 0, false);
+        assert!(gives_way(&empty, &rival), "there is nothing to lose");
+    }
+
+    #[test]
+    fn a_halted_history_is_continued_by_one_that_has_all_of_it() {
+        let point = |index| Some(LogPoint { term: 4, index });
+        let own = LineageStanding {
+            last: point(20),
+            ..lineage(1, 9, false)
+        };
+        let child = |last| LineageStanding {
+            parent: Some(Parent {
+                lineage: own.id,
+                last,
+            }),
+            ..lineage(2, 9, true)
+        };
+        let verdict = |halted, last| {
+            let halted = Stake {
+                halted,
+                ..stake(&own)
+            };
+            judge(&halted, &child(last))
+        };
+        let soon = Some(PATIENCE.continued);
+        assert_eq!(verdict(soon, point(20)), Verdict::GivesWay);
+        assert_eq!(
+            verdict(soon, point(19)),
+            Verdict::Stays,
+            "it lacks an entry"
+        );
+        assert_eq!(verdict(None, point(20)), Verdict::Stays);
+    }
+
+    /// Whatever two members know and hold, at most one of them gives way.
+    #[test]
+    fn two_histories_never_give_way_to_each_other() {
+        let point = |index| Some(LogPoint { term: 1, index });
+        let standings = |id: u8, other: u8| {
+            let mut all = Vec::new();
+            for (committed, alive, last) in triples(&[0, 1, 2], &[true, false], &[0, 2]) {
+                for parent in [None, Some(point(0)), Some(point(2))] {
+                    all.push(LineageStanding {
+                        parent: parent.map(|last| Parent {
+                            lineage: Digest::from_u8(other),
+                            last,
+                        }),
+                        last: point(last),
+                        ..lineage(id, committed, alive)
+                    });
+                }
+            }
+            all
+        };
+        let mut judged = 0;
+        for (a, b) in standings(1, 2)
+            .into_iter()
+            .flat_map(|a| standings(2, 1).into_iter().map(move |b| (a, b)))
+        {
+            for (extra_a, extra_b, durable) in triples(&[0, 1], &[0, 1], &[true, false]) {
+                let stake = |own, extra| Stake {
+                    held: LineageStanding::clone(own).committed + extra,
+                    halted: Some(PATIENCE.replaced),
+                    durable,
+                    ..stake(own)
+                };
+                let gives_way =
+                    |own, extra, rival| judge(&stake(own, extra), rival) == Verdict::GivesWay;
+                assert!(
+                    !(gives_way(&a, extra_a, &b) && gives_way(&b, extra_b, &a)),
+                    "{a:?} and {b:?}"
+                );
+                judged += 1;
+            }
+        }
+        assert_eq!(judged, 36 * 36 * 8);
+    }
+
+    fn triples<A: Copy, B: Copy, C: Copy>(a: &[A], b: &[B], c: &[C]) -> Vec<(A, B, C)> {
+        let pairs = a.iter().flat_map(|a| b.iter().map(move |b| (*a, *b)));
+        pairs
+            .flat_map(|(a, b)| c.iter().map(move |c| (a, b, *c)))
+            .collect()
+    }
+
+    #[test]
+    fn the_voter_with_the_longest_log_reforms() {
+        let point = |term, index| Some(LogPoint { term, index });
+        let with = |n, last, committed| Standing {
+            lineage: Some(LineageStanding {
+                last,
+                ..lineage(1, committed, false)
+            }),
+            ..standing(n)
+        };
+        // The first has applied less of what it has.
+        let (long, short) = (with(1, point(2, 8), 3), with(2, point(2, 7), 5));
+        let older = with(3, point(1, 9), 5);
+        let observer = Standing {
+            willingness: Willingness::Never,
+            ..with(4, point(2, 9), 5)
+        };
+        let learner = with(5, point(2, 9), 5);
+        let stranger = Standing {
+            lineage: Some(LineageStanding {
+                last: point(3, 1),
+                ..lineage(2, 9, false)
+            }),
+            ..standing(6)
+        };
+        let all = [&long, &short, &older, &observer, &learner, &stranger].map(Clone::clone);
+        let voters: BTreeSet<_> = [&long, &short, &older, &observer, &stranger]
+            .map(|standing| standing.member)
+            .into();
+        let turn = |own: &Standing| {
+            let bonded: Vec<_> = all.iter().filter(|s| *s != own).cloned().collect();
+            reforms(own, &bonded, &voters)
+        };
+        assert_eq!(turn(&long), Turn::First);
+        assert_eq!(turn(&short), Turn::Later);
+        assert_eq!(turn(&older), Turn::Later);
+        assert_eq!(turn(&observer), Turn::Never);
+        assert_eq!(turn(&learner), Turn::Never);
+        let heir = Standing {
+            lineage: Some(LineageStanding {
+                parent: Some(Parent {
+                    lineage: lineage(1, 0, false).id,
+                    last: point(2, 8),
+                }),
+                ..lineage(3, 3, false)
+            }),
+            ..standing(9)
+        };
+        assert_eq!(reforms(&long, &[heir], &voters), Turn::Later);
+        // Of equals one goes first.
+        let twins = [with(7, point(1, 1), 1), with(8, point(1, 1), 1)];
+        let voters = twins.iter().map(|s| s.member).collect();
+        let turns = [0, 1].map(|n| reforms(&twins[n], &twins[1 - n..][..1], &voters));
+        assert!(turns.contains(&Turn::First) && turns.contains(&Turn::Later));
+    }
+
+    #[test]
+    fn a_quorum_is_a_majority_of_each_configuration() {
+        let all: Vec<_> = sorted(5).iter().map(|s| s.member).collect();
+        let set = |members: &[MemberId]| members.iter().copied().collect::<BTreeSet<_>>();
+        let present = set(&all[..2]);
+        assert!(is_quorum(&[set(&all[..3])], &present));
+        assert!(!is_quorum(&[set(&all[..4])], &present));
+        assert!(!is_quorum(
+            &[set(&all[..3]), set(&all[1..4])],
+            &set(&all[..1])
+        ));
+        assert!(!is_quorum(&[set(&all[..3]), set(&all[2..])], &present));
+        assert!(!is_quorum(&[], &present) && !is_quorum(&[BTreeSet::new()], &present));
     }
 }

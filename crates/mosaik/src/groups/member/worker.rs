@@ -55,9 +55,13 @@ pub(crate) struct Worker {
     pub(super) next_change: Instant,
     /// When this member stands for election by itself, if it does.
     pub(super) stand_at: Option<Instant>,
-    /// Since when no leader is known.
-    pub(super) leaderless_since: Option<Instant>,
     pub(super) quorum: Quorum,
+    /// Since when this history has had neither a leader nor a majority.
+    pub(super) halted_since: Option<Instant>,
+    /// When rival histories are looked at again.
+    pub(super) rivals_at: Instant,
+    /// The rival history of which was said that this member's is kept nevertheless.
+    pub(super) kept_from: Option<Lineage>,
     /// How much longer than others this member waits before it stands or founds.
     pub(super) factor: u32,
     pub(super) rosters: HashSet<PeerId>,
@@ -94,8 +98,10 @@ impl Worker {
             changing: None,
             next_change: now,
             stand_at: None,
-            leaderless_since: None,
             quorum: Quorum::default(),
+            halted_since: None,
+            rivals_at: now,
+            kept_from: None,
             factor: instance.preference().factor(),
             rosters: HashSet::new(),
             instance,
@@ -196,16 +202,11 @@ impl Worker {
                 }
             }
             Event::Rival(rival) => self.on_rival(&rival).await,
-            Event::Dissolved { lineage, winner } => {
-                let own = self.instance.lineage_standing();
-                if own.is_some_and(|own| own.id == lineage) {
-                    tracing::debug!(
-                        group = %self.instance.id().short(), winner = %winner.short(),
-                        "this history is dissolved"
-                    );
-                    self.abandon(lineage, true).await;
-                }
-            }
+            Event::Dissolved {
+                lineage,
+                term,
+                winner,
+            } => self.on_dissolved(lineage, term, winner).await,
             Event::HistoryChanged => self.watch_node(),
             Event::CaughtUp(lineage) => {
                 if self.fetching == Some(lineage) {
@@ -258,11 +259,12 @@ impl Worker {
             if late && founded && is_stillborn(&self.instance) {
                 let lineage = watch.node.lineage();
                 tracing::debug!(group = %self.instance.id().short(), "a founding that failed is given up");
-                self.abandon(lineage, false).await;
+                self.abandon(lineage).await;
                 return false;
             }
         }
         self.stand_if_due(now).await;
+        self.reconsider_rivals(now).await;
         if !self.instance.is_stale() {
             self.reform_if_due(now).await;
         }

@@ -37,7 +37,6 @@ const MAX_ORIGINS: usize = 4096;
 
 /// What a member has applied. Shared by the apply task and everybody who asks.
 pub(crate) struct Applied {
-    pub(super) member: MemberId,
     group: GroupId,
     network: NetworkId,
     pub(super) replica: Arc<dyn Replica>,
@@ -110,7 +109,6 @@ pub(super) struct SnapshotHead {
 }
 
 pub(crate) struct AppliedOptions {
-    pub(crate) member: MemberId,
     pub(crate) group: GroupId,
     pub(crate) network: NetworkId,
     pub(crate) replica: Arc<dyn Replica>,
@@ -129,7 +127,6 @@ impl Applied {
         let terms = options.replica.terms();
         options.status.set_committed(state.position.index());
         Arc::new(Self {
-            member: options.member,
             group: options.group,
             network: options.network,
             replica: options.replica,
@@ -185,6 +182,11 @@ impl Applied {
         self.state.lock().last.as_ref().map(openraft::LogId::index)
     }
 
+    /// The last entry that was applied.
+    pub(super) fn last_id(&self) -> Option<LogIdOf<Types>> {
+        self.state.lock().last
+    }
+
     /// Why committed entries can no longer be applied here, once that is so.
     pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {
         self.failure.subscribe()
@@ -225,7 +227,7 @@ impl Applied {
         let sequence = batch.first + u64::from(batch.count).saturating_sub(1);
         state.origins.note(batch.origin, sequence, id.index());
         Ok(Done {
-            own: batch.origin == self.member,
+            own: batch.origin == self.submissions.origin(),
             is_border: self.is_border(before.index(), last.index()),
             first: batch.first,
             count: batch.count,

@@ -141,7 +141,7 @@ impl RaftStateMachine<Types> for Applier {
                 membership: meta.last_membership.clone(),
                 origins: head.origins,
             };
-            state.origins.last_of(&applied.member)
+            state.origins.last_of(&applied.submissions.origin())
         };
         if let Some(last) = meta.last_log_id {
             applied.log.snapshot_installed(last, head.position).await?;

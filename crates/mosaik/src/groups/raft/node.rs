@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use openraft::{ChangeMembers, async_runtime::watch::WatchReceiver};
+use openraft::{ChangeMembers, alias::LogIdOf, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, watch},
@@ -25,6 +25,7 @@ use super::{
     network::Network,
     peers::Peers,
     told::Told,
+    types::{Types, term_of},
     view::View,
 };
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
         command_store::CommandStore,
         config::Timing,
         duplex::Gone,
-        lineage::{Lineage, MemberId},
+        lineage::{Lineage, LogPoint, MemberId},
         replica::Replica,
         status::Status,
         store::{GroupStore, Rewrite},
@@ -115,7 +116,6 @@ impl Node {
         stored.take_if(|stored| state.has_applied(stored.meta.last_log_id.as_ref()));
         let config = raft_config(&options.timing, options.elects);
         let applied = Applied::new(AppliedOptions {
-            member: options.member,
             group: options.group,
             network: options.network,
             replica: options.replica,
@@ -332,9 +332,14 @@ impl Node {
         self.0.confirm_read().await
     }
 
-    /// The consensus index up to which this member has applied.
-    pub(crate) fn applied_index(&self) -> Option<u64> {
-        self.0.applied.last_index()
+    /// The last entry of this member's log, committed or not.
+    pub(crate) fn last_entry(&self) -> Option<LogPoint> {
+        self.0.log.last_id().as_ref().map(point_of)
+    }
+
+    /// The last entry that this member has applied.
+    pub(crate) fn last_applied(&self) -> Option<LogPoint> {
+        self.0.applied.last_id().as_ref().map(point_of)
     }
 
     /// Leaves log and state to a successor; to be called after the end. Only what was applied is
@@ -357,6 +362,13 @@ impl Node {
         self.0.end_tenure();
         // A task of the library that panicked has been reported by the runtime.
         let _ = self.0.raft.shutdown().await;
+    }
+}
+
+fn point_of(id: &LogIdOf<Types>) -> LogPoint {
+    LogPoint {
+        term: term_of(id),
+        index: id.index(),
     }
 }
 

@@ -184,7 +184,10 @@ impl NodeCore {
     async fn forward_to(&self, leader: MemberId, session: u64) -> Result<(), Gone> {
         let route = Route::Remote(session);
         let mut view = self.subscribe();
-        let Duplex { mut tx, mut rx } = self.peers.open(leader, Channel::Forward).await?;
+        let Duplex { mut tx, mut rx } = self
+            .peers
+            .open(leader, Channel::Forward(self.submissions.origin()))
+            .await?;
         self.submissions.set_route(route);
         loop {
             let mut queued = false;

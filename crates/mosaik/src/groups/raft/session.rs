@@ -158,7 +158,7 @@ impl Notices {
     /// A request goes out: whatever was held back goes with it, because it knows as much.
     fn sending(&mut self, request: &AppendEntriesRequest<Types>, target: &MemberId) {
         self.held = None;
-        let of_target = |entry: &&EntryOf<Types>| matches!(&entry.payload, EntryPayload::Normal(batch) if batch.origin == *target);
+        let of_target = |entry: &&EntryOf<Types>| matches!(&entry.payload, EntryPayload::Normal(batch) if batch.origin.is_beside(target));
         if let Some(entry) = request.entries.iter().rev().find(of_target) {
             self.awaited = Some(entry.log_id.index());
         }

@@ -95,7 +95,7 @@ impl NodeCore {
         let _in_order = self.pump.lock();
         while let Some(parcel) = self.submissions.take(Route::Local) {
             let (first, count) = (parcel.first, parcel.count);
-            match self.propose(self.member, parcel) {
+            match self.propose(self.submissions.origin(), parcel) {
                 Ok(index) => self.submissions.accepted(first, count, index),
                 Err(_) => {
                     // They are sent again when a tenure begins.

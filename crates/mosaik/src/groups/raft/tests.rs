@@ -172,7 +172,7 @@ impl Peers for End {
         let target = self
             .find(&member)
             .and_then(|core| if starved { Err(Gone) } else { Ok(core) });
-        let (scope, mesh, local) = (self.scope.child(), self.mesh.clone(), self.local);
+        let (scope, mesh) = (self.scope.child(), self.mesh.clone());
         async move {
             let target = target?;
             let (ours, theirs) = Duplex::pair();
@@ -182,7 +182,7 @@ impl Peers for End {
                     Channel::Append => target.serve_append(theirs).await,
                     Channel::Snapshot => drop(target.serve_snapshot(theirs).await),
                     Channel::Fetch => drop(target.serve_fetch(theirs).await),
-                    Channel::Forward => drop(target.serve_forward(local, theirs).await),
+                    Channel::Forward(origin) => drop(target.serve_forward(origin, theirs).await),
                 }
             });
             Ok(ours)
@@ -230,9 +230,9 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
         let scope = Scope::new();
         let consensus = ConsensusConfig::default();
         let replica = Arc::new(MachineReplica::new(machine));
-        let submissions = Arc::new(Submissions::new(consensus.forward_timeout, WINDOW));
-        let status = Arc::new(Status::new(peer));
         let member = MemberId::fresh(peer);
+        let submissions = Arc::new(Submissions::new(member, consensus.forward_timeout, WINDOW));
+        let status = Arc::new(Status::new(peer));
         let node = Node::start(
             NodeOptions {
                 member,

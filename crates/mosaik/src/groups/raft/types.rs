@@ -44,7 +44,7 @@ impl RaftTypeConfig for Types {
 /// What a log entry carries: consecutive commands of one member, and who submitted them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Batch {
-    /// The member that submitted the commands.
+    /// Who submitted the commands: the member as it was when it joined.
     pub(crate) origin: MemberId,
     /// Its sequence number of the first command.
     pub(crate) first: u64,
