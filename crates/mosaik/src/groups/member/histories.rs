@@ -247,14 +247,17 @@ impl Worker {
         self.abandon(lineage).await;
     }
 
-    /// Whether a leader of this history is known, here or to somebody who has a bond.
+    /// Whether a leader of this history with a majority is known, here or to somebody who has a
+    /// bond.
     fn is_led(&self) -> bool {
-        let own = self.node.as_ref().map(|watch| watch.node.lineage());
+        let Some(own) = self.instance.lineage_standing() else {
+            return false;
+        };
         let knows = |bond: &Arc<BondCore>| {
             let theirs = bond.standing().lineage;
-            theirs.is_some_and(|theirs| theirs.alive && Some(theirs.id) == own)
+            theirs.is_some_and(|theirs| theirs.alive && theirs.id == own.id)
         };
-        self.instance.status().leader().is_some() || self.instance.bonds().all().iter().any(knows)
+        own.alive || self.instance.bonds().all().iter().any(knows)
     }
 
     /// Whether a majority of the voters is there, so that a leader will be elected.
