@@ -283,14 +283,18 @@ impl<'a> Encounter<'a> {
     async fn use_side(&self, side: usize) -> anyhow::Result<Acknowledged> {
         let members = &self.meeting.sides[side];
         let mut acknowledged = Vec::new();
-        for n in 0..self.meeting.commands[side] {
+        let begun = Instant::now();
+        for n in (0..).take_while(|_| begun.elapsed() < RECOVERY) {
+            if acknowledged.len() >= self.meeting.commands[side] {
+                return Ok(acknowledged);
+            }
             let command = self.command();
-            let member = members[n % members.len()];
-            let index = self.execute(member, command).await;
-            let index = index.with_context(|| format!("side {side} does not serve"))?;
-            acknowledged.push((command.id, index));
+            match self.execute(members[n % members.len()], command).await {
+                Some(index) => acknowledged.push((command.id, index)),
+                None => *self.unknown.lock() += 1,
+            }
         }
-        Ok(acknowledged)
+        Err(anyhow!("side {side} does not serve"))
     }
 
     /// Goes on using a side, whatever comes of it.

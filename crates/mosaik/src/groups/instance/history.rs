@@ -170,6 +170,7 @@ impl Instance {
         *self.parent.lock() = Some(Parent {
             lineage: old.lineage(),
             last: old.last_entry(),
+            position: self.status.log_position(),
         });
         let inherited = async {
             let inheritance = old.bequeath(true).await?;
