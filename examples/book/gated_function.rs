@@ -15,11 +15,15 @@ use mosaik::{
 const ISSUER: EdDsa =
     EdDsa::hex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
 
+/// The network that all programs join.
+const NETWORK: NetworkId = id!("book: the exchange");
+
 /// What callers must show. The same in all programs: it is part of the function's id.
 fn operators() -> Jwt {
     Jwt::with_key(ISSUER)
         .with_identity("book operators")
         .allow_issuer("operations")
+        .for_network(NETWORK)
         .require_claim("role", "operator")
 }
 
@@ -31,11 +35,11 @@ mosaik::function!(
 );
 // ANCHOR_END: declare
 
-async fn node(network: NetworkId, bootstrap: Option<EndpointAddr>) -> anyhow::Result<Network> {
+async fn node(bootstrap: Option<EndpointAddr>) -> anyhow::Result<Network> {
     let discovery = discovery::Config::builder()
         .with_bootstrap(bootstrap)
         .no_dht_bootstrap();
-    let node = Network::builder(network)
+    let node = Network::builder(NETWORK)
         .with_relay_mode(RelayMode::Disabled)
         .with_addresses(["127.0.0.1:0".parse()?])
         .with_discovery(discovery)
@@ -50,10 +54,9 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn run() -> anyhow::Result<()> {
-    let network = NetworkId::random();
-    let exchange = node(network, None).await?;
-    let operator = node(network, Some(exchange.local().addr())).await?;
-    let guest = node(network, Some(exchange.local().addr())).await?;
+    let exchange = node(None).await?;
+    let operator = node(Some(exchange.local().addr())).await?;
+    let guest = node(Some(exchange.local().addr())).await?;
 
     // ANCHOR: serve
     let _handler = Halt::handler(&exchange, |symbol, context| async move {
@@ -67,6 +70,7 @@ async fn run() -> anyhow::Result<()> {
     let secret = id!("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
     let issuer = JwtTicketBuilder::new(EdDsaSigningKey::from_bytes(secret.into()))
         .issuer("operations")
+        .for_network(NETWORK)
         .claim("role", "operator")
         .expires_in(ChronoDuration::hours(1));
     let token = issuer.build(&operator.local().id());

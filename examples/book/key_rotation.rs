@@ -25,9 +25,21 @@ impl TicketValidator for CurrentKeys {
         id!("book: tokens of the exchange, v1")
     }
 
+    /// Changes with the keys: what was found out with the keys of before no longer counts.
+    fn verdict_id(&self) -> UniqueId {
+        self.0.borrow().verdict_id()
+    }
+
     fn validate(&self, ticket: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket> {
         self.0.borrow().validate(ticket, peer)
     }
+}
+
+/// What the exchange demands of a token that was signed with this key.
+fn tokens_of(key: &EdDsaSigningKey, network: NetworkId) -> Jwt {
+    Jwt::with_key(key.verifying_key())
+        .allow_issuer("exchange")
+        .for_network(network)
 }
 // ANCHOR_END: validator
 
@@ -47,6 +59,7 @@ async fn node(network: NetworkId, bootstrap: Option<EndpointAddr>) -> anyhow::Re
 fn token(key: &EdDsaSigningKey, node: &Network) -> mosaik::Ticket {
     JwtTicketBuilder::new(key.clone())
         .issuer("exchange")
+        .for_network(*node.network_id())
         .expires_in(ChronoDuration::minutes(10))
         .build(&node.local().id())
 }
@@ -64,7 +77,7 @@ async fn run() -> anyhow::Result<()> {
 
     // ANCHOR: before
     let old_key = EdDsaSigningKey::random();
-    let only_old = Jwt::with_key(old_key.verifying_key()).allow_issuer("exchange");
+    let only_old = tokens_of(&old_key, network);
     let (keys, current) = watch::channel(only_old.clone());
     let mut quotes = exchange
         .streams()
@@ -91,7 +104,7 @@ async fn run() -> anyhow::Result<()> {
     desk.discovery().replace_ticket(token(&new_key, &desk));
     quotes.send(2).await?;
     // 3. When all have, or the last old token has expired, the old key goes.
-    let only_new = Jwt::with_key(new_key.verifying_key()).allow_issuer("exchange");
+    let only_new = tokens_of(&new_key, network);
     let mut catalog = exchange.discovery().catalog_watch();
     let has_new = catalog.wait_for(|catalog| {
         let entry = catalog.get(&desk.local().id());

@@ -30,6 +30,10 @@ pub(crate) struct NodeOptions {
     /// How to tell what happens.
     #[arg(long, value_enum, default_value = "text")]
     reports: Format,
+    /// Leave also when standard input ends: for a program that starts this one and holds its input
+    /// open.
+    #[arg(long)]
+    until_input_ends: bool,
 }
 
 impl NodeOptions {
@@ -61,6 +65,12 @@ impl NodeOptions {
         tokio::spawn(tell_neighbours(network.discovery().clone(), reporter));
         Ok(network)
     }
+
+    /// Resolves when the node is asked to leave: by Ctrl-C, SIGTERM or, if so told, the end of its
+    /// input.
+    pub(crate) fn asked_to_leave(&self) -> JoinHandle<()> {
+        tokio::spawn(asked_to_leave(self.until_input_ends))
+    }
 }
 
 async fn tell_neighbours(discovery: discovery::Discovery, reporter: Reporter) {
@@ -86,25 +96,25 @@ async fn tell_neighbours(discovery: discovery::Discovery, reporter: Reporter) {
     }
 }
 
-/// Resolves when the node is asked to leave: by Ctrl-C, SIGTERM or the end of its input.
-pub(crate) fn asked_to_leave() -> JoinHandle<()> {
-    tokio::spawn(async {
-        let input_ended = async {
-            let mut lines = BufReader::new(tokio::io::stdin()).lines();
-            while let Ok(Some(_)) = lines.next_line().await {}
-        };
-        let terminated = async {
-            match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-                Ok(mut signal) => drop(signal.recv().await),
-                Err(_) => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = input_ended => {}
-            () = terminated => {}
-            _ = tokio::signal::ctrl_c() => {}
+async fn asked_to_leave(until_input_ends: bool) {
+    let input_ended = async {
+        if !until_input_ends {
+            return std::future::pending().await;
         }
-    })
+        let mut lines = BufReader::new(tokio::io::stdin()).lines();
+        while let Ok(Some(_)) = lines.next_line().await {}
+    };
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = input_ended => {}
+        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }
 
 /// Where a node can be reached, as text.

@@ -69,6 +69,22 @@ impl fmt::Display for Cents {
     }
 }
 
+impl fmt::Display for OrderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.trader, self.seq)
+    }
+}
+
+impl fmt::Display for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "fill {}: {} at {}, order {} against {}",
+            self.id, self.quantity, self.price, self.taker, self.maker
+        )
+    }
+}
+
 impl Side {
     pub(crate) const fn word(self) -> &'static str {
         match self {
@@ -89,6 +105,21 @@ mod tests {
         assert_eq!(shown(10_050), "100.50");
         assert_eq!(shown(u64::MAX), "184467440737095516.15");
         assert_eq!(Cents::new(0), None);
+    }
+
+    #[test]
+    fn a_fill_is_one_line() {
+        let fill = Fill {
+            id: 7,
+            maker: OrderId { trader: 1, seq: 2 },
+            taker: OrderId { trader: 2, seq: 3 },
+            price: Cents::new(10_050).unwrap(),
+            quantity: NonZeroU32::MIN,
+        };
+        assert_eq!(
+            fill.to_string(),
+            "fill 7: 1 at 100.50, order 2/3 against 1/2"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use mosaik::{PeerId, UniqueId, discovery::PeerEntry, primitives::ShortFmtExt};
 use serde::{Deserialize, Serialize};
 
-use crate::book::Totals;
+use crate::{book::Totals, order::Fill};
 
 /// Something that happened on a node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,7 +29,9 @@ pub(crate) enum Report {
     Sent { orders: u64, done: bool },
     /// The state of this matcher's book.
     Book { totals: Totals, digest: UniqueId },
-    /// What this reporter has printed.
+    /// A fill that this reporter had not met before.
+    Fill { fill: Fill },
+    /// What this reporter has printed so far.
     Printed {
         fills: u64,
         quantity: u64,
@@ -107,6 +109,7 @@ impl fmt::Display for Report {
                 totals.fills,
                 digest.short()
             ),
+            Self::Fill { fill } => write!(f, "{fill}"),
             Self::Printed {
                 fills,
                 quantity,

@@ -13,4 +13,5 @@ mod groups;
 mod losses;
 mod partitions;
 mod restarts;
+mod streams;
 mod support;

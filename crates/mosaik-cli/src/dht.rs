@@ -10,6 +10,7 @@ use mosaik::{
         self, SignedPeerEntry,
         dht::{Client, Record, ResolveError, SLOT_COUNT, Slot, slots},
     },
+    network::link::{LinkError, RecvError},
 };
 
 #[derive(Debug, clap::Args)]
@@ -96,11 +97,13 @@ async fn inspect(
     let record = client.resolve(slot).await;
     let status = match (pinger, &record) {
         (Some(pinger), Ok(Some(record))) => {
-            let ping = pinger.discovery().ping(record.addr());
-            Some(match tokio::time::timeout(limit, ping).await {
-                Ok(answer) => answer.map_err(|error| with_sources(&error)),
-                Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
-            })
+            let ping = pinger.discovery().ping_within(record.addr(), limit).await;
+            Some(ping.map_err(|error| match error {
+                discovery::Error::Link(LinkError::Recv(RecvError::TimedOut)) => {
+                    format!("no answer within {} s", limit.as_secs())
+                }
+                error => with_sources(&error),
+            }))
         }
         _ => None,
     };

@@ -56,12 +56,13 @@
 //!
 //! # Features
 //!
-//! All on by default; the rest works without them.
+//! All on by default except `otel`; the rest works without them.
 //!
 //! | feature | effect |
 //! |---|---|
 //! | `dht` | nodes find each other through the Mainline DHT |
 //! | `mdns` | `NetworkBuilder::with_mdns_discovery`: and on the local segment |
+//! | `otel` | `otel::Exporter`: sends traces to an OpenTelemetry collector |
 //! | `prometheus` | `NetworkBuilder::with_prometheus_addr`: serves metrics over HTTP |
 //! | `storage` | `NetworkBuilder::with_storage` and `GroupBuilder::durable` |
 #![cfg_attr(
@@ -87,6 +88,8 @@ mod functions_layer;
 pub mod groups;
 mod net;
 pub mod network;
+#[cfg(feature = "otel")]
+pub mod otel;
 pub mod primitives;
 #[path = "streams/mod.rs"]
 mod streams_layer;

@@ -15,6 +15,7 @@
 mod discovery;
 mod functions;
 mod groups;
+mod net;
 mod streams;
 mod support;
 mod surface;

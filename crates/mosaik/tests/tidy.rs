@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["discovery"],
     &["streams", "functions", "groups"],
     &["collections"],
-    &["network"],
+    &["network", "otel"],
 ];
 
 /// Folders that have a circle between their files. No other may be added; one that has lost its

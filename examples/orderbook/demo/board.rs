@@ -8,7 +8,9 @@ use mosaik::{PeerId, UniqueId, primitives::ShortFmtExt};
 use super::{fleet::Fleet, process::Role};
 use crate::{
     book::Totals,
+    order::Fill,
     report::{Report, Timed, now_ms},
+    seen::Seen,
 };
 
 /// How often totals are shown, in ms.
@@ -23,8 +25,31 @@ pub(super) struct Board {
     leader: Option<PeerId>,
     sent: BTreeMap<Role, u64>,
     books: BTreeMap<Role, (Totals, UniqueId)>,
-    printed: BTreeMap<Role, (u64, u64, u64)>,
+    printed: BTreeMap<Role, Printed>,
     shown_ms: u64,
+}
+
+/// What a reporter has printed.
+#[derive(Default)]
+struct Printed {
+    seen: Seen,
+    fills: u64,
+    quantity: u64,
+    /// Fills that were printed again.
+    twice: u64,
+    /// Fills that the reporter was sent again and did not print.
+    set_aside: u64,
+}
+
+impl Printed {
+    fn enter(&mut self, fill: &Fill) {
+        if self.seen.insert(fill.id) {
+            self.fills += 1;
+            self.quantity += u64::from(fill.quantity.get());
+        } else {
+            self.twice += 1;
+        }
+    }
 }
 
 impl Board {
@@ -86,12 +111,9 @@ impl Board {
                 }
             }
             Report::Book { totals, digest } => drop(self.books.insert(role, (totals, digest))),
-            Report::Printed {
-                fills,
-                quantity,
-                repeated,
-            } => {
-                self.printed.insert(role, (fills, quantity, repeated));
+            Report::Fill { fill } => self.printed.entry(role).or_default().enter(&fill),
+            Report::Printed { repeated, .. } => {
+                self.printed.entry(role).or_default().set_aside = repeated;
             }
             Report::Formed => {
                 self.formed.insert(role, at_ms);
@@ -146,7 +168,7 @@ impl Board {
             && self
                 .printed
                 .values()
-                .filter(|(fills, ..)| *fills == totals.fills)
+                .filter(|printed| printed.fills == totals.fills)
                 .count()
                 == 2
     }
@@ -171,9 +193,10 @@ impl Board {
                 digest.short()
             );
         }
-        for (role, (fills, quantity, repeated)) in &self.printed {
+        for (role, printed) in &self.printed {
             println!(
-                "  {role:<10} {fills} fills printed once, {quantity} traded, {repeated} repeats set aside"
+                "  {role:<10} {} fills printed, {} twice, {} traded, {} repeats set aside",
+                printed.fills, printed.twice, printed.quantity, printed.set_aside
             );
         }
         println!("  expected   {matchers} identical books, nothing lost, nothing twice");
@@ -202,16 +225,23 @@ impl Board {
             "{} of 2 reporters",
             self.printed.len()
         );
-        for (role, (fills, quantity, _)) in &self.printed {
+        for (role, printed) in &self.printed {
             ensure!(
-                *fills == totals.fills,
-                "{role} has {fills} of {} fills",
+                printed.fills == totals.fills,
+                "{role} printed {} of {} fills",
+                printed.fills,
                 totals.fills
             );
             ensure!(
-                *quantity == totals.traded,
-                "{role} has {quantity} of {}",
+                printed.quantity == totals.traded,
+                "{role} printed {} of {}",
+                printed.quantity,
                 totals.traded
+            );
+            ensure!(
+                printed.twice == 0,
+                "{role} printed {} fills twice",
+                printed.twice
             );
         }
         println!("  verdict    all books identical; nothing lost, nothing twice");
@@ -245,7 +275,7 @@ impl Board {
             .values()
             .map(|(totals, _)| totals.accepted)
             .collect();
-        let fills: Vec<_> = self.printed.values().map(|(fills, ..)| *fills).collect();
+        let fills: Vec<_> = self.printed.values().map(|printed| printed.fills).collect();
         println!(
             "{}   sent {sent}, in the books {books:?}, fills printed {fills:?}",
             self.clock(at_ms)

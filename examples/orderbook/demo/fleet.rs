@@ -66,6 +66,7 @@ impl Fleet {
         };
         arguments.extend(["--network".into(), self.network.clone()]);
         arguments.extend(["--reports".into(), "json".into()]);
+        arguments.push("--until-input-ends".into());
         if let Some(bootstrap) = &self.bootstrap {
             arguments.extend(["--bootstrap".into(), bootstrap.clone()]);
         }

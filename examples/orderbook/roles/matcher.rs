@@ -14,7 +14,7 @@ use mosaik::{
 
 use crate::{
     machine::{Market, MarketAnswer, MarketQuery},
-    node::{NodeOptions, asked_to_leave},
+    node::NodeOptions,
     order::{Fill, Order},
     report::{Report, Reporter},
     subscriptions::Subscriptions,
@@ -37,7 +37,7 @@ const TOLD_EVERY: Duration = Duration::from_millis(250);
 
 pub(crate) async fn run(options: &NodeOptions) -> anyhow::Result<()> {
     let reporter = options.reporter();
-    let leave = asked_to_leave();
+    let leave = options.asked_to_leave();
     let network = options.start("matcher").await?;
     let consensus = ConsensusConfig::builder().with_min_members(2).build()?;
     let group = network

@@ -6,7 +6,7 @@ use futures::SinkExt;
 use mosaik::{Network, StreamConsumer, StreamProducer, streams::Consumer};
 
 use crate::{
-    node::{NodeOptions, asked_to_leave},
+    node::NodeOptions,
     order::Fill,
     report::{Report, Reporter},
     seen::Seen,
@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(250);
 
 pub(crate) async fn run(options: &NodeOptions) -> anyhow::Result<()> {
     let reporter = options.reporter();
-    let leave = asked_to_leave();
+    let leave = options.asked_to_leave();
     let network = options.start("reporter").await?;
     let fills = Fills::consumer(&network);
     tokio::select! {
@@ -48,7 +48,10 @@ async fn print(
             fill = fills.recv() => match fill {
                 Some(fill) => {
                     if ledger.enter(&fill) {
-                        reporter.tell(Report::Formed)?;
+                        reporter.tell(Report::Fill { fill })?;
+                        if ledger.has_just_formed() {
+                            reporter.tell(Report::Formed)?;
+                        }
                     }
                 }
                 None => return Ok(()),
@@ -76,10 +79,11 @@ struct Ledger {
     fills: u64,
     quantity: u64,
     repeated: u64,
+    formed: bool,
 }
 
 impl Ledger {
-    /// Enters a fill, unless it was there; `true` when it completes the set of traders.
+    /// Enters a fill; `false` if it was there already.
     fn enter(&mut self, fill: &Fill) -> bool {
         if !self.seen.insert(fill.id) {
             self.repeated += 1;
@@ -87,9 +91,14 @@ impl Ledger {
         }
         self.fills += 1;
         self.quantity += u64::from(fill.quantity.get());
-        let before = self.traders.len();
         self.traders.extend([fill.maker.trader, fill.taker.trader]);
-        before < TRADERS && self.traders.len() >= TRADERS
+        true
+    }
+
+    /// Whether there is now, for the first time, a fill of an order of every trader.
+    fn has_just_formed(&mut self) -> bool {
+        let formed = self.traders.len() >= TRADERS;
+        formed && !std::mem::replace(&mut self.formed, formed)
     }
 
     /// The first fill that must exist, as later ones do, and was not received.

@@ -10,7 +10,7 @@ use mosaik::{
 
 use crate::{
     csv,
-    node::{NodeOptions, asked_to_leave},
+    node::NodeOptions,
     order::Order,
     report::{Report, role_of},
     wire::Orders,
@@ -38,7 +38,7 @@ pub(crate) async fn run(
         "{}: no orders of trader {number}",
         file.display()
     );
-    let leave = asked_to_leave();
+    let leave = options.asked_to_leave();
     let network = options.start("trader").await?;
     let mut producer = Orders::producer(&network);
     let trade = async {

@@ -1,11 +1,14 @@
 //! How discovery behaves.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use iroh::EndpointAddr;
 use serde::{Deserialize, Serialize};
 
-use crate::primitives::{IntoIterOrSingle, PeerId, Tag};
+use crate::{
+    primitives::{IntoIterOrSingle, PeerId, Tag},
+    tickets::MAX_TAGS,
+};
 
 /// Past events that a slow receiver may lag behind.
 pub(super) const DEFAULT_EVENTS_BACKLOG: usize = 100;
@@ -27,22 +30,36 @@ pub(super) const DEFAULT_RTT_PROBE_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) const DEFAULT_GRACEFUL_DEPARTURE_WINDOW: Duration = Duration::from_millis(500);
 /// How many peers a catalog holds.
 pub(super) const DEFAULT_MAX_PEERS: usize = 16 * 1024;
+/// The largest catalog: what its syncs put in one turn fits a frame.
+pub(super) const MAX_MAX_PEERS: usize = 32 * 1024;
+/// The longest backlog of events: its memory is taken at the start.
+const MAX_EVENTS_BACKLOG: usize = 64 * 1024;
+/// The longest interval or age, ample for "never" and far from any overflow.
+const MAX_INTERVAL: Duration = Duration::from_hours(365 * 24);
+/// The largest difference of clocks that can be accepted.
+const MAX_MAX_TIME_DRIFT: Duration = Duration::from_hours(24);
+/// The longest that a shutdown can wait.
+const MAX_GRACEFUL_DEPARTURE_WINDOW: Duration = Duration::from_mins(1);
+/// Workers wait this long at least between two rounds, whatever interval is configured.
+const MIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// The configuration of discovery. Made by [`Config::builder`].
 ///
 /// Only `max_time_drift` and `purge_after` should be alike on all nodes of a network; nothing
-/// here is part of the network's identity.
+/// here is part of the network's identity. Intervals and ages are at most a year; waits between
+/// two rounds of anything are at least 1 ms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// Events that a slow receiver may lag behind before it loses some. Default 100; not 0.
+    /// Events that a slow receiver may lag behind before it loses some. Default 100; from 1 to
+    /// 65 536. The memory for them is taken at the start.
     pub events_backlog: usize,
     /// Peers that are dialed at start, and again while they can't be reached. Default none.
     pub bootstrap_peers: Vec<EndpointAddr>,
-    /// Tags in the local entry from the start. Default none.
+    /// Tags in the local entry from the start. Default none; at most 1024.
     pub tags: Vec<Tag>,
     /// Age of an entry's update after which it is hidden and removed. Default 300 s; not 0.
     pub purge_after: Duration,
-    /// Largest accepted difference between two peers' clocks. Default 10 s.
+    /// Largest accepted difference between two peers' clocks. Default 10 s; at most a day.
     pub max_time_drift: Duration,
     /// Period of re-announcement. Default 15 s; not 0.
     pub announce_interval: Duration,
@@ -61,10 +78,11 @@ pub struct Config {
     pub rtt_probe_interval: Duration,
     /// Peers with a greater smoothed round-trip time are hidden. Default `None`.
     pub max_rtt: Option<Duration>,
-    /// How long a shutdown lets the goodbye propagate. Default 500 ms.
+    /// How long a shutdown lets the goodbye propagate. Default 500 ms; at most a minute.
     pub graceful_departure_window: Duration,
-    /// How many peers the catalog holds; beyond, the longest silent ones are dropped.
-    /// Default 16 384; not 0.
+    /// How many peers the catalog holds; beyond, the longest silent of those that this node was
+    /// never in contact with is dropped, the newcomer among them.
+    /// Default 16 384; from 1 to 32 768.
     pub max_peers: usize,
 }
 
@@ -102,19 +120,25 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), ConfigBuilderError> {
-        let nonzero = [
+        let intervals = [
             ("announce_interval", Some(self.announce_interval)),
             ("purge_after", Some(self.purge_after)),
             ("rtt_probe_interval", Some(self.rtt_probe_interval)),
             ("dht_publish_interval", self.dht_publish_interval),
             ("dht_poll_interval", self.dht_poll_interval),
         ];
-        if let Some((name, _)) = nonzero
-            .iter()
-            .find(|(_, value)| *value == Some(Duration::ZERO))
-        {
-            return Err(format!("{name} must be greater than zero").into());
+        for (name, interval) in intervals {
+            if interval == Some(Duration::ZERO) {
+                return Err(format!("{name} must be greater than zero").into());
+            }
+            at_most(name, interval.unwrap_or_default(), MAX_INTERVAL)?;
         }
+        at_most("max_time_drift", self.max_time_drift, MAX_MAX_TIME_DRIFT)?;
+        at_most(
+            "graceful_departure_window",
+            self.graceful_departure_window,
+            MAX_GRACEFUL_DEPARTURE_WINDOW,
+        )?;
         let has_port = |node: &String| {
             node.rsplit_once(':').is_some_and(|(host, port)| {
                 !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
@@ -128,12 +152,31 @@ impl Config {
                 .to_owned()
                 .into());
         }
+        at_most("events_backlog", self.events_backlog, MAX_EVENTS_BACKLOG)?;
+        at_most("max_peers", self.max_peers, MAX_MAX_PEERS)?;
+        at_most("the number of tags", self.tags.len(), MAX_TAGS)?;
         if !(0.0..=1.0).contains(&self.announce_jitter) {
             let jitter = self.announce_jitter;
             return Err(format!("announce_jitter must be from 0.0 to 1.0, not {jitter}").into());
         }
         Ok(())
     }
+}
+
+fn at_most<T: PartialOrd + fmt::Debug>(
+    name: &str,
+    value: T,
+    max: T,
+) -> Result<(), ConfigBuilderError> {
+    if value <= max {
+        return Ok(());
+    }
+    Err(format!("{name} must be at most {max:?}, not {value:?}").into())
+}
+
+/// The wait before the next round: an interval times a factor.
+pub(super) fn pause(interval: Duration, factor: f64) -> Duration {
+    interval.mul_f64(factor).max(MIN_PAUSE)
 }
 
 /// Builds a [`Config`]; given to
@@ -277,7 +320,7 @@ impl ConfigBuilder {
     ///
     /// # Errors
     ///
-    /// When an interval or limit is zero, or the jitter is not from 0.0 to 1.0.
+    /// When a value is out of the bounds that its field of [`Config`] names.
     pub fn build(self) -> Result<Config, ConfigBuilderError> {
         self.0.validate()?;
         Ok(self.0)
@@ -352,15 +395,31 @@ mod tests {
             Config::builder().with_events_backlog(0),
             Config::builder().with_dht_nodes("router.example.net"),
             Config::builder().with_dht_nodes(["127.0.0.1:1", "127.0.0.1:0"]),
+            Config::builder().with_announce_interval(Duration::MAX),
+            Config::builder().with_purge_after(Duration::MAX),
+            Config::builder().with_rtt_probe_interval(Duration::MAX),
+            Config::builder().with_dht_poll_interval(Duration::MAX),
+            Config::builder().with_dht_publish_interval(Duration::MAX),
+            Config::builder().with_max_time_drift(Duration::MAX),
+            Config::builder().with_events_backlog(usize::MAX),
+            Config::builder().with_max_peers(0),
+            Config::builder().with_max_peers(usize::MAX),
+            Config::builder().with_tags((0..1025u32).map(Tag::from_u32).collect::<Vec<_>>()),
+            ConfigBuilder(Config {
+                graceful_departure_window: Duration::MAX,
+                ..Config::default()
+            }),
             Config::builder().with_announce_jitter(1.5),
+            Config::builder().with_announce_jitter(f32::INFINITY),
             Config::builder().with_announce_jitter(-0.1),
             Config::builder().with_announce_jitter(f32::NAN),
         ];
         for builder in bad {
             assert!(matches!(
-                builder.build(),
+                builder.clone().build(),
                 Err(ConfigBuilderError::ValidationError(_))
             ));
+            assert!(builder.0.into_config().is_err());
         }
         assert!(
             Config::builder()

@@ -23,7 +23,7 @@ impl Dialer {
         if addr.id == self.links.id() || self.scope.is_cancelled() {
             return;
         }
-        self.links.learn(&addr);
+        self.links.give(&addr);
         let dialer = self.clone();
         self.scope.spawn(async move {
             let peer = addr.id;

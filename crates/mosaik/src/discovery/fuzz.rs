@@ -1,5 +1,7 @@
 //! Entry points for fuzzing: announcements, syncs and pings.
 
+use std::collections::HashSet;
+
 use iroh::SecretKey;
 
 use super::{
@@ -95,13 +97,13 @@ fn turn() -> SyncTurn<SignedPeerEntry> {
         ranges: vec![
             Range {
                 from: [0; 32],
-                to: Some([9; 32]),
-                summary: listed,
+                to: Some(*peer().as_bytes()),
+                summary: Summary::Fingerprint { count: 3, sum: 5 },
             },
             Range {
-                from: [9; 32],
+                from: *peer().as_bytes(),
                 to: None,
-                summary: Summary::Fingerprint { count: 3, sum: 5 },
+                summary: listed,
             },
         ],
         want: vec![peer()],
@@ -110,20 +112,30 @@ fn turn() -> SyncTurn<SignedPeerEntry> {
     }
 }
 
-/// A turn is answered as well.
+/// A turn is answered as well: with no more than both catalogs hold, and so that the other side
+/// takes it.
 fn sync_turn(data: &[u8]) -> bool {
     let Ok(turn) = encoding::deserialize::<SyncTurn<UnverifiedEntry>>(data) else {
         return false;
     };
-    let keys = (0..20).map(|n| SecretKey::from_bytes(&[n; 32]).public());
+    let keys = (0..40).map(|n| SecretKey::from_bytes(&[n; 32]).public());
     let known: Vec<_> = keys.map(|peer| (peer, version())).collect();
     let answer = Reconciler::new(known.iter().copied()).answer(&turn.ranges);
+    let offered: HashSet<_> = answer.offer.iter().collect();
+    assert_eq!(offered.len(), answer.offer.len(), "offered once each");
     assert!(
         answer
             .offer
             .iter()
             .all(|peer| known.iter().any(|(known, _)| known == peer))
     );
+    assert!(answer.ranges.len() <= turn.ranges.len() + known.len());
+    let reply: SyncTurn<SignedPeerEntry> = SyncTurn {
+        ranges: answer.ranges,
+        ..SyncTurn::empty()
+    };
+    encoding::deserialize::<SyncTurn<UnverifiedEntry>>(encoded(&reply))
+        .expect("an answer is a turn that can be decoded");
     true
 }
 

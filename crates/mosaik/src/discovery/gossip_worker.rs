@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     discovery::{
         Config, Error,
+        config::pause,
         gossip::{Command, GossipInbox},
         state::Refusal,
         store::SharedStore,
@@ -274,7 +275,7 @@ impl GossipWorker {
             Announcement::Suspicion { peer, version } => {
                 let catalog = self.store.catalog();
                 if peer == catalog.local_id() {
-                    self.store.outlive(version);
+                    self.store.refute(version, &message.delivered_from);
                 } else if catalog
                     .signed
                     .get(&peer)
@@ -350,7 +351,7 @@ impl GossipWorker {
     fn heartbeat_delay(&self) -> Duration {
         let jitter = f64::from(self.config.announce_jitter);
         let factor = 1.0 - jitter + 2.0 * jitter * rand::random::<f64>();
-        self.config.announce_interval.mul_f64(factor)
+        pause(self.config.announce_interval, factor)
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
     gossip::{GossipHandle, gossip_channel},
     gossip_worker::GossipWorker,
     liveness::Prober,
-    ping::Pinger,
+    ping::{PING_TIMEOUT, Pinger},
     rtt_probes::RttProbes,
     seeker::Seeker,
     settling::Settling,
@@ -42,7 +42,7 @@ use crate::{
         Tag, TicketClass, UniqueId,
     },
     tickets::{Expiration, InvalidTicket, PeerEntry, PeerInfo, SignedPeerEntry, Ticket},
-    tickets::{TicketCache, TicketValidator},
+    tickets::{LimitError, TicketCache, TicketValidator},
 };
 
 /// Peers that are told directly when this node leaves.
@@ -98,7 +98,7 @@ impl Discovery {
             clock,
         ));
         for addr in &config.bootstrap_peers {
-            links.learn(addr);
+            links.give(addr);
         }
         let (gossip, inbox) = gossip_channel();
         let suspicions = Arc::new(Suspicions::default());
@@ -263,7 +263,21 @@ impl Discovery {
     /// [`Error::DifferentNetwork`] when it belongs to another network, [`Error::Cancelled`] after
     /// shutdown.
     pub async fn ping(&self, peer_addr: impl Into<EndpointAddr>) -> Result<SignedPeerEntry, Error> {
-        self.0.pinger.ping(peer_addr).await
+        self.ping_within(peer_addr, PING_TIMEOUT).await
+    }
+
+    /// Like [`ping`](Self::ping), but takes `limit` at most. A dial that fails for lack of time, after
+    /// 5 s, is begun anew until then.
+    ///
+    /// # Errors
+    ///
+    /// As [`ping`](Self::ping).
+    pub async fn ping_within(
+        &self,
+        peer_addr: impl Into<EndpointAddr>,
+        limit: Duration,
+    ) -> Result<SignedPeerEntry, Error> {
+        self.0.pinger.ping(peer_addr, limit).await
     }
 
     /// Offers a signed entry obtained elsewhere; `true` if it was new or newer and is in the
@@ -347,8 +361,10 @@ impl Discovery {
         self.0.store.update_local(|entry| entry.remove_streams(id));
     }
 
-    pub(crate) fn add_function(&self, id: FunctionId) {
-        self.0.store.update_local(|entry| entry.add_functions(id));
+    /// Advertises a function, if the local entry has room for it.
+    pub(crate) fn add_function(&self, id: FunctionId) -> Result<(), LimitError> {
+        let add = |entry: PeerEntry| entry.add_functions(id);
+        self.0.store.try_update_local(add).map(|_| ())
     }
 
     pub(crate) fn remove_function(&self, id: FunctionId) {

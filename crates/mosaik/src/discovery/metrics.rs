@@ -10,6 +10,7 @@ use crate::primitives::{NetworkId, ShortFmtExt};
 /// Handles to the metrics of one node's discovery, registered once.
 pub(crate) struct DiscoveryMetrics {
     refused: [Counter; Refusal::ALL.len()],
+    rivalled: Counter,
     catalog_size: Gauge,
     discovered: Counter,
     updated: Counter,
@@ -30,6 +31,7 @@ impl DiscoveryMetrics {
                 metrics::counter!("mosaik.discovery.entries.refused",
                     "network" => network.clone(), "reason" => refusal.label())
             }),
+            rivalled: counter("mosaik.discovery.identity.conflicts"),
             catalog_size: gauge("mosaik.discovery.catalog.size"),
             discovered: counter("mosaik.discovery.peers.discovered"),
             updated: counter("mosaik.discovery.peers.updated"),
@@ -60,6 +62,10 @@ impl DiscoveryMetrics {
     /// Refusals are rare enough for a lookup each.
     pub(crate) fn refused(&self, refusal: Refusal) {
         self.refused[refusal as usize].increment(1);
+    }
+
+    pub(crate) fn rivalled(&self) {
+        self.rivalled.increment(1);
     }
 
     pub(crate) fn synced(&self) {

@@ -40,6 +40,7 @@ mod mdns;
 mod metrics;
 mod ping;
 mod reconcile;
+mod rivalry;
 mod rtt;
 mod rtt_probes;
 mod seeker;

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use iroh::EndpointAddr;
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{
     Error,
@@ -17,7 +20,7 @@ use crate::{
     net::{
         Acceptor, Link, Links,
         close::{ProtocolViolation, Success},
-        link::{LinkError, RecvError},
+        link::{LinkError, OpenError, RecvError},
     },
     primitives::PeerId,
     tickets::{SignedPeerEntry, UnverifiedEntry},
@@ -27,6 +30,8 @@ use crate::{
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the asking side may take to ask.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a question and its answer may take in all, on the side that answers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a probe on somebody's behalf may take.
 const PROBE_FOR_TIMEOUT: Duration = Duration::from_millis(800);
 /// Probes on others' behalf that run at once; more are answered with "not reached".
@@ -71,14 +76,16 @@ impl Pinger {
     pub(crate) async fn ping(
         &self,
         addr: impl Into<EndpointAddr>,
+        limit: Duration,
     ) -> Result<SignedPeerEntry, Error> {
         let addr = addr.into();
         let peer = addr.id;
-        match self.ask(addr, &Request::Ping, PING_TIMEOUT).await? {
-            PingReply::Entry(entry) if *entry.entry().id() == peer => {
+        match self.exchange(addr, &Request::Ping, limit).await? {
+            (PingReply::Entry(entry), rtt) if *entry.entry().id() == peer => {
                 let verified = entry.verify().ok_or(Error::InvalidSignature)?;
                 // Refused when it is known already.
                 let _ = self.store.admit(verified.clone());
+                self.store.record_rtt(peer, rtt);
                 Ok(verified)
             }
             _ => Err(unexpected()),
@@ -94,18 +101,19 @@ impl Pinger {
     }
 
     /// Says goodbye to a peer.
-    pub(crate) async fn leave(&self, peer: PeerId, timeout: Duration) -> Result<(), Error> {
+    pub(crate) async fn leave(&self, peer: PeerId, limit: Duration) -> Result<(), Error> {
         let goodbye = self.store.sign_goodbye();
-        self.ask(peer, &Request::Leave(goodbye), timeout)
+        self.ask(peer, &Request::Leave(goodbye), limit)
             .await
             .map(drop)
     }
 
     /// Whether a peer answers, and if so, whether its catalog has the same content.
-    pub(super) async fn probe(&self, peer: PeerId, timeout: Duration) -> Option<bool> {
+    pub(super) async fn probe(&self, peer: PeerId, limit: Duration) -> Option<bool> {
+        let deadline = Instant::now() + limit;
         let fingerprint = self.store.content_fingerprint();
         match self
-            .ask(peer, &Request::Probe { fingerprint }, timeout)
+            .ask(peer, &Request::Probe { fingerprint }, limit)
             .await
             .ok()?
         {
@@ -115,8 +123,8 @@ impl Pinger {
             } => {
                 if let Some(version) = suspected {
                     // It holds us for gone: say otherwise, to everybody and to it.
-                    self.store.outlive(version);
-                    let _ = self.push(peer).await;
+                    self.store.refute(version, &peer);
+                    let _ = timeout_at(deadline, self.push(peer)).await;
                 }
                 Some(fingerprint == self.store.content_fingerprint())
             }
@@ -129,36 +137,45 @@ impl Pinger {
         &self,
         helper: PeerId,
         peer: PeerId,
-        timeout: Duration,
+        limit: Duration,
     ) -> Option<bool> {
-        match self.ask(helper, &Request::ProbeFor { peer }, timeout).await {
+        match self.ask(helper, &Request::ProbeFor { peer }, limit).await {
             Ok(PingReply::Reached(reached)) => Some(reached),
             _ => None,
         }
     }
 
-    async fn ask(
+    /// Asks a peer of the catalog, whose round-trip time is measured along the way.
+    async fn ask(&self, peer: PeerId, request: &Request, limit: Duration) -> Result<Reply, Error> {
+        let (reply, rtt) = self.exchange(peer.into(), request, limit).await?;
+        self.store.record_rtt(peer, rtt);
+        Ok(reply)
+    }
+
+    async fn exchange(
         &self,
-        addr: impl Into<EndpointAddr>,
+        addr: EndpointAddr,
         request: &Request,
         limit: Duration,
-    ) -> Result<Reply, Error> {
-        let addr = addr.into();
-        let peer = addr.id;
+    ) -> Result<(Reply, Option<Duration>), Error> {
         let exchange = async {
-            let mut link = self.links.open(PING_ALPN, addr).await?;
+            let mut link = loop {
+                match self.links.open(PING_ALPN, addr.clone()).await {
+                    // Who has set a longer limit than that of one dial wants more of them.
+                    Err(OpenError::TimedOut) => {}
+                    opened => break opened?,
+                }
+            };
             link.receiver.set_max_frame_bytes(MAX_PING_FRAME_BYTES);
             link.send(request).await?;
             let reply = link.recv().await?;
-            if let Some(rtt) = link.rtt() {
-                self.store.record_rtt(peer, rtt);
-            }
+            let rtt = link.rtt();
             link.close(Success);
-            Ok(reply)
+            Ok((reply, rtt))
         };
-        let result = tokio::time::timeout(limit, exchange).await;
-        let timeout = || Err(Error::Link(LinkError::Recv(RecvError::TimedOut)));
-        let result = result.unwrap_or_else(|_| timeout());
+        let result = timeout(limit, exchange).await;
+        let timed_out = || Err(Error::Link(LinkError::Recv(RecvError::TimedOut)));
+        let result = result.unwrap_or_else(|_| timed_out());
         result.map_err(|error| error.name_network(self.links.network_id()))
     }
 
@@ -192,9 +209,7 @@ impl Pinger {
             }
         };
         if link.send(&reply).await.is_ok() {
-            if let Some(rtt) = link.rtt() {
-                self.store.record_rtt(peer, rtt);
-            }
+            self.store.record_rtt(peer, link.rtt());
             link.close(Success);
         }
     }
@@ -220,7 +235,10 @@ impl Pinger {
 impl Acceptor for Pinger {
     fn accept(&self, link: Link) -> BoxFuture<'static, ()> {
         let pinger = self.clone();
-        Box::pin(async move { pinger.answer(link).await })
+        Box::pin(async move {
+            // The asker has given up by then.
+            let _ = timeout(ANSWER_TIMEOUT, pinger.answer(link)).await;
+        })
     }
 }
 

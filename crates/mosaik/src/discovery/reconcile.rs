@@ -7,14 +7,12 @@
 //! summaries. The fingerprint of a set is the sum of its members' hashes, modulo 2^128: members
 //! of a network are trusted not to look for collisions.
 
-use super::wire::{Range, Summary};
+use super::wire::{Item, MAX_LISTED, Range, Summary};
 use crate::{
     primitives::{Digest, PeerId},
     tickets::PeerEntryVersion,
 };
 
-/// A range of at most this many entries is listed instead of fingerprinted.
-const MAX_LISTED: usize = 16;
 /// A range is split in this many parts.
 const SPLIT: usize = 16;
 
@@ -22,7 +20,7 @@ const SPLIT: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Reconciler {
     /// Ordered by id.
-    items: Vec<(PeerId, PeerEntryVersion)>,
+    items: Vec<Item>,
     /// `sums[i]` is the fingerprint of the first `i` items.
     sums: Vec<u128>,
 }
@@ -33,13 +31,13 @@ pub(crate) struct Answer {
     /// Still to be compared.
     pub(crate) ranges: Vec<Range>,
     /// The other side has these newer, or alone.
-    pub(crate) want: Vec<(PeerId, PeerEntryVersion)>,
+    pub(crate) want: Vec<Item>,
     /// This side has these newer, or alone.
     pub(crate) offer: Vec<PeerId>,
 }
 
 impl Reconciler {
-    pub(crate) fn new(items: impl IntoIterator<Item = (PeerId, PeerEntryVersion)>) -> Self {
+    pub(crate) fn new(items: impl IntoIterator<Item = Item>) -> Self {
         let mut items: Vec<_> = items.into_iter().collect();
         items.sort_unstable_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
         let mut sums = Vec::with_capacity(items.len() + 1);
@@ -57,7 +55,9 @@ impl Reconciler {
         vec![self.range([0; 32], None)]
     }
 
-    /// Compares the other side's ranges with this side's entries.
+    /// Compares the other side's ranges, which are ascending and disjoint, with this side's
+    /// entries. So no entry is offered twice, and no more ranges are left than there were ranges
+    /// and are entries.
     pub(crate) fn answer(&self, ranges: &[Range]) -> Answer {
         let mut answer = Answer::default();
         for range in ranges {
@@ -75,7 +75,7 @@ impl Reconciler {
         answer
     }
 
-    fn compare(&self, range: &Range, theirs: &[(PeerId, PeerEntryVersion)], answer: &mut Answer) {
+    fn compare(&self, range: &Range, theirs: &[Item], answer: &mut Answer) {
         let (start, end) = self.extent(&range.from, range.to.as_ref());
         let own = &self.items[start..end];
         for (id, version) in theirs {
@@ -85,8 +85,7 @@ impl Reconciler {
             }
         }
         for (id, version) in own {
-            let known = theirs.iter().find(|(other, _)| other == id);
-            if known.is_none_or(|(_, known)| known < version) {
+            if find(theirs, id).is_none_or(|known| known < *version) {
                 answer.offer.push(*id);
             }
         }
@@ -138,12 +137,13 @@ impl Reconciler {
     }
 }
 
-fn find(items: &[(PeerId, PeerEntryVersion)], id: &PeerId) -> Option<PeerEntryVersion> {
+/// The version of a peer among items that are ordered by id.
+fn find(items: &[Item], id: &PeerId) -> Option<PeerEntryVersion> {
     let place = items.binary_search_by(|(other, _)| other.as_bytes().cmp(id.as_bytes()));
     place.ok().map(|place| items[place].1)
 }
 
-fn hash((id, version): &(PeerId, PeerEntryVersion)) -> u128 {
+fn hash((id, version): &Item) -> u128 {
     let (start, update) = (
         version.start_ms().to_le_bytes(),
         version.update_ms().to_le_bytes(),
@@ -157,6 +157,10 @@ fn hash((id, version): &(PeerId, PeerEntryVersion)) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        discovery::wire::SyncTurn,
+        tickets::{SignedPeerEntry, UnverifiedEntry},
+    };
     use iroh::SecretKey;
     use std::collections::BTreeMap;
 
@@ -183,6 +187,12 @@ mod tests {
         for turn in 1.. {
             assert!(turn < 20, "no end");
             bytes += postcard::to_allocvec(&ranges).unwrap().len();
+            let message = SyncTurn::<SignedPeerEntry> {
+                ranges: ranges.clone(),
+                ..SyncTurn::empty()
+            };
+            let encoded = postcard::to_allocvec(&message).unwrap();
+            postcard::from_bytes::<SyncTurn<UnverifiedEntry>>(&encoded).expect("it is sound");
             let answer = sides[turn % 2].answer(&ranges);
             wants[turn % 2].extend(answer.want.iter().map(|(id, _)| *id));
             offers[turn % 2].extend(answer.offer);

@@ -6,7 +6,11 @@ use parking_lot::Mutex;
 use rand::seq::IteratorRandom;
 use tokio::time::sleep;
 
-use super::{ping::Pinger, store::SharedStore};
+use super::{
+    config::pause,
+    ping::{PING_TIMEOUT, Pinger},
+    store::SharedStore,
+};
 use crate::primitives::{
     PeerId, Scope,
     backoff::{Backoff, ExponentialBackoff},
@@ -57,7 +61,7 @@ impl RttProbes {
                 ExponentialBackoff::endless(Duration::from_millis(100), Duration::from_secs(2));
             for _ in 0..MAX_ATTEMPTS {
                 let gone = !probes.store.catalog().contains(&peer);
-                if gone || probes.pinger.ping(peer).await.is_ok() {
+                if gone || probes.pinger.ping(peer, PING_TIMEOUT).await.is_ok() {
                     return;
                 }
                 sleep(backoff.next_backoff().unwrap_or_default()).await;
@@ -68,7 +72,7 @@ impl RttProbes {
     /// Measures a random sample of peers every so often, until the node ends.
     pub(crate) async fn run(self, interval: Duration) {
         loop {
-            sleep(interval.mul_f64(0.5 + rand::random::<f64>())).await;
+            sleep(pause(interval, 0.5 + rand::random::<f64>())).await;
             let catalog = self.store.catalog();
             let peers = catalog
                 .signed
@@ -77,7 +81,7 @@ impl RttProbes {
                 .choose_multiple(&mut rand::rng(), SAMPLE);
             for peer in peers {
                 // An unreachable peer is the business of the liveness probes.
-                let _ = self.pinger.ping(peer).await;
+                let _ = self.pinger.ping(peer, PING_TIMEOUT).await;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The rules of the catalog: which entries are admitted, which events that causes, and when
 //! peers are gone. No I/O, no clock of its own.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use iroh::EndpointAddr;
@@ -34,10 +34,12 @@ pub(crate) enum Refusal {
     BadSignature,
     /// Not a message of gossip.
     Undecodable,
+    /// There is no room for another peer.
+    CatalogFull,
 }
 
 impl Refusal {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::DifferentNetwork,
         Self::OwnEntry,
         Self::FutureDated,
@@ -47,6 +49,7 @@ impl Refusal {
         Self::TooLarge,
         Self::BadSignature,
         Self::Undecodable,
+        Self::CatalogFull,
     ];
 
     /// The value of the metric's `reason` label.
@@ -61,6 +64,7 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::BadSignature => "bad_signature",
             Self::Undecodable => "undecodable",
+            Self::CatalogFull => "catalog_full",
         }
     }
 
@@ -100,6 +104,8 @@ pub(crate) enum Effect {
     Changed(PeerId),
     /// Remember where the peer can be reached.
     Learn(EndpointAddr),
+    /// The peer is out of the catalog: where it could be reached need not be known any more.
+    Forget(PeerId),
 }
 
 /// All that is known about the network, and the rules by which that changes.
@@ -195,18 +201,29 @@ impl State {
         Ok(())
     }
 
-    /// Admits a verified entry.
+    /// Whether this node's own entry may have had a version that somebody claims without proof.
+    ///
+    /// A node that believes it signs something newer, which nobody must have to refuse: not even
+    /// peers whose clocks are behind. So only half of what clocks may differ by is allowed for.
+    pub(crate) fn is_credible(&self, version: PeerEntryVersion, now_ms: u64) -> bool {
+        let newest = now_ms.saturating_add(self.max_time_drift_ms / 2);
+        version.start_ms() <= version.update_ms() && version.update_ms() <= newest
+    }
+
+    /// Admits a verified entry. `connected` tells who is connected with this node, if room must be
+    /// made.
     pub(crate) fn admit(
         &mut self,
         entry: SignedPeerEntry,
         now_ms: u64,
+        connected: impl FnOnce() -> HashSet<PeerId>,
     ) -> Result<Vec<Effect>, Refusal> {
         self.admissible(&entry, now_ms)?;
         let id = *entry.id();
         let mut effects = Vec::new();
         let previous = self.catalog.signed.get(&id).cloned();
         if previous.is_none() && self.catalog.signed.size() >= self.max_peers {
-            self.evict_longest_silent(&mut effects, now_ms);
+            effects = self.make_room(&entry, &connected())?;
         }
         self.forget_tombstone(&id);
         self.vanished.retain(|addr| addr.id != id);
@@ -393,9 +410,9 @@ impl State {
             .map(|tombstone| (tombstone.version, tombstone.departure))
     }
 
-    /// Takes a round-trip time sample in.
+    /// Takes a round-trip time sample of a remote peer in; of others nothing is kept.
     pub(crate) fn record_rtt(&mut self, id: PeerId, sample: Duration) -> Vec<Effect> {
-        if id == self.catalog.local_id {
+        if !self.catalog.contains(&id) {
             return Vec::new();
         }
         let was_near = self.catalog.is_near(&id);
@@ -426,7 +443,11 @@ impl State {
     fn gone(&mut self, id: PeerId) -> Vec<Effect> {
         self.catalog.rtts.remove_mut(&id);
         self.published_rtts.remove(&id);
-        vec![Effect::Event(Event::PeerDeparted(id)), Effect::Changed(id)]
+        vec![
+            Effect::Forget(id),
+            Effect::Event(Event::PeerDeparted(id)),
+            Effect::Changed(id),
+        ]
     }
 
     fn bury(&mut self, id: PeerId, version: PeerEntryVersion, departure: Departure, now_ms: u64) {
@@ -455,11 +476,28 @@ impl State {
         }
     }
 
-    fn evict_longest_silent(&mut self, effects: &mut Vec<Effect>, now_ms: u64) {
-        if let Some(&(_, id)) = self.by_update.first()
-            && let Some(entry) = self.catalog.signed.get(&id).cloned()
-        {
-            effects.extend(self.depart(id, entry.version(), Departure::Vanished, now_ms));
+    /// Makes room for a newcomer: of all peers that this node was never in contact with, the
+    /// newcomer included, the longest silent one has to go. Peers in use stay, however many keys
+    /// somebody makes up.
+    ///
+    /// Who goes has not departed, and may come back.
+    fn make_room(
+        &mut self,
+        newcomer: &PeerEntry,
+        connected: &HashSet<PeerId>,
+    ) -> Result<Vec<Effect>, Refusal> {
+        let in_use = |id: &PeerId| connected.contains(id) || self.catalog.rtts.contains_key(id);
+        let mut silent = self.by_update.iter().filter(|(_, id)| !in_use(id));
+        let (update_ms, id) = *silent.next().ok_or(Refusal::CatalogFull)?;
+        if update_ms > newcomer.version().update_ms() && !in_use(newcomer.id()) {
+            return Err(Refusal::CatalogFull);
+        }
+        match self.catalog.signed.get(&id).cloned() {
+            Some(entry) => {
+                self.remove_signed(&entry);
+                Ok(self.gone(id))
+            }
+            None => Err(Refusal::CatalogFull),
         }
     }
 

@@ -40,7 +40,7 @@ impl World {
     }
 
     fn admit(&mut self, entry: &SignedPeerEntry) -> Result<Vec<Event>, Refusal> {
-        let effects = self.state.admit(entry.clone(), self.now())?;
+        let effects = self.state.admit(entry.clone(), self.now(), HashSet::new)?;
         Ok(events(effects))
     }
 
@@ -307,6 +307,69 @@ fn a_full_catalog_drops_the_longest_silent_peer() {
     let catalog = world.state.catalog();
     assert_eq!(catalog.peers_count(), 3);
     assert!(!catalog.contains(&peers[0].id()));
+    assert_eq!(
+        world.state.departed(&peers[0].id()),
+        None,
+        "it may come back"
+    );
+    assert_eq!(world.state.vanished().count(), 0, "it is not looked for");
+    assert_eq!(
+        world.admit(&peers[0].at(NOW - 10, NOW - 10)),
+        Err(Refusal::CatalogFull),
+        "not in place of one that was heard of later"
+    );
+    world.admit(&peers[0].at(NOW - 10, NOW)).unwrap();
+    assert!(!world.state.catalog().contains(&peers[1].id()));
+}
+
+#[test]
+fn a_crowd_of_strangers_does_not_put_out_peers_in_use() {
+    let mut world = World::new();
+    let (measured, connected, idle) = (world.peer(), world.peer(), world.peer());
+    for peer in [&measured, &connected, &idle] {
+        world.admit(&peer.at(NOW - 1000, NOW - 1000)).unwrap();
+    }
+    world
+        .state
+        .record_rtt(measured.id(), Duration::from_millis(1));
+    let in_use = HashSet::from([connected.id()]);
+    for n in 0..100 {
+        let stranger = world.peer().at(NOW + n, NOW + n);
+        let now = world.now();
+        world.state.admit(stranger, now, || in_use.clone()).unwrap();
+    }
+    let catalog = world.state.catalog().clone();
+    assert!(catalog.contains(&measured.id()) && catalog.contains(&connected.id()));
+    assert!(!catalog.contains(&idle.id()));
+    assert_eq!((catalog.peers_count(), catalog.rtts.size()), (3, 1));
+
+    let last = catalog.signed.values().max_by_key(|e| e.version());
+    let last = *last.unwrap().id();
+    world.state.record_rtt(last, Duration::from_millis(1));
+    let stranger = world.peer().at(NOW + 200, NOW + 200);
+    let refused = world.state.admit(stranger, NOW, || in_use.clone());
+    assert_eq!(refused, Err(Refusal::CatalogFull), "all others are in use");
+}
+
+#[test]
+fn nothing_is_kept_of_peers_that_are_not_in_the_catalog() {
+    let mut world = World::new();
+    let (peer, rtt) = (world.peer(), Duration::from_millis(1));
+    assert_eq!(world.state.record_rtt(peer.id(), rtt), []);
+    world.admit(&peer.at(NOW, NOW)).unwrap();
+    assert_eq!(
+        world.state.record_rtt(peer.id(), rtt),
+        [Effect::Changed(peer.id())]
+    );
+    let version = PeerEntryVersion::from_millis(NOW, NOW);
+    let effects = world
+        .state
+        .depart(peer.id(), version, Departure::Goodbye, NOW);
+    assert!(effects.contains(&Effect::Forget(peer.id())));
+    // Its goodbye is answered, and the answer is a sample.
+    assert_eq!(world.state.record_rtt(peer.id(), rtt), []);
+    assert_eq!(world.state.catalog().rtts.size(), 0);
+    assert!(world.state.published_rtts.is_empty());
 }
 
 #[test]

@@ -13,17 +13,20 @@ use super::{
     Catalog, Config, Event,
     clock::Clock,
     metrics::DiscoveryMetrics,
+    rivalry::Rivalry,
     state::{Departure, Effect, Refusal, State},
     wire::Goodbye,
 };
 use crate::{
     net::Links,
     primitives::{NetworkId, PeerId, ShortFmtExt},
-    tickets::{PeerEntry, PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
+    tickets::{LimitError, PeerEntry, PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
 };
 
 /// Changed peers that a slow subsystem may lag behind before it must look at everything again.
 const CHANGES_BACKLOG: usize = 4096;
+/// By how much this node's clock may have stepped back since a former run.
+const MAX_CLOCK_STEP_MS: u64 = 3_600_000;
 /// Warnings about peers come no faster than this, however many peers misbehave.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -35,6 +38,7 @@ pub(crate) struct Store {
     author: Mutex<Author>,
     audience: Mutex<Option<Audience>>,
     links: Links,
+    rivalry: Mutex<Rivalry>,
     /// When a peer was last warned about.
     warned: Mutex<Option<Instant>>,
     pub(crate) clock: Clock,
@@ -97,6 +101,7 @@ impl Store {
             }),
             audience: Mutex::new(Some(audience)),
             links,
+            rivalry: Mutex::default(),
             warned: Mutex::default(),
             clock,
             metrics: DiscoveryMetrics::register(&network_id),
@@ -167,10 +172,9 @@ impl Store {
             .lock()
             .admissible(entry.entry(), self.clock.now_ms());
         if let Err(refusal) = checked {
+            self.refused(refusal, entry.entry().id());
             if refusal == Refusal::OwnEntry {
                 self.outgrow(entry);
-            } else {
-                self.refused(refusal, entry.entry().id());
             }
             return Err(refusal);
         }
@@ -184,7 +188,8 @@ impl Store {
     /// Offers an entry whose signature is known to be good.
     pub(crate) fn admit(&self, entry: SignedPeerEntry) -> Result<SignedPeerEntry, Refusal> {
         let mut state = self.state.lock();
-        match state.admit(entry.clone(), self.clock.now_ms()) {
+        let connected = || self.links.connected_peers();
+        match state.admit(entry.clone(), self.clock.now_ms(), connected) {
             Ok(effects) => {
                 self.apply(&state, effects);
                 Ok(entry)
@@ -202,6 +207,9 @@ impl Store {
         if refusal == Refusal::FutureDated && self.may_warn() {
             tracing::warn!(peer = %peer.short(), "entry refused: the peer's clock and ours \
                 differ by more than max_time_drift");
+        } else if refusal == Refusal::CatalogFull && self.may_warn() {
+            tracing::warn!(peer = %peer.short(), "entry refused: the catalog is full, see \
+                max_peers");
         } else if !refusal.is_ordinary() {
             tracing::debug!(peer = %peer.short(), reason = refusal.label(), "entry refused");
         }
@@ -264,7 +272,9 @@ impl Store {
         self.change(|state| Some(state.purge(now)).filter(|effects| !effects.is_empty()));
     }
 
-    pub(crate) fn record_rtt(&self, id: PeerId, sample: Duration) {
+    /// Takes a round-trip time sample in, if there is one.
+    pub(crate) fn record_rtt(&self, id: PeerId, sample: impl Into<Option<Duration>>) {
+        let Some(sample) = sample.into() else { return };
         let mut state = self.state.lock();
         let effects = state.record_rtt(id, sample);
         self.apply(&state, effects);
@@ -274,20 +284,36 @@ impl Store {
 
     /// Changes the content of the local entry; `true` if that made a difference.
     ///
-    /// The change is visible when this returns, and is announced at once.
+    /// The change is visible when this returns, and is announced at once. After the goodbye it stays
+    /// with this node: the version is that of the goodbye, and so nobody takes the entry in. One that
+    /// the entry has no room for is refused with an error in the log.
     pub(crate) fn update_local(&self, change: impl FnOnce(PeerEntry) -> PeerEntry) -> bool {
+        self.try_update_local(change).unwrap_or_else(|error| {
+            tracing::error!(%error, "the change of the local entry is refused: it stays as it is");
+            false
+        })
+    }
+
+    /// As [`update_local`](Self::update_local), and tells when there is no room.
+    pub(crate) fn try_update_local(
+        &self,
+        change: impl FnOnce(PeerEntry) -> PeerEntry,
+    ) -> Result<bool, LimitError> {
         let author = self.author.lock();
         let current = self.state.lock().catalog().local().clone();
         let changed = change(current.clone().into_unsigned());
         if changed.content_digest() == *current.content() {
-            return false;
+            return Ok(false);
         }
-        if let Err(error) = changed.check_limits() {
-            tracing::error!(%error, "the change of the local entry is refused: it stays as it is");
-            return false;
+        changed.check_limits()?;
+        if author.departed {
+            let version = current.version();
+            self.set_local(&author, PeerEntry { version, ..changed });
+        } else {
+            self.sign_local(&author, changed, current.version());
+            self.unannounced.notify_one();
         }
-        self.sign_local(&author, changed, current.version());
-        true
+        Ok(true)
     }
 
     /// Gives the local entry a new version with the same content: a sign of life.
@@ -300,8 +326,24 @@ impl Store {
         self.sign_local(&author, current.clone().into_unsigned(), current.version())
     }
 
+    /// Makes the local entry newer than a version at which `peer` holds this node for gone, and
+    /// announces it if that changed it.
+    ///
+    /// Nothing proves that the version exists: one that can't is counted and ignored.
+    pub(crate) fn refute(&self, version: PeerEntryVersion, peer: &PeerId) {
+        if self.state.lock().is_credible(version, self.clock.now_ms()) {
+            self.outlive(version);
+            return;
+        }
+        self.metrics.refused(Refusal::FutureDated);
+        if self.may_warn() {
+            tracing::warn!(peer = %peer.short(), %version, "a peer claims that this node had a \
+                version that it can't have had");
+        }
+    }
+
     /// Makes the local entry newer than `version`, and announces it if that changed it.
-    pub(crate) fn outlive(&self, version: PeerEntryVersion) {
+    fn outlive(&self, version: PeerEntryVersion) {
         let author = self.author.lock();
         let current = self.state.lock().catalog().local().clone();
         if author.departed || current.version() > version {
@@ -345,6 +387,10 @@ impl Store {
             version: after.bumped(now),
             ..entry
         };
+        self.set_local(author, entry)
+    }
+
+    fn set_local(&self, author: &Author, entry: PeerEntry) -> SignedPeerEntry {
         let signed = entry
             .signed_by(&author.secret)
             .expect("the local entry has this key's id");
@@ -354,7 +400,6 @@ impl Store {
         if content_changed {
             let local_id = *signed.id();
             self.apply(&state, vec![Effect::Changed(local_id)]);
-            self.unannounced.notify_one();
         } else if let Some(audience) = &*self.audience.lock() {
             let catalog = state.catalog().clone();
             audience.catalog.send_if_modified(|current| {
@@ -367,16 +412,25 @@ impl Store {
 
     /// An own entry from elsewhere: a former run, or a second process with the same key.
     fn outgrow(&self, entry: UnverifiedEntry) {
-        let current = self.state.lock().catalog().local().version();
-        if entry.entry().version() <= current {
+        let (local, now) = (self.catalog().local().version(), self.clock.now_ms());
+        if entry.entry().version() <= local {
             return;
         }
-        let newest = self.clock.now_ms().saturating_add(3_600_000);
-        if let Some(foreign) = entry.verify()
-            && foreign.version().update_ms() <= newest
-        {
+        let newest = now.saturating_add(MAX_CLOCK_STEP_MS);
+        if entry.entry().version().update_ms() > newest {
+            self.metrics.refused(Refusal::FutureDated);
+            return;
+        }
+        let Some(foreign) = entry.verify() else {
+            self.metrics.refused(Refusal::BadSignature);
+            return;
+        };
+        self.metrics.rivalled();
+        if self.may_warn() {
             tracing::warn!(version = %foreign.version(), "somebody else announces entries with \
                 this node's key, or its clock has stepped back");
+        }
+        if self.rivalry.lock().may_step(Instant::now()) {
             self.outlive(foreign.version());
         }
     }
@@ -414,6 +468,7 @@ impl Store {
         for effect in effects {
             match effect {
                 Effect::Learn(addr) => self.links.learn(&addr),
+                Effect::Forget(peer) => self.links.forget(peer),
                 // Nobody listening is fine, here and below.
                 Effect::Changed(peer) => drop(audience.changes.send(peer)),
                 Effect::Event(event) => {

@@ -50,8 +50,10 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_TURNS: usize = 4096;
 /// Entries of one turn, encoded; a single larger one still goes.
 const MAX_TURN_BYTES: usize = 256 * 1024;
-/// Largest message: ranges and ids of a catalog of the default maximum size.
+/// Largest message: ranges and ids of the largest catalog.
 const MAX_SYNC_FRAME_BYTES: usize = 4 * 1024 * 1024;
+/// Largest message of an initiator that has no place yet: its first, one range.
+const MAX_OPENING_FRAME_BYTES: usize = 16 * 1024;
 /// Syncs that this node serves at once; more wait within their own time limits.
 const MAX_SERVED: usize = 32;
 /// Of those, with one peer; more wait too.
@@ -174,6 +176,7 @@ impl Syncer {
 
     async fn initiate(&self, addr: EndpointAddr) -> Result<(), Error> {
         let mut link = self.0.links.open(SYNC_ALPN, addr).await?;
+        link.receiver.set_max_frame_bytes(MAX_SYNC_FRAME_BYTES);
         let mut session = Session::new(&self.0, &link);
         let opening = SyncTurn {
             ranges: session.reconciler.opening(),
@@ -198,6 +201,7 @@ impl Syncer {
     }
 
     async fn respond(&self, mut link: Link) {
+        link.receiver.set_max_frame_bytes(MAX_OPENING_FRAME_BYTES);
         // Begins with the first message: who has said nothing yet takes no place from others.
         let own_places = self.0.serving.of(link.peer());
         let mut serving = None;
@@ -220,6 +224,7 @@ impl Syncer {
                     else {
                         return;
                     };
+                    link.receiver.set_max_frame_bytes(MAX_SYNC_FRAME_BYTES);
                     serving.insert((Session::new(&self.0, &link), own, place))
                 }
             };
@@ -245,9 +250,7 @@ impl Acceptor for Syncer {
 impl Inner {
     fn finished(&self, link: &Link) {
         self.store.metrics.synced();
-        if let Some(rtt) = link.rtt() {
-            self.store.record_rtt(link.peer(), rtt);
-        }
+        self.store.record_rtt(link.peer(), link.rtt());
     }
 }
 
@@ -269,7 +272,10 @@ struct Session<'a> {
     inner: &'a Inner,
     peer: PeerId,
     reconciler: Reconciler,
+    /// Peers whose entries are still to be sent.
     outgoing: VecDeque<PeerId>,
+    /// All that were ever outgoing: each entry is sent once.
+    promised: HashSet<PeerId>,
 }
 
 impl<'a> Session<'a> {
@@ -283,11 +289,12 @@ impl<'a> Session<'a> {
             peer: link.peer(),
             reconciler: Reconciler::new(items),
             outgoing: VecDeque::new(),
+            promised: HashSet::new(),
         }
     }
 
     async fn send(&self, link: &mut Link, turn: &SyncTurn<SignedPeerEntry>) -> Result<(), Error> {
-        link.receiver.set_max_frame_bytes(MAX_SYNC_FRAME_BYTES);
+        link.sender.set_max_frame_bytes(MAX_SYNC_FRAME_BYTES);
         link.sender.queue(turn)?;
         self.inner
             .store
@@ -307,8 +314,7 @@ impl<'a> Session<'a> {
             self.on_departed(peer, version);
         }
         let answer = self.reconciler.answer(&turn.ranges);
-        self.outgoing.extend(answer.offer);
-        self.outgoing.extend(turn.want);
+        self.promise(answer.offer.into_iter().chain(turn.want));
         let mut reply = SyncTurn {
             ranges: answer.ranges,
             ..SyncTurn::empty()
@@ -329,6 +335,17 @@ impl<'a> Session<'a> {
         reply
     }
 
+    /// Puts entries of this side's catalog on the list of those to send.
+    fn promise(&mut self, peers: impl Iterator<Item = PeerId>) {
+        let catalog = self.inner.store.catalog();
+        for peer in peers {
+            let known = peer == catalog.local_id() || catalog.signed.contains_key(&peer);
+            if known && self.promised.insert(peer) {
+                self.outgoing.push_back(peer);
+            }
+        }
+    }
+
     fn merge(&self, entry: UnverifiedEntry) {
         let first_hand = *entry.entry().id() == self.peer;
         if let Ok(entry) = self.inner.store.offer(entry) {
@@ -346,7 +363,7 @@ impl<'a> Session<'a> {
     fn on_departed(&self, peer: PeerId, version: PeerEntryVersion) {
         let catalog = self.inner.store.catalog();
         if peer == catalog.local_id() {
-            self.inner.store.outlive(version);
+            self.inner.store.refute(version, &self.peer);
         } else if catalog
             .signed
             .get(&peer)

@@ -8,11 +8,11 @@
 //! [`UnverifiedEntry`]: crate::tickets::UnverifiedEntry
 
 use iroh::{SecretKey, Signature};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use crate::{
     primitives::{Digest, NetworkId, PeerId},
-    tickets::PeerEntryVersion,
+    tickets::{PeerEntryVersion, wire::bounded},
 };
 
 /// Protocol of the gossip topic.
@@ -21,6 +21,11 @@ pub(crate) const ANNOUNCE_ALPN: &[u8] = b"/mosaik/announce";
 pub(crate) const SYNC_ALPN: &[u8] = b"/mosaik/catalog-sync";
 /// Protocol of pings and probes.
 pub(crate) const PING_ALPN: &[u8] = b"/mosaik/discovery/ping/1.0";
+/// A range of at most this many entries is listed instead of fingerprinted.
+pub(crate) const MAX_LISTED: usize = 16;
+/// Ranges of one turn: each part of a catalog that is split holds an entry, and so a side has no
+/// more of them than a catalog has entries.
+pub(crate) const MAX_RANGES: usize = super::config::MAX_MAX_PEERS;
 
 /// A gossip message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -93,7 +98,9 @@ impl Goodbye {
 /// One side's move in a catalog sync; the sides take turns, the initiator begins and ends.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SyncTurn<E> {
-    /// Parts of the id space that are still to be compared.
+    /// Parts of the id space that are still to be compared: ascending and disjoint, so that what
+    /// follows from a turn is bounded by the catalogs.
+    #[serde(deserialize_with = "ranges")]
     pub(crate) ranges: Vec<Range>,
     /// Entries that the sender of this turn asks for.
     pub(crate) want: Vec<PeerId>,
@@ -135,8 +142,47 @@ pub(crate) struct Range {
 /// The content of a range, in full or as a fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Summary {
-    Fingerprint { count: u64, sum: u128 },
-    List(Vec<(PeerId, PeerEntryVersion)>),
+    Fingerprint {
+        count: u64,
+        sum: u128,
+    },
+    /// At most [`MAX_LISTED`], ordered by id.
+    List(#[serde(deserialize_with = "listed")] Vec<Item>),
+}
+
+/// A peer, and the version of its entry.
+pub(crate) type Item = (PeerId, PeerEntryVersion);
+
+impl Range {
+    /// Whether this is a part of the id space at all, and what is listed lies in it, in order.
+    fn is_sound(&self) -> bool {
+        let ends_after = |id: &[u8; 32]| self.to.is_none_or(|to| *id < to);
+        let listed: &[Item] = match &self.summary {
+            Summary::List(items) => items,
+            Summary::Fingerprint { .. } => &[],
+        };
+        let mut ids = listed.iter().map(|(id, _)| id.as_bytes());
+        ends_after(&self.from)
+            && ids.clone().is_sorted_by(|one, next| one < next)
+            && ids.all(|id| self.from <= *id && ends_after(id))
+    }
+
+    fn is_before(&self, next: &Self) -> bool {
+        self.to.is_some_and(|to| to <= next.from)
+    }
+}
+
+fn ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Range>, D::Error> {
+    let ranges: Vec<Range> = bounded(deserializer, MAX_RANGES)?;
+    if ranges.iter().all(Range::is_sound) && ranges.is_sorted_by(Range::is_before) {
+        Ok(ranges)
+    } else {
+        Err(D::Error::custom("ranges are not ascending and disjoint"))
+    }
+}
+
+fn listed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Item>, D::Error> {
+    bounded(deserializer, MAX_LISTED)
 }
 
 /// A question on a ping link. Each is answered once, then the link is closed.

@@ -15,6 +15,7 @@ use crate::{
 pub struct CandidateInfo(PeerInfo);
 
 impl CandidateInfo {
+    // Not `const`: the entry is shared with the catalog, not copied.
     /// The handler's entry.
     pub fn entry(&self) -> &PeerEntry {
         &self.0

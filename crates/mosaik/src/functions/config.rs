@@ -6,6 +6,10 @@ use std::time::Duration;
 const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest encoded request or reply.
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+/// How long a handler's node may be silent.
+const DEFAULT_SILENCE_LIMIT: Duration = Duration::from_millis(750);
+/// Connections are looked at twice in this time.
+const MIN_SILENCE_LIMIT: Duration = Duration::from_millis(300);
 /// Frames carry their length in 31 bits.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024 * 1024;
 
@@ -19,6 +23,13 @@ pub struct Config {
     pub call_timeout: Duration,
     /// Largest encoded request or reply that is sent or accepted. Default 64 MiB; 1 to 1 GiB.
     pub max_message_bytes: usize,
+    /// How long nothing at all may arrive from a handler's node while calls are in flight to it:
+    /// then it counts as dead, and they end or fail over. Default 750 ms; at least 300 ms, and four
+    /// round trips if these take longer. From 5 s on it is the transport that decides.
+    ///
+    /// A node whose runtime is blocked is as silent as a dead one. Where handlers can't avoid that,
+    /// their callers need a longer limit.
+    pub silence_limit: Duration,
 }
 
 impl Default for Config {
@@ -26,6 +37,7 @@ impl Default for Config {
         Self {
             call_timeout: DEFAULT_CALL_TIMEOUT,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            silence_limit: DEFAULT_SILENCE_LIMIT,
         }
     }
 }
@@ -70,11 +82,19 @@ impl ConfigBuilder {
         self
     }
 
+    /// Sets how long a handler's node may be silent while calls are in flight to it.
+    #[must_use]
+    pub const fn with_silence_limit(mut self, limit: Duration) -> Self {
+        self.0.silence_limit = limit;
+        self
+    }
+
     /// Checks and returns the configuration.
     ///
     /// # Errors
     ///
-    /// When the timeout is zero, or the largest message is not from 1 byte to 1 GiB.
+    /// When the timeout is zero, the largest message is not from 1 byte to 1 GiB, or the silence
+    /// limit is below 300 ms.
     pub fn build(self) -> Result<Config, ConfigBuilderError> {
         let invalid = |text: String| Err(ConfigBuilderError::ValidationError(text));
         if self.0.call_timeout.is_zero() {
@@ -84,6 +104,12 @@ impl ConfigBuilder {
         if !(1..=MAX_MESSAGE_BYTES).contains(&bytes) {
             return invalid(format!(
                 "max_message_bytes must be from 1 to {MAX_MESSAGE_BYTES}, not {bytes}"
+            ));
+        }
+        if self.0.silence_limit < MIN_SILENCE_LIMIT {
+            return invalid(format!(
+                "silence_limit must be at least {MIN_SILENCE_LIMIT:?}, not {:?}",
+                self.0.silence_limit
             ));
         }
         Ok(self.0)
@@ -111,10 +137,12 @@ mod tests {
         let config = Config::builder().build().unwrap();
         assert_eq!(config.call_timeout, Duration::from_secs(30));
         assert_eq!(config.max_message_bytes, 64 << 20);
+        assert_eq!(config.silence_limit, Duration::from_millis(750));
         let bad = [
             Config::builder().with_call_timeout(Duration::ZERO),
             Config::builder().with_max_message_bytes(0),
             Config::builder().with_max_message_bytes(usize::MAX),
+            Config::builder().with_silence_limit(Duration::from_millis(299)),
         ];
         for builder in bad {
             let error = builder.build().unwrap_err();

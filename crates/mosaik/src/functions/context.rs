@@ -47,6 +47,7 @@ impl CallContext {
         Self { caller }
     }
 
+    // Not `const`: the entry is shared with the catalog, so that a call does not copy it.
     /// The caller's entry in this node's catalog at the time of the call. Its peer id is the one
     /// that the transport authenticated.
     pub fn caller(&self) -> &PeerEntry {

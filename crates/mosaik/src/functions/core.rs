@@ -1,9 +1,14 @@
 //! What the handlers and callers of one node share.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+use tokio::sync::Semaphore;
 
 use super::{Config, route::Routes};
 use crate::{discovery::Discovery, net::Links, primitives::Scope};
+
+/// Peers whose distance is measured at the same time.
+const MAX_MEASUREMENTS: usize = 32;
 
 /// The node's part in functions, shared by all its handles and tasks.
 pub(crate) struct Core {
@@ -11,6 +16,8 @@ pub(crate) struct Core {
     pub(super) links: Links,
     pub(super) config: Config,
     pub(super) routes: Routes,
+    /// A permit for each measurement.
+    pub(super) measuring: Arc<Semaphore>,
     pub(super) scope: Scope,
 }
 
@@ -21,6 +28,7 @@ impl Core {
             links,
             config,
             routes: Routes::default(),
+            measuring: Arc::new(Semaphore::new(MAX_MEASUREMENTS)),
             scope,
         }
     }

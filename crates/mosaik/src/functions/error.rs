@@ -9,9 +9,10 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// | Variant | The function ran |
 /// |---|---|
 /// | `Application`, `Decode` | yes |
-/// | `Unavailable`, `Encode` | no |
-/// | `Rejected` | no, unless the code is 11500 (it failed) or 11404 (it may have been interrupted) |
+/// | `Encode` | no |
 /// | `Timeout`, `Transport` | maybe |
+/// | `Rejected` | maybe: with 11500 it failed, with 11404 it may have been interrupted; with any code it may be running on another handler than the one that refused when the budget ends |
+/// | `Unavailable` | no, unless this network was shut down during the call: then maybe |
 #[derive(Debug, thiserror::Error)]
 pub enum CallError<E> {
     /// The function's own error. It ran; no other handler was asked.
@@ -23,7 +24,9 @@ pub enum CallError<E> {
     /// There was no eligible handler within the budget, or the network was shut down.
     #[error("no eligible handler available")]
     Unavailable,
-    /// Handlers refused the call; this is the latest refusal.
+    /// Handlers refused the call; this is the latest refusal. At the end of the budget it takes
+    /// precedence over whatever other handlers did or did not answer. The code is 11509 also when
+    /// this node has as many calls open to the handler as fit on their connection (960).
     #[error("call rejected by handler: {}", .0.reason.escape_ascii())]
     Rejected(ApplicationClose),
     /// No handler could be reached, or one was lost after the function may have started.

@@ -46,6 +46,10 @@ pub trait Function: Send + Sync + 'static {
 
     /// Runs the function. Any number of calls run at the same time.
     ///
+    /// It must not block its thread, or the whole node falls silent, and callers take it for dead
+    /// ([`silence_limit`](crate::functions::Config::silence_limit), 0.75 s): work that takes long
+    /// without awaiting belongs on `tokio::task::spawn_blocking`.
+    ///
     /// The future is dropped at its next await when the caller leaves or gives up, or when the
     /// handler is dropped. A panic stays in this call: its caller is told `HandlerFailure`.
     fn call(

@@ -13,6 +13,7 @@ pub(crate) const TARGETS: &[Target] = &[
             function: FunctionId::from("function"),
             budget_us: 1,
             request_bytes: 1,
+            trace: None,
         };
         [Kind::Call, Kind::Stream, Kind::Probe]
             .map(|kind| encoded(&header(kind)))

@@ -18,13 +18,17 @@
 //! - One QUIC stream per call, on the pooled connection of the two peers.
 //! - **A call never runs twice by itself.** Refusals and failures fail over freely until the
 //!   request may have started; from then on only a function declared idempotent is tried again.
+//! - What a node holds for others (streams without a header, requests and replies on their way) is
+//!   bounded in all and for each peer; beyond it calls are refused with 11509.
 //! - Whoever gives up drops its end of the stream, and the other end stops working at once.
 //!
 //! | task | ends when |
 //! |---|---|
 //! | one per accepted call | the reply is delivered, the caller leaves or the handler is dropped |
 //! | one per caller, following the catalog | the caller is dropped |
-//! | watchdog | the node ends |
+//! | one per measurement of a distance, 32 at a time | five exchanges are done, 3 s at most |
+//! | watchdog of connections with calls | the node ends |
+//! | one per sign of life that it asks for | the answer is there, 1 s at most |
 
 pub mod caller;
 mod candidates;

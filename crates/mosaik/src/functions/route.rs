@@ -11,10 +11,19 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
 
-use crate::primitives::{Digest, PeerId};
+use crate::{
+    net::limits::MAX_STREAMS_PER_CONNECTION,
+    primitives::{Digest, PeerId},
+};
 
+/// Calls of this node to one peer at the same time, streams of replies included. Each takes a
+/// stream of their connection, and some are left for signs of life.
+const MAX_CALLS: usize = MAX_STREAMS_PER_CONNECTION as usize - 64;
 /// How long a handler goes to the back after a failure; doubles with each in a row.
 const FIRST_REST: Duration = Duration::from_millis(500);
 /// The longest time that failures send a handler to the back.
@@ -86,11 +95,16 @@ impl fmt::Debug for Routes {
 pub(crate) struct Route {
     peer: PeerId,
     born: Instant,
+    /// For calls at the same time.
+    places: Arc<Semaphore>,
     inflight: AtomicUsize,
     failures: AtomicU32,
     /// Microseconds since `born`, here and below; 0 for never.
     rests_until: AtomicU64,
+    full_until: AtomicU64,
     measured_at: AtomicU64,
+    /// When the peer's node was started, on its own clock.
+    started_ms: AtomicU64,
     lowest: Mutex<Option<Lowest>>,
     distance_us: AtomicU64,
     noise_us: AtomicU64,
@@ -121,17 +135,23 @@ struct Lowest {
 }
 
 /// Counts a call on a route for as long as it exists.
-pub(super) struct Load(Arc<Route>);
+pub(super) struct Load {
+    route: Arc<Route>,
+    _place: OwnedSemaphorePermit,
+}
 
 impl Route {
     fn new(peer: PeerId, pulse: Arc<Pulse>) -> Self {
         Self {
             peer,
             born: Instant::now(),
+            places: Arc::new(Semaphore::new(MAX_CALLS)),
             inflight: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             rests_until: AtomicU64::new(0),
+            full_until: AtomicU64::new(0),
             measured_at: AtomicU64::new(0),
+            started_ms: AtomicU64::new(0),
             lowest: Mutex::new(None),
             distance_us: AtomicU64::new(0),
             noise_us: AtomicU64::new(0),
@@ -145,14 +165,29 @@ impl Route {
         self.peer
     }
 
-    /// Counts a call in.
-    pub(super) fn begin(self: &Arc<Self>) -> Load {
+    /// Counts a call in, unless there are as many as may be.
+    pub(super) fn try_begin(self: &Arc<Self>) -> Option<Load> {
+        let place = self.places.clone().try_acquire_owned().ok()?;
+        Some(self.count_in(place))
+    }
+
+    /// Counts a call in as soon as there are fewer than there may be; `None` if that is not before
+    /// the limit.
+    pub(super) async fn begin(self: &Arc<Self>, limit: Instant) -> Option<Load> {
+        let place = timeout_at(limit, self.places.clone().acquire_owned()).await;
+        Some(self.count_in(place.ok()?.ok()?))
+    }
+
+    fn count_in(self: &Arc<Self>, place: OwnedSemaphorePermit) -> Load {
         self.inflight.fetch_add(1, Ordering::SeqCst);
         if self.pulse.is_parked.load(Ordering::SeqCst) {
             self.pulse.is_parked.store(false, Ordering::SeqCst);
             self.pulse.wake.notify_one();
         }
-        Load(self.clone())
+        Load {
+            route: self.clone(),
+            _place: place,
+        }
     }
 
     /// Calls of this node in flight.
@@ -160,7 +195,7 @@ impl Route {
         self.inflight.load(Ordering::SeqCst)
     }
 
-    /// The call was answered.
+    /// The peer has answered.
     pub(super) fn succeeded(&self) {
         if self.failures.load(Ordering::Relaxed) > 0 {
             self.failures.store(0, Ordering::Relaxed);
@@ -168,26 +203,45 @@ impl Route {
         }
     }
 
-    /// The peer could not be reached, or was lost.
+    /// The peer could not be reached, or was lost. All that fail while it rests for that count
+    /// once: they are the calls that one lost connection carried.
     pub(super) fn failed(&self, now: Instant) {
-        let before = self.failures.fetch_add(1, Ordering::Relaxed);
+        let until = self.rests_until.load(Ordering::Relaxed);
+        let micros_now = self.since_birth(now);
+        if micros_now < until {
+            return;
+        }
+        let before = self.failures.load(Ordering::Relaxed);
         let rest = FIRST_REST.saturating_mul(1 << before.min(16)).min(MAX_REST);
-        self.rest(now, rest);
+        let is_first = self.rests_until.compare_exchange(
+            until,
+            micros_now.saturating_add(micros(rest)),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        if is_first.is_ok() {
+            self.failures
+                .store(before.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// The peer's node was started at this time. What failed before says nothing about a later one.
+    pub(super) fn started(&self, at_ms: u64) {
+        if self.started_ms.fetch_max(at_ms, Ordering::Relaxed) < at_ms {
+            self.succeeded();
+        }
     }
 
     /// The peer had no place free.
     pub(super) fn was_full(&self, now: Instant) {
-        self.rest(now, FULL_REST);
-    }
-
-    fn rest(&self, now: Instant, rest: Duration) {
-        self.rests_until
-            .fetch_max(self.since_birth(now + rest), Ordering::Relaxed);
+        let until = self.since_birth(now + FULL_REST);
+        self.full_until.fetch_max(until, Ordering::Relaxed);
     }
 
     /// Whether others should be asked first.
     pub(super) fn is_resting(&self, now: Instant) -> bool {
-        match self.rests_until.load(Ordering::Relaxed) {
+        let until = |until: &AtomicU64| until.load(Ordering::Relaxed);
+        match until(&self.rests_until).max(until(&self.full_until)) {
             0 => false,
             until => self.since_birth(now) < until,
         }
@@ -230,6 +284,7 @@ impl Route {
         else {
             return;
         };
+        self.succeeded();
         self.lower(*best, now);
         self.set_noise(median.saturating_sub(*best));
     }
@@ -288,7 +343,7 @@ impl fmt::Debug for Route {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.0.inflight.fetch_sub(1, Ordering::SeqCst);
+        self.route.inflight.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -314,16 +369,59 @@ mod tests {
         assert!(!route.is_resting(Instant::now()));
         route.failed(Instant::now());
         assert!(route.is_resting(after(499)) && !route.is_resting(after(501)));
-        route.failed(Instant::now());
-        assert!(route.is_resting(after(999)) && !route.is_resting(after(1001)));
+        route.failed(after(501));
+        assert!(route.is_resting(after(1_500)) && !route.is_resting(after(1_502)));
         route.succeeded();
         assert!(!route.is_resting(Instant::now()));
         route.was_full(Instant::now());
         assert!(route.is_resting(after(49)) && !route.is_resting(after(51)));
-        for _ in 0..100 {
-            route.failed(Instant::now());
+        route.failed(Instant::now());
+        assert!(route.is_resting(after(499)), "full and lost are two things");
+        for times in 1..100 {
+            route.failed(after(times * 31_000));
         }
-        assert!(route.is_resting(after(29_999)) && !route.is_resting(after(30_001)));
+        let last = 99 * 31_000;
+        assert!(route.is_resting(after(last + 29_999)) && !route.is_resting(after(last + 30_001)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_calls_of_one_lost_connection_are_one_failure() {
+        let route = route();
+        let now = Instant::now();
+        for _ in 0..64 {
+            route.failed(now);
+        }
+        assert!(!route.is_resting(now + FIRST_REST));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_or_an_answer_ends_the_rest() {
+        let route = route();
+        let now = Instant::now();
+        route.started(7);
+        route.failed(now);
+        route.started(7);
+        assert!(route.is_resting(now), "still the same");
+        route.started(8);
+        assert!(!route.is_resting(now));
+        route.failed(now);
+        route.measured(&mut [], now);
+        assert!(route.is_resting(now), "no answer");
+        route.measured(&mut [Duration::from_millis(1)], now);
+        assert!(!route.is_resting(now));
+    }
+
+    #[tokio::test]
+    async fn some_streams_are_left_for_signs_of_life() {
+        let route = route();
+        let mut calls: Vec<_> = (0..MAX_CALLS).map(|_| route.try_begin().unwrap()).collect();
+        assert!(route.try_begin().is_none());
+        assert!(route.begin(Instant::now()).await.is_none());
+        let mut next = std::pin::pin!(route.begin(Instant::now() + MAX_REST));
+        assert!((&mut next).now_or_never().is_none());
+        calls.pop();
+        assert!(next.await.is_some());
+        assert_eq!(route.load(), MAX_CALLS - 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -374,7 +472,7 @@ mod tests {
         assert!(Arc::ptr_eq(&route, &routes.to(route.peer())));
         let mut busy = std::pin::pin!(routes.until_busy());
         assert!((&mut busy).now_or_never().is_none());
-        let load = route.begin();
+        let load = route.try_begin();
         busy.await;
         assert_eq!(routes.busy().len(), 1);
         drop(load);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     net::close::make_close_reason,
-    primitives::{FunctionId, encoding},
+    primitives::{FunctionId, TraceParent, encoding},
 };
 
 pub(crate) const FUNCTIONS_ALPN: &[u8] = b"/mosaik/functions/1.0";
@@ -33,6 +33,8 @@ pub(super) struct Header {
     pub(super) budget_us: u64,
     /// Size of the encoded request.
     pub(super) request_bytes: u64,
+    /// The caller's span, if the caller exports traces.
+    pub(super) trace: Option<TraceParent>,
 }
 
 /// What is asked for.
@@ -123,11 +125,12 @@ mod tests {
             function: id!("f"),
             budget_us: 300,
             request_bytes: 65_536,
+            trace: None,
         };
         let bytes = encoding::try_serialize(&header).unwrap();
         let mut expected = vec![1];
         expected.extend(id!("f").as_bytes());
-        expected.extend([0xac, 0x02, 0x80, 0x80, 0x04]);
+        expected.extend([0xac, 0x02, 0x80, 0x80, 0x04, 0]);
         assert_eq!(bytes, expected);
         assert_eq!(Header::decode(&bytes), Some(header.clone()));
         assert!(header.is_inline());
@@ -148,6 +151,7 @@ mod tests {
             function: id!("f"),
             budget_us: u64::MAX,
             request_bytes: u64::MAX,
+            trace: Some(TraceParent::LARGEST),
         };
         assert!(encoding::try_serialize(&header).unwrap().len() <= MAX_HEADER_BYTES);
     }

@@ -9,12 +9,13 @@ use crate::{
     groups::{
         ConsensusConfig, Group, GroupConfig, GroupKey, InMemoryLogStore, NoOp, StateMachine,
         StateSync, Storage,
+        command_store::{CommandStore, StorageAdapter},
         event::Event,
         group::Shared,
         instance::{Instance, InstanceOptions},
         member::worker::Worker,
         registry::{Joined, Registry},
-        replica::{CommandStore, MachineReplica, StorageAdapter},
+        replica::MachineReplica,
     },
     primitives::ShortFmtExt,
     tickets::TicketValidator,
@@ -104,7 +105,8 @@ impl<'g> GroupBuilder<'g, (), ()> {
 impl<'g, M: StateMachine> GroupBuilder<'g, InMemoryLogStore<M::Command>, M> {
     /// Chooses where commands are kept; each member's own affair. Votes, membership and internal
     /// entries are kept apart, so this alone makes no member durable: see
-    /// [`durable`](Self::durable).
+    /// [`durable`](Self::durable). What the storage holds already is
+    /// [dropped](Storage#a-storage-begins-empty).
     pub fn with_log_storage<S: Storage<M::Command>>(self, storage: S) -> GroupBuilder<'g, S, M> {
         let (parts, machine) = self.split();
         parts.with_parts(storage, machine)
@@ -269,8 +271,7 @@ impl Registry {
             self.begin_leaving(&replaced, Event::Leave);
         }
         if self.scope.is_cancelled() {
-            instance.submissions().close();
-            instance.status().terminate();
+            instance.terminate();
             return Group::new(shared);
         }
         self.warn_about_own_tickets(&instance);

@@ -77,6 +77,11 @@ pub(crate) fn skip(row: &Bytes, count: usize) -> Result<Bytes, Malformed> {
     Ok(row.slice(skipped..))
 }
 
+/// Whether every command of the row can be read again.
+pub(crate) fn is_decodable<C: Datum>(row: &[u8]) -> bool {
+    Row::new(row).all(|command| command.is_ok_and(|command| C::decode(command).is_ok()))
+}
+
 /// Whether the row holds exactly `count` commands.
 pub(crate) fn has_exactly(row: &[u8], count: u32) -> bool {
     let mut found = 0u32;

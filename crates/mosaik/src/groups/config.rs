@@ -10,6 +10,10 @@ const MIN_BEAT: Duration = Duration::from_millis(5);
 /// The shortest election timeout that is used.
 const MIN_ELECTION_TIMEOUT: Duration = Duration::from_millis(30);
 
+/// The longest time that is waited for anything: any longer one is none, and adding to the clock
+/// must not overflow.
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Settings of a node that hold for all its groups.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -267,17 +271,39 @@ impl ConsensusConfig {
     }
 
     /// The values that are run with: in bounds, whatever the configuration says.
-    pub(crate) fn timing(&self) -> Timing {
-        let election = self.election_timeout.max(MIN_ELECTION_TIMEOUT);
+    pub(crate) fn in_bounds(&self) -> Self {
+        let election_timeout = self.election_timeout.clamp(MIN_ELECTION_TIMEOUT, LONGEST);
         // The lease that protects a leader is half an election timeout and more; two beats must
         // fit into it, so that one lost beat ends no leadership.
-        let beat = self.heartbeat_interval.clamp(MIN_BEAT, election * 3 / 10);
+        let longest_beat = election_timeout * 3 / 10;
+        let heartbeat_interval = self.heartbeat_interval.clamp(MIN_BEAT, longest_beat);
+        Self {
+            heartbeat_interval,
+            heartbeat_jitter: self.heartbeat_jitter.min(heartbeat_interval / 2),
+            max_missed_heartbeats: self.max_missed_heartbeats.max(1),
+            election_timeout,
+            election_timeout_jitter: self.election_timeout_jitter.min(election_timeout),
+            bootstrap_delay: self.bootstrap_delay.min(LONGEST),
+            forward_timeout: self.forward_timeout.min(LONGEST),
+            query_timeout: self.query_timeout.min(LONGEST),
+            max_voters: self.max_voters.max(1),
+            min_members: self.min_members.max(1),
+            evict_after: self.evict_after.min(LONGEST),
+            reform_after: self.reform_after.map(|after| after.min(LONGEST)),
+        }
+    }
+
+    /// Intervals and timeouts as they are used.
+    pub(crate) fn timing(&self) -> Timing {
+        let used = self.in_bounds();
         Timing {
-            beat,
-            beat_jitter: self.heartbeat_jitter.min(beat / 2),
-            silence: beat.saturating_mul(self.max_missed_heartbeats.max(1)),
-            election,
-            election_jitter: self.election_timeout_jitter.min(election),
+            beat: used.heartbeat_interval,
+            beat_jitter: used.heartbeat_jitter,
+            silence: used
+                .heartbeat_interval
+                .saturating_mul(used.max_missed_heartbeats),
+            election: used.election_timeout,
+            election_jitter: used.election_timeout_jitter,
         }
     }
 }
@@ -335,6 +361,10 @@ mod tests {
             assert!(timing.beat >= MIN_BEAT && timing.beat * 3 <= timing.election);
             assert!(timing.beat_jitter < timing.beat && timing.silence >= timing.beat);
         }
+        assert_eq!(
+            ConsensusConfig::default().in_bounds(),
+            ConsensusConfig::default()
+        );
         let normal = ConsensusConfig::default().timing();
         assert_eq!(normal.beat, Duration::from_millis(150));
         assert_eq!(normal.silence, Duration::from_millis(1500));

@@ -11,11 +11,12 @@ use std::sync::{Arc, Weak, atomic::AtomicU64};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
+use tracing::{Instrument, Span};
 
 use crate::{
     groups::{
-        Bonds, CommandError, Consistency, Cursor, GroupConfig, Index, IndexRange, QueryError,
-        QueryResultAt, StateMachine, Term, When, commands,
+        Bonds, CommandError, Consistency, Cursor, GroupConfig, Index, IndexRange, Membership,
+        QueryError, QueryResultAt, StateMachine, Term, When, commands,
         event::Event,
         instance::Instance,
         registry::{LEAVE_TIMEOUT, Registry},
@@ -32,8 +33,8 @@ const READ_RETRY: Duration = Duration::from_millis(20);
 ///
 /// Any member may call anything: followers pass commands on to the leader. The futures don't borrow
 /// the handle, so many calls can be under way at a time. When the group ends on this node, because
-/// the network is shut down, the machine panics or the store fails, calls answer `GroupTerminated`,
-/// no leader is known, and what [`when`](Self::when) gives stays pending.
+/// the network is shut down, the machine or the log storage panics, or the store fails, calls answer
+/// `GroupTerminated`, no leader is known, and what [`when`](Self::when) gives stays pending.
 ///
 /// **Two voters tolerate no crash, three tolerate one.** A group that has lost its majority halts
 /// until members come back, [`reform_after`](crate::groups::ConsensusConfig::reform_after) is over,
@@ -111,6 +112,12 @@ impl<M: StateMachine> Group<M> {
         Bonds::new(self.instance().clone(), self.reported.clone())
     }
 
+    /// Who votes and who only replicates, as far as this member knows; see
+    /// [`When::membership_changed`].
+    pub fn membership(&self) -> Membership {
+        self.instance().status().watch_membership().borrow().clone()
+    }
+
     /// The configuration in use.
     pub fn config(&self) -> &GroupConfig {
         self.instance().config()
@@ -145,7 +152,8 @@ impl<M: StateMachine> Group<M> {
     /// - [`CommandError::Offline`] with the command: no leader has accepted it in time; at once
     ///   before this member has known its first leader, and when 64 MiB of commands or 262 144
     ///   calls wait on this node already.
-    /// - [`CommandError::Encoding`] with the command: it has no encoding, or takes more than 32 MiB.
+    /// - [`CommandError::Encoding`] with the command: it has no encoding or none that can be
+    ///   decoded, or takes more than 32 MiB.
     /// - [`CommandError::GroupTerminated`]: the group has ended on this node.
     ///
     /// # Cancel safety
@@ -251,7 +259,8 @@ impl<M: StateMachine> Group<M> {
         consistency: Consistency,
     ) -> impl Future<Output = Result<QueryResultAt<M>, QueryError<M>>> + Send + Sync + 'static {
         let (instance, replica) = (self.instance().clone(), self.shared.replica.clone());
-        async move {
+        let span = tracing::info_span!("query", group = %self.id().short(), ?consistency);
+        let answered = async move {
             if instance.status().is_terminated() {
                 return Err(QueryError::GroupTerminated);
             }
@@ -269,7 +278,8 @@ impl<M: StateMachine> Group<M> {
                 result,
                 at_position,
             })
-        }
+        };
+        answered.instrument(span)
     }
 
     /// Founds a new history from this member's log and state: the way out for a group that has lost
@@ -350,8 +360,9 @@ impl<M: StateMachine> Group<M> {
         until: Until,
     ) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + 'static + use<M>
     {
+        let span = self.span(until, commands.len());
         let submitted = self.try_submit(&commands, until);
-        async move {
+        let executed = async move {
             let outcome = match submitted {
                 Ok(outcome) => outcome.await.unwrap_or(Outcome::Terminated),
                 Err(Refusal::NoCommands) => return Err(CommandError::NoCommands),
@@ -364,6 +375,16 @@ impl<M: StateMachine> Group<M> {
                 Outcome::Offline => Err(CommandError::Offline(commands)),
                 Outcome::Terminated => Err(CommandError::GroupTerminated),
             }
+        };
+        executed.instrument(span)
+    }
+
+    /// The span of commands that are handed over.
+    fn span(&self, until: Until, commands: usize) -> Span {
+        let group = self.id().short();
+        match until {
+            Until::Applied => tracing::info_span!("execute", %group, commands),
+            Until::Accepted => tracing::info_span!("feed", %group, commands),
         }
     }
 
@@ -378,6 +399,10 @@ impl<M: StateMachine> Group<M> {
         let count = u32::try_from(commands.len())
             .map_err(|_| Refusal::Encoding(EncodeError::SerializeBufferFull))?;
         let row = commands::encode(commands).map_err(Refusal::Encoding)?;
+        // In the log it would end the group on every member, and at every start of a durable one.
+        if !commands::is_decodable::<M::Command>(&row) {
+            return Err(Refusal::Encoding(EncodeError::SerdeSerCustom));
+        }
         let instance = self.instance();
         let (outcome, route) = instance.submissions().submit(count, row, until);
         if route == Route::Local {

@@ -11,6 +11,7 @@ use crate::{
         Config, GroupBuilder, GroupKey,
         acceptor::Doorman,
         bond::{beats::Beats, wire::ALPN},
+        config::LONGEST,
         instance::Host,
         registry::Registry,
         store::NodeStore,
@@ -45,7 +46,7 @@ impl Groups {
             discovery: discovery.clone(),
             links: links.clone(),
             beats: Beats::new(links.clone(), scope.clone()),
-            handshake_timeout: config.handshake_timeout,
+            handshake_timeout: config.handshake_timeout.min(LONGEST),
             store,
         };
         let registry = Arc::new(Registry::new(host, scope));

@@ -32,7 +32,7 @@ impl GroupConfig {
         Self {
             id: group_id(&key, &consensus, &validators, &machine, &state_sync),
             key,
-            consensus,
+            consensus: consensus.in_bounds(),
             auth: validators.iter().map(boxed).collect(),
             validators,
         }
@@ -48,7 +48,9 @@ impl GroupConfig {
         &self.key
     }
 
-    /// The values that this node uses.
+    /// The values that this node uses: those that were asked for, unless they were out of bounds.
+    /// A beat that does not fit into the election timeout, say, is shorter here. The group's id was
+    /// made of what was asked for.
     pub fn consensus(&self) -> &ConsensusConfig {
         &self.consensus
     }

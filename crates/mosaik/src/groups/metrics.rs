@@ -1,28 +1,41 @@
 //! What groups count.
 
 use metrics::{Counter, Gauge};
+use parking_lot::Mutex;
 
 use crate::primitives::{GroupId, NetworkId, ShortFmtExt};
 
-/// Handles to one group's metrics, registered once per group and node.
+/// One joining's part of a group's metrics.
+///
+/// Gauges are shared with a later joining of the same group, which may begin before this one has
+/// fully ended: so they go back when this one [settles](Self::settle), and stay alone from then on.
 pub(crate) struct GroupMetrics {
     active: Gauge,
-    pub(crate) bonds: Gauge,
+    bonds: Gauge,
     pub(crate) bytes_sent: Counter,
     pub(crate) bytes_received: Counter,
     pub(crate) messages_sent: Counter,
     pub(crate) messages_received: Counter,
     pub(crate) elections: Counter,
     pub(crate) leader_changes: Counter,
-    pub(crate) committed: Gauge,
+    committed: Gauge,
     pub(crate) discarded: Counter,
+    halted: Gauge,
     voters: Gauge,
     non_voters: Gauge,
     size: Gauge,
+    shown: Mutex<Shown>,
+}
+
+/// What this joining has added to gauges.
+#[derive(Default)]
+struct Shown {
+    bonds: u32,
+    settled: bool,
 }
 
 impl GroupMetrics {
-    /// Registers the metrics and counts the group as active until dropped.
+    /// Registers the metrics and counts the group as active until settled.
     pub(crate) fn register(network: &NetworkId, group: &GroupId) -> Self {
         let network = network.short().to_string();
         let group = group.short().to_string();
@@ -42,29 +55,83 @@ impl GroupMetrics {
             leader_changes: handle!(counter, "mosaik.groups.raft.leader.changes"),
             committed: handle!(gauge, "mosaik.groups.raft.committed"),
             discarded: handle!(counter, "mosaik.groups.raft.commands.discarded"),
+            halted: handle!(gauge, "mosaik.groups.raft.halted"),
             voters: handle!(gauge, "mosaik.groups.raft.committee.voters"),
             non_voters: handle!(gauge, "mosaik.groups.raft.committee.non_voters"),
             size: handle!(gauge, "mosaik.groups.raft.committee.size"),
+            shown: Mutex::default(),
         };
         registered.active.increment(1);
-        registered.bonds.set(0);
+        registered.bonds.increment(0);
         registered
     }
 
+    pub(crate) fn bond_made(&self) {
+        let mut shown = self.shown.lock();
+        if !shown.settled {
+            shown.bonds += 1;
+            self.bonds.increment(1);
+        }
+    }
+
+    pub(crate) fn bond_ended(&self) {
+        let mut shown = self.shown.lock();
+        if !shown.settled && shown.bonds > 0 {
+            shown.bonds -= 1;
+            self.bonds.decrement(1);
+        }
+    }
+
+    pub(crate) fn committed(&self, position: u64) {
+        self.show(&self.committed, position);
+    }
+
+    /// Whether the group can't go on for lack of a leader.
+    pub(crate) fn halted(&self, halted: bool) {
+        self.show(&self.halted, u64::from(halted));
+    }
+
     pub(crate) fn committee(&self, voters: usize, non_voters: usize) {
-        let gauge = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        self.voters.set(gauge(voters));
-        self.non_voters.set(gauge(non_voters));
-        self.size.set(gauge(voters + non_voters));
+        self.show(&self.voters, voters as u64);
+        self.show(&self.non_voters, non_voters as u64);
+        self.show(&self.size, (voters + non_voters) as u64);
+    }
+
+    /// The group has ended here: what this joining shows goes back, for good.
+    pub(crate) fn settle(&self) {
+        let mut shown = self.shown.lock();
+        if shown.settled {
+            return;
+        }
+        shown.settled = true;
+        self.active.decrement(1);
+        self.bonds.decrement(shown.bonds);
+        for gauge in [
+            &self.committed,
+            &self.halted,
+            &self.voters,
+            &self.non_voters,
+            &self.size,
+        ] {
+            gauge.set(0);
+        }
+    }
+
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a floating point number"
+    )]
+    fn show(&self, gauge: &Gauge, value: u64) {
+        let shown = self.shown.lock();
+        if !shown.settled {
+            gauge.set(value as f64);
+        }
     }
 }
 
 impl Drop for GroupMetrics {
     fn drop(&mut self) {
-        self.active.decrement(1);
-        self.bonds.set(0);
-        self.committed.set(0);
-        self.committee(0, 0);
+        self.settle();
     }
 }
 

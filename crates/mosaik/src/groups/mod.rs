@@ -71,6 +71,7 @@ mod bonds;
 mod builder;
 mod catch_up;
 mod close;
+mod command_store;
 mod commands;
 mod config;
 mod duplex;
@@ -87,6 +88,7 @@ mod key;
 mod lineage;
 mod machine;
 mod member;
+mod membership;
 mod metrics;
 mod position;
 mod query;
@@ -117,6 +119,7 @@ pub use machine::{
     ApplyContext, Command, LeadershipPreference, NoOp, Query, QueryResult, StateMachine,
     StateMachineMessage,
 };
+pub use membership::Membership;
 pub use position::{Cursor, Index, IndexRange, Term};
 pub use query::{CommittedQueryResult, Consistency, QueryResultAt};
 pub use snapshot::{Snapshot, SnapshotItem, SnapshotStateMachine};

@@ -154,8 +154,7 @@ impl Joined {
             instance.retire();
         }
         instance.discovery().remove_group(instance.id());
-        instance.submissions().close();
-        instance.status().terminate();
+        instance.terminate();
         if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(how) {
             let events = self.events.clone();
             instance.scope().spawn(async move {

@@ -1,20 +1,20 @@
-//! A user's state machine and storage, seen without their types.
+//! A user's state machine, seen without its type.
 //!
 //! Everything below this point of view is compiled once, not once per machine.
 
 use std::{
-    ops::RangeInclusive,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use crate::{
     groups::{
-        ApplyContext, Command, Cursor, Index, StateMachine, StateSync, Storage, Term,
-        commands::{self, Row},
+        ApplyContext, Cursor, Index, StateMachine, StateSync, Term,
+        commands::Row,
+        config::LONGEST,
         snapshot::{Assembly, Capture},
         sync::{Snapshots, Strategy},
     },
@@ -133,7 +133,7 @@ impl<M: StateMachine> MachineReplica<M> {
         } = machine.state_sync().strategy();
         let terms = Terms {
             batch_size,
-            fetch_timeout,
+            fetch_timeout: fetch_timeout.min(LONGEST),
             fetch_rate,
             interval: snapshots.as_ref().map(|snapshots| snapshots.interval),
             kept: snapshots.as_ref().map_or(0, |snapshots| snapshots.kept),
@@ -235,75 +235,5 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
 
     fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Acquire)
-    }
-}
-
-/// A user's storage, seen without its types.
-pub(crate) trait CommandStore: Send + Sync + 'static {
-    /// Appends the commands of one log entry.
-    fn append(&self, row: &[u8], term: Term) -> Result<(), StoreFailed>;
-
-    /// The commands in this range as they stand in a log entry; fails when one is missing.
-    fn row(&self, range: RangeInclusive<Index>) -> Result<Bytes, StoreFailed>;
-
-    /// Drops `at` and everything after.
-    fn truncate(&self, at: Index);
-
-    /// Drops everything up to and including `up_to`.
-    fn prune(&self, up_to: Index);
-
-    /// Drops everything and continues after `cursor`.
-    fn reset_to(&self, cursor: Cursor);
-}
-
-/// A user's storage did not do what it should.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreFailed {
-    #[error("a command is not decodable here: do all members run the same version?")]
-    Undecodable,
-    #[error("the storage does not return what was appended")]
-    Missing,
-}
-
-/// Adapts a [`Storage`].
-pub(crate) struct StorageAdapter<C, S>(Mutex<S>, core::marker::PhantomData<fn() -> C>);
-
-impl<C: Command, S: Storage<C>> StorageAdapter<C, S> {
-    pub(crate) fn new(storage: S) -> Self {
-        Self(Mutex::new(storage), core::marker::PhantomData)
-    }
-}
-
-impl<C: Command, S: Storage<C>> CommandStore for StorageAdapter<C, S> {
-    fn append(&self, row: &[u8], term: Term) -> Result<(), StoreFailed> {
-        let mut storage = self.0.lock();
-        for command in Row::new(row) {
-            let command = command.map_err(|_| StoreFailed::Undecodable)?;
-            let command = C::decode(command).map_err(|_| StoreFailed::Undecodable)?;
-            storage.append(command, term);
-        }
-        Ok(())
-    }
-
-    fn row(&self, range: RangeInclusive<Index>) -> Result<Bytes, StoreFailed> {
-        let expected = range.end().0 - range.start().0 + 1;
-        let found = self.0.lock().get_range(&range);
-        if found.len() as u64 != expected {
-            return Err(StoreFailed::Missing);
-        }
-        commands::encode(found.iter().map(|(_, _, command)| command))
-            .map_err(|_| StoreFailed::Undecodable)
-    }
-
-    fn truncate(&self, at: Index) {
-        self.0.lock().truncate(at);
-    }
-
-    fn prune(&self, up_to: Index) {
-        self.0.lock().prune_prefix(up_to);
-    }
-
-    fn reset_to(&self, cursor: Cursor) {
-        self.0.lock().reset_to(cursor);
     }
 }

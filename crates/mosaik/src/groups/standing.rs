@@ -15,12 +15,13 @@ pub(crate) struct Standing {
     pub(crate) lineage: Option<LineageStanding>,
 }
 
-/// Whether a member would lead.
+/// Whether a member would vote and lead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Willingness {
     #[default]
     Normal,
     Reluctant,
+    /// An observer, or a member whose machine holds a state that was given up.
     Never,
 }
 

@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use crate::{
-    groups::{Cursor, Index},
+    groups::{Cursor, Index, Membership},
     primitives::PeerId,
 };
 
@@ -15,6 +15,9 @@ pub(crate) struct Status {
     online: watch::Sender<Flips>,
     committed: Position<Index>,
     log: Position<Cursor>,
+    membership: watch::Sender<Membership>,
+    /// Commands that this member has given up, over all its histories.
+    discarded: watch::Sender<u64>,
     terminated: watch::Sender<bool>,
 }
 
@@ -73,6 +76,8 @@ impl Status {
             online: watch::Sender::new(Flips::default()),
             committed: Position::new(),
             log: Position::new(),
+            membership: watch::Sender::default(),
+            discarded: watch::Sender::new(0),
             terminated: watch::Sender::new(false),
         }
     }
@@ -117,6 +122,14 @@ impl Status {
         self.log.watch()
     }
 
+    pub(crate) fn watch_membership(&self) -> watch::Receiver<Membership> {
+        self.membership.subscribe()
+    }
+
+    pub(crate) fn watch_discarded(&self) -> watch::Receiver<u64> {
+        self.discarded.subscribe()
+    }
+
     pub(crate) fn watch_terminated(&self) -> watch::Receiver<bool> {
         self.terminated.subscribe()
     }
@@ -146,9 +159,25 @@ impl Status {
         self.log.set(position);
     }
 
+    /// Sets who belongs to the group; nobody once this member has ended.
+    pub(crate) fn set_membership(&self, membership: Membership) {
+        let ended = self.is_terminated();
+        let membership = if ended {
+            Membership::default()
+        } else {
+            membership
+        };
+        replace(&self.membership, membership);
+    }
+
+    pub(crate) fn add_discarded(&self, commands: u64) {
+        self.discarded.send_modify(|count| *count += commands);
+    }
+
     /// Marks the end of this member: no leader, offline, for good.
     pub(crate) fn terminate(&self) {
         replace(&self.terminated, true);
+        self.set_membership(Membership::default());
         self.set_leader(None);
         self.set_online(false);
     }

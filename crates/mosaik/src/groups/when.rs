@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     groups::{
-        Cursor, Index, IndexRange,
+        Cursor, Index, IndexRange, Membership,
         status::{PositionWatch, Status},
     },
     primitives::PeerId,
@@ -65,7 +65,9 @@ impl When {
     }
 
     /// Resolves when this member is online: it leads with confirmed authority and has applied
-    /// everything committed before its term, or it follows a live leader and has caught up.
+    /// everything committed before its term, or it follows a live leader and has caught up. One that
+    /// then needs longer than two election timeouts to apply what is committed is offline until it
+    /// has caught up again.
     pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
         self.enters(true)
     }
@@ -85,6 +87,40 @@ impl When {
             })
             .await;
         }
+    }
+
+    /// Resolves with the membership when it has changed since the call.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(group: mosaik::Group<mosaik::groups::NoOp>) {
+    /// // Waits for three voters. Asking before looking, no change is missed.
+    /// let mut changed = group.when().membership_changed();
+    /// while group.membership().voters.len() < 3 {
+    ///     changed.await;
+    ///     changed = group.when().membership_changed();
+    /// }
+    /// # }
+    /// ```
+    pub fn membership_changed(
+        &self,
+    ) -> impl Future<Output = Membership> + Send + Sync + 'static + use<> {
+        let mut membership = self.status.watch_membership();
+        async move {
+            if membership.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            membership.borrow().clone()
+        }
+    }
+
+    /// Resolves with a number of commands when this member gives up that many after the call: its
+    /// history has lost against a rival one. Acknowledged commands may be among them.
+    pub fn discarded(&self) -> impl Future<Output = u64> + Send + Sync + 'static + use<> {
+        let discarded = self.status.watch_discarded();
+        let before = *discarded.borrow();
+        async move { matching(discarded, move |count| *count > before).await - before }
     }
 
     /// Watches the position of the last command in the local log.

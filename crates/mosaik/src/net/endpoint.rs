@@ -18,7 +18,9 @@ use super::{
         CONNECTION_WINDOW_BYTES, INITIAL_RTT, KEEP_ALIVE, MAX_SILENCE, MAX_STREAMS_PER_CONNECTION,
         STREAM_WINDOW_BYTES,
     },
+    metrics::TransportMetrics,
     router::Acceptors,
+    whole::{DialerProof, WholeProtocols},
 };
 use crate::primitives::{NetworkId, Scope};
 
@@ -59,12 +61,21 @@ pub(crate) async fn bind(
     scope: &Scope,
 ) -> Result<Transport, EndpointError> {
     let addresses = MemoryLookup::with_provenance("catalog");
+    let metrics = TransportMetrics::register(&options.network_id);
+    let whole = WholeProtocols::default();
+    let proof = DialerProof {
+        network: options.network_id,
+        protocols: whole.clone(),
+        metrics: metrics.clone(),
+        scope: scope.clone(),
+    };
     let mut builder = Endpoint::builder(presets::Minimal)
         .secret_key(options.secret_key)
         .relay_mode(options.relay_mode)
         .address_lookup(addresses.clone())
         .address_lookup(PROCESS_NODES.clone())
-        .transport_config(transport_config());
+        .transport_config(transport_config())
+        .hooks(proof);
     if !options.addresses.is_empty() {
         builder = builder.clear_ip_transports();
         for address in options.addresses {
@@ -79,12 +90,13 @@ pub(crate) async fn bind(
     let endpoint = builder.bind().await.map_err(EndpointError::Bind)?;
     publish_in_process(&endpoint, scope);
 
-    let acceptors = Acceptors::default();
+    let acceptors = Acceptors::new(whole);
     let links = Links::new(
         endpoint.clone(),
         options.network_id,
         addresses,
         acceptors.clone(),
+        metrics,
         scope.clone(),
     );
     let router = Router::new(endpoint.clone(), links.clone(), acceptors, scope.clone());

@@ -8,14 +8,24 @@ pub(crate) const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 pub(crate) const MAX_HANDSHAKE_FRAME_BYTES: usize = 1024;
 /// Streams that one peer may have open at once on one connection.
 pub(crate) const MAX_STREAMS_PER_CONNECTION: u32 = 1024;
-/// Connections that are being accepted at once; more wait in the endpoint's own queue.
-pub(crate) const MAX_PENDING_ACCEPTS: usize = 512;
+/// Incoming connections whose handshakes are not finished, in all.
+pub(crate) const MAX_HALF_OPEN: usize = 512;
+/// Of those, how many may come from one address and port.
+pub(crate) const MAX_HALF_OPEN_PER_SOURCE: usize = 32;
+/// Of those, how many may be of one peer.
+pub(crate) const MAX_HALF_OPEN_PER_PEER: usize = 16;
 /// Connections that one peer may have open towards this node for one protocol.
 pub(crate) const MAX_CONNECTIONS_PER_PEER: usize = 8;
+/// Incoming connections of a protocol that brings its own framing, of all peers.
+pub(crate) const MAX_WHOLE_CONNECTIONS: usize = 1024;
 /// How long dialing a peer may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long each step of a handshake may take.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long opening a link may take in all.
+pub(crate) const OPEN_TIMEOUT: Duration = CONNECT_TIMEOUT.saturating_add(HANDSHAKE_TIMEOUT);
+/// How long to wait for a peer to allow another stream on its connection.
+pub(crate) const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a close record may take to be written before the stream is reset instead.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Two connections between the same nodes that came to stand within this time are taken for dials

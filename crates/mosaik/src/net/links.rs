@@ -20,8 +20,12 @@ use tokio::{
 
 use super::{
     activity::{Activity, UseCount},
+    addresses::AddressBook,
     handshake,
-    limits::{CONNECT_TIMEOUT, CROSSING, IDLE_CONNECTION, MAX_CONNECTIONS_PER_PEER},
+    limits::{
+        CONNECT_TIMEOUT, CROSSING, IDLE_CONNECTION, MAX_CONNECTIONS_PER_PEER, OPEN_TIMEOUT,
+        STREAM_TIMEOUT,
+    },
     link::{Link, LinkReceiver, LinkSender, LinkState, OpenError},
     metrics::{Refusal, TransportMetrics},
     router::Acceptors,
@@ -45,7 +49,7 @@ struct Inner {
     network: NetworkId,
     scope: Scope,
     acceptors: Acceptors,
-    addresses: MemoryLookup,
+    addresses: AddressBook,
     pool: Mutex<HashMap<Key, Arc<Slot>>>,
     lost: broadcast::Sender<PeerId>,
     metrics: TransportMetrics,
@@ -85,6 +89,7 @@ impl Links {
         network: NetworkId,
         addresses: MemoryLookup,
         acceptors: Acceptors,
+        metrics: TransportMetrics,
         scope: Scope,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -92,29 +97,41 @@ impl Links {
             network,
             scope,
             acceptors,
-            addresses,
+            addresses: AddressBook::new(addresses),
             pool: Mutex::default(),
             lost: broadcast::channel(LOST_BACKLOG).0,
-            metrics: TransportMetrics::register(&network),
+            metrics,
         }))
     }
 
     /// Opens a link to a peer, dialing it when no connection of that protocol stands.
     ///
-    /// Waits for at most the connect and handshake timeouts (10 s in all); callers with less
-    /// patience put their own bound around it.
+    /// Waits for at most 10 s in all, of those 5 s for a stream when the connection has as many as
+    /// the peer allows; callers with less patience put their own bound around it.
     pub(crate) async fn open(
         &self,
         alpn: &'static [u8],
         peer: impl Into<EndpointAddr>,
     ) -> Result<Link, OpenError> {
-        let peer = peer.into();
+        let opening = self.open_or_dial(alpn, peer.into());
+        match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
+            Ok(Err(_)) if self.0.scope.is_cancelled() => Err(OpenError::Cancelled),
+            Ok(result) => result,
+            Err(_) => Err(OpenError::TimedOut),
+        }
+    }
+
+    async fn open_or_dial(
+        &self,
+        alpn: &'static [u8],
+        peer: EndpointAddr,
+    ) -> Result<Link, OpenError> {
         let mut last_chance = false;
         loop {
             let pooled = self.connection(alpn, peer.clone()).await?;
             match self.open_on(&pooled).await {
-                // The peer may have closed an idle connection in this very moment: dial anew.
-                Err(error) if !last_chance && !error.is_cancelled() => last_chance = true,
+                // Either side may have closed an idle connection in this very moment: dial anew.
+                Err(_) if !last_chance && !pooled.is_live() => last_chance = true,
                 result => return result,
             }
         }
@@ -180,10 +197,23 @@ impl Links {
         live.map(|((peer, _), _)| *peer).collect()
     }
 
-    /// Remembers where a peer can be reached, replacing what was known.
+    /// Takes a peer's own word on where it can be reached, until it is [forgotten](Self::forget).
     pub(crate) fn learn(&self, addr: &EndpointAddr) {
+        if addr.id != self.id() {
+            self.0.addresses.learn(addr);
+        }
+    }
+
+    /// Forgets a peer's own word. Addresses that were given for dialing it stay.
+    pub(crate) fn forget(&self, peer: PeerId) {
+        self.0.addresses.forget(peer);
+    }
+
+    /// Remembers addresses that were given for dialing a peer, so that a later dial by id works;
+    /// of the 4096 peers that were given last.
+    pub(crate) fn give(&self, addr: &EndpointAddr) {
         if addr.id != self.id() && !addr.addrs.is_empty() {
-            self.0.addresses.set_endpoint_info(addr.clone());
+            self.0.addresses.give(addr);
         }
     }
 
@@ -245,22 +275,15 @@ impl Links {
 
     async fn dial(&self, alpn: &'static [u8], peer: EndpointAddr) -> Result<Pooled, OpenError> {
         tracing::debug!(peer = %peer.id.fmt_short(), protocol = %alpn.escape_ascii(), "dialing");
-        self.learn_more(&peer);
+        self.give(&peer);
         let dialing = self.0.endpoint.connect(peer, alpn);
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, dialing)
             .await
             .map_err(|_| OpenError::TimedOut)?
-            .map_err(|error| OpenError::Io(Box::new(error)))?;
+            .map_err(OpenError::Io)?;
         handshake::dial(&connection, &self.0.network).await?;
         self.adopt(alpn, connection, true)
-            .ok_or(OpenError::Cancelled)
-    }
-
-    /// Adds addresses given for one dial to what is known, so that a later dial by id works.
-    fn learn_more(&self, addr: &EndpointAddr) {
-        if !addr.addrs.is_empty() {
-            self.0.addresses.add_endpoint_info(addr.clone());
-        }
+            .ok_or(OpenError::TooManyConnections)
     }
 
     /// Adopts a connection that a peer dialed, unless it has too many.
@@ -310,11 +333,12 @@ impl Links {
             }
             connections.push(pooled.clone());
         }
-        self.0.metrics.connection_opened();
+        let open = self.0.metrics.open();
         let (links, served) = (self.clone(), pooled.clone());
-        self.0
-            .scope
-            .spawn(async move { links.serve(key, served).await });
+        self.0.scope.spawn(async move {
+            links.serve(key, served).await;
+            drop(open);
+        });
         Some(pooled)
     }
 
@@ -333,7 +357,6 @@ impl Links {
                 Err(end) => break end,
             }
         };
-        self.0.metrics.connection_closed();
         let slot = self.slot(key);
         slot.connections.lock().retain(Pooled::is_live);
         if matches!(end, ConnectionError::TimedOut | ConnectionError::Reset) {
@@ -343,7 +366,9 @@ impl Links {
     }
 
     async fn open_on(&self, pooled: &Pooled) -> Result<Link, OpenError> {
-        let (send, recv) = pooled.connection.open_bi().await?;
+        let opening = pooled.connection.open_bi();
+        let opened = tokio::time::timeout(STREAM_TIMEOUT, opening).await;
+        let (send, recv) = opened.map_err(|_| OpenError::TooManyStreams)??;
         Ok(self.link(pooled, send, recv))
     }
 

@@ -20,6 +20,18 @@ struct Handles {
     violated: [Counter; Violation::ALL.len()],
 }
 
+/// A connection that is counted as open.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(TransportMetrics);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let handles = &self.0.0;
+        handles.closed.increment(1);
+        handles.active.decrement(1);
+    }
+}
+
 /// Why an incoming connection was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -35,6 +47,8 @@ pub(crate) enum Refusal {
     Silent,
     /// The peer has connections enough.
     TooMany,
+    /// Not finished when another connection needed its place.
+    GivenAway,
 }
 
 /// How a peer broke the rules on a link.
@@ -46,18 +60,21 @@ pub(crate) enum Violation {
     TooLarge,
     /// The stream was finished within a frame.
     Truncated,
+    /// More than the receiver was ready for.
+    Overdrawn,
     /// Nothing arrived where a message was due.
     Silent,
 }
 
 impl Refusal {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Unfinished,
         Self::InvalidAlpn,
         Self::DifferentNetwork,
         Self::ProtocolViolation,
         Self::Silent,
         Self::TooMany,
+        Self::GivenAway,
     ];
 
     pub(crate) const fn label(self) -> &'static str {
@@ -68,15 +85,17 @@ impl Refusal {
             Self::ProtocolViolation => "protocol_violation",
             Self::Silent => "silent",
             Self::TooMany => "too_many",
+            Self::GivenAway => "given_away",
         }
     }
 }
 
 impl Violation {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Undecodable,
         Self::TooLarge,
         Self::Truncated,
+        Self::Overdrawn,
         Self::Silent,
     ];
 
@@ -85,6 +104,7 @@ impl Violation {
             Self::Undecodable => "undecodable",
             Self::TooLarge => "too_large",
             Self::Truncated => "truncated",
+            Self::Overdrawn => "overdrawn",
             Self::Silent => "silent",
         }
     }
@@ -112,14 +132,11 @@ impl TransportMetrics {
         }))
     }
 
-    pub(crate) fn connection_opened(&self) {
+    /// Counts a connection as open until the result is dropped.
+    pub(crate) fn open(&self) -> OpenConnection {
         self.0.opened.increment(1);
         self.0.active.increment(1);
-    }
-
-    pub(crate) fn connection_closed(&self) {
-        self.0.closed.increment(1);
-        self.0.active.decrement(1);
+        OpenConnection(self.clone())
     }
 
     pub(crate) fn connection_refused(&self, refusal: Refusal) {

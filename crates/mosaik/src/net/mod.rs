@@ -17,10 +17,12 @@
 //! - Everything that arrives is bounded before it is allocated, see [`limits`].
 
 mod activity;
+mod addresses;
 pub mod close;
 mod endpoint;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
+mod half_open;
 mod handshake;
 pub(crate) mod limits;
 pub mod link;
@@ -28,6 +30,7 @@ mod links;
 mod local;
 mod metrics;
 mod router;
+mod whole;
 
 pub use close::CloseReason;
 pub(crate) use endpoint::{EndpointError, EndpointHook, EndpointOptions, bind, transport_config};

@@ -5,15 +5,17 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use futures::future::BoxFuture;
 use iroh::{
     Endpoint,
-    endpoint::{Connection, Incoming},
+    endpoint::{Connection, Incoming, IncomingAddr},
 };
 use parking_lot::RwLock;
-use tokio::sync::Semaphore;
 
 use super::{
-    Link, Links, handshake,
-    limits::{HANDSHAKE_TIMEOUT, MAX_PENDING_ACCEPTS},
+    Link, Links,
+    half_open::{HalfOpen, Place},
+    handshake,
+    limits::HANDSHAKE_TIMEOUT,
     metrics::Refusal,
+    whole::{Accepted, WholeProtocols, count_until_closed},
 };
 use crate::primitives::Scope;
 
@@ -26,9 +28,9 @@ pub(crate) trait Acceptor: Send + Sync + 'static {
     fn accept(&self, link: Link) -> BoxFuture<'static, ()>;
 }
 
-/// Serves whole connections of a protocol that brings its own framing.
+/// Serves whole connections of a protocol that brings its own framing, and dials itself.
 pub(crate) trait ConnectionAcceptor: Send + Sync + 'static {
-    /// Serves one connection, which has not proven anything.
+    /// Serves one connection of a proven peer.
     fn accept(&self, connection: Connection) -> BoxFuture<'static, ()>;
 }
 
@@ -36,8 +38,11 @@ pub(crate) trait ConnectionAcceptor: Send + Sync + 'static {
 ///
 /// Filled once, when the node is composed: subsystems need the pool to be built, and the pool
 /// needs their acceptors.
-#[derive(Clone, Default)]
-pub(crate) struct Acceptors(Arc<RwLock<HashMap<&'static [u8], Service>>>);
+#[derive(Clone)]
+pub(crate) struct Acceptors {
+    services: Arc<RwLock<HashMap<&'static [u8], Service>>>,
+    whole: WholeProtocols,
+}
 
 #[derive(Clone)]
 enum Service {
@@ -46,15 +51,22 @@ enum Service {
 }
 
 impl Acceptors {
+    pub(super) fn new(whole: WholeProtocols) -> Self {
+        Self {
+            services: Arc::default(),
+            whole,
+        }
+    }
+
     pub(super) fn links(&self, alpn: &[u8]) -> Option<Arc<dyn Acceptor>> {
-        match self.0.read().get(alpn) {
+        match self.services.read().get(alpn) {
             Some(Service::Links(acceptor)) => Some(acceptor.clone()),
             _ => None,
         }
     }
 
     fn find(&self, alpn: &[u8]) -> Option<(&'static [u8], Service)> {
-        self.0
+        self.services
             .read()
             .get_key_value(alpn)
             .map(|(alpn, service)| (*alpn, service.clone()))
@@ -87,25 +99,22 @@ impl Router {
 
     /// Installs a protocol of links.
     pub(crate) fn install(&self, alpn: &'static [u8], acceptor: impl Acceptor) {
-        self.acceptors
-            .0
-            .write()
-            .insert(alpn, Service::Links(Arc::new(acceptor)));
+        let service = Service::Links(Arc::new(acceptor));
+        self.acceptors.services.write().insert(alpn, service);
     }
 
     /// Installs a protocol that takes over whole connections.
     pub(crate) fn install_raw(&self, alpn: &'static [u8], acceptor: impl ConnectionAcceptor) {
-        self.acceptors
-            .0
-            .write()
-            .insert(alpn, Service::Connections(Arc::new(acceptor)));
+        let service = Service::Connections(Arc::new(acceptor));
+        self.acceptors.services.write().insert(alpn, service);
+        self.acceptors.whole.add(alpn);
     }
 
     /// Starts to accept connections for everything installed.
     pub(crate) fn start(&self) {
         let alpns = self
             .acceptors
-            .0
+            .services
             .read()
             .keys()
             .map(|alpn| alpn.to_vec())
@@ -119,17 +128,35 @@ impl Router {
     }
 
     async fn accept_connections(&self) {
-        let pending = Arc::new(Semaphore::new(MAX_PENDING_ACCEPTS));
+        let half_open = Arc::<HalfOpen>::default();
+        let whole = Arc::<Accepted>::default();
         while let Some(incoming) = self.endpoint.accept().await {
-            let Ok(permit) = pending.clone().acquire_owned().await else {
-                return;
+            let source = incoming.remote_addr();
+            let is_claim =
+                matches!(source, IncomingAddr::Ip(_)) && !incoming.remote_addr_validated();
+            if is_claim && half_open.is_crowded() {
+                // Never fails for an address that is a mere claim.
+                let _ = incoming.retry();
+                continue;
+            }
+            let Some(place) = half_open.enter(source) else {
+                incoming.refuse();
+                self.links.metrics().connection_refused(Refusal::TooMany);
+                continue;
             };
-            let router = self.clone();
+            let (router, whole) = (self.clone(), whole.clone());
             self.scope.spawn(async move {
-                let accepted = router.accept(incoming).await;
-                drop(permit);
-                if let Some((connection, raw)) = accepted {
-                    raw.accept(connection).await;
+                let accepted = tokio::select! {
+                    biased;
+                    () = place.given_away() => {
+                        router.links.metrics().connection_refused(Refusal::GivenAway);
+                        return;
+                    }
+                    accepted = router.accept(incoming, &place, &whole) => accepted,
+                };
+                drop(place);
+                if let Some((connection, acceptor)) = accepted {
+                    acceptor.accept(connection).await;
                 }
             });
         }
@@ -139,25 +166,41 @@ impl Router {
     async fn accept(
         &self,
         incoming: Incoming,
+        place: &Place,
+        whole: &Arc<Accepted>,
     ) -> Option<(Connection, Arc<dyn ConnectionAcceptor>)> {
         let Some(connection) = establish(incoming).await else {
             self.links.metrics().connection_refused(Refusal::Unfinished);
             return None;
         };
-        match self.acceptors.find(connection.alpn()) {
-            None => {
-                self.links.refuse(&connection, Refusal::InvalidAlpn);
-                None
-            }
-            Some((_, Service::Connections(acceptor))) => Some((connection, acceptor)),
-            Some((alpn, Service::Links(_))) => {
-                match handshake::accept(&connection, self.links.network_id()).await {
-                    Ok(()) => self.links.adopt_accepted(alpn, connection),
-                    Err(refusal) => self.links.refuse(&connection, refusal),
+        match self.prove(&connection, place).await {
+            Ok((alpn, Service::Links(_))) => self.links.adopt_accepted(alpn, connection),
+            Ok((_, Service::Connections(acceptor))) => {
+                if let Some(counted) = whole.enter(connection.remote_id()) {
+                    let metrics = self.links.metrics();
+                    count_until_closed(&connection, metrics, &self.scope, counted);
+                    return Some((connection, acceptor));
                 }
-                None
+                self.links.refuse(&connection, Refusal::TooMany);
             }
+            Err(refusal) => self.links.refuse(&connection, refusal),
         }
+        None
+    }
+
+    /// Has the peer prove the network; returns who serves it.
+    async fn prove(
+        &self,
+        connection: &Connection,
+        place: &Place,
+    ) -> Result<(&'static [u8], Service), Refusal> {
+        if !place.identify(connection.remote_id()) {
+            return Err(Refusal::TooMany);
+        }
+        let service = self.acceptors.find(connection.alpn());
+        let service = service.ok_or(Refusal::InvalidAlpn)?;
+        handshake::accept(connection, self.links.network_id()).await?;
+        Ok(service)
     }
 }
 
@@ -172,7 +215,7 @@ async fn establish(incoming: Incoming) -> Option<Connection> {
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Router")
-            .field("protocols", &self.acceptors.0.read().len())
+            .field("protocols", &self.acceptors.services.read().len())
             .finish_non_exhaustive()
     }
 }

@@ -27,6 +27,7 @@ struct Header {
     function: FunctionId,
     budget_us: u64,
     request_bytes: u64,
+    trace: Option<()>,
 }
 
 fn header(kind: u8, function: FunctionId, request_bytes: u64) -> Header {
@@ -35,6 +36,7 @@ fn header(kind: u8, function: FunctionId, request_bytes: u64) -> Header {
         function,
         budget_us: 60_000_000,
         request_bytes,
+        trace: None,
     }
 }
 

@@ -16,6 +16,7 @@ mod ids;
 mod one_or_many;
 mod scope;
 mod signal;
+mod trace;
 
 pub use backoff::BackoffFactory;
 pub use bytes::{self, Bytes, BytesMut};
@@ -32,3 +33,4 @@ pub use ids::{
 pub use one_or_many::{IntoIterOrSingle, Variant};
 pub(crate) use scope::Scope;
 pub(crate) use signal::{Signal, WakerSlot};
+pub(crate) use trace::TraceParent;

@@ -15,7 +15,8 @@ use super::{
 use crate::{
     net::{
         Acceptor, Link,
-        close::{ProtocolViolation, UnknownPeer},
+        close::{Cancelled, ProtocolViolation, UnexpectedClose, UnknownPeer},
+        link::RecvError,
     },
     primitives::{PeerId, ShortFmtExt},
 };
@@ -82,7 +83,9 @@ async fn subscribe(
             link.receiver.set_max_frame_bytes(MAX_CONTROL_FRAME_BYTES);
             match link.recv_within(HANDSHAKE_TIMEOUT).await {
                 Ok(request) => return Ok((link, request)),
-                Err(_) => ProtocolViolation.into(),
+                Err(error) if error.is_violation() => ProtocolViolation.into(),
+                Err(RecvError::TimedOut) => Cancelled.into(),
+                Err(_) => UnexpectedClose.into(),
             }
         }
         Some(_entered) => ApplicationClose::from(UnknownPeer),

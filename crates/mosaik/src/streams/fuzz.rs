@@ -1,8 +1,8 @@
-//! Entry points for fuzzing: the handshake of a subscription.
+//! Entry points for fuzzing: the messages of a subscription.
 
 use super::{
     Criteria,
-    wire::{Accepted, Subscribe},
+    wire::{Accepted, Credit, Subscribe},
 };
 use crate::primitives::{
     StreamId,
@@ -19,4 +19,9 @@ pub(crate) const TARGETS: &[Target] = &[
         })]
     }),
     Target::decoding::<Accepted>("stream_accepted", || vec![encoded(&Accepted {})]),
+    Target::decoding::<Credit>("stream_credit", || {
+        [0, 1, u64::MAX]
+            .map(|bytes| encoded(&Credit { bytes }))
+            .to_vec()
+    }),
 ];

@@ -40,7 +40,32 @@ pub(super) struct ProducerMetrics {
     pub(super) bytes_sent: Counter,
     /// Per datum and consumer, withheld because the consumer lags.
     pub(super) items_dropped: Counter,
+    /// Subscriptions that this side ended, by reason.
+    cut: [Counter; Cut::ALL.len()],
     pub(super) traffic: Traffic,
+}
+
+/// Why a producer cuts a consumer off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// It held up others, or took nothing for too long.
+    TooSlow,
+    /// It no longer meets the requirements, or its tickets have expired.
+    NotAllowed,
+    /// It said something that it must not say.
+    ProtocolViolation,
+}
+
+impl Cut {
+    const ALL: [Self; 3] = [Self::TooSlow, Self::NotAllowed, Self::ProtocolViolation];
+
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::TooSlow => "too_slow",
+            Self::NotAllowed => "not_allowed",
+            Self::ProtocolViolation => "protocol_violation",
+        }
+    }
 }
 
 impl ProducerMetrics {
@@ -53,8 +78,17 @@ impl ProducerMetrics {
             items_sent: labels.counter("mosaik.streams.producer.items.sent"),
             bytes_sent: labels.counter("mosaik.streams.producer.bytes.sent"),
             items_dropped: labels.counter("mosaik.streams.producer.items.dropped"),
+            cut: Cut::ALL.map(|cut| {
+                metrics::counter!("mosaik.streams.producer.consumers.cut",
+                    "stream" => labels.stream.clone(), "network" => labels.network.clone(),
+                    "reason" => cut.label())
+            }),
             traffic: Traffic::register(&labels),
         }
+    }
+
+    pub(super) fn cut(&self, cut: Cut) {
+        self.cut[cut as usize].increment(1);
     }
 }
 

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! **Credit** is how many bytes of frames the producer may send. It sends while it has any, and
-//! may overdraw it by one chunk, so that datums of any size pass. The consumer gives what it has
-//! taken in again as long as its queue has room. The transport's own flow control could not do
+//! may overdraw it by one chunk, so that datums of any size pass: one datum, or several that are
+//! together at most 64 KiB. A producer that sends more breaks the protocol. The consumer gives what
+//! it has taken in again as long as its queue has room. The transport's own flow control could not do
 //! this: a consumer that reads nothing would use up the window of its whole connection, and the
 //! transport (noq 1.4) drops a connection with more than 2048 unread packets of one stream.
 
@@ -24,6 +25,9 @@ pub(crate) const STREAMS_ALPN: &[u8] = b"/mosaik/streams/1.0";
 
 /// Largest frame of the handshake, and of anything that a consumer sends.
 pub(super) const MAX_CONTROL_FRAME_BYTES: usize = 64 * 1024;
+
+/// Largest chunk of several datums: what a producer may send beyond its credit.
+pub(super) const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
 /// The first message of a consumer.
 #[derive(Debug, Serialize, Deserialize)]

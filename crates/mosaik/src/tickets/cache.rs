@@ -126,7 +126,7 @@ impl Key {
             entry.content_digest()
         };
         Self {
-            validator: validator.signature(),
+            validator: validator.verdict_id(),
             peer: *entry.id(),
             subject,
         }

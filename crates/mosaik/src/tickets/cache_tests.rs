@@ -192,21 +192,18 @@ fn the_cache_is_bounded_and_keeps_what_is_asked_for() {
     assert!(verdicts.young.len() <= 8 && verdicts.old.len() <= 8);
 }
 
-/// The promise is 100 000 a second; an unoptimised build on a busy machine gets some slack.
 #[test]
-fn cached_admissions_are_cheap() {
-    const ADMISSIONS: u32 = 20_000;
-    let key = Hs256::random();
+fn a_key_that_was_taken_away_admits_nobody_any_more() {
+    let (old, new) = (Hs256::random(), Hs256::random());
+    let named = |key| -> [Arc<dyn TicketValidator>; 1] {
+        [Arc::new(Jwt::with_key(key).with_identity("ops"))]
+    };
     let entry = peer("good");
-    let token = JwtTicketBuilder::new(key).expires_at(Expiration::in_1h());
+    let token = JwtTicketBuilder::new(old).expires_at(Expiration::in_24h());
     let entry = entry.clone().add_ticket(token.build(entry.id()));
-    let validators: [Arc<dyn TicketValidator>; 1] = [Arc::new(Jwt::with_key(key))];
     let cache = TicketCache::default();
-    let start = Instant::now();
-    for _ in 0..ADMISSIONS {
-        cache.validate(&entry, &validators).unwrap();
-    }
-    let each = start.elapsed() / ADMISSIONS;
-    println!("{each:?} per cached admission");
-    assert!(each < Duration::from_micros(200), "{each:?}");
+    assert!(cache.validate(&entry, &named(old)).is_ok());
+    assert_eq!(named(old)[0].signature(), named(new)[0].signature());
+    assert_eq!(cache.validate(&entry, &named(new)), Err(InvalidTicket));
+    assert!(cache.validate(&entry, &named(old)).is_ok());
 }

@@ -23,7 +23,7 @@ mod signed;
 mod ticket;
 mod validator;
 mod version;
-mod wire;
+pub(crate) mod wire;
 
 pub(crate) use cache::TicketCache;
 pub use entry::PeerEntry;
@@ -38,7 +38,8 @@ pub use keys::{
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) use limits::MAX_ENTRY_BYTES;
 pub(crate) use limits::{
-    MAX_ADDRESSES, MAX_FUNCTIONS, MAX_GROUPS, MAX_STREAMS, MAX_TAGS, MAX_TICKET_BYTES, MAX_TICKETS,
+    LimitError, MAX_ADDRESSES, MAX_FUNCTIONS, MAX_GROUPS, MAX_STREAMS, MAX_TAGS, MAX_TICKET_BYTES,
+    MAX_TICKETS,
 };
 pub use signed::SignedPeerEntry;
 pub(crate) use signed::UnverifiedEntry;

@@ -15,7 +15,8 @@ pub struct InvalidTicket;
 /// Decides whether a ticket admits the peer that carries it.
 ///
 /// Validation runs where peers are admitted: it must not block and must not do I/O. It may be
-/// asked any number of times; verdicts are remembered as [`is_pure`](Self::is_pure) tells. A
+/// asked any number of times; verdicts are remembered as [`is_pure`](Self::is_pure) and
+/// [`verdict_id`](Self::verdict_id) tell. A
 /// validator that panics refuses the peer.
 ///
 /// # Examples
@@ -50,6 +51,19 @@ pub trait TicketValidator: Send + Sync + 'static {
     /// signatures: it is an input of the ids of groups, collections and functions.
     fn signature(&self) -> UniqueId;
 
+    /// Stands for all that a verdict follows from: under this id verdicts are remembered.
+    ///
+    /// It must change with whatever makes [`validate`](Self::validate) decide differently, or a
+    /// verdict of before is taken for one of now. By default it is the
+    /// [`signature`](Self::signature), which is right if that covers everything. Where a signature
+    /// leaves something out, so that ids stay the same, as [`Jwt::with_identity`] does with keys,
+    /// it belongs here. Never leaves the node; asked for on every decision, so it should be cheap.
+    ///
+    /// [`Jwt::with_identity`]: crate::tickets::Jwt::with_identity
+    fn verdict_id(&self) -> UniqueId {
+        self.signature()
+    }
+
     /// Looks at the raw data of a ticket and at the entry that carries it.
     ///
     /// # Errors
@@ -77,6 +91,10 @@ impl<T: TicketValidator + ?Sized> TicketValidator for Box<T> {
         (**self).signature()
     }
 
+    fn verdict_id(&self) -> UniqueId {
+        (**self).verdict_id()
+    }
+
     fn validate(&self, ticket: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket> {
         (**self).validate(ticket, peer)
     }
@@ -93,6 +111,10 @@ impl<T: TicketValidator + ?Sized> TicketValidator for Arc<T> {
 
     fn signature(&self) -> UniqueId {
         (**self).signature()
+    }
+
+    fn verdict_id(&self) -> UniqueId {
+        (**self).verdict_id()
     }
 
     fn validate(&self, ticket: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket> {

@@ -107,7 +107,8 @@ fn ascending<T: Ord, E: Error>(items: &[T]) -> Result<(), E> {
     }
 }
 
-fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+/// A list of up to `max` items; a longer one is refused before anything is allocated for it.
+pub(crate) fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
     max: usize,
 ) -> Result<Vec<T>, D::Error> {

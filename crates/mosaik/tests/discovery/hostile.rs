@@ -1,9 +1,9 @@
 //! Peers that break the rules of the transport: each is turned away, counted, and harms nobody.
 
 use mosaik::{
-    Network, NetworkId,
+    Network, NetworkId, PeerId, SecretKey,
     discovery::Error,
-    iroh::endpoint::ConnectionError,
+    iroh::endpoint::{ConnectionError, RecvStream},
     network::close::{DifferentNetwork, InvalidAlpn, ProtocolViolation},
 };
 
@@ -119,7 +119,7 @@ async fn an_unknown_protocol_is_refused() {
 async fn broken_frames_end_their_stream_alone() {
     let (a, id) = target().await;
     let intruder = Intruder::new().await;
-    for (alpn, limit) in [(SYNC_ALPN, 16 << 20), (PING_ALPN, 512 << 10)] {
+    for (alpn, limit) in [(SYNC_ALPN, 16 << 10), (PING_ALPN, 512 << 10)] {
         let connection = intruder.join(&a, alpn).await;
         // Opened before, and still good after.
         let (mut patient, mut answered) = say(&connection, &[]).await;
@@ -180,6 +180,21 @@ async fn silence_is_not_waited_for() {
     is_undisturbed(&a).await;
 }
 
+/// Regression: an answer that was not read held its task and its stream for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_read_is_given_up() {
+    let (a, _) = target().await;
+    // The target's proof fits, its entry does not.
+    let intruder = Intruder::with_window(64).await;
+    let connection = intruder.join(&a, PING_ALPN).await;
+    const PING: u8 = 0;
+    let (_send, mut recv) = say(&connection, &frame(&PING)).await;
+    let reset = within(15, recv.received_reset()).await.unwrap();
+    assert_eq!(reset.map(|code| code.into_inner()), Some(102));
+    assert!(connection.close_reason().is_none());
+    is_undisturbed(&a).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_accepts_and_says_nothing_fails_the_sync() {
     let (a, id) = target().await;
@@ -212,6 +227,88 @@ async fn a_sync_without_end_is_ended() {
     is_undisturbed(&a).await;
 }
 
+/// A range of ids, and what its sender has there.
+type Range = ([u8; 32], Option<[u8; 32]>, Listed);
+/// The tag of a list, and its items.
+type Listed = (u8, Vec<(PeerId, (u64, u64))>);
+
+fn range(from: u8, to: Option<u8>, items: Vec<(PeerId, (u64, u64))>) -> Range {
+    ([from; 32], to.map(|to| [to; 32]), (1, items))
+}
+
+/// The next message of the target.
+async fn answer(recv: &mut RecvStream) -> Vec<u8> {
+    let mut header = [0; 4];
+    within(5, recv.read_exact(&mut header)).await.unwrap();
+    let mut answer = vec![0; u32::from_le_bytes(header) as usize];
+    within(5, recv.read_exact(&mut answer)).await.unwrap();
+    answer
+}
+
+/// Regression: each range of a turn was answered with all entries in it, so a small turn that
+/// repeats one range cost the memory of as many catalogs.
+#[tokio::test(flavor = "multi_thread")]
+async fn ranges_that_no_catalog_has_are_refused() {
+    let (a, id) = target().await;
+    let intruder = Intruder::new().await;
+    let connection = intruder.join(&a, SYNC_ALPN).await;
+    let everything = || range(0, None, Vec::new());
+    let peer = |_| (SecretKey::generate().public(), (1, 1));
+    let mut crowd: Vec<_> = (0..17).map(peer).collect();
+    crowd.sort_by_key(|(peer, _)| *peer);
+    let mut disorder = crowd[..16].to_vec();
+    disorder.swap(3, 4);
+    let narrow = |n: u16| {
+        let at = |n: u16| {
+            let mut id = [0; 32];
+            id[..2].copy_from_slice(&n.to_be_bytes());
+            id
+        };
+        (at(n), Some(at(n + 1)), (1, Vec::new()))
+    };
+    let turns: [(&str, Vec<Range>); 7] = [
+        ("repeated", vec![everything(); 1000]),
+        (
+            "overlapping",
+            vec![range(0, Some(9), vec![]), range(8, None, vec![])],
+        ),
+        (
+            "descending",
+            vec![range(8, None, vec![]), range(0, Some(8), vec![])],
+        ),
+        ("empty", vec![range(8, Some(8), vec![])]),
+        ("crowded", vec![range(0, None, crowd)]),
+        ("in disorder", vec![range(0, None, disorder)]),
+        ("too many", (0..=1 << 15).map(narrow).collect()),
+    ];
+    for (number, (what, ranges)) in turns.into_iter().enumerate() {
+        // The first turn is always a small one.
+        let opening = frame(&(vec![everything()], 0u8, 0u8, 0u8));
+        let (mut send, mut recv) = say(&connection, &opening).await;
+        answer(&mut recv).await;
+        let turn = frame(&(ranges, 0u8, 0u8, 0u8));
+        let _ = send.write_all(&turn).await;
+        assert_eq!(end_of(&mut recv).await, Some(400), "{what}");
+        assert_eq!(violated(&id, "undecodable"), number as u64 + 1, "{what}");
+    }
+    is_undisturbed(&a).await;
+}
+
+/// Who asks for one entry many times gets it once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_sends_each_entry_once() {
+    let (a, id) = target().await;
+    let intruder = Intruder::new().await;
+    let connection = intruder.join(&a, SYNC_ALPN).await;
+    let wanted = vec![a.local().id(); 400];
+    let (_send, mut recv) = say(&connection, &frame(&(0u8, wanted, 0u8, 0u8))).await;
+    let answer = answer(&mut recv).await;
+    let entry = postcard::to_stdvec(&a.discovery().me()).unwrap();
+    assert_eq!(answer.len(), entry.len() + 4, "the entry, and four lengths");
+    assert_eq!(violated(&id, "undecodable"), 0);
+    is_undisturbed(&a).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_has_a_limited_number_of_connections() {
     let (a, id) = target().await;
@@ -233,7 +330,7 @@ async fn garbage_on_a_gossip_connection_harms_nobody() {
     let (a, _) = target().await;
     let intruder = Intruder::new().await;
     for bytes in [&[0xff; 4096][..], &header(u32::MAX), b"\0\0\0\0\0\0\0\0"] {
-        let connection = intruder.connect(&a, ANNOUNCE_ALPN).await;
+        let connection = intruder.join(&a, ANNOUNCE_ALPN).await;
         let mut send = connection.open_uni().await.unwrap();
         let _ = send.write_all(bytes).await;
         let _ = send.finish();

@@ -1,6 +1,7 @@
 mod convergence;
 #[cfg(feature = "dht")]
 mod dht;
+mod hearsay;
 mod hostile;
 mod limits;
 #[cfg(feature = "mdns")]

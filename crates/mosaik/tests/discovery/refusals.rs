@@ -1,80 +1,21 @@
 //! Entries that don't belong in the catalog, from a member that tries every way in.
 
-use std::time::Duration;
-
 use mosaik::{
-    Digest, Network, NetworkId, PeerId, SecretKey, Signature,
-    discovery::{Event, PeerEntry, PeerEntryVersion, SignedPeerEntry},
+    Digest, NetworkId, PeerId, SecretKey, Signature,
+    discovery::{Event, PeerEntry},
 };
-use serde::Serialize;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::support::{
-    intruder::{Intruder, PING_ALPN, SYNC_ALPN, end_of, frame, say},
+    intruder::Intruder,
+    member::{ENTRY, Member, Raw, Topic, dated, encoded, now_ms, version},
     metrics::{count, counted},
-    node, random_network, until_catalog, within,
+    node, random_network, until_catalog,
 };
 
 /// How many entries a network's nodes have refused for a reason.
 fn refused(id: &NetworkId, reason: &str) -> u64 {
     counted(id, "mosaik.discovery.entries.refused", Some(reason))
-}
-
-fn now_ms() -> u64 {
-    u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap()
-}
-
-fn version(start_ms: u64, update_ms: u64) -> PeerEntryVersion {
-    let encoded = postcard::to_stdvec(&(start_ms, update_ms)).unwrap();
-    postcard::from_bytes(&encoded).unwrap()
-}
-
-fn dated(network: NetworkId, secret: &SecretKey, version: PeerEntryVersion) -> SignedPeerEntry {
-    let entry = PeerEntry {
-        version,
-        ..PeerEntry::new(network, secret.public())
-    };
-    entry.sign(secret).unwrap()
-}
-
-/// A member that pushes what it likes.
-struct Member {
-    intruder: Intruder,
-    pinging: mosaik::iroh::endpoint::Connection,
-    syncing: mosaik::iroh::endpoint::Connection,
-}
-
-impl Member {
-    async fn join(target: &Network) -> Self {
-        let intruder = Intruder::new().await;
-        Self {
-            pinging: intruder.join(target, PING_ALPN).await,
-            syncing: intruder.join(target, SYNC_ALPN).await,
-            intruder,
-        }
-    }
-
-    /// Asks to take an entry in, by a ping; returns how the stream ended.
-    async fn push(&self, entry: &impl Serialize) -> Option<u64> {
-        const PUSH: u8 = 3;
-        let (_send, mut recv) = say(&self.pinging, &frame(&(PUSH, entry))).await;
-        end_of(&mut recv).await
-    }
-
-    /// Says goodbye in the name of a peer.
-    async fn leave(&self, goodbye: &impl Serialize) -> Option<u64> {
-        const LEAVE: u8 = 4;
-        let (_send, mut recv) = say(&self.pinging, &frame(&(LEAVE, goodbye))).await;
-        end_of(&mut recv).await
-    }
-
-    /// Gives an entry in a sync, and waits for the answer.
-    async fn give(&self, entry: &impl Serialize) {
-        let turn = (0u8, 0u8, (1u8, entry), 0u8);
-        let (_send, mut recv) = say(&self.syncing, &frame(&turn)).await;
-        let mut header = [0; 4];
-        within(5, recv.read_exact(&mut header)).await.unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,32 +133,17 @@ async fn goodbyes_count_from_their_owner_only() {
 /// A member of the topic broadcasts what is no announcement, and forged ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn announcements_are_refused() {
-    use iroh_gossip::{ALPN, Gossip, TopicId};
-    use mosaik::iroh::protocol::Router;
-
     count();
-    let _ = ALPN;
     let id = random_network();
     let a = node(id).await;
-    let intruder = Intruder::new().await;
-    let gossip = Gossip::builder()
-        .alpn(crate::support::intruder::ANNOUNCE_ALPN)
-        .spawn(intruder.endpoint.clone());
-    let _router = Router::builder(intruder.endpoint.clone())
-        .accept(crate::support::intruder::ANNOUNCE_ALPN, gossip.clone())
-        .spawn();
-    // Makes the address known to the endpoint.
-    let _connection = intruder.connect(&a, PING_ALPN).await;
-    let topic = TopicId::from_bytes(*id.as_bytes());
-    let joining = gossip.subscribe_and_join(topic, vec![a.local().id()]);
-    let (sender, _receiver) = within(10, joining).await.unwrap().split();
+    let intruder = Intruder::member(id).await;
+    let topic = Topic::join(&intruder, &a).await;
 
     let victim = SecretKey::generate();
     let now = now_ms();
     let good = dated(id, &victim, version(now, now));
     let (mut forged, signature): (PeerEntry, Signature) = good.clone().into();
     forged.tags.insert("admin".into());
-    const ENTRY: u8 = 0;
     let late = now - 60_000;
     let messages: [(&str, Vec<u8>); 4] = [
         ("undecodable", vec![0xff; 100]),
@@ -230,34 +156,11 @@ async fn announcements_are_refused() {
     ];
     for (reason, message) in messages {
         let before = refused(&id, reason);
-        sender.broadcast(message.into()).await.unwrap();
-        within(5, async {
-            while refused(&id, reason) == before {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
+        topic.broadcast(message).await;
+        topic.is_heard_by(&a).await;
+        assert_eq!(refused(&id, reason), before + 1, "{reason}");
     }
     assert!(a.discovery().catalog().get(&victim.public()).is_none());
-    let announced = encoded(&(ENTRY, now_ms(), &good));
-    sender.broadcast(announced.into()).await.unwrap();
+    topic.broadcast(encoded(&(ENTRY, now_ms(), &good))).await;
     until_catalog(5, &a, |c| c.get(&victim.public()).is_some()).await;
-}
-
-fn encoded(message: &impl Serialize) -> Vec<u8> {
-    postcard::to_stdvec(message).unwrap()
-}
-
-/// Bytes that are encoded already.
-struct Raw<'a>(&'a [u8]);
-
-impl Serialize for Raw<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeTuple;
-        let mut tuple = serializer.serialize_tuple(self.0.len())?;
-        for byte in self.0 {
-            tuple.serialize_element(byte)?;
-        }
-        tuple.end()
-    }
 }

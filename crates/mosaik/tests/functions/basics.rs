@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use mosaik::{
-    Bytes, CallContext, Datum, Function,
+    Bytes, CallContext, Datum, Function, Ticket,
     functions::{CallError, Caller, Handler, handler::BuilderError},
+    id,
 };
 
 use super::common::{eventually, introduce, pair, refusal, until_candidates};
@@ -128,6 +129,56 @@ async fn one_handler_per_id_and_node() {
     let _third = serve(3).unwrap();
     assert_eq!(a.discovery().catalog().local().functions().len(), 1);
     assert_eq!(within(5, caller.call(())).await.unwrap(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_can_not_be_advertised_is_an_error() {
+    let (a, b) = pair().await;
+    // Tickets fill the entry, except for less than another one needs.
+    for size in (0..16).rev().map(|power| 1_usize << power) {
+        for n in 0..8_u8 {
+            let data = [vec![7; size], vec![n]].concat();
+            a.discovery()
+                .add_ticket(Ticket::new(id!("ballast"), data.into()));
+        }
+    }
+    let serve = |n: u8| {
+        let id = id!("one of many").derive([n]);
+        let builder = a.functions().handler().with_function_id(id);
+        builder.serve(move |(): (), _: CallContext| async move { Ok::<u8, ()>(n) })
+    };
+    let is_advertised = |handler: &Handler<(), u8>| {
+        let catalog = a.discovery().catalog();
+        catalog.local().functions().contains(handler.function_id())
+    };
+    let mut handlers = Vec::new();
+    let refused = loop {
+        match serve(handlers.len().try_into().unwrap()) {
+            Ok(handler) => {
+                assert!(is_advertised(&handler));
+                handlers.push(handler);
+            }
+            Err(error) => break error,
+        }
+    };
+    let BuilderError::EntryFull { what, len, max } = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((what, max), ("encoded bytes", 256 * 1024));
+    assert!(len > max);
+    let local = a.discovery().catalog().local().functions().len();
+    assert_eq!(
+        local,
+        handlers.len(),
+        "nothing that is not served is advertised"
+    );
+
+    a.discovery().remove_tickets_of(id!("ballast"));
+    let n = handlers.len().try_into().unwrap();
+    let last = serve(n).unwrap();
+    let caller = b.functions().caller().with_function_id(*last.function_id());
+    let caller: Caller<(), u8> = caller.build();
+    assert_eq!(within(5, caller.call(())).await.unwrap(), n);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,10 @@
 use mosaik::{CallContext, functions::Caller, futures::future::join_all};
 
 use super::common::{Gate, eventually, meet, ms, pair, refusal, until_candidates};
-use crate::support::{random_network, within};
+use crate::support::{
+    metrics::{count, counted},
+    random_network, within,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_place_at_all_refuses_every_call() {
@@ -27,22 +30,36 @@ async fn no_place_at_all_refuses_every_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_on_one_place_is_served_one_by_one() {
-    let (a, b) = pair().await;
-    let handler = a
+    count();
+    let id = random_network();
+    let nodes = meet(id, 2).await;
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let handler = nodes[0]
         .functions()
         .handler()
         .with_max_concurrent(1)
-        .serve(|n: u8, _: CallContext| async move {
-            tokio::time::sleep(ms(20)).await;
-            Ok::<_, ()>(n)
+        .serve(move |n: u8, _: CallContext| {
+            let gate = inner.clone();
+            async move {
+                gate.pass().await;
+                Ok::<_, ()>(n)
+            }
         })
         .unwrap();
-    let caller: Caller<u8, u8> = b.functions().caller().build();
-    let calls = (0..8).map(|n| caller.call(n));
-    for result in within(10, join_all(calls)).await {
-        result.unwrap();
+    let caller: Caller<u8, u8> = nodes[1].functions().caller().build();
+    let calls = join_all((0..8).map(|n| caller.call(n)));
+    let opening = async {
+        // Until all but the one that has the place were refused at least once.
+        let refused = || counted(&id, "mosaik.functions.calls.rejected", None);
+        eventually(5, || refused() >= 7).await;
+        gate.open();
+    };
+    let (results, ()) = within(10, async { tokio::join!(calls, opening) }).await;
+    for (n, result) in (0..8).zip(results) {
+        assert_eq!(result.unwrap(), n);
     }
-    assert_eq!(handler.stats().served(), 8);
+    assert_eq!((handler.stats().served(), handler.stats().failed()), (8, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

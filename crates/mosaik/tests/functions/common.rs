@@ -11,11 +11,16 @@ use std::{
 
 use mosaik::{
     Datum, Network, NetworkId,
+    discovery::SignedPeerEntry,
     functions::{CallError, Caller},
+    iroh::endpoint::{RecvStream, SendStream},
 };
 use tokio::sync::watch;
 
-use crate::support::{node, random_network, within};
+use crate::support::{
+    intruder::{Intruder, PING_ALPN, frame},
+    node, random_network, within,
+};
 
 /// Two nodes that know each other.
 pub(crate) async fn pair() -> (Network, Network) {
@@ -67,6 +72,44 @@ pub(crate) fn eventually(
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })
+}
+
+/// Serves by hand what an entry offers: answers pings and signs of life as it should, and leaves
+/// calls to a closure, each with its header read.
+pub(crate) async fn serve_by_hand<F, Fut>(intruder: &Intruder, entry: &SignedPeerEntry, on_call: F)
+where
+    F: Fn(SendStream, RecvStream) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    const PROBE: u8 = 2;
+    // A close record with the code of success, and no text.
+    let success = [&[4, 0, 0, 0x80][..], &200u32.to_le_bytes()].concat();
+    let pong = frame(&(0u8, entry));
+    loop {
+        let connection = intruder.accept(entry.network_id()).await;
+        let (pong, success, on_call) = (pong.clone(), success.clone(), on_call.clone());
+        tokio::spawn(async move {
+            while let Ok((mut send, mut recv)) = connection.accept_bi().await {
+                let mut start = [0; 5];
+                if recv.read_exact(&mut start).await.is_err() {
+                    continue;
+                }
+                let answer = match start[4] {
+                    _ if connection.alpn() == PING_ALPN => &pong,
+                    PROBE => &success,
+                    _ => {
+                        let len = u32::from_le_bytes(*start.first_chunk().unwrap());
+                        let mut header = vec![0; len as usize - 1];
+                        recv.read_exact(&mut header).await.unwrap();
+                        tokio::spawn(on_call(send, recv));
+                        continue;
+                    }
+                };
+                let _ = send.write_all(answer).await;
+                let _ = send.finish();
+            }
+        });
+    }
 }
 
 /// The code and name of a refusal.

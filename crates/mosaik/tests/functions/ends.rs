@@ -5,6 +5,7 @@ use std::time::Instant;
 use mosaik::{
     CallContext, Network,
     functions::{CallError, Caller, Handler},
+    futures::{StreamExt, stream},
 };
 
 use super::common::{Gate, eventually, meet, ms, pair, refusal, until_candidates};
@@ -113,8 +114,13 @@ async fn the_callers_network_ends() {
     let caller: Caller<u8, u8> = b.functions().caller().build();
     let lonely: Caller<String, u8> = b.functions().caller().build();
     let when = caller.when().clone();
-    let stream = caller.call_stream(1);
-    drop(stream);
+    let endless = a.functions().handler().with_function_id("endless");
+    let _endless = endless
+        .serve_stream(|_: u8, _: CallContext| stream::pending::<Result<u8, ()>>())
+        .unwrap();
+    let endless = b.functions().caller().with_function_id("endless");
+    let endless: Caller<u8, u8> = endless.build();
+    let mut replies = within(5, endless.call_stream(1)).await.unwrap();
     let (running, waiting, ()) = tokio::join!(
         within(5, caller.call(1)),
         within(5, lonely.call(String::new())),
@@ -131,6 +137,12 @@ async fn the_callers_network_ends() {
         matches!(waiting, Err(CallError::Unavailable)),
         "{waiting:?}"
     );
+    let last = within(1, replies.next()).await;
+    assert!(
+        matches!(last, Some(Err(CallError::Unavailable))),
+        "{last:?}"
+    );
+    assert!(within(1, replies.next()).await.is_none());
     let later = within(1, caller.call(1)).await;
     assert!(matches!(later, Err(CallError::Unavailable)), "{later:?}");
     within(1, when.offline()).await;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -126,14 +126,18 @@ async fn a_handler_that_leaves_under_load_costs_no_call_that_was_not_sent() {
     let caller: Arc<Caller<u32, u32>> = Arc::new(nodes[2].functions().caller().build());
     until_candidates(&caller, 3).await;
     let stop = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicUsize::new(0));
     let callers: Vec<_> = (0..32)
         .map(|_| {
-            let (caller, stop) = (caller.clone(), stop.clone());
+            let (caller, stop, answered) = (caller.clone(), stop.clone(), answered.clone());
             tokio::spawn(async move {
                 let mut interrupted = 0;
                 while !stop.load(Ordering::Relaxed) {
                     match caller.call(7).await {
-                        Ok(n) => assert_eq!(n, 7),
+                        Ok(n) => {
+                            assert_eq!(n, 7);
+                            answered.fetch_add(1, Ordering::Relaxed);
+                        }
                         // It was running when its handler was dropped.
                         Err(CallError::Rejected(close)) => {
                             assert_eq!(close.error_code.into_inner(), 11_404);
@@ -146,9 +150,13 @@ async fn a_handler_that_leaves_under_load_costs_no_call_that_was_not_sent() {
             })
         })
         .collect();
-    tokio::time::sleep(ms(100)).await;
+    let until_answered = async |more: usize| {
+        let enough = answered.load(Ordering::Relaxed) + more;
+        eventually(20, || answered.load(Ordering::Relaxed) >= enough).await;
+    };
+    until_answered(500).await;
     within(10, leaving.shutdown()).await;
-    tokio::time::sleep(ms(100)).await;
+    until_answered(500).await;
     stop.store(true, Ordering::Relaxed);
     let mut interrupted = 0;
     for caller in callers {

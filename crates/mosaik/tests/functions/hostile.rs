@@ -2,23 +2,23 @@
 
 use mosaik::{
     CallContext, Network, NetworkId, UniqueId,
-    discovery::{PeerEntry, SignedPeerEntry},
+    discovery::PeerEntry,
     functions::{CallError, Caller, Handler},
+    futures::future::select_all,
     id,
-    iroh::endpoint::Connection,
+    iroh::endpoint::{Connection, SendStream},
 };
 use serde::Serialize;
 
-use super::common::{eventually, introduce, ms, until_candidates};
+use super::common::{eventually, introduce, ms, serve_by_hand, until_candidates};
 use crate::support::{
-    intruder::{FUNCTIONS_ALPN, Intruder, PING_ALPN, end_of, frame, header, say},
+    intruder::{FUNCTIONS_ALPN, Intruder, closing, end_of, frame, header, hello, say},
     metrics::{count, counted},
     node, random_network, within,
 };
 
 const DOUBLE: UniqueId = id!("hostile/double");
 const CALL: u8 = 0;
-const PROBE: u8 = 2;
 
 fn serve(node: &Network) -> Handler<u32, u32> {
     node.functions()
@@ -86,37 +86,44 @@ async fn broken_calls_end_alone() {
 
     assert_eq!(within(5, honest.call(4)).await.unwrap(), 8);
     end_of(&mut half).await.unwrap();
-    assert_eq!(violated(&id, "silent"), 1);
     end_of(&mut mute).await;
+    assert_eq!(violated(&id, "silent"), 2);
     eventually(1, || handler.stats().inflight() == 0).await;
     assert_eq!(handler.stats().served(), 2);
     assert!(connection.close_reason().is_none());
 }
 
-/// Answers pings and probes as it should, and every call with the same bytes.
-async fn answer_calls(intruder: &Intruder, entry: &SignedPeerEntry, answer: Vec<u8>) {
-    // A close record with the code of success, and no text.
-    let success = [&[4, 0, 0, 0x80][..], &200u32.to_le_bytes()].concat();
-    let pong = frame(&(0u8, entry));
-    loop {
-        let connection = intruder.accept(entry.network_id()).await;
-        let (pong, success, answer) = (pong.clone(), success.clone(), answer.clone());
-        tokio::spawn(async move {
-            while let Ok((mut send, mut recv)) = connection.accept_bi().await {
-                let mut start = [0; 5];
-                if recv.read_exact(&mut start).await.is_err() {
-                    continue;
-                }
-                let bytes = match start[4] {
-                    _ if connection.alpn() == PING_ALPN => &pong,
-                    PROBE => &success,
-                    _ => &answer,
-                };
-                let _ = send.write_all(bytes).await;
-                let _ = send.finish();
-            }
-        });
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_of_another_network_is_told_so() {
+    let a = node(random_network()).await;
+    let intruder = Intruder::new().await;
+    let connection = intruder.connect(&a, FUNCTIONS_ALPN).await;
+    let _answer = hello(&connection, &random_network()).await;
+    assert_eq!(closing(&connection).await.error_code.into_inner(), 101);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_without_a_header_are_bounded_for_each_peer() {
+    count();
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    introduce(&a, &b).await;
+    let _handler = serve(&a);
+    let honest = caller(&b);
+    until_candidates(&honest, 1).await;
+
+    let intruder = Intruder::new().await;
+    let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
+    let mut half = Vec::new();
+    for _ in 0..513 {
+        half.push(say(&connection, &[0, 0]).await);
     }
+    // The one too many; the others are waited for.
+    let ends = half.iter_mut().map(|(_, recv)| Box::pin(end_of(recv)));
+    let (first, _, _) = select_all(ends).await;
+    assert_eq!(first, Some(11_509));
+    assert_eq!(counted(&id, "mosaik.functions.calls.rejected", None), 1);
+    assert_eq!(within(5, honest.call(4)).await.unwrap(), 8);
 }
 
 async fn called_with(answer: Vec<u8>) -> Result<u32, CallError<()>> {
@@ -131,8 +138,15 @@ async fn called_with(answer: Vec<u8>) -> Result<u32, CallError<()>> {
         until_candidates(&caller, 1).await;
         within(5, caller.call_with_timeout(4, ms(4_000))).await
     };
+    let answer_call = move |mut send: SendStream, _| {
+        let answer = answer.clone();
+        async move {
+            let _ = send.write_all(&answer).await;
+            let _ = send.finish();
+        }
+    };
     tokio::select! {
-        () = answer_calls(&intruder, &entry, answer) => unreachable!(),
+        () = serve_by_hand(&intruder, &entry, answer_call) => unreachable!(),
         result = calling => result,
     }
 }

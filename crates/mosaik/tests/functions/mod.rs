@@ -15,3 +15,4 @@ mod refusals;
 mod streaming;
 mod surface;
 mod tickets;
+mod transfers;

@@ -7,7 +7,7 @@ use mosaik::{
     functions::{CallError, Caller},
 };
 
-use super::common::{eventually, introduce, ms, pair, refusal, until_candidates};
+use super::common::{Gate, eventually, introduce, ms, pair, refusal, until_candidates};
 use crate::support::{builder, node, random_network, within};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,10 +24,15 @@ async fn nobody_serves_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_handler_requires_more_of_callers() {
     let (a, b) = pair().await;
+    let asked = Gate::new();
+    let asking = asked.clone();
     let handler = a
         .functions()
         .handler()
-        .require(|peer| peer.tags.contains(&"good".into()))
+        .require(move |peer| {
+            drop(asking.enter());
+            peer.tags.contains(&"good".into())
+        })
         .require(|peer| {
             assert!(!peer.tags().contains(&"confusing".into()), "on purpose");
             true
@@ -45,9 +50,10 @@ async fn the_handler_requires_more_of_callers() {
     );
 
     // The changed entry is delivered before the next attempt, within the same call.
+    let before = asked.started();
     let calling = caller.call(2);
     let (result, ()) = tokio::join!(within(5, calling), async {
-        tokio::time::sleep(ms(50)).await;
+        asked.until_started(before + 1).await;
         b.discovery().add_tags("good");
     });
     assert_eq!(result.unwrap(), 2);

@@ -1,15 +1,20 @@
 //! Tickets of callers, checked by handlers, and of handlers, checked by callers.
 
+use std::sync::{Arc, Mutex};
+
 use mosaik::{
-    CallContext, Ticket, UniqueId,
+    CallContext, PeerId, Ticket, UniqueId,
     functions::{CallError, Caller, caller::Replies},
     futures::{StreamExt, stream},
     id,
-    tickets::{Expiration, InvalidTicket, PeerEntry, TicketClass, TicketValidator},
+    tickets::{
+        Expiration, Hs256, InvalidTicket, Jwt, JwtTicketBuilder, PeerEntry, TicketClass,
+        TicketValidator,
+    },
 };
 
-use super::common::{Gate, eventually, ms, pair, refusal, until_candidates};
-use crate::support::{tickets::Until, within};
+use super::common::{Gate, eventually, meet, ms, pair, refusal, until_candidates};
+use crate::support::{random_network, tickets::Until, within};
 
 #[derive(Clone, Copy)]
 struct Password(&'static str);
@@ -104,6 +109,42 @@ async fn callers_need_a_ticket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_taken_away_admits_nobody() {
+    let (a, b) = pair().await;
+    let (old, new) = (Hs256::random(), Hs256::random());
+    let operators = |key| Jwt::with_key(key).with_identity("ops");
+    let serve = |key| {
+        let builder = a.functions().handler().with_function_id("operate");
+        let builder = builder.require_caller_ticket(operators(key));
+        builder.serve(|n: u8, _: CallContext| async move { Ok::<_, ()>(n) })
+    };
+    let token = |key| {
+        let issuer = JwtTicketBuilder::new(key).expires_at(Expiration::in_24h());
+        issuer.build(&b.local().id())
+    };
+    let before = serve(old).unwrap();
+    let caller: Caller<u8, u8> = b
+        .functions()
+        .caller()
+        .with_function_id("operate")
+        .require_caller_ticket(operators(old))
+        .build();
+    b.discovery().add_ticket(token(old));
+    assert_eq!(within(5, caller.call(1)).await.unwrap(), 1);
+
+    let id = *before.function_id();
+    drop(before);
+    let after = serve(new).unwrap();
+    assert_eq!(*after.function_id(), id, "the name stands for the keys");
+    until_candidates(&caller, 1).await;
+    let refused = within(5, caller.call_with_timeout(2, ms(200))).await;
+    assert_eq!(refusal(refused), (11_403, "NotAllowed".into()));
+    assert_eq!(after.stats().served(), 0);
+    b.discovery().replace_ticket(token(new));
+    assert_eq!(within(5, caller.call(3)).await.unwrap(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn handlers_need_a_ticket() {
     let (a, b) = pair().await;
     let _handler = a
@@ -128,6 +169,82 @@ async fn handlers_need_a_ticket() {
     assert_eq!(within(5, caller.call(1)).await.unwrap(), 1);
     a.discovery().remove_tickets_of(id!("test.password"));
     until_candidates(&caller, 0).await;
+}
+
+/// Takes any ticket of its class: of everybody, or from some moment on of one peer only.
+#[derive(Clone, Default)]
+struct Chosen(Arc<Mutex<Option<PeerId>>>);
+
+impl TicketValidator for Chosen {
+    fn class(&self) -> TicketClass {
+        PASS.class()
+    }
+
+    fn signature(&self) -> UniqueId {
+        id!("test.chosen")
+    }
+
+    fn verdict_id(&self) -> UniqueId {
+        match *self.0.lock().unwrap() {
+            Some(only) => self.signature().derive(only.as_bytes()),
+            None => self.signature(),
+        }
+    }
+
+    fn validate(&self, _: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket> {
+        let is_accepted = self.0.lock().unwrap().is_none_or(|only| only == *peer.id());
+        is_accepted
+            .then_some(Expiration::Never)
+            .ok_or(InvalidTicket)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hedge_goes_to_nobody_without_a_ticket() {
+    let nodes = meet(random_network(), 3).await;
+    let (gate, chosen) = (Gate::new(), Chosen::default());
+    let handlers: Vec<_> = nodes[..2]
+        .iter()
+        .map(|node| {
+            node.discovery().add_ticket(PASS.ticket());
+            let (id, gate, chosen) = (node.local().id(), gate.clone(), chosen.clone());
+            let builder = node.functions().handler().with_function_id("hedged");
+            builder
+                .require_handler_ticket(chosen.clone())
+                .serve(move |n: u8, _: CallContext| {
+                    // From now on the other one is not trusted.
+                    chosen.0.lock().unwrap().get_or_insert(id);
+                    let gate = gate.clone();
+                    async move {
+                        gate.pass().await;
+                        Ok::<_, ()>(n)
+                    }
+                })
+                .unwrap()
+        })
+        .collect();
+    let caller: Caller<u8, u8> = nodes[2]
+        .functions()
+        .caller()
+        .with_function_id("hedged")
+        .require_handler_ticket(chosen)
+        .with_idempotent(true)
+        .with_hedging(ms(100))
+        .build();
+    until_candidates(&caller, 2).await;
+    let (result, ()) = tokio::join!(within(5, caller.call(7)), async {
+        gate.until_started(1).await;
+        // Some time after the hedge was due.
+        tokio::time::sleep(ms(400)).await;
+        gate.open();
+    });
+    assert_eq!(result.unwrap(), 7);
+    assert_eq!(gate.started(), 1, "only the one that is trusted was asked");
+    let served: usize = handlers
+        .iter()
+        .map(|handler| handler.stats().served())
+        .sum();
+    assert_eq!(served, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -291,6 +291,30 @@ async fn the_log_holds_no_more_than_the_configuration_says() {
     assert_eq!(storage.last().index(), 1000);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_can_not_be_told_where_to_go_on_takes_a_snapshot_too() {
+    let trio = Trio::with_keys(1450).await;
+    let first = &trio.nodes[trio.leader];
+    let node = node_at(*first.network_id(), first.local().addr()).await;
+    let (storage, manner) = (Glass::new(), Manner::honest());
+    // What it held before is of no use to anybody.
+    storage.store.lock().append((0, "old".to_owned()), Term(9));
+    let newcomer = node
+        .groups()
+        .with_key(trio.key)
+        .with_state_machine(Table::new(&manner))
+        .with_log_storage(storage.clone())
+        .join();
+    has(&newcomer, 1450).await;
+    assert!(manner.applied() < 200, "{} were replayed", manner.applied());
+    assert!(storage.last().index() < 200);
+    // Past several snapshots, which the log is cut off behind.
+    trio.write(1450..2450).await;
+    has(&newcomer, 2450).await;
+    let written = newcomer.execute((2450, "text 2450".to_owned()));
+    assert_eq!(within(5, written).await.unwrap(), 2451);
+}
+
 /// Adds up the bytes of large commands.
 #[derive(Default)]
 struct Heavy(Vec<u8>);

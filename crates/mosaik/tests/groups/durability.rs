@@ -11,12 +11,12 @@ use std::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use mosaik::{
     Digest, Group, GroupKey, Network, NetworkId, Strong, Weak, discovery, futures,
-    groups::{CommandError, ConsensusConfig, NoStorage, StoreError},
+    groups::{CommandError, ConsensusConfig, Index, NoStorage, StoreError},
     iroh::EndpointAddr,
     network::Error,
 };
 
-use super::machines::{Ledger, agreed, leader_of, reaches};
+use super::machines::{Ledger, agreed, leader_of, reaches, until_members};
 use crate::support::{builder, random_network, within};
 
 /// A node that keeps its part of groups in a directory.
@@ -156,6 +156,201 @@ async fn a_member_that_was_away_catches_up_as_itself() {
     assert_eq!(within(10, groups[1].execute(4)).await.unwrap(), 4);
 }
 
+/// Copies a directory of files.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_removed_is_admitted_again_as_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let (mut nodes, mut groups) = trio(network, key, directory.path()).await;
+    within(5, groups[0].execute(1)).await.unwrap();
+    let (node, group) = (nodes.remove(2), groups.remove(2));
+    let id = node.local().id();
+    within(20, node.shutdown()).await;
+    drop(group);
+    assert!(groups[0].membership().voters.contains(&id), "it stays one");
+    // It leaves, but forgets that: as if it had crashed in between.
+    let (place, kept) = (directory.path().join("c"), directory.path().join("kept"));
+    copy(&place, &kept);
+    let bootstrap = nodes[0].local().addr();
+    let node = start(network, &place, Some(bootstrap.clone()))
+        .await
+        .unwrap();
+    let group = join(&node, key, 3);
+    within(10, group.when().online()).await;
+    group.leave().await;
+    within(20, node.shutdown()).await;
+    for group in &groups {
+        until_members(group, |members| !members.contains(&id)).await;
+    }
+    std::fs::remove_dir_all(&place).unwrap();
+    copy(&kept, &place);
+    let node = start(network, &place, Some(bootstrap)).await.unwrap();
+    let group = join(&node, key, 3);
+    for member in [&groups[0], &groups[1], &group] {
+        until_members(member, |members| members.voters.contains(&id)).await;
+    }
+    within(10, group.when().online()).await;
+    assert_eq!(within(5, group.execute(2)).await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_evicted_is_admitted_again_as_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let consensus = ConsensusConfig::builder()
+        .with_min_members(3)
+        .with_evict_after(Duration::from_millis(300))
+        .build()
+        .unwrap();
+    let join = |node: &Network| {
+        let builder = node.groups().with_key(key);
+        let builder = builder.with_consensus_config(consensus.clone());
+        let builder = builder.with_state_machine(Ledger::default());
+        builder.durable().unwrap().join()
+    };
+    let mut nodes: Vec<Network> = Vec::new();
+    for name in ["a", "b", "c"] {
+        let bootstrap = nodes.first().map(|first| first.local().addr());
+        let node = start(network, &directory.path().join(name), bootstrap).await;
+        nodes.push(node.unwrap());
+    }
+    let mut groups: Vec<_> = nodes.iter().map(&join).collect();
+    for group in &groups {
+        within(20, group.when().online()).await;
+    }
+    within(5, groups[0].execute(1)).await.unwrap();
+    let (node, group) = (nodes.remove(2), groups.remove(2));
+    let id = node.local().id();
+    within(20, node.shutdown()).await;
+    drop(group);
+    for group in &groups {
+        until_members(group, |members| !members.contains(&id)).await;
+    }
+    let bootstrap = nodes[0].local().addr();
+    let place = directory.path().join("c");
+    let node = start(network, &place, Some(bootstrap)).await.unwrap();
+    let group = join(&node);
+    until_members(&groups[0], |members| members.voters.contains(&id)).await;
+    within(10, group.when().online()).await;
+    reaches(&group, 1).await;
+    assert_eq!(within(5, group.execute(2)).await.unwrap(), 2);
+}
+
+/// Tells the child process of the test below which part it has.
+const CHILD_MEMBER: &str = "MOSAIK_TEST_GROUP_MEMBER";
+/// The size of a file that the child can't exceed, in blocks of 512 or 1024 bytes.
+const FILE_BLOCKS: u32 = 6 * 1024;
+
+/// Not a test by itself: the member of
+/// [`a_member_with_a_full_disk_comes_back_when_there_is_room`] that runs out of disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn child_member() {
+    let Ok(part) = std::env::var(CHILD_MEMBER) else {
+        return;
+    };
+    let (directory, addr): (std::path::PathBuf, EndpointAddr) =
+        serde_json::from_str(&part).unwrap();
+    let (network, key) = full_group();
+    let node = start(network, &directory, Some(addr)).await.unwrap();
+    let group = join(&node, key, 3);
+    within(20, group.when().online()).await;
+    println!("said: online");
+    within(60, group.when().offline()).await;
+    // The store has failed: this is no lack of a leader.
+    let ended = within(10, async {
+        loop {
+            match group.execute(0).await {
+                Err(CommandError::GroupTerminated) => return,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    });
+    ended.await;
+    println!("said: ended");
+}
+
+fn full_group() -> (NetworkId, GroupKey) {
+    (Digest::from("full"), GroupKey::from_secret("full"))
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_a_full_disk_comes_back_when_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = full_group();
+    let first = start(network, &directory.path().join("a"), None)
+        .await
+        .unwrap();
+    let addr = first.local().addr();
+    let second = start(network, &directory.path().join("b"), Some(addr.clone()))
+        .await
+        .unwrap();
+    let groups = [join(&first, key, 3), join(&second, key, 3)];
+    let place = directory.path().join("c");
+    // Writing beyond the limit is an error, as it is on a full disk.
+    let limited = format!("trap '' XFSZ; ulimit -f {FILE_BLOCKS}; exec \"$0\" \"$@\"");
+    let mut child = Command::new("sh")
+        .args(["-c", &limited])
+        .arg(std::env::current_exe().unwrap())
+        .args(["groups::durability::child_member", "--exact", "--nocapture"])
+        .env(
+            CHILD_MEMBER,
+            serde_json::to_string(&(&place, &addr)).unwrap(),
+        )
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (lines, mut said) = tokio::sync::mpsc::channel(8);
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let reading = std::thread::spawn(move || {
+        for line in out.lines().map_while(Result::ok) {
+            if let Some((_, word)) = line.split_once("said: ") {
+                lines.blocking_send(word.to_owned()).unwrap_or_default();
+            }
+        }
+    });
+    assert_eq!(within(30, said.recv()).await.as_deref(), Some("online"));
+    let id = *groups[0]
+        .membership()
+        .voters
+        .iter()
+        .find(|id| **id != first.local().id() && **id != second.local().id())
+        .unwrap();
+    let mut written = 0;
+    let ended = loop {
+        within(20, groups[0].execute_many(0..20_000)).await.unwrap();
+        written += 20_000;
+        if let Ok(word) = said.try_recv() {
+            break word;
+        }
+        assert!(written < 4_000_000, "the disk is never full");
+    };
+    assert_eq!(ended, "ended");
+    child.wait().unwrap();
+    reading.join().unwrap();
+    assert!(
+        groups[0].membership().voters.contains(&id),
+        "it stays a member"
+    );
+
+    let third = start(network, &place, Some(addr)).await.unwrap();
+    assert_eq!(third.local().id(), id);
+    let group = join(&third, key, 3);
+    within(30, group.when().online()).await;
+    within(30, group.when().committed().reaches(Index(written))).await;
+    // Its vote counts again: the group goes on without another member.
+    within(20, second.shutdown()).await;
+    within(10, group.execute(1)).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_is_forgotten() {
     let directory = tempfile::tempdir().unwrap();
@@ -206,9 +401,13 @@ async fn a_history_that_comes_back_wins_against_one_founded_meanwhile() {
         let node = start(network, &directory.path().join(name), Some(bootstrap))
             .await
             .unwrap();
-        groups.push(join(&node, key, 3));
+        let group = join(&node, key, 3);
+        // Everybody has met the hasty one before the next member is there.
+        while !group.bonds().contains_peer(&nodes[0].local().id()) {
+            within(10, group.bonds().changed()).await;
+        }
+        groups.push(group);
         nodes.push(node);
-        tokio::time::sleep(Duration::from_millis(300)).await;
     }
     reaches(&groups[0], 10).await;
     agreed(&groups).await;

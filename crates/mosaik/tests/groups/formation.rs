@@ -2,9 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use mosaik::{GroupKey, Strong, Weak, groups::ConsensusConfig};
+use mosaik::{
+    GroupKey, Strong, Weak,
+    groups::{ConsensusConfig, LeadershipPreference},
+};
 
-use super::machines::{Ledger, agreed, join, join_with, nodes, observer, reaches};
+use super::machines::{
+    Ledger, agreed, formed_of, join, join_with, leader_of, nodes, observer, reaches, until_members,
+};
 use crate::support::within;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,6 +147,151 @@ async fn many_groups_live_side_by_side() {
         reaches(&members[2], 1).await;
         assert_eq!(*members[2].query((), Weak).await.unwrap(), [n]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_panics_on_endless_settings() {
+    let nodes = nodes(2).await;
+    // One at a time, then all together.
+    let ever = Duration::MAX;
+    let normal = ConsensusConfig::default;
+    let settings = [
+        ConsensusConfig {
+            election_timeout: ever,
+            ..normal()
+        },
+        ConsensusConfig {
+            heartbeat_interval: ever,
+            ..normal()
+        },
+        ConsensusConfig {
+            heartbeat_jitter: ever,
+            ..normal()
+        },
+        ConsensusConfig {
+            max_missed_heartbeats: u32::MAX,
+            ..normal()
+        },
+        ConsensusConfig {
+            election_timeout_jitter: ever,
+            ..normal()
+        },
+        ConsensusConfig {
+            forward_timeout: ever,
+            ..normal()
+        },
+        ConsensusConfig {
+            query_timeout: ever,
+            ..normal()
+        },
+        ConsensusConfig {
+            bootstrap_delay: ever,
+            ..normal()
+        },
+        ConsensusConfig {
+            max_voters: usize::MAX,
+            ..normal()
+        },
+        ConsensusConfig {
+            evict_after: ever,
+            ..normal()
+        },
+        ConsensusConfig {
+            reform_after: Some(ever),
+            ..normal()
+        },
+        ConsensusConfig {
+            heartbeat_interval: ever,
+            heartbeat_jitter: ever,
+            max_missed_heartbeats: u32::MAX,
+            election_timeout: ever,
+            election_timeout_jitter: ever,
+            bootstrap_delay: ever,
+            forward_timeout: ever,
+            query_timeout: ever,
+            max_voters: usize::MAX,
+            min_members: 1,
+            evict_after: ever,
+            reform_after: Some(ever),
+        },
+    ];
+    for odd in settings {
+        let key = GroupKey::random();
+        let group = join_with(&nodes[0], key, Ledger::default(), odd.clone());
+        within(10, group.when().online()).await;
+        within(5, group.execute(1)).await.unwrap();
+        let seen = within(5, group.query((), Strong)).await.unwrap();
+        assert_eq!(*seen, [1], "{odd:?}");
+        if odd.election_timeout == ever {
+            // Were a vote lost on the way, nobody would ever ask for it again.
+            continue;
+        }
+        let reluctant = Ledger {
+            preference: LeadershipPreference::Reluctant { factor: u32::MAX },
+            ..Ledger::default()
+        };
+        let other = join_with(&nodes[1], key, reluctant, odd.clone());
+        within(10, other.when().online()).await;
+        within(5, other.execute(2)).await.unwrap();
+        drop(group);
+        until_members(&other, |members| members.voters.len() == 1).await;
+        assert_eq!(within(5, other.execute(3)).await.unwrap(), 3, "{odd:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_in_use_is_told() {
+    let nodes = nodes(1).await;
+    let asked = ConsensusConfig {
+        heartbeat_interval: Duration::from_secs(2),
+        election_timeout: Duration::from_secs(1),
+        max_missed_heartbeats: 0,
+        max_voters: 0,
+        forward_timeout: Duration::MAX,
+        ..ConsensusConfig::default()
+    };
+    let group = join_with(&nodes[0], GroupKey::random(), Ledger::default(), asked);
+    let used = group.config().consensus();
+    assert_eq!(used.heartbeat_interval, Duration::from_millis(300));
+    assert_eq!((used.max_missed_heartbeats, used.max_voters), (1, 1));
+    assert!(used.forward_timeout < Duration::MAX);
+    let normal = join(&nodes[0], GroupKey::random());
+    assert_eq!(*normal.config().consensus(), ConsensusConfig::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reluctant_member_leads_when_nobody_else_can() {
+    let reluctant = |n| Ledger {
+        preference: match n {
+            0 => LeadershipPreference::Reluctant { factor: 20 },
+            _ => LeadershipPreference::Normal,
+        },
+        ..Ledger::default()
+    };
+    let (nodes, mut groups) = formed_of((0..3).map(reluctant)).await;
+    assert!(!groups[0].is_leader(), "others were there to found");
+    assert_eq!(groups[0].membership().voters.len(), 3, "it votes");
+    // The leader crashes: the other one is first, by seconds.
+    let leader = leader_of(&groups);
+    nodes[leader].local().endpoint().close().await;
+    let _crashed = groups.remove(leader);
+    let heir = within(10, groups[0].when().leader_changed()).await;
+    assert_eq!(heir, nodes[3 - leader].local().id());
+    agreed(&groups).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reluctant_member_leads_alone() {
+    let reluctant = Ledger {
+        preference: LeadershipPreference::reluctant(),
+        ..Ledger::default()
+    };
+    let machines = [Ledger::default(), reluctant];
+    let (_nodes, mut groups) = formed_of(machines.into_iter()).await;
+    assert!(groups[0].is_leader());
+    drop(groups.remove(0));
+    within(10, groups[0].when().is_leader()).await;
+    within(5, groups[0].execute(1)).await.unwrap();
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::{future::Future, panic::Location};
 use mosaik::{
     Group, GroupKey, Network, PeerId, UniqueId,
     groups::{
-        ApplyContext, ConsensusConfig, Index, LeadershipPreference, LogReplaySync, StateMachine,
+        ApplyContext, ConsensusConfig, Index, LeadershipPreference, LogReplaySync, Membership,
+        StateMachine,
     },
     id,
 };
@@ -18,6 +19,8 @@ pub(crate) struct Ledger {
     pub(crate) entries: Vec<u64>,
     pub(crate) preference: LeadershipPreference,
     pub(crate) keeps_state: bool,
+    /// A command that this member's copy can't take.
+    pub(crate) dislikes: Option<u64>,
 }
 
 impl StateMachine for Ledger {
@@ -32,6 +35,7 @@ impl StateMachine for Ledger {
 
     fn apply(&mut self, command: u64, ctx: &dyn ApplyContext) {
         assert!(command != u64::MAX, "told to panic");
+        assert!(self.dislikes != Some(command), "told to panic here");
         assert!(ctx.committed().index() < ctx.log_position().index());
         self.entries.push(command);
     }
@@ -94,15 +98,23 @@ pub(crate) fn join_with(
 
 /// A group of so many members that has formed: everybody is online and agrees on the leader.
 pub(crate) async fn formed(count: usize) -> (Vec<Network>, Vec<Group<Ledger>>) {
-    let nodes = nodes(count).await;
+    formed_of((0..count).map(|_| Ledger::default())).await
+}
+
+/// A group of members with these machines that has formed.
+pub(crate) async fn formed_of(
+    machines: impl ExactSizeIterator<Item = Ledger>,
+) -> (Vec<Network>, Vec<Group<Ledger>>) {
+    let nodes = nodes(machines.len()).await;
     let key = GroupKey::random();
     let consensus = ConsensusConfig::builder()
-        .with_min_members(count)
+        .with_min_members(machines.len())
         .build()
         .unwrap();
     let groups: Vec<_> = nodes
         .iter()
-        .map(|node| join_with(node, key, Ledger::default(), consensus.clone()))
+        .zip(machines)
+        .map(|(node, machine)| join_with(node, key, machine, consensus.clone()))
         .collect();
     for group in &groups {
         within(10, group.when().online()).await;
@@ -135,6 +147,28 @@ pub(crate) fn leader_of(groups: &[Group<Ledger>]) -> usize {
         .iter()
         .position(Group::is_leader)
         .expect("somebody leads")
+}
+
+/// Waits until a member knows a membership that satisfies a condition.
+#[track_caller]
+pub(crate) fn until_members<M: StateMachine>(
+    group: &Group<M>,
+    condition: impl Fn(&Membership) -> bool,
+) -> impl Future<Output = ()> {
+    let caller = Location::caller();
+    async move {
+        let settled = async {
+            let mut changed = group.when().membership_changed();
+            while !condition(&group.membership()) {
+                changed.await;
+                changed = group.when().membership_changed();
+            }
+        };
+        let limit = std::time::Duration::from_secs(10);
+        if tokio::time::timeout(limit, settled).await.is_err() {
+            panic!("not these members at {caller}: {:?}", group.membership());
+        }
+    }
 }
 
 /// Waits until a member has applied so many commands.

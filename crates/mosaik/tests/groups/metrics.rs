@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use mosaik::{GroupKey, NetworkId};
+use mosaik::{GroupKey, NetworkId, groups::ConsensusConfig};
 
-use super::machines::{join, reaches};
+use super::machines::{Ledger, formed, join, join_with, reaches};
 use crate::support::{
     metrics::{count, counted},
     node, random_network, within,
@@ -72,6 +72,27 @@ async fn members_commands_and_what_was_given_up_are_counted() {
         }
     }
 
+    // Another joining of the same group counts for itself, while the last one still leaves.
+    drop(small);
+    let picky = Ledger {
+        dislikes: Some(13),
+        ..Ledger::default()
+    };
+    let small = join_with(&a, key, picky, ConsensusConfig::default());
+    reads(&network, "mosaik.groups.active", |groups| groups == 2).await;
+    within(10, small.when().online()).await;
+    reaches(&small, 3).await;
+    reads(&network, "mosaik.groups.raft.committed", |index| index == 3).await;
+    reads(&network, "mosaik.groups.raft.committee.voters", |count| {
+        count == 2
+    })
+    .await;
+    reads(&network, "mosaik.groups.bonds.active", |bonds| bonds == 2).await;
+
+    // A group that has ended is not active any more, whoever still has a handle.
+    within(5, large.execute(13)).await.unwrap();
+    reads(&network, "mosaik.groups.active", |groups| groups == 1).await;
+
     drop((small, large));
     reads(&network, "mosaik.groups.active", |groups| groups == 0).await;
     reads(&network, "mosaik.groups.bonds.active", |bonds| bonds == 0).await;
@@ -79,4 +100,19 @@ async fn members_commands_and_what_was_given_up_are_counted() {
         count == 0
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halt_and_its_end_are_told() {
+    count();
+    let (nodes, mut groups) = formed(2).await;
+    let network = nodes[0].network_id();
+    let halted = "mosaik.groups.raft.halted";
+    assert_eq!(counted(network, halted, None), 0);
+    // Without a word: one of two is no majority.
+    nodes[1].local().endpoint().close().await;
+    drop(groups.pop());
+    reads(network, halted, |halted| halted == 1).await;
+    assert!(within(5, groups[0].reform()).await);
+    reads(network, halted, |halted| halted == 0).await;
 }

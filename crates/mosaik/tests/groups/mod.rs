@@ -5,6 +5,7 @@ mod commands;
 #[cfg(feature = "storage")]
 mod durability;
 mod failover;
+mod faulty;
 mod formation;
 pub(crate) mod machines;
 mod membership;

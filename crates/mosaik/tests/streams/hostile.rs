@@ -1,32 +1,28 @@
 //! Peers that don't play by the rules.
 
 use futures::SinkExt;
-use mosaik::iroh::{
-    Endpoint, RelayMode,
-    endpoint::{Connection, presets},
+use mosaik::{
+    Network, NetworkId, StreamId,
+    discovery::PeerEntry,
+    id,
+    iroh::endpoint::{RecvStream, SendStream},
+    streams::status::State,
 };
 
 use super::{connected, pair};
-use crate::support::{node, random_network, within};
-
-const STREAMS_ALPN: &[u8] = b"/mosaik/streams/1.0";
-
-async fn intruder(target: &mosaik::Network) -> (Endpoint, Connection) {
-    let endpoint = Endpoint::builder(presets::Minimal)
-        .relay_mode(RelayMode::Disabled)
-        .bind()
-        .await
-        .unwrap();
-    let connection = within(5, endpoint.connect(target.local().addr(), STREAMS_ALPN)).await;
-    (endpoint, connection.unwrap())
-}
+use crate::support::{
+    intruder::{Intruder, PING_ALPN, STREAMS_ALPN, end_of, frame, header},
+    metrics::{count, counted},
+    node, random_network, within,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_is_refused_and_harms_nobody() {
     let (a, b) = pair().await;
     let (mut producer, mut consumer) = connected::<u64>(&a, &b, "garbage").await;
     for garbage in [&[0xff; 4096][..], &[0; 4096], b"GET / HTTP/1.1\r\n\r\n"] {
-        let (_endpoint, connection) = intruder(&a).await;
+        let stranger = Intruder::new().await;
+        let connection = stranger.connect(&a, STREAMS_ALPN).await;
         let (mut send, _recv) = connection.open_bi().await.unwrap();
         // May fail when it is refused before it is complete.
         let _ = send.write_all(garbage).await;
@@ -40,7 +36,8 @@ async fn garbage_is_refused_and_harms_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_says_nothing_is_not_waited_for() {
     let a = node(random_network()).await;
-    let (_endpoint, connection) = intruder(&a).await;
+    let stranger = Intruder::new().await;
+    let connection = stranger.connect(&a, STREAMS_ALPN).await;
     within(10, connection.closed()).await;
 }
 
@@ -75,4 +72,144 @@ async fn datums_of_another_type_end_the_subscription_once() {
     within(5, producer.send(5)).await.unwrap();
     assert_eq!(within(2, right.recv()).await, Some(5));
     assert_eq!(mistaken.producers().count(), 0, "not in a loop");
+}
+
+const STREAM: StreamId = id!("hostile/stream");
+/// The least that a consumer gives.
+const CREDIT: usize = 64 * 1024;
+
+/// What a producer by hand admits a consumer with: a message without content.
+fn accepted() -> Vec<u8> {
+    header(0).to_vec()
+}
+
+/// A node that consumes, and a producer by hand that it knows.
+async fn with_producer_by_hand() -> (NetworkId, Network, Intruder) {
+    count();
+    let id = random_network();
+    let b = node(id).await;
+    let intruder = Intruder::new().await;
+    let entry = PeerEntry::new(id, intruder.addr()).add_streams(STREAM);
+    assert!(b.discovery().feed(entry.sign(&intruder.secret).unwrap()));
+    (id, b, intruder)
+}
+
+/// Answers pings, and returns the first subscription after its request.
+async fn subscription(intruder: &Intruder, id: NetworkId) -> (SendStream, RecvStream) {
+    let entry = PeerEntry::new(id, intruder.addr()).add_streams(STREAM);
+    let pong = frame(&(0u8, entry.sign(&intruder.secret).unwrap()));
+    loop {
+        let connection = intruder.accept(&id).await;
+        if connection.alpn() == STREAMS_ALPN {
+            let (send, mut recv) = within(5, connection.accept_bi()).await.unwrap();
+            let _request = within(5, message(&mut recv)).await;
+            tokio::spawn(async move {
+                connection.closed().await;
+            });
+            return (send, recv);
+        }
+        let pong = pong.clone();
+        tokio::spawn(async move {
+            while let Ok((mut send, _recv)) = connection.accept_bi().await {
+                if connection.alpn() == PING_ALPN {
+                    let _ = send.write_all(&pong).await;
+                }
+                let _ = send.finish();
+            }
+        });
+    }
+}
+
+async fn message(recv: &mut RecvStream) -> Vec<u8> {
+    let mut len = [0; 4];
+    recv.read_exact(&mut len).await.unwrap();
+    let mut payload = vec![0; u32::from_le_bytes(len) as usize];
+    recv.read_exact(&mut payload).await.unwrap();
+    payload
+}
+
+fn overdrawn(id: &NetworkId) -> u64 {
+    counted(id, "mosaik.network.links.violated", Some("overdrawn"))
+}
+
+/// Regression: nothing but the producer itself kept it to its credit, and the queue of a consumer
+/// that doesn't read grew without limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_ignores_its_credit_is_cut() {
+    const DATUM_BYTES: usize = 1000;
+    let (id, b, intruder) = with_producer_by_hand().await;
+    let consumer = b.streams().consumer::<Vec<u8>>().with_stream_id(STREAM);
+    let mut consumer = consumer.with_receive_buffer_bytes(1).build();
+    let (mut send, mut recv) = subscription(&intruder, id).await;
+    let datum = frame(&vec![7u8; DATUM_BYTES]);
+    let flood = datum.repeat(100);
+    let flooding = async {
+        send.write_all(&accepted()).await.unwrap();
+        while send.write_all(&flood).await.is_ok() {}
+    };
+    within(10, flooding).await;
+    assert_eq!(end_of(&mut recv).await, Some(400));
+    assert_eq!(overdrawn(&id), 1);
+    // The consumer's task may be a moment behind what it has told the producer.
+    within(2, async {
+        while consumer.producers().count() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let mut taken = 0;
+    while let Ok(datum) = consumer.try_recv() {
+        assert_eq!(datum.len(), DATUM_BYTES);
+        taken += 1;
+    }
+    let allowed = (CREDIT + CREDIT) / datum.len() + 1;
+    assert!((1..=allowed).contains(&taken), "{taken} of {allowed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_datum_of_any_size_may_overdraw_the_credit_but_no_second() {
+    const LARGE: usize = 1 << 20;
+    let (id, b, intruder) = with_producer_by_hand().await;
+    let consumer = b.streams().consumer::<Vec<u8>>().with_stream_id(STREAM);
+    let mut consumer = consumer.with_receive_buffer_bytes(1).build();
+    let (mut send, mut recv) = subscription(&intruder, id).await;
+    let datum = frame(&vec![7u8; LARGE]);
+    send.write_all(&accepted()).await.unwrap();
+    send.write_all(&datum).await.unwrap();
+    assert_eq!(within(5, consumer.recv()).await.unwrap().len(), LARGE);
+    let _credit = within(5, message(&mut recv)).await;
+    send.write_all(&datum).await.unwrap();
+    assert_eq!(within(5, consumer.recv()).await.unwrap().len(), LARGE);
+    let _credit = within(5, message(&mut recv)).await;
+    send.write_all(&datum).await.unwrap();
+    assert_eq!(overdrawn(&id), 0);
+    // May fail when it is refused before it is complete.
+    let _ = send.write_all(&datum).await;
+    assert_eq!(end_of(&mut recv).await, Some(400));
+    assert_eq!(overdrawn(&id), 1);
+    assert_eq!(within(5, consumer.recv()).await.unwrap().len(), LARGE);
+    assert!(consumer.try_recv().is_err(), "three came through");
+}
+
+/// Regression: a stream that ended without a word was answered as a broken rule, or a cancelled
+/// operation.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_end_in_place_of_a_message_is_answered_as_that_on_both_sides() {
+    let (id, b, intruder) = with_producer_by_hand().await;
+    let consumer = b.streams().consumer::<u8>().with_stream_id(STREAM).build();
+    let (mut send, mut recv) = subscription(&intruder, id).await;
+    let channel = consumer.producers().next().unwrap();
+    send.write_all(&accepted()).await.unwrap();
+    within(5, consumer.when().subscribed()).await;
+    send.finish().unwrap();
+    assert_eq!(end_of(&mut recv).await, Some(103));
+    within(2, consumer.when().unsubscribed()).await;
+    assert_eq!(channel.state(), State::Connecting, "it is tried again");
+
+    let connection = intruder.join(&b, STREAMS_ALPN).await;
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(end_of(&mut recv).await, Some(103));
+    let violated = counted(&id, "mosaik.network.links.violated", None);
+    assert_eq!(violated, 0);
 }

@@ -10,7 +10,10 @@ use mosaik::{
 use tokio::task::JoinHandle;
 
 use super::{joined, pair};
-use crate::support::{node, random_network, within};
+use crate::support::{
+    metrics::{count, counted},
+    node, random_network, within,
+};
 
 const DATUM_BYTES: usize = 64 * 1024;
 const BUFFER: usize = 8;
@@ -25,6 +28,7 @@ struct Race {
 
 impl Race {
     async fn start(policy: LagPolicy) -> Self {
+        count();
         let id = random_network();
         let a = node(id).await;
         let nodes = [joined(id, &a).await, joined(id, &a).await, a];
@@ -45,6 +49,11 @@ impl Race {
             fast,
             stuck,
         }
+    }
+
+    fn counted(&self, name: &str, reason: Option<&str>) -> u64 {
+        let name = format!("mosaik.streams.producer.{name}");
+        counted(self.nodes[0].network_id(), &name, reason)
     }
 
     fn stuck_on(&self) -> mosaik::streams::status::ChannelInfo {
@@ -100,6 +109,8 @@ async fn a_lagging_consumer_is_cut_and_the_others_lose_nothing() {
         next += 1;
     }
     sending.abort();
+    assert!(race.counted("consumers.cut", Some("too_slow")) >= 1);
+    assert_eq!(race.counted("items.dropped", None), 0);
     // It tries again: TooSlow is no verdict for ever.
     within(10, race.producer.when().subscribed().minimum_of(2)).await;
     drop(race.stuck);
@@ -133,6 +144,8 @@ async fn datums_of_a_lagging_consumer_are_dropped_until_it_has_room() {
     })
     .await;
     assert!(gaps > 100, "{gaps}");
+    assert!(race.counted("items.dropped", None) >= gaps);
+    assert_eq!(race.counted("consumers.cut", None), 0);
     sending.abort();
 }
 
@@ -165,6 +178,7 @@ async fn the_producer_waits_for_a_lagging_consumer_if_it_is_told_to() {
 /// never noticed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_consumer_that_does_not_read_holds_its_producer_and_is_dead_after_ten_seconds() {
+    count();
     let (a, b) = pair().await;
     let producer = a
         .streams()
@@ -199,6 +213,8 @@ async fn a_single_consumer_that_does_not_read_holds_its_producer_and_is_dead_aft
     assert!(channel.is_connected(), "alone it lags nobody");
     within(14, channel.disconnected()).await;
     assert!(started.elapsed() > Duration::from_secs(8));
+    let cut = "mosaik.streams.producer.consumers.cut";
+    assert_eq!(counted(a.network_id(), cut, Some("too_slow")), 1);
     // What had arrived can still be taken.
     assert!(within(1, consumer.recv()).await.is_some());
 }

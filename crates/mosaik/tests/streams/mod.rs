@@ -6,6 +6,7 @@ mod formation;
 mod hostile;
 mod lag;
 mod lifetime;
+mod metrics;
 
 use mosaik::{Datum, Network, NetworkId, StreamId, streams::Consumer, streams::Producer};
 

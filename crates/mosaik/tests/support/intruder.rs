@@ -5,7 +5,8 @@ use mosaik::{
     iroh::{
         Endpoint, EndpointAddr, RelayMode,
         endpoint::{
-            ApplicationClose, Connection, ConnectionError, RecvStream, SendStream, presets,
+            AfterHandshakeOutcome, ApplicationClose, Builder, Connection, ConnectionError,
+            EndpointHooks, QuicTransportConfig, RecvStream, SendStream, Side, presets,
         },
     },
 };
@@ -27,6 +28,27 @@ pub struct Intruder {
 impl Intruder {
     /// An endpoint on loopback that accepts all protocols.
     pub async fn new() -> Self {
+        Self::built(|builder| builder).await
+    }
+
+    /// One that takes only so many bytes of a stream before they are read.
+    pub async fn with_window(bytes: u32) -> Self {
+        let config = QuicTransportConfig::builder().stream_receive_window(bytes.into());
+        Self::built(|builder| builder.transport_config(config.build())).await
+    }
+
+    /// One that proves a network also where a protocol brings its own framing.
+    pub async fn member(network: NetworkId) -> Self {
+        Self::built(|builder| builder.hooks(Proof(network))).await
+    }
+
+    /// One that allows a single stream on each connection that it accepts.
+    pub async fn stingy() -> Self {
+        let config = QuicTransportConfig::builder().max_concurrent_bidi_streams(1u8.into());
+        Self::built(|builder| builder.transport_config(config.build())).await
+    }
+
+    async fn built(configure: impl FnOnce(Builder) -> Builder) -> Self {
         let secret = SecretKey::generate();
         let alpns = [
             ANNOUNCE_ALPN,
@@ -35,16 +57,14 @@ impl Intruder {
             STREAMS_ALPN,
             FUNCTIONS_ALPN,
         ];
-        let endpoint = Endpoint::builder(presets::Minimal)
+        let builder = Endpoint::builder(presets::Minimal)
             .secret_key(secret.clone())
             .relay_mode(RelayMode::Disabled)
             .alpns(alpns.map(<[u8]>::to_vec).to_vec())
             .clear_ip_transports()
             .bind_addr("127.0.0.1:0")
-            .unwrap()
-            .bind()
-            .await
             .unwrap();
+        let endpoint = configure(builder).bind().await.unwrap();
         Self { secret, endpoint }
     }
 
@@ -77,13 +97,38 @@ impl Intruder {
     pub async fn accept(&self, network: &NetworkId) -> Connection {
         let incoming = within(10, self.endpoint.accept()).await.unwrap();
         let connection = incoming.await.unwrap();
-        let (mut send, mut recv) = connection.accept_bi().await.unwrap();
-        recv.read_to_end(1024).await.unwrap();
-        let welcome = frame(&proof(&connection, network, b"acceptor"));
-        send.write_all(&welcome).await.unwrap();
-        send.finish().unwrap();
+        welcome(&connection, network).await;
         connection
     }
+}
+
+/// Proves a network as a node does when a protocol dials or accepts by itself.
+#[derive(Debug)]
+struct Proof(NetworkId);
+
+impl EndpointHooks for Proof {
+    async fn after_handshake<'a>(&'a self, connection: &'a Connection) -> AfterHandshakeOutcome {
+        if connection.alpn() == ANNOUNCE_ALPN {
+            match connection.side() {
+                Side::Client => {
+                    let mut welcome = [0; 36];
+                    let mut welcomed = hello(connection, &self.0).await;
+                    welcomed.read_exact(&mut welcome).await.unwrap();
+                }
+                Side::Server => welcome(connection, &self.0).await,
+            }
+        }
+        AfterHandshakeOutcome::Accept
+    }
+}
+
+/// Answers the proof of a dialer.
+pub async fn welcome(connection: &Connection, network: &NetworkId) {
+    let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+    recv.read_to_end(1024).await.unwrap();
+    let welcome = frame(&proof(connection, network, b"acceptor"));
+    send.write_all(&welcome).await.unwrap();
+    send.finish().unwrap();
 }
 
 /// Proves to be of a network, and returns where the answer will come.

@@ -1,6 +1,7 @@
 //! What all tests need: nodes on loopback, and waits that end.
 
 pub mod intruder;
+pub mod member;
 pub mod metrics;
 pub mod tickets;
 

@@ -122,7 +122,14 @@ fn names_and_bounds() {
     let builder: ConfigBuilder = Config::builder().with_call_timeout(Duration::from_secs(1));
     let _ = Network::builder("x").with_functions(builder);
     // Exhaustive, as users match them.
-    let _ = |BuilderError::AlreadyExists: BuilderError| {};
+    let _ = |error: BuilderError| match error {
+        BuilderError::AlreadyExists => {}
+        BuilderError::EntryFull {
+            what: _,
+            len: _,
+            max: _,
+        } => {}
+    };
     let _ = |error: CallerCallError<Overflow>| match error {
         CallError::Application(Overflow) => 0,
         CallError::Timeout | CallError::Unavailable => 1,

@@ -214,6 +214,64 @@ fn links_fail_with_names() {
         assert!(error.is_cancelled() && error.close_reason().is_none());
         assert_eq!(error.to_string(), name);
     }
+    let _ = |error: OpenError| -> Option<iroh::endpoint::ConnectError> {
+        match error {
+            OpenError::Io(error) => Some(error),
+            OpenError::Cancelled => unreachable!(),
+            _ => None,
+        }
+    };
+    let _ = |error: AcceptError| -> Result<iroh::protocol::AcceptError, Vec<u8>> {
+        match error {
+            AcceptError::Io(error) => Ok(error),
+            AcceptError::InvalidAlpn { expected, received } => {
+                let _: &'static [u8] = expected;
+                Err(received)
+            }
+            AcceptError::Cancelled => unreachable!(),
+            _ => Err(Vec::new()),
+        }
+    };
+    type Cause = Box<dyn std::error::Error + Send + Sync>;
+    let _ = |error: RecvError| -> Cause {
+        match error {
+            RecvError::Io(error) => {
+                let error: iroh::endpoint::ReadError = error;
+                error.into()
+            }
+            RecvError::Decode(error) => error,
+            RecvError::Unknown(error) => {
+                let error: std::io::Error = error;
+                error.into()
+            }
+            RecvError::Cancelled => unreachable!(),
+            _ => "cancelled".into(),
+        }
+    };
+    let _ = |error: SendError| -> Cause {
+        match error {
+            SendError::Encode(error) => error,
+            SendError::Io(error) => {
+                let error: iroh::endpoint::WriteError = error;
+                error.into()
+            }
+            SendError::Unknown(error) => {
+                let error: std::io::Error = error;
+                error.into()
+            }
+            SendError::Cancelled => unreachable!(),
+            _ => "cancelled".into(),
+        }
+    };
+    let refused = iroh::protocol::AcceptError::from(ConnectionError::ApplicationClosed(
+        close::UnknownPeer.into(),
+    ));
+    let refused = AcceptError::Io(refused);
+    assert!(
+        refused
+            .close_reason()
+            .is_some_and(|r| *r == close::UnknownPeer)
+    );
     let wrong = AcceptError::InvalidAlpn {
         expected: Mine::ALPN,
         received: b"/other".to_vec(),

@@ -14,7 +14,14 @@ use super::{
     state::{Publication, Sight, Step},
 };
 use crate::{
-    discovery::{Config, dialer::Dialer, ping::Pinger, settling::Pending, store::SharedStore},
+    discovery::{
+        Config,
+        config::pause,
+        dialer::Dialer,
+        ping::{PING_TIMEOUT, Pinger},
+        settling::Pending,
+        store::SharedStore,
+    },
     primitives::{
         Scope, ShortFmtExt,
         backoff::{Backoff, ExponentialBackoff},
@@ -117,7 +124,7 @@ impl DhtWorker {
             let delay = match outcome {
                 Outcome::Done => {
                     backoff.reset();
-                    self.interval().mul_f64(1.0 + rand::random::<f64>() / 3.0)
+                    pause(self.interval(), 1.0 + rand::random::<f64>() / 3.0)
                 }
                 Outcome::LostRace => RACE_PAUSE.mul_f64(0.5 + rand::random::<f64>()),
                 Outcome::NoAnswer => backoff.next_backoff().unwrap_or(MAX_BACKOFF),
@@ -209,7 +216,7 @@ impl DhtWorker {
             return true;
         }
         let (peer, addr) = (record.peer, record.addr());
-        if let Err(error) = self.pinger.ping(addr.clone()).await {
+        if let Err(error) = self.pinger.ping(addr.clone(), PING_TIMEOUT).await {
             tracing::debug!(peer = %peer.short(), %error, "peer in the DHT does not answer");
             return false;
         }

@@ -10,14 +10,16 @@ use crate::{
         candidates::Candidate,
         core::Core,
         route::Load,
-        wire::{FUNCTIONS_ALPN, HandlerFailure, Header, Kind, TAG_BYTES, Tag, is_verdict},
+        wire::{
+            FUNCTIONS_ALPN, HandlerFailure, Header, Kind, NoCapacity, TAG_BYTES, Tag, is_verdict,
+        },
     },
     net::{
         Link,
         close::{Success, UnexpectedClose},
         link::{LinkError, OpenError, RecvError, SendError, begin_frame, finish_frame},
     },
-    primitives::{Bytes, BytesMut, FunctionId, PeerId, Scope, encoding},
+    primitives::{Bytes, BytesMut, FunctionId, Scope, TraceParent, encoding},
 };
 
 /// How long a handler may take to be reached and to admit the call.
@@ -36,6 +38,8 @@ pub(super) struct Request {
     /// Its size without the frame around it.
     pub(super) payload_bytes: usize,
     pub(super) deadline: Instant,
+    /// The span of the call, if it is exported.
+    pub(super) trace: Option<TraceParent>,
 }
 
 /// What a handler answered.
@@ -65,6 +69,8 @@ pub(super) enum Miss {
         error: Box<LinkError>,
         may_have_run: bool,
     },
+    /// The handler doesn't hold its tickets any more, and was not asked.
+    Unauthorized,
     /// The peer closed the unused connection in the moment when it was used again.
     Idle,
     /// The call's budget is used up.
@@ -104,24 +110,32 @@ pub(super) async fn attempt(
     request: &Request,
     has_others: bool,
 ) -> Result<Answer, Miss> {
-    let load = candidate.route.begin();
+    let load = begin(scope, candidate, request, has_others).await?;
     let started = Instant::now();
     let patience = if has_others {
         CONNECT_TIMEOUT
     } else {
         ADMISSION_TIMEOUT
     };
+    // What fails when this node ends fails for that reason.
+    let or_shut_down = |miss| {
+        if scope.is_cancelled() {
+            Miss::ShutDown
+        } else {
+            miss
+        }
+    };
     let sending = send(core, candidate, request, started, patience);
     let sent = tokio::select! {
         biased;
-        sent = sending => sent,
+        sent = sending => sent.map_err(or_shut_down)?,
         () = scope.cancelled() => return Err(Miss::ShutDown),
     };
-    let mut link = sent?;
-    let receiving = receive(&mut link, request, started);
+    let Sent { mut link, limit } = sent;
+    let receiving = receive(&mut link, request, limit);
     let received = tokio::select! {
         biased;
-        received = receiving => received?,
+        received = receiving => received.map_err(or_shut_down)?,
         () = scope.cancelled() => return Err(Miss::ShutDown),
     };
     candidate.route.succeeded();
@@ -134,6 +148,38 @@ pub(super) async fn attempt(
     }
 }
 
+/// Counts the call in. With as many open to the handler as may be, another one is better; if there
+/// is none, the call waits for one of them to end.
+async fn begin(
+    scope: &Scope,
+    candidate: &Candidate,
+    request: &Request,
+    has_others: bool,
+) -> Result<Load, Miss> {
+    if let Some(load) = candidate.route.try_begin() {
+        return Ok(load);
+    }
+    let full = || Miss::Refused {
+        close: NoCapacity.into(),
+        has_run: false,
+    };
+    if has_others {
+        return Err(full());
+    }
+    let limit = request.deadline.min(Instant::now() + ADMISSION_TIMEOUT);
+    tokio::select! {
+        load = candidate.route.begin(limit) => load.ok_or_else(full),
+        () = scope.cancelled() => Err(Miss::ShutDown),
+    }
+}
+
+/// A request that has left.
+struct Sent {
+    link: Link,
+    /// By when the handler has something to say.
+    limit: Instant,
+}
+
 /// Reaches the handler and hands it the request. Failing here, the function has not run: it needs
 /// the whole request.
 async fn send(
@@ -142,7 +188,7 @@ async fn send(
     request: &Request,
     started: Instant,
     patience: Duration,
-) -> Result<Link, Miss> {
+) -> Result<Sent, Miss> {
     let limit = request.deadline.min(started + patience);
     let opening = core.links.open(FUNCTIONS_ALPN, candidate.peer());
     let mut link = match timeout_at(limit, opening).await {
@@ -163,12 +209,15 @@ async fn send(
         function: request.function,
         budget_us: budget_us(request),
         request_bytes: request.payload_bytes as u64,
+        trace: request.trace,
     };
     let header_frame = frame(&header)?;
     if header.is_inline() {
         let frames = &mut [header_frame, request.frame.clone()];
         let written = timeout_at(limit, write(&mut link, frames, request.kind)).await;
-        return unsent(written, limit, request).map(|()| link);
+        unsent(written, limit, request)?;
+        let limit = request.deadline.min(started + ADMISSION_TIMEOUT);
+        return Ok(Sent { link, limit });
     }
     let written = timeout_at(limit, link.sender.write_framed(&mut [header_frame])).await;
     unsent(written, limit, request)?;
@@ -179,11 +228,12 @@ async fn send(
         Ok(Err(error)) => return Err(ended(error, Progress::Unsent)),
         Err(_) => return Err(expired(limit, request, RecvError::TimedOut.into())),
     }
-    // The handler ends a transfer that takes too long.
+    // It is admitted: from here on it takes what it takes. The handler ends a transfer that stalls.
     let limit = request.deadline;
     let frames = &mut [request.frame.clone()];
     let sent = timeout_at(limit, write(&mut link, frames, request.kind)).await;
-    unsent(sent, limit, request).map(|()| link)
+    unsent(sent, limit, request)?;
+    Ok(Sent { link, limit })
 }
 
 /// Writes a request. After it only the caller of a stream has something to say.
@@ -200,9 +250,8 @@ enum Received {
 }
 
 /// Waits for the reply. From here on the function may have run.
-async fn receive(link: &mut Link, request: &Request, started: Instant) -> Result<Received, Miss> {
+async fn receive(link: &mut Link, request: &Request, mut limit: Instant) -> Result<Received, Miss> {
     let mut progress = Progress::Sent;
-    let mut limit = request.deadline.min(started + ADMISSION_TIMEOUT);
     loop {
         let frame = tokio::select! {
             biased;
@@ -299,7 +348,8 @@ fn budget_us(request: &Request) -> u64 {
     }
 }
 
-fn frame(header: &Header) -> Result<Bytes, Miss> {
+/// A header as a complete frame.
+pub(super) fn frame(header: &Header) -> Result<Bytes, Miss> {
     let mut buffer = BytesMut::with_capacity(HEADER_CAPACITY);
     let start = begin_frame(&mut buffer);
     let encoded = encoding::serialize_into(header, &mut buffer);
@@ -307,27 +357,4 @@ fn frame(header: &Header) -> Result<Bytes, Miss> {
     // A header is far below the limit.
     let _ = finish_frame(&mut buffer, start, HEADER_CAPACITY);
     Ok(buffer.freeze())
-}
-
-/// Asks a peer for a sign of life; returns how long that took, without connecting.
-pub(super) async fn exchange_probe(core: &Core, peer: PeerId) -> Option<Duration> {
-    let mut link = core.links.open(FUNCTIONS_ALPN, peer).await.ok()?;
-    let header = Header {
-        kind: Kind::Probe,
-        function: FunctionId::zero(),
-        budget_us: 0,
-        request_bytes: 0,
-    };
-    let asked = Instant::now();
-    link.sender
-        .write_last(&mut [frame(&header).ok()?])
-        .await
-        .ok()?;
-    match link.receiver.recv_bytes().await {
-        Err(RecvError::Closed(close)) if Success == close => {
-            link.receiver.notice_end();
-            Some(asked.elapsed())
-        }
-        _ => None,
-    }
 }

@@ -136,7 +136,9 @@ mod tests {
     #[tokio::test]
     async fn load_is_evened_out() {
         let candidates = candidates(&[100, 100, 100]);
-        let busy: Vec<_> = (0..10).map(|_| candidates[1].route.begin()).collect();
+        let busy: Vec<_> = (0..10)
+            .map(|_| candidates[1].route.try_begin().unwrap())
+            .collect();
         assert_eq!(counts(&candidates, 300)[1], 0, "never better than another");
         drop(busy);
         assert!(counts(&candidates, 300)[1] > 0);

@@ -141,7 +141,11 @@ impl Dispatcher {
         }
     }
 
+    /// One attempt at one handler, whose tickets are checked against its current entry.
     async fn ask(&self, candidate: &Arc<Candidate>, request: &Request) -> Result<Answer, Miss> {
+        if !self.is_authorized(candidate) {
+            return Err(Miss::Unauthorized);
+        }
         self.metrics.attempts.increment(1);
         let has_others = self.has_others();
         attempt(&self.core, &self.scope, candidate, request, has_others).await
@@ -187,7 +191,7 @@ impl Dispatcher {
         }
     }
 
-    /// The candidate to ask next, its tickets checked against its current entry.
+    /// The candidate to ask next.
     async fn next_candidate(
         &self,
         search: &mut Search,
@@ -196,16 +200,11 @@ impl Dispatcher {
         if let Some(again) = search.again.take() {
             return Some(again);
         }
-        loop {
-            let candidate = self.choose(search, None)?;
-            if search.forgive(&candidate) {
-                deliver_own_entry(&self.core, &candidate, request.deadline).await;
-            }
-            if self.is_authorized(&candidate) {
-                return Some(candidate);
-            }
-            search.set_tried(candidate.peer());
+        let candidate = self.choose(search, None)?;
+        if search.forgive(&candidate) {
+            deliver_own_entry(&self.core, &candidate, request.deadline).await;
         }
+        Some(candidate)
     }
 
     fn choose(&self, search: &mut Search, but: Option<&Arc<Candidate>>) -> Option<Arc<Candidate>> {

@@ -27,8 +27,10 @@ use crate::{
 /// How often those are looked at that change by themselves: tickets expire or become valid, and
 /// measurements fail.
 const TICK: Duration = Duration::from_secs(1);
-/// A handler that doesn't answer pings is measured on a call connection, this often.
+/// A handler that doesn't answer pings is measured on a call connection after this many ticks, and
+/// each time after twice as many, up to the other number.
 const MEASURE_TICKS: u32 = 4;
+const MAX_MEASURE_TICKS: u32 = 64;
 /// Changes that are taken in before the candidates are published.
 const MAX_BATCH: usize = 1024;
 
@@ -40,17 +42,24 @@ pub(super) struct Follower {
     scope: Scope,
     changes: Receiver<PeerId>,
     members: HashMap<PeerId, Arc<Candidate>>,
-    /// Peers that offer the function and are not eligible yet, with the ticks that they have
-    /// waited.
-    waiting: HashMap<PeerId, u32>,
+    /// Peers that offer the function and are not eligible yet.
+    waiting: HashMap<PeerId, Waiting>,
     own_content: Digest,
+}
+
+/// A peer that may become eligible without a change of its entry.
+enum Waiting {
+    /// Its tickets may become valid.
+    Unauthorized,
+    /// Its distance is not known after this many ticks.
+    Unmeasured(u32),
 }
 
 /// What is decided about a peer.
 enum Verdict {
     Eligible(PeerInfo, Duration),
-    /// It may become eligible without a change of its entry.
-    NotYet,
+    Unmeasured,
+    Unauthorized,
     No,
 }
 
@@ -133,9 +142,9 @@ impl Follower {
         let mut is_change = false;
         for peer in peers {
             is_change |= self.evaluate(peer);
-            if let Some(ticks) = self.waiting.get_mut(&peer) {
+            if let Some(Waiting::Unmeasured(ticks)) = self.waiting.get_mut(&peer) {
                 *ticks += 1;
-                if *ticks % MEASURE_TICKS == 0 {
+                if is_measured_after(*ticks) {
                     measure(&self.core, self.core.routes.to(peer));
                 }
             }
@@ -157,14 +166,22 @@ impl Follower {
             Verdict::Eligible(info, rtt) => {
                 self.waiting.remove(&peer);
                 let route = self.core.routes.to(peer);
+                route.started(info.version().start_ms());
                 route.hint(rtt, Instant::now());
                 let candidate = Arc::new(Candidate::new(info, route));
                 let content = candidate.info.entry().content_digest();
                 let before = self.members.insert(peer, candidate);
                 before.is_none_or(|before| before.info.entry().content_digest() != content)
             }
-            Verdict::NotYet => {
-                self.waiting.entry(peer).or_insert(0);
+            Verdict::Unmeasured => {
+                let known = self.waiting.get(&peer);
+                if !matches!(known, Some(Waiting::Unmeasured(_))) {
+                    self.waiting.insert(peer, Waiting::Unmeasured(0));
+                }
+                self.members.remove(&peer).is_some()
+            }
+            Verdict::Unauthorized => {
+                self.waiting.insert(peer, Waiting::Unauthorized);
                 self.members.remove(&peer).is_some()
             }
             Verdict::No => {
@@ -181,7 +198,7 @@ impl Follower {
         // Only then can a requirement on it be checked.
         let Some(rtt) = info.rtt() else {
             self.core.discovery.request_rtt(*info.id());
-            return Verdict::NotYet;
+            return Verdict::Unmeasured;
         };
         let accepts = catch_unwind(AssertUnwindSafe(|| (self.config.require)(&info)));
         match accepts {
@@ -199,7 +216,7 @@ impl Follower {
             .authorize(&info, &self.config.handler_auth)
         {
             Ok(_) => Verdict::Eligible(info, rtt),
-            Err(_) => Verdict::NotYet,
+            Err(_) => Verdict::Unauthorized,
         }
     }
 
@@ -210,12 +227,36 @@ impl Follower {
     fn publish(&self, is_change: bool) {
         let mut candidates: Vec<_> = self.members.values().cloned().collect();
         candidates.sort_by_key(|candidate| candidate.route.distance().value);
-        measure_near(&self.core, &candidates);
+        // While nothing changes it is the calls that keep the distances current: without any, the
+        // connections may close.
+        if is_change {
+            measure_near(&self.core, &candidates);
+        }
         let snapshot = Snapshot {
             candidates,
             own_content: self.own_content,
             is_closed: false,
         };
         self.candidates.publish(snapshot, is_change);
+    }
+}
+
+/// Whether a peer is measured that was not after this many ticks: later and later.
+const fn is_measured_after(ticks: u32) -> bool {
+    if ticks > MAX_MEASURE_TICKS {
+        ticks.is_multiple_of(MAX_MEASURE_TICKS)
+    } else {
+        ticks >= MEASURE_TICKS && ticks.is_power_of_two()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_can_not_be_measured_is_asked_ever_less() {
+        let asked: Vec<u32> = (1..200).filter(|ticks| is_measured_after(*ticks)).collect();
+        assert_eq!(asked, [4, 8, 16, 32, 64, 128, 192]);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use super::{
     CallError, Config, Replies,
@@ -19,7 +20,7 @@ use crate::{
         wire::Kind,
     },
     net::link::{SendError, begin_frame, finish_frame},
-    primitives::{BytesMut, Datum, FunctionId, PeerId},
+    primitives::{BytesMut, Datum, FunctionId, PeerId, ShortFmtExt, TraceParent},
 };
 
 /// A budget that is too large for the clock is cut at this.
@@ -29,7 +30,12 @@ const MAX_TIMEOUT: Duration = Duration::from_hours(365 * 24);
 ///
 /// Made by [`Functions::caller`](crate::functions::Functions::caller) and its like. It follows the
 /// catalog: handlers that appear, disappear or change are taken into account at once. Any number
-/// of calls may run at the same time. Dropping it ends the watch.
+/// of calls may run at the same time, up to 960 of one node to one handler, streams of replies
+/// included; with more the handler counts as one without a free place.
+///
+/// # On drop
+///
+/// The watch ends. Streams of replies go on.
 pub struct Caller<Req: Datum, Res: Datum, E: Datum = ()> {
     dispatcher: Dispatcher,
     when: When,
@@ -69,7 +75,9 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
     ///
     /// # Errors
     ///
-    /// See [`CallError`]. An application error is final: no other handler is asked.
+    /// See [`CallError`], also for which of them the function may have run: after the end of the
+    /// budget, or of the network, that can be any but `Encode`. An application error is final: no
+    /// other handler is asked.
     ///
     /// # Cancel safety
     ///
@@ -95,9 +103,10 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         req: Req,
         timeout: Duration,
     ) -> Result<Res, CallError<E>> {
-        let request = self.encode(Kind::Call, &req, timeout)?;
+        let span = self.span();
+        let request = self.encode(Kind::Call, &req, timeout, &span)?;
         drop(req);
-        match self.dispatcher.dispatch(&request).await {
+        match self.dispatcher.dispatch(&request).instrument(span).await {
             Ok(Answer::Reply(frame)) => decode(&frame),
             Ok(Answer::Replies(_)) => Err(CallError::Decode("a stream of replies".into())),
             Err(failure) => Err(failure.into()),
@@ -129,12 +138,14 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
     /// ```
     pub async fn call_stream(&self, req: Req) -> Result<Replies<Res, E>, CallError<E>> {
         let timeout = self.dispatcher.config.call_timeout;
-        let request = self.encode(Kind::Stream, &req, timeout)?;
+        let span = self.span();
+        let request = self.encode(Kind::Stream, &req, timeout, &span)?;
         drop(req);
-        match self.dispatcher.dispatch(&request).await {
+        match self.dispatcher.dispatch(&request).instrument(span).await {
             Ok(Answer::Replies(replying)) => {
                 let denied = self.until_denied(replying.link.peer());
-                let scope = self.dispatcher.scope.clone();
+                // Not that of this caller: the stream goes on without it.
+                let scope = self.dispatcher.core.scope.clone();
                 Ok(Replies::new(replying, scope, denied))
             }
             Ok(Answer::Reply(_)) => Err(CallError::Decode("not a stream of replies".into())),
@@ -164,7 +175,18 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         }))
     }
 
-    fn encode(&self, kind: Kind, req: &Req, timeout: Duration) -> Result<Request, CallError<E>> {
+    /// The span of a call.
+    fn span(&self) -> Span {
+        tracing::info_span!("call", function = %self.function_id().short())
+    }
+
+    fn encode(
+        &self,
+        kind: Kind,
+        req: &Req,
+        timeout: Duration,
+        span: &Span,
+    ) -> Result<Request, CallError<E>> {
         let mut buffer = BytesMut::new();
         let start = begin_frame(&mut buffer);
         let empty = buffer.len();
@@ -180,6 +202,7 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
             frame: buffer.freeze(),
             payload_bytes,
             deadline: Instant::now() + timeout.min(MAX_TIMEOUT),
+            trace: TraceParent::of(span),
         })
     }
 }

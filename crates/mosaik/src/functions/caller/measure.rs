@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout};
 
-use super::{attempt::exchange_probe, balance::reach};
+use super::{balance::reach, probe::exchange_probe};
 use crate::functions_layer::{candidates::Candidate, core::Core, route::Route};
 
 /// Exchanges of one measurement; the fastest counts.
@@ -33,14 +33,18 @@ pub(super) fn measure_near(core: &Arc<Core>, candidates: &[Arc<Candidate>]) {
     }
 }
 
-/// Measures a peer in the background, unless that was done a moment ago.
+/// Measures a peer in the background, unless that was done a moment ago, or too many are being
+/// measured: then it is up to the next occasion.
 pub(super) fn measure(core: &Arc<Core>, route: Arc<Route>) {
+    let Ok(permit) = core.measuring.clone().try_acquire_owned() else {
+        return;
+    };
     if !route.begin_measuring(Instant::now()) {
         return;
     }
     let measuring = core.clone();
     core.scope.spawn(async move {
-        let core = measuring;
+        let (core, _permit) = (measuring, permit);
         let mut exchanges = Vec::with_capacity(EXCHANGES);
         let exchanging = async {
             while exchanges.len() < EXCHANGES {

@@ -10,6 +10,7 @@ mod follower;
 mod handle;
 mod introduction;
 mod measure;
+mod probe;
 mod replies;
 mod search;
 mod watchdog;

@@ -29,7 +29,8 @@ use crate::{
 ///
 /// [`CallError::Application`] and [`CallError::Decode`] are items among others; any other error
 /// is the last one: [`CallError::Rejected`] with the code 11 403 when a ticket of the caller or of
-/// the handler expires or is removed meanwhile. The stream ends when the function's does.
+/// the handler expires or is removed meanwhile. The stream ends when the function's does. It
+/// outlives the caller that it came from.
 ///
 /// # On drop
 ///
@@ -120,12 +121,13 @@ impl Intake {
                 source.replying.link.receiver.notice_end();
                 return Err(None);
             }
+            Err(_) if scope.is_cancelled() => return Err(Some(Failure::Unavailable)),
             Err(error) => error,
         };
         Err(match ended(error, Progress::Running) {
             Miss::Refused { close, .. } => Some(Failure::Rejected(close)),
             Miss::Lost { error, .. } => Some(Failure::Transport(error)),
-            Miss::Idle | Miss::OutOfTime | Miss::ShutDown => None,
+            Miss::Unauthorized | Miss::Idle | Miss::OutOfTime | Miss::ShutDown => None,
         })
     }
 }

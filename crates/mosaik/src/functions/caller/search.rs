@@ -83,11 +83,6 @@ impl Search {
         self.tried.contains(&candidate.peer())
     }
 
-    /// Not to be asked again in this round.
-    pub(super) fn set_tried(&mut self, peer: PeerId) {
-        self.tried.push(peer);
-    }
-
     /// Takes in how an attempt failed.
     pub(super) fn note(&mut self, candidate: &Candidate, miss: Miss, own_content: Digest) {
         let (peer, now) = (candidate.peer(), Instant::now());
@@ -112,14 +107,14 @@ impl Search {
                 }
                 self.refusal = Some(close);
             }
-            Miss::Idle | Miss::OutOfTime | Miss::ShutDown => {}
+            Miss::Unauthorized | Miss::Idle | Miss::OutOfTime | Miss::ShutDown => {}
         }
     }
 
     /// Asks a candidate again whose connection was idle, once in a round.
     pub(super) fn retry_idle(&mut self, candidate: Arc<Candidate>) {
         if !self.is_tried(&candidate) {
-            self.set_tried(candidate.peer());
+            self.tried.push(candidate.peer());
             self.again = Some(candidate);
         }
     }

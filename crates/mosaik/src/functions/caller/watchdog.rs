@@ -3,26 +3,37 @@
 //! A process that is killed sends nothing, and the transport waits for seconds before it calls a
 //! connection lost. While calls are in flight to a peer, its connection is watched: a silent one is
 //! asked for a sign of life, which arrives after a round trip and the transport's acknowledgement
-//! delay, and given up when nothing at all arrived for [`SILENT_TICKS`] ticks.
+//! delay, and given up when nothing at all arrived for
+//! [`Config::silence_limit`](crate::functions::Config::silence_limit).
+//!
+//! A peer that could not be asked, as all streams of the connection are in use, need not have said
+//! anything: then only the transport's own signs of life count.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use iroh::endpoint::Connection;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::attempt::exchange_probe;
+use super::probe::Probe;
 use crate::{
     functions_layer::{core::Core, wire::FUNCTIONS_ALPN},
-    net::link::path_rtt,
+    net::{limits::KEEP_ALIVE, link::path_rtt},
     primitives::{PeerId, ShortFmtExt},
 };
 
 /// How often connections are looked at while calls are in flight.
 const TICK: Duration = Duration::from_millis(150);
-/// A connection is given up after this many ticks without a packet, or after
-/// [`SILENT_ROUND_TRIPS`] if those take longer.
-const SILENT_TICKS: u32 = 5;
+/// A connection is given up only after this many round trips, whatever the limit.
 const SILENT_ROUND_TRIPS: u32 = 4;
+/// The transport shows this many signs of life by itself before it counts that there is none.
+const SILENT_KEEP_ALIVES: u32 = 2;
 
 /// How long a request for a sign of life occupies a stream.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,7 +41,9 @@ const SIGN_TIMEOUT: Duration = Duration::from_secs(1);
 /// What was last heard on a connection.
 struct Heard {
     packets: u64,
-    silent_ticks: u32,
+    at: Instant,
+    /// Whether a sign of life was asked for since.
+    is_asked: Arc<AtomicBool>,
 }
 
 /// Watches the connections of calls in flight until the node ends.
@@ -53,45 +66,76 @@ fn look(
     core: &Arc<Core>,
     mut heard: HashMap<(PeerId, usize), Heard>,
 ) -> HashMap<(PeerId, usize), Heard> {
+    let now = Instant::now();
     let mut busy = HashMap::new();
     for route in core.routes.busy() {
         for connection in core.links.connections(FUNCTIONS_ALPN, &route.peer()) {
             let packets = connection.stats().udp_rx.datagrams;
             let key = (route.peer(), connection.stable_id());
-            let silent_ticks = match heard.remove(&key) {
-                Some(before) if before.packets == packets => before.silent_ticks + 1,
-                _ => 0,
+            let Some(before) = heard.remove(&key).filter(|heard| heard.packets == packets) else {
+                let first = Heard {
+                    packets,
+                    at: now,
+                    is_asked: Arc::default(),
+                };
+                busy.insert(key, first);
+                continue;
             };
-            if is_given_up(silent_ticks, &connection) {
+            let patience = patience(
+                core.config.silence_limit,
+                before.is_asked.load(Ordering::Relaxed),
+                path_rtt(&connection).unwrap_or_default(),
+            );
+            if now - before.at >= patience {
                 tracing::debug!(peer = %route.peer().short(), "a handler fell silent");
-                route.failed(Instant::now());
+                route.failed(now);
                 core.links.give_up(&connection);
                 continue;
             }
-            if silent_ticks > 0 {
-                ask(core, route.peer());
-            }
-            busy.insert(
-                key,
-                Heard {
-                    packets,
-                    silent_ticks,
-                },
-            );
+            ask(core, connection, before.is_asked.clone());
+            busy.insert(key, before);
         }
     }
     busy
 }
 
-/// Asks a peer for a sign of life; it has done its work when it is sent.
-fn ask(core: &Arc<Core>, peer: PeerId) {
+/// Asks for a sign of life on a connection; it has done its work when it is sent.
+fn ask(core: &Arc<Core>, connection: Connection, is_asked: Arc<AtomicBool>) {
     let asking = core.clone();
     core.scope.spawn(async move {
-        let _ = timeout(SIGN_TIMEOUT, exchange_probe(&asking, peer)).await;
+        let exchange = async {
+            let link = asking
+                .links
+                .open_beside(FUNCTIONS_ALPN, &connection)
+                .await?;
+            let probe = Probe::send(link).await?;
+            is_asked.store(true, Ordering::Relaxed);
+            probe.answered().await
+        };
+        let _ = timeout(SIGN_TIMEOUT, exchange).await;
     });
 }
 
-fn is_given_up(silent_ticks: u32, connection: &Connection) -> bool {
-    let patience = path_rtt(connection).unwrap_or_default() * SILENT_ROUND_TRIPS;
-    silent_ticks >= SILENT_TICKS && TICK * silent_ticks >= patience
+/// How long a peer may be silent.
+fn patience(limit: Duration, is_asked: bool, rtt: Duration) -> Duration {
+    let limit = if is_asked {
+        limit
+    } else {
+        limit.max(KEEP_ALIVE * SILENT_KEEP_ALIVES)
+    };
+    limit.max(rtt * SILENT_ROUND_TRIPS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_was_asked_has_to_answer_soon() {
+        let ms = Duration::from_millis;
+        assert_eq!(patience(ms(750), true, ms(1)), ms(750));
+        assert_eq!(patience(ms(750), true, ms(200)), ms(800));
+        assert!(patience(ms(750), false, ms(1)) > KEEP_ALIVE);
+        assert_eq!(patience(ms(4_000), false, ms(1)), ms(4_000));
+    }
 }

@@ -4,36 +4,42 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use iroh::endpoint::ApplicationClose;
-use tokio::{
-    sync::SemaphorePermit,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::Instrument;
 
 use super::{
     admission::{Admitted, admit},
     handlers::Handlers,
-    registered::Place,
+    registered::{Place, Registered},
     reply,
     service::Work,
+    shares::Share,
 };
 use crate::{
     functions_layer::{
         CallContext,
         tenure::until_denied,
-        wire::{Header, Kind, MAX_HEADER_BYTES, MAX_INLINE_REQUEST_BYTES, NoCapacity, Tag},
+        wire::{
+            FunctionNotFound, Header, Kind, MAX_HEADER_BYTES, MAX_INLINE_REQUEST_BYTES, NoCapacity,
+            Tag,
+        },
     },
     net::{
         Acceptor, Link,
         close::{ProtocolViolation, Success},
         link::RecvError,
     },
+    primitives::{ShortFmtExt, TraceParent},
 };
 
 /// How long the header of an accepted stream may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a request may take, besides a second for each [`REQUEST_BYTES_PER_SECOND`].
+/// How long a call may wait for memory for its request. Less than callers wait for the verdict.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a request may take, besides a second for each [`REQUEST_BYTES_PER_SECOND`] of it that
+/// have arrived.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Slower senders of large requests are given up.
+/// Slower senders are given up.
 const REQUEST_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// The longest budget that is told apart from none.
 const MAX_BUDGET: Duration = Duration::from_hours(365 * 24);
@@ -59,7 +65,7 @@ async fn serve(handlers: &Handlers, mut link: Link) {
         Ok(header) => Some(header),
         Err(Unreadable::Malformed) => None,
         Err(Unreadable::Silent) => return,
-        Err(Unreadable::TooMany) => return link.close_now(NoCapacity).await,
+        Err(Unreadable::TooMany) => return refuse(handlers, link, NoCapacity.into()).await,
     };
     if header
         .as_ref()
@@ -69,7 +75,16 @@ async fn serve(handlers: &Handlers, mut link: Link) {
     }
     let _running = handlers.running.token();
     match (admit(handlers, &link.peer(), header.as_ref()), header) {
-        (Ok(admitted), Some(header)) => run(handlers, link, &header, admitted).await,
+        (Ok(admitted), Some(header)) => {
+            let span = tracing::info_span!("serve",
+                function = %header.function.short(), caller = %link.peer().short());
+            if let Some(parent) = header.trace {
+                TraceParent::set(parent, &span);
+            }
+            run(handlers, link, &header, admitted)
+                .instrument(span)
+                .await;
+        }
         (Err(refusal), _) => refuse(handlers, link, refusal).await,
         // Nothing is admitted without a header.
         (Ok(_), None) => {}
@@ -87,21 +102,38 @@ async fn refuse(handlers: &Handlers, mut link: Link, refusal: ApplicationClose) 
 async fn run(handlers: &Handlers, mut link: Link, header: &Header, admitted: Admitted) {
     let budget = Duration::from_micros(header.budget_us).min(MAX_BUDGET);
     let deadline = Instant::now() + budget;
-    let Admitted { context, place } = admitted;
-    let work = match receive_request(handlers, &mut link, header, &place, context, deadline).await {
-        Ok(work) => work,
-        Err(Broken::Violation) => {
-            drop(place);
-            return link.close_now(ProtocolViolation).await;
-        }
-        Err(Broken::Gone) => return,
+    let Admitted {
+        context,
+        registered,
+    } = admitted;
+    let memory = match reserve(handlers, &link, header, &registered).await {
+        Ok(memory) => memory,
+        Err(Unreserved::Refused(refusal)) => return refuse(handlers, link, refusal).await,
+        Err(Unreserved::Left) => return,
     };
+    let Some(place) = registered.begin() else {
+        return refuse(handlers, link, NoCapacity.into()).await;
+    };
+    let work = match receive_request(&mut link, header, &place, context, deadline).await {
+        Ok(work) => work,
+        Err(broken) => {
+            drop(place);
+            return match broken {
+                Broken::Violation => link.close_now(ProtocolViolation).await,
+                // Without a word about a start before it: nothing has run.
+                Broken::Withdrawn => link.close_now(FunctionNotFound).await,
+                Broken::Stalled => link.note_silence(),
+                Broken::Gone => {}
+            };
+        }
+    };
+    drop(memory);
     // With its end noticed, dropping this half costs no packet.
     link.receiver.notice_end();
     match work {
-        Work::Reply(work) => reply::one(link, work, place, deadline).await,
+        Work::Reply(work) => reply::one(link, work, place, deadline, &handlers.replies).await,
         Work::Replies(work) => {
-            let (registered, caller) = (place.registered().clone(), link.peer());
+            let caller = link.peer();
             let tickets = &registered.config.caller_auth;
             let denied = until_denied(&handlers.core.discovery, caller, tickets);
             reply::many(link, work, place, deadline, denied).await;
@@ -124,10 +156,8 @@ async fn receive_header(handlers: &Handlers, link: &mut Link) -> Result<Header, 
     if let Some(header) = next_header(link).now_or_never() {
         return header;
     }
-    let _half_open = handlers
-        .half_open
-        .try_acquire()
-        .map_err(|_| Unreadable::TooMany)?;
+    let half_open = handlers.half_open.try_take(link.peer(), 1);
+    let _half_open = half_open.ok_or(Unreadable::TooMany)?;
     if let Ok(header) = timeout(HEADER_TIMEOUT, next_header(link)).await {
         return header;
     }
@@ -157,87 +187,97 @@ fn unreadable(error: &RecvError) -> Unreadable {
     }
 }
 
+enum Unreserved {
+    Refused(ApplicationClose),
+    /// The caller left.
+    Left,
+}
+
+/// Memory for a request that is too large to be sent unasked, held until it is decoded; nothing
+/// for any other.
+async fn reserve<'h>(
+    handlers: &'h Handlers,
+    link: &Link,
+    header: &Header,
+    registered: &Registered,
+) -> Result<Option<Share<'h>>, Unreserved> {
+    if header.is_inline() {
+        return Ok(None);
+    }
+    // Admitted is only what this node can hold.
+    let bytes = usize::try_from(header.request_bytes).unwrap_or(usize::MAX);
+    tokio::select! {
+        biased;
+        () = registered.withdrawn() => Err(Unreserved::Refused(FunctionNotFound.into())),
+        memory = handlers.requests.take(link.peer(), bytes) => Ok(Some(memory)),
+        () = link.sender.stopped() => Err(Unreserved::Left),
+        () = sleep(MEMORY_TIMEOUT) => Err(Unreserved::Refused(NoCapacity.into())),
+    }
+}
+
 enum Broken {
     /// The request is not what the header says, or can't be decoded.
     Violation,
-    /// The request did not arrive, or the handler was dropped.
+    /// The handler was dropped.
+    Withdrawn,
+    /// The request comes too slowly.
+    Stalled,
+    /// The caller left, or its budget is used up.
     Gone,
 }
 
 async fn receive_request(
-    handlers: &Handlers,
     link: &mut Link,
     header: &Header,
     place: &Place,
     context: CallContext,
     deadline: Instant,
 ) -> Result<Work, Broken> {
-    if header.is_inline() {
-        link.receiver.set_max_frame_bytes(MAX_INLINE_REQUEST_BYTES);
-        let limit = deadline.min(Instant::now() + REQUEST_TIMEOUT);
-        return next_request(link, header, place, context, limit).await;
-    }
-    let extra = Duration::from_secs(header.request_bytes / REQUEST_BYTES_PER_SECOND);
-    let limit = deadline.min(Instant::now() + REQUEST_TIMEOUT + extra);
-    let _memory = timeout_at(limit, reserve(handlers, header))
-        .await
-        .map_err(|_| Broken::Gone)??;
+    let registered = place.registered();
     // The frame limit holds no larger request than the header announced.
     let request_bytes = usize::try_from(header.request_bytes).map_err(|_| Broken::Violation)?;
-    link.receiver.set_max_frame_bytes(request_bytes);
-    link.sender
-        .queue_bytes(&[Tag::Proceed as u8])
-        .map_err(|_| Broken::Gone)?;
-    let flushed = timeout_at(limit, link.sender.flush()).await;
-    flushed
-        .map_err(|_| Broken::Gone)?
-        .map_err(|_| Broken::Gone)?;
-    next_request(link, header, place, context, limit).await
-}
-
-/// Memory for a request that is too large to be sent unasked, held until it is decoded.
-async fn reserve<'c>(
-    handlers: &'c Handlers,
-    header: &Header,
-) -> Result<SemaphorePermit<'c>, Broken> {
-    let kib = u32::try_from(header.request_bytes.div_ceil(1024)).map_err(|_| Broken::Violation)?;
-    handlers
-        .request_memory
-        .acquire_many(kib)
-        .await
-        .map_err(|_| Broken::Gone)
-}
-
-async fn next_request(
-    link: &mut Link,
-    header: &Header,
-    place: &Place,
-    context: CallContext,
-    limit: Instant,
-) -> Result<Work, Broken> {
-    let registered = place.registered();
+    link.receiver
+        .set_max_frame_bytes(request_bytes.max(MAX_INLINE_REQUEST_BYTES));
+    let started = Instant::now();
+    if !header.is_inline() {
+        link.sender
+            .queue_bytes(&[Tag::Proceed as u8])
+            .map_err(|_| Broken::Gone)?;
+        let limit = deadline.min(started + REQUEST_TIMEOUT);
+        let flushed = timeout_at(limit, link.sender.flush()).await;
+        flushed
+            .map_err(|_| Broken::Gone)?
+            .map_err(|_| Broken::Gone)?;
+    }
     loop {
         match link.receiver.pop() {
-            Ok(Some(request)) if request.len() as u64 == header.request_bytes => {
-                return registered
-                    .service
-                    .start(request, context)
-                    .ok_or(Broken::Violation);
+            Ok(Some(_)) if registered.is_withdrawn() => return Err(Broken::Withdrawn),
+            Ok(Some(request)) if request.len() == request_bytes => {
+                let work = registered.service.start(request, context);
+                return work.ok_or(Broken::Violation);
             }
             Ok(Some(_)) => return Err(Broken::Violation),
             Ok(None) => {}
             Err(error) => return Err(broken(&error)),
         }
+        let due = started + patience(link.receiver.buffered_bytes());
         tokio::select! {
             biased;
-            filled = timeout_at(limit, link.receiver.fill()) => match filled {
+            filled = timeout_at(deadline.min(due), link.receiver.fill()) => match filled {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(broken(&error)),
+                Err(_) if due < deadline => return Err(Broken::Stalled),
                 Err(_) => return Err(Broken::Gone),
             },
-            () = registered.withdrawn() => return Err(Broken::Gone),
+            () = registered.withdrawn() => return Err(Broken::Withdrawn),
         }
     }
+}
+
+/// How long a sender may have taken for what has arrived of its request.
+fn patience(received_bytes: usize) -> Duration {
+    let millis = received_bytes as u64 * 1000 / REQUEST_BYTES_PER_SECOND;
+    REQUEST_TIMEOUT + Duration::from_millis(millis)
 }
 
 fn broken(error: &RecvError) -> Broken {

@@ -1,8 +1,10 @@
 //! Who is served: the verdict on a call, by its header alone.
 
+use std::sync::Arc;
+
 use iroh::endpoint::ApplicationClose;
 
-use super::{handlers::Handlers, registered::Place};
+use super::{handlers::Handlers, registered::Registered};
 use crate::{
     functions_layer::{
         CallContext,
@@ -12,10 +14,10 @@ use crate::{
     primitives::{FunctionId, PeerId},
 };
 
-/// A call that may run.
+/// A call that may run as soon as there is a place for it.
 pub(super) struct Admitted {
     pub(super) context: CallContext,
-    pub(super) place: Place,
+    pub(super) registered: Arc<Registered>,
 }
 
 /// Decides about a call. `header` is `None` when it could not be read.
@@ -49,10 +51,12 @@ pub(super) fn admit(
     if !is_well_formed {
         return Err(ProtocolViolation.into());
     }
-    let place = registered.begin().ok_or(NoCapacity)?;
+    if handlers.replies.is_spent(peer) {
+        return Err(NoCapacity.into());
+    }
     Ok(Admitted {
         context: CallContext::called_by(caller),
-        place,
+        registered,
     })
 }
 
@@ -68,7 +72,11 @@ pub(in crate::functions_layer) fn admit_often(
         function,
         budget_us: 0,
         request_bytes: 0,
+        trace: None,
     };
-    let admitted = (0..times).filter(|_| admit(handlers, peer, Some(&header)).is_ok());
-    admitted.count()
+    let is_admitted = |_: &usize| {
+        let admitted = admit(handlers, peer, Some(&header));
+        admitted.is_ok_and(|admitted| admitted.registered.begin().is_some())
+    };
+    (0..times).filter(is_admitted).count()
 }

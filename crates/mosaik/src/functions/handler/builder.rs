@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::Stream;
 
 use super::{
-    Handler, HandlerConfig,
+    BuilderError, Handler, HandlerConfig,
     handlers::Handlers,
     registered::Registered,
     service::{Service, Streaming, Unary},
@@ -103,10 +103,16 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
     ///
     /// When this returns, the function is in the local catalog entry, which is announced at once.
     ///
+    /// The function must not block its thread: it runs on the node's own runtime. Callers take a
+    /// node that is silent for 0.75 s
+    /// ([`silence_limit`](crate::functions::Config::silence_limit)) for dead, and all calls that
+    /// it was running are lost. Work that takes long without awaiting belongs on
+    /// `tokio::task::spawn_blocking`.
+    ///
     /// # Errors
     ///
     /// [`BuilderError::AlreadyExists`] when this node has a handler of that id already, which goes
-    /// on undisturbed.
+    /// on undisturbed; [`BuilderError::EntryFull`] when its entry has no room for another id.
     pub fn serve<F, Fut>(self, function: F) -> Result<Handler<Req, Res, E>, BuilderError>
     where
         F: Fn(Req, CallContext) -> Fut + Send + Sync + 'static,
@@ -190,7 +196,7 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
             self.handlers.metrics.clone(),
             self.handlers.core.scope.child(),
         );
-        Handler::open(self.handlers.clone(), registered).ok_or(BuilderError::AlreadyExists)
+        Handler::open(self.handlers.clone(), registered)
     }
 }
 
@@ -204,12 +210,4 @@ impl<Req: Datum, Res: Datum, E: Datum> fmt::Debug for Builder<'_, Req, Res, E> {
             .field("max_concurrent", &self.max_concurrent)
             .finish_non_exhaustive()
     }
-}
-
-/// Why a handler was not registered.
-#[derive(Debug, thiserror::Error)]
-pub enum BuilderError {
-    /// This node serves that id already.
-    #[error("A handler for this function id is already registered")]
-    AlreadyExists,
 }

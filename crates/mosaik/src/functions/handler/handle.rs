@@ -3,7 +3,7 @@
 use core::{fmt, marker::PhantomData};
 use std::sync::Arc;
 
-use super::{HandlerConfig, Stats, handlers::Handlers, registered::Registered};
+use super::{BuilderError, HandlerConfig, Stats, handlers::Handlers, registered::Registered};
 use crate::primitives::{Datum, FunctionId};
 
 /// Serves a function for as long as it exists.
@@ -23,15 +23,18 @@ pub struct Handler<Req: Datum, Res: Datum, E: Datum = ()> {
 }
 
 impl<Req: Datum, Res: Datum, E: Datum> Handler<Req, Res, E> {
-    /// Adds the function to those served; `None` if its id is taken.
-    pub(super) fn open(handlers: Arc<Handlers>, registered: Registered) -> Option<Self> {
+    /// Adds the function to those served.
+    pub(super) fn open(
+        handlers: Arc<Handlers>,
+        registered: Registered,
+    ) -> Result<Self, BuilderError> {
         let registered = Arc::new(registered);
         let id = registered.id;
         let discovery = &handlers.core.discovery;
-        let is_added = handlers
+        handlers
             .registry
-            .add(&registered, || discovery.add_function(id));
-        is_added.then_some(Self {
+            .add(&registered, || discovery.add_function(id))?;
+        Ok(Self {
             id,
             registered,
             handlers,

@@ -2,16 +2,20 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::registry::Registry;
+use super::{registry::Registry, shares::Shares};
 use crate::functions_layer::{core::Core, metrics::HandlerMetrics};
 
-/// Accepted streams whose header has not arrived yet; more are refused.
+/// Accepted streams whose header has not arrived yet, of all peers and of one; more are refused.
 const MAX_HALF_OPEN: usize = 4096;
-/// Memory that requests too large to be sent unasked may take together; more wait. In KiB.
-const REQUEST_MEMORY_KIB: usize = 512 * 1024;
+const MAX_HALF_OPEN_EACH: usize = 512;
+/// Memory for requests that are too large to be sent unasked, of all peers and of one; more wait.
+/// As much again is for replies that were not taken yet: with more, new calls are refused. One
+/// message of the largest size always fits.
+const MESSAGE_BYTES: usize = 512 * 1024 * 1024;
+const MESSAGE_BYTES_EACH: usize = 128 * 1024 * 1024;
 /// How long the callers of interrupted calls are told so, before the node goes on with its end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -22,21 +26,26 @@ pub(crate) struct Handlers {
     pub(super) registry: Registry,
     /// Counts the calls that run here.
     pub(super) running: TaskTracker,
-    pub(super) half_open: Semaphore,
-    pub(super) request_memory: Semaphore,
+    /// Streams without a header.
+    pub(super) half_open: Shares,
+    /// Bytes of requests that are on their way.
+    pub(super) requests: Shares,
+    /// Bytes of replies that are on their way.
+    pub(super) replies: Shares,
 }
 
 impl Handlers {
     pub(in crate::functions_layer) fn new(core: Arc<Core>) -> Self {
-        // One request of the largest size must fit.
-        let largest_kib = core.config.max_message_bytes.div_ceil(1024);
+        let largest = core.config.max_message_bytes;
+        let messages = || Shares::new(MESSAGE_BYTES.max(largest), MESSAGE_BYTES_EACH.max(largest));
         Self {
             metrics: Arc::new(HandlerMetrics::register(core.discovery.network_id())),
             core,
             registry: Registry::default(),
             running: TaskTracker::new(),
-            half_open: Semaphore::new(MAX_HALF_OPEN),
-            request_memory: Semaphore::new(REQUEST_MEMORY_KIB.max(largest_kib)),
+            half_open: Shares::new(MAX_HALF_OPEN, MAX_HALF_OPEN_EACH),
+            requests: messages(),
+            replies: messages(),
         }
     }
 

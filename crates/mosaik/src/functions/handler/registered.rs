@@ -58,7 +58,7 @@ impl Registered {
         self.metrics.inflight.increment(1);
         Some(Place {
             registered: self.clone(),
-            is_served: false,
+            is_counted: false,
         })
     }
 
@@ -72,6 +72,11 @@ impl Registered {
     pub(super) fn withdraw(&self) {
         self.metrics.handlers.decrement(1);
         self.scope.cancel();
+    }
+
+    /// Whether the handler was dropped.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.scope.is_cancelled()
     }
 
     /// Resolves when the handler was dropped.
@@ -95,13 +100,30 @@ impl fmt::Debug for Registered {
 #[derive(Debug)]
 pub(super) struct Place {
     registered: Arc<Registered>,
-    is_served: bool,
+    is_counted: bool,
 }
 
 impl Place {
     /// Frees the place of a call that has its reply.
     pub(super) fn served(mut self) {
-        self.is_served = true;
+        self.count_served();
+    }
+
+    /// Counts the call as served, without freeing its place yet.
+    pub(super) fn count_served(&mut self) {
+        self.count(true);
+    }
+
+    fn count(&mut self, is_served: bool) {
+        let Registered { metrics, stats, .. } = &*self.registered;
+        let outcome = if is_served {
+            &metrics.completed
+        } else {
+            &metrics.failed
+        };
+        outcome.increment(1);
+        stats.count(is_served);
+        self.is_counted = true;
     }
 
     pub(super) fn registered(&self) -> &Arc<Registered> {
@@ -111,14 +133,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Registered { metrics, stats, .. } = &*self.registered;
-        let outcome = if self.is_served {
-            &metrics.completed
-        } else {
-            &metrics.failed
-        };
-        outcome.increment(1);
-        metrics.inflight.decrement(1);
-        stats.end(self.is_served);
+        if !self.is_counted {
+            self.count(false);
+        }
+        self.registered.metrics.inflight.decrement(1);
+        self.registered.stats.end();
     }
 }

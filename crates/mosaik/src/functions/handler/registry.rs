@@ -4,8 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::registered::Registered;
-use crate::primitives::FunctionId;
+use super::{BuilderError, registered::Registered};
+use crate::{primitives::FunctionId, tickets::LimitError};
 
 /// The functions that this node serves, by their effective ids.
 #[derive(Debug, Default)]
@@ -21,16 +21,23 @@ impl Registry {
         self.functions.read().get(id).cloned()
     }
 
-    /// Adds a function and has it advertised; `false` if its id is taken.
-    pub(super) fn add(&self, function: &Arc<Registered>, advertise: impl FnOnce()) -> bool {
+    /// Adds a function and has it advertised. It is served before anybody can know of it.
+    pub(super) fn add(
+        &self,
+        function: &Arc<Registered>,
+        advertise: impl FnOnce() -> Result<(), LimitError>,
+    ) -> Result<(), BuilderError> {
         let _changing = self.changing.lock();
         if self.functions.read().contains_key(&function.id) {
-            return false;
+            return Err(BuilderError::AlreadyExists);
         }
         function.offered();
         self.functions.write().insert(function.id, function.clone());
-        advertise();
-        true
+        advertise().map_err(|LimitError { what, len, max }| {
+            self.functions.write().remove(&function.id);
+            function.withdraw();
+            BuilderError::EntryFull { what, len, max }
+        })
     }
 
     /// Takes a function away, if it is still there.

@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     registered::{Place, Registered},
     service::Failure,
+    shares::Shares,
 };
 use crate::{
     functions_layer::wire::{
@@ -28,6 +29,8 @@ const NOTICE_AFTER: Duration = Duration::from_millis(500);
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a caller may take to make room for a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long that may take when the caller has left too much untaken already.
+const HURRIED_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a caller has to end a call by itself whose budget is used up.
 const LINGER: Duration = Duration::from_secs(1);
 /// Items of a stream that are ready are written together up to this size.
@@ -46,11 +49,15 @@ enum Interruption {
 }
 
 /// Runs a function with one reply.
+///
+/// The place is free as soon as the function has finished. When too much waits to be taken by this
+/// caller, or by all, it is so only when the reply is delivered.
 pub(super) async fn one(
     mut link: Link,
     mut work: BoxFuture<'static, Framed>,
-    place: Place,
+    mut place: Place,
     deadline: Instant,
+    undelivered: &Shares,
 ) {
     // Most functions are done at the first poll, and need nobody to watch them.
     let outcome = match futures::poll!(&mut work) {
@@ -61,9 +68,16 @@ pub(super) async fn one(
     drop(work);
     match outcome {
         Ok(Ok(frame)) => {
+            let (_undelivered, is_within) = undelivered.count(link.peer(), frame.len());
             link.sender.append(frame);
-            place.served();
-            link.close_within(Success, REPLY_TIMEOUT).await;
+            // Counted before the reply can reach the caller.
+            place.count_served();
+            if is_within {
+                drop(place);
+                link.close_within(Success, REPLY_TIMEOUT).await;
+            } else {
+                link.close_within(Success, HURRIED_REPLY_TIMEOUT).await;
+            }
         }
         Ok(Err(Failure)) => fail(link, place, HandlerFailure.into()).await,
         Err(interruption) => interrupt(link, place, interruption).await,
@@ -121,13 +135,16 @@ pub(super) async fn many(
         written_bytes: 0,
         ahead: VecDeque::new(),
         mid_frame: false,
+        heard: false,
     };
     let outcome = tokio::select! {
         biased;
         () = denied => Err(Ended::Denied),
         outcome = delivery.run(&mut work) => outcome,
     };
-    let mid_frame = delivery.mid_frame;
+    let Delivery {
+        mid_frame, heard, ..
+    } = delivery;
     drop(work);
     match outcome {
         Ok(()) => {
@@ -136,22 +153,29 @@ pub(super) async fn many(
         }
         // An endless stream ends by its caller leaving.
         Err(Ended::Interrupted(Interruption::Left)) => place.served(),
-        // A frame may have been written in part: nothing can follow it.
         Err(Ended::Interrupted(Interruption::Withdrawn)) => {
             drop(place);
-            link.abort(FunctionNotFound);
+            end(link, FunctionNotFound.into(), mid_frame, heard).await;
         }
         Err(Ended::Interrupted(Interruption::Expired)) => linger(link, place).await,
         Err(Ended::Denied) => {
             drop(place);
-            if mid_frame {
-                link.abort(NotAllowed);
-            } else {
-                link.close_now(NotAllowed).await;
-            }
+            end(link, NotAllowed.into(), mid_frame, heard).await;
         }
         Err(Ended::Failed) => fail(link, place, HandlerFailure.into()).await,
     }
+}
+
+/// Ends a stream of replies with a verdict.
+async fn end(link: Link, verdict: ApplicationClose, mid_frame: bool, heard: bool) {
+    if !mid_frame {
+        link.close_now(verdict).await;
+    } else if heard {
+        // A frame may have been written in part: nothing can follow it.
+        link.abort(verdict);
+    }
+    // Else the verdict may overtake the notice that the function has started, and look like a
+    // refusal. The link is dropped, which says nothing of that kind.
 }
 
 enum Ended {
@@ -170,6 +194,8 @@ struct Delivery<'c> {
     ahead: VecDeque<u64>,
     /// Whether a frame may have been written in part.
     mid_frame: bool,
+    /// Whether the caller has taken frames in, and knows that the function has started.
+    heard: bool,
 }
 
 impl Delivery<'_> {
@@ -257,6 +283,7 @@ impl Delivery<'_> {
 
     fn on_receipt(&mut self, receipt: Result<u64, RecvError>) -> Result<(), Ended> {
         let taken_bytes = receipt.map_err(|_| interrupted(Interruption::Left))?;
+        self.heard = true;
         while self.ahead.front().is_some_and(|end| *end <= taken_bytes) {
             self.ahead.pop_front();
         }

@@ -37,14 +37,18 @@ impl Stats {
         begun.is_ok()
     }
 
-    /// Counts a call out.
-    pub(super) fn end(&self, is_served: bool) {
+    /// Counts how a call ended.
+    pub(super) fn count(&self, is_served: bool) {
         let outcome = if is_served {
             &self.served
         } else {
             &self.failed
         };
         outcome.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Counts a call out.
+    pub(super) fn end(&self) {
         self.inflight.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -58,10 +62,14 @@ mod tests {
         let stats = Stats::default();
         assert!(!stats.begin(0));
         assert!(stats.begin(2) && stats.begin(2) && !stats.begin(2));
-        stats.end(true);
+        stats.count(true);
+        assert!(!stats.begin(2), "counted, and still there");
+        stats.end();
         assert!(stats.begin(2));
-        stats.end(false);
-        stats.end(false);
+        for _ in 0..2 {
+            stats.count(false);
+            stats.end();
+        }
         assert_eq!(
             (stats.served(), stats.failed(), stats.inflight()),
             (1, 2, 0)

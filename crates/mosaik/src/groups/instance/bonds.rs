@@ -54,7 +54,7 @@ impl Instance {
         }
         let admission = self.bonds.insert(bond.clone());
         if matches!(admission, Admission::Taken) {
-            self.metrics.bonds.increment(1);
+            self.metrics.bond_made();
         }
         if !matches!(admission, Admission::Refused) {
             self.tell_soon(Event::BondUp(bond.peer));
@@ -74,7 +74,7 @@ impl Instance {
     /// Ends a bond, tells the peer why, and forgets it.
     pub(crate) fn end_bond(&self, bond: &Arc<BondCore>, reason: &ApplicationClose) {
         if self.bonds.remove(bond) {
-            self.metrics.bonds.decrement(1);
+            self.metrics.bond_ended();
         }
         if bond.set_ended(reason) {
             tracing::debug!(

@@ -18,13 +18,14 @@ use crate::{
     groups::{
         GroupConfig, GroupKey, LeadershipPreference,
         bond::{beats::Beats, set::BondSet},
+        command_store::CommandStore,
         config::Timing,
         durable::Keeper,
         event::Event,
         lineage::{MemberId, Parent},
         metrics::GroupMetrics,
         raft::Node,
-        replica::{CommandStore, Replica},
+        replica::Replica,
         standing::{LineageStanding, Standing, Willingness},
         status::Status,
         store::NodeStore,
@@ -74,6 +75,8 @@ pub(crate) struct Instance {
     pub(super) parent: Mutex<Option<Parent>>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) leaving: AtomicBool,
+    /// Why this member can't take part in any history.
+    failure: Mutex<Option<String>>,
     pub(super) metrics: Arc<GroupMetrics>,
     pub(super) scope: Scope,
     pub(super) this: Weak<Self>,
@@ -132,6 +135,7 @@ impl Instance {
             parent: Mutex::new(parent),
             events: options.events,
             leaving: AtomicBool::new(false),
+            failure: Mutex::default(),
             metrics: Arc::new(metrics),
             scope: options.scope,
             host: options.host,
@@ -232,6 +236,8 @@ impl Instance {
     /// Where this member stands, as told to others.
     pub(crate) fn standing(&self) -> Standing {
         let willingness = match self.preference {
+            // It could answer nothing, and hand on nothing.
+            _ if self.replica.is_stale() => Willingness::Never,
             LeadershipPreference::Normal => Willingness::Normal,
             LeadershipPreference::Reluctant { .. } => Willingness::Reluctant,
             LeadershipPreference::Observer => Willingness::Never,
@@ -252,6 +258,11 @@ impl Instance {
     /// This member wants to be added to the membership.
     pub(crate) fn set_caught_up(&self) {
         self.catching_up.store(false, Ordering::Release);
+    }
+
+    /// Whether the machine holds a state that was given up, and could not be reset.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.replica.is_stale()
     }
 
     /// How much history is too much for the leader to send by itself.
@@ -291,6 +302,28 @@ impl Instance {
     /// Forgets the consensus instance, at the end.
     pub(crate) fn take_node(&self) -> Option<Node> {
         self.node.write().take()
+    }
+
+    /// What was kept, or the user's storage, can't be used.
+    pub(super) fn fail(&self, reason: &str) {
+        match &self.keeper {
+            Some(keeper) => keeper.fail(reason),
+            None => drop(self.failure.lock().get_or_insert_with(|| reason.to_owned())),
+        }
+    }
+
+    /// Why this member can't go on, whatever history it belongs to, once that is so.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let stored = self.keeper.as_ref().and_then(Keeper::failure);
+        let stored = stored.map(|failure| failure.to_string());
+        stored.or_else(|| self.failure.lock().clone())
+    }
+
+    /// The group has ended for its handles.
+    pub(crate) fn terminate(&self) {
+        self.submissions.close();
+        self.status.terminate();
+        self.metrics.settle();
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

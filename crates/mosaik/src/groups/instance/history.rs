@@ -6,7 +6,7 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{core::Instance, peers::BondedPeers};
 use crate::{
     groups::{
-        Cursor, Index, LeadershipPreference,
+        Cursor, Index, LeadershipPreference, Membership,
         durable::{Identity, Keeper},
         event::Event,
         lineage::{Lineage, MemberId, Parent},
@@ -83,9 +83,7 @@ impl Instance {
             }
             Err(error) => {
                 tracing::error!(group = %self.id().short(), %error, "consensus does not start");
-                if let Some(keeper) = &self.keeper {
-                    keeper.fail(&error.to_string());
-                }
+                self.fail(&error.to_string());
                 None
             }
         }
@@ -114,11 +112,6 @@ impl Instance {
     /// The history that a durable member has brought along from before its node stopped.
     pub(crate) fn restored(&self) -> Option<Lineage> {
         self.keeper.as_ref()?.restored()
-    }
-
-    /// Why the store no longer works, once that is so.
-    pub(crate) fn storage_failure(&self) -> Option<StoreError> {
-        self.keeper.as_ref()?.failure()
     }
 
     /// The member leaves: another joining on this node must not take it up again.
@@ -233,6 +226,7 @@ impl Instance {
         self.status.set_leader(None);
         if !discarded.is_zero() {
             self.metrics.discarded.increment(discarded.0);
+            self.status.add_discarded(discarded.0);
             tracing::warn!(
                 group = %self.id().short(), lineage = %lineage.short(), commands = discarded.0,
                 "this member's history has lost against a rival one: its commands are discarded"
@@ -247,6 +241,7 @@ impl Instance {
         self.submissions.set_route(Route::Hold);
         self.status.set_committed(Index::zero());
         self.status.set_log_position(Cursor::zero());
+        self.status.set_membership(Membership::default());
         *self.parent.lock() = None;
         let member = MemberId::fresh(self.local);
         if let Some(keeper) = &self.keeper

@@ -1,6 +1,10 @@
 //! The end of a member: leaving, stopping, and not being able to go on.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::{sync::mpsc, time::interval};
@@ -27,18 +31,22 @@ const HAND_OVER_RETRY: Duration = Duration::from_millis(50);
 const DEPARTURE: Duration = Duration::from_millis(1200);
 
 impl Worker {
-    /// The machine can't go on: the group ends on this node.
+    /// This member can't go on: the group ends on this node. A durable one stays a member, and may
+    /// come back when what was wrong is mended.
     pub(super) fn fail(&self, reason: &str) {
         tracing::error!(group = %self.instance.id().short(), %reason, "the group ends on this node");
         let instance = &self.instance;
         instance.begin_leaving();
         instance.discovery().remove_group(instance.id());
-        instance.submissions().close();
-        instance.status().terminate();
-        let member = instance.member();
-        instance.broadcast(|| Control::Leaving(member));
+        instance.terminate();
         let ending = instance.clone();
         instance.scope().spawn_orderly(async move {
+            if !ending.is_durable() {
+                let leaving = Control::Leaving(ending.member());
+                let bonds = ending.bonds().all();
+                // Before the bonds close. Where one is blocked, eviction does it.
+                futures::future::join_all(bonds.iter().map(|bond| bond.send(&leaving))).await;
+            }
             if let Some(node) = ending.take_node() {
                 node.shutdown().await;
             }
@@ -47,11 +55,38 @@ impl Worker {
         });
     }
 
+    /// A member has asked to leave.
+    pub(super) fn on_departure(&mut self, member: MemberId) {
+        let bond = self.instance.bonds().of_member(&member);
+        self.departed
+            .insert(member, bond.map_or(0, |bond| bond.session));
+    }
+
+    /// Whoever has a bond from a later joining is back, whatever it asked for before.
+    pub(super) fn on_return(&mut self, bond: &BondCore) {
+        let member = bond.member();
+        let session = self.departed.get(&member);
+        if session.is_some_and(|session| *session != bond.session) {
+            self.departed.remove(&member);
+        }
+    }
+
+    /// Lets go of departed members once they are out of the membership, and gone.
+    pub(super) fn forget_departed(&mut self) {
+        let Some(watch) = &self.node else { return };
+        if self.departed.is_empty() || self.changing.is_some() {
+            return;
+        }
+        let view = watch.view.borrow();
+        let bonds = self.instance.bonds();
+        self.departed
+            .retain(|member, _| view.contains(member) || bonds.of_member(member).is_some());
+    }
+
     /// Leaves in order: hands leadership over, is removed, says goodbye.
     pub(super) async fn leave(&mut self, events: &mut mpsc::Receiver<Event>) {
         let instance = self.instance.clone();
-        instance.submissions().close();
-        instance.status().terminate();
+        instance.terminate();
         let frozen = instance.freeze().await;
         if let Some(node) = instance.node() {
             if let Some(change) = self.changing.take() {
@@ -73,8 +108,7 @@ impl Worker {
     /// Stops in order and stays a member: hands leadership over, says goodbye.
     pub(super) async fn stop(&mut self) {
         let instance = self.instance.clone();
-        instance.submissions().close();
-        instance.status().terminate();
+        instance.terminate();
         let frozen = instance.freeze().await;
         if let Some(node) = instance.node() {
             // The others elect somebody if this is not done in time.
@@ -113,13 +147,14 @@ impl Worker {
     async fn depart(&mut self, node: &Node, events: &mut mpsc::Receiver<Event>) {
         let own = node.member();
         let mut view = node.view();
-        self.departed.insert(own);
+        self.departed.insert(own, self.instance.session);
         self.instance.broadcast(|| Control::Leaving(own));
         let mut ticks = interval(HAND_OVER_RETRY);
         loop {
             let now = view.borrow_and_update().clone();
             let stays = |member: &MemberId| {
-                !self.departed.contains(member) && self.instance.bonds().of_member(member).is_some()
+                !self.departed.contains_key(member)
+                    && self.instance.bonds().of_member(member).is_some()
             };
             if (!now.joint && !now.contains(&own)) || !now.members().any(stays) {
                 return;
@@ -131,7 +166,7 @@ impl Worker {
                 event = events.recv() => match event {
                     Some(Event::Removed(member)) if member == own => return,
                     Some(Event::Leaving(member)) => {
-                        self.departed.insert(member);
+                        self.on_departure(member);
                     }
                     Some(_) => {}
                     None => return,
@@ -146,12 +181,17 @@ impl Worker {
 }
 
 /// Gives leadership to somebody who stays.
-async fn hand_over(instance: &Instance, departed: &BTreeSet<MemberId>, node: &Node, view: &View) {
+async fn hand_over(
+    instance: &Instance,
+    departed: &BTreeMap<MemberId, u64>,
+    node: &Node,
+    view: &View,
+) {
     let bonds = instance.bonds();
     let can_lead = |member: &MemberId| {
         let bond = bonds.of_member(member);
         let willing = |bond: Arc<BondCore>| bond.standing().willingness != Willingness::Never;
-        !departed.contains(member) && bond.is_some_and(willing)
+        !departed.contains_key(member) && bond.is_some_and(willing)
     };
     let complete = node.matched(0);
     if let Some(heir) = complete

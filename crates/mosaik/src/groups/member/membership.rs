@@ -26,7 +26,9 @@ impl Worker {
         let Some(watch) = &self.node else { return };
         let now = Instant::now();
         let view = watch.view.borrow().clone();
-        let ready = view.leading && view.settled && self.instance.status().is_online();
+        // Not only while it is online: that also says whether its machine may be shown.
+        let leads = self.instance.status().leader() == Some(self.instance.local());
+        let ready = view.leading && view.settled && leads && watch.node.is_in_office();
         if !ready || self.changing.is_some() || now < self.next_change {
             return;
         }
@@ -40,7 +42,7 @@ impl Worker {
             .map(|bond| (bond.peer, bond.standing()))
             .filter(|(_, standing)| standing.lineage.is_none_or(|theirs| theirs.id == lineage))
             .collect();
-        let mut gone: BTreeSet<_> = self.departed.clone();
+        let mut gone: BTreeSet<_> = self.departed.keys().copied().collect();
         for member in view.members() {
             if *member == watch.node.member() || bonded.iter().any(|(_, s)| s.member == *member) {
                 self.unreachable.remove(member);

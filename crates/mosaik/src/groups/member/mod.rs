@@ -8,5 +8,6 @@ mod acquaintance;
 mod departure;
 mod histories;
 mod membership;
+mod quorum;
 pub(crate) mod rules;
 pub(crate) mod worker;

@@ -1,7 +1,7 @@
 //! Watches the network and the group, and has done what there is to do.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::rules::Change;
+use super::{quorum::Quorum, rules::Change};
 use crate::{
     groups::{
         bond::wire::Control,
@@ -47,14 +47,15 @@ pub(crate) struct Worker {
     pub(super) told_at: Instant,
     /// How often that was done.
     pub(super) told_count: u64,
-    /// Members that have asked to leave.
-    pub(super) departed: BTreeSet<MemberId>,
+    /// Members that have asked to leave, and in which session of theirs.
+    pub(super) departed: BTreeMap<MemberId, u64>,
     /// Since when members of this history have had no bond with this one.
     pub(super) unreachable: HashMap<MemberId, Instant>,
     pub(super) changing: Option<BoxFuture<'static, Result<Change, Stopped>>>,
     pub(super) next_change: Instant,
     /// When this member stands for election by itself, if it does.
     pub(super) stand_at: Option<Instant>,
+    pub(super) quorum: Quorum,
     /// Since when this history has had neither a leader nor a majority.
     pub(super) halted_since: Option<Instant>,
     /// Since when, and when last, rival histories were said to be alive.
@@ -94,11 +95,12 @@ impl Worker {
             told: instance.standing(),
             told_at: now,
             told_count: 0,
-            departed: BTreeSet::new(),
+            departed: BTreeMap::new(),
             unreachable: HashMap::new(),
             changing: None,
             next_change: now,
             stand_at: None,
+            quorum: Quorum::default(),
             halted_since: None,
             rivals_at: now,
             rivals_seen: HashMap::new(),
@@ -165,6 +167,7 @@ impl Worker {
                 self.last_news = Instant::now();
                 self.dials.succeeded(&peer);
                 if let Some(bond) = self.instance.bonds().get(&peer) {
+                    self.on_return(&bond);
                     let (number, standing) = self.next_standing();
                     bond.post(Control::Standing { number, standing });
                     bond.post(self.roster());
@@ -189,7 +192,7 @@ impl Worker {
             Event::Entry(peer) => self.on_entry(peer),
             Event::Roster(from, peers) => self.on_roster(from, &peers),
             Event::Leaving(member) => {
-                self.departed.insert(member);
+                self.on_departure(member);
                 self.work_on_membership();
             }
             Event::Removed(member) => {
@@ -216,7 +219,7 @@ impl Worker {
                 }
             }
             Event::Reform(reply) => {
-                let reformed = self.reform().await;
+                let reformed = !self.instance.is_stale() && self.reform().await;
                 // Nobody waits any more: fine.
                 let _ = reply.send(reformed);
             }
@@ -227,12 +230,10 @@ impl Worker {
     /// Returns whether this member can't go on.
     async fn tick(&mut self) -> bool {
         let now = Instant::now();
-        self.instance
-            .metrics()
-            .committed
-            .set(u32::try_from(self.instance.status().committed().0).map_or(f64::MAX, f64::from));
-        if let Some(error) = self.instance.storage_failure() {
-            self.fail(&error.to_string());
+        let committed = self.instance.status().committed();
+        self.instance.metrics().committed(committed.0);
+        if let Some(reason) = self.instance.failure() {
+            self.fail(&reason);
             return true;
         }
         self.check_bonds();
@@ -267,8 +268,14 @@ impl Worker {
         }
         self.stand_if_due(now).await;
         self.reconsider_rivals(now).await;
-        self.reform_if_due(now).await;
+        if !self.instance.is_stale() {
+            self.reform_if_due(now).await;
+        }
+        if let Some(watch) = &self.node {
+            self.quorum.watch(&self.instance, &watch.node, now);
+        }
         self.tell_standing();
+        self.forget_departed();
         self.work_on_membership();
         false
     }

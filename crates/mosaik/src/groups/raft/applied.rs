@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -317,9 +317,13 @@ impl Applied {
         }
     }
 
-    pub(super) fn fail(&self, error: &io::Error) {
-        tracing::error!(group = %self.group, %error, "the group ends on this node");
-        self.failure.send_replace(Some(error.to_string()));
+    /// This member can't go on; the first reason counts.
+    pub(super) fn fail(&self, reason: impl fmt::Display) {
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            failure.get_or_insert_with(|| reason.to_string());
+            first
+        });
     }
 }
 

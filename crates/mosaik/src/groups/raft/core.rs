@@ -34,6 +34,9 @@ use crate::{
     primitives::{PeerId, Scope},
 };
 
+/// A follower that needs this many election timeouts to apply a commit has fallen behind.
+const KEEP_UP: u32 = 2;
+
 pub(super) type Consensus = Raft<Types, Applier>;
 
 /// What all parts of a consensus instance share.
@@ -60,8 +63,6 @@ pub(crate) struct NodeCore {
     pub(super) undecided: AtomicUsize,
     pub(super) contact: Mutex<Contact>,
     pub(super) caught_up: AtomicBool,
-    /// Set when this member's machine must not be shown.
-    pub(super) barred: bool,
     /// Bounds what is prepared for members that catch up.
     pub(super) supplies: Semaphore,
     /// A snapshot of which a part was fetched.
@@ -90,6 +91,22 @@ pub(super) struct Contact {
     pub(super) commit: Option<u64>,
     /// Since when this member leads.
     pub(super) leading_since: Option<Instant>,
+    /// What the leader had committed at some time, to see how long this member takes to apply it.
+    sample: Option<(u64, Instant)>,
+}
+
+impl Contact {
+    /// Whether this member needs longer than `patience` to apply what it is told of. A busy one is
+    /// always a little behind; what counts is that it keeps up.
+    fn is_lagging(&mut self, applied: &Applied, patience: Duration) -> bool {
+        match self.sample {
+            Some((commit, at)) if !applied.has_applied(commit) => at.elapsed() >= patience,
+            _ => {
+                self.sample = self.commit.map(|commit| (commit, Instant::now()));
+                false
+            }
+        }
+    }
 }
 
 impl NodeCore {
@@ -106,24 +123,34 @@ impl NodeCore {
         }
     }
 
-    /// Follows the consensus library's view of roles and membership.
+    /// Follows the consensus library's view of roles and membership. Ends with the scope, or when
+    /// the library can't go on.
     pub(super) async fn follow_role(&self) {
         let mut server = self.server.clone();
         while WatchReceiver::changed(&mut server).await.is_ok() {
             self.refresh();
         }
+        let stopped = self.raft.metrics().borrow_watched().running_state.clone();
+        let reason = match stopped {
+            Err(fatal) => fatal.to_string(),
+            Ok(()) => "a task of consensus panicked".to_owned(),
+        };
+        self.applied.fail(reason);
     }
 
     /// Takes in what the library says about roles, and brings everything derived up to date.
     pub(super) fn refresh(&self) {
         let view = Arc::new(self.current_view());
-        self.view.send_if_modified(|current| {
+        let changed = self.view.send_if_modified(|current| {
             let changed = *current != view;
             if changed {
-                *current = view;
+                *current = view.clone();
             }
             changed
         });
+        if let (true, Some(membership)) = (changed, view.membership()) {
+            self.status.set_membership(membership);
+        }
         self.reconsider();
     }
 
@@ -256,21 +283,32 @@ impl NodeCore {
             self.submissions.leader_is_known();
         }
         let leader = leader.and_then(|leader| self.peer_of(&leader));
-        let online = online && !self.barred;
+        let online = online && !self.applied.replica.is_stale();
         // The leader first: who sees this member go online or offline finds it as it is then.
         self.status.set_leader(leader);
         self.status.set_online(online);
     }
 
+    /// Whether this member has once applied everything, and has kept up since then.
     fn has_caught_up(&self, view: &View) -> bool {
+        let mut contact = self.contact.lock();
+        let lagging = contact.is_lagging(&self.applied, self.timing.election * KEEP_UP);
+        let commit = contact.commit;
+        drop(contact);
         if self.caught_up.load(Ordering::Relaxed) {
-            return true;
+            self.caught_up.store(!lagging, Ordering::Relaxed);
+            return !lagging;
         }
-        let commit = self.contact.lock().commit;
         let caught_up =
             view.contains(&self.member) && commit.is_some_and(|at| self.applied.has_applied(at));
         self.caught_up.store(caught_up, Ordering::Relaxed);
         caught_up
+    }
+
+    /// So much is missing that the leader sends a snapshot.
+    pub(super) fn falls_behind(&self) {
+        self.caught_up.store(false, Ordering::Relaxed);
+        self.assess();
     }
 
     fn peer_of(&self, member: &MemberId) -> Option<PeerId> {

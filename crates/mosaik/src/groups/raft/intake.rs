@@ -71,6 +71,7 @@ impl NodeCore {
         let (holding, manifest) = tokio::join!(holding, rx.recv());
         let Manifest(pieces) = wire::decode(&manifest?)?;
         let plan = Plan::new(Whole::Snapshot(id), 0, pieces).ok_or(Gone)?;
+        self.falls_behind();
         let partial = tokio::select! {
             biased;
             // The leader says nothing more: it is gone, or has given up.

@@ -25,8 +25,8 @@ use super::{
 use crate::{
     groups::{
         Cursor, Index, Term,
+        command_store::CommandStore,
         lineage::MemberId,
-        replica::CommandStore,
         snapshot::Assembly,
         status::Status,
         store::{GroupStore, Rewrite},
@@ -95,7 +95,8 @@ impl Log {
         let Some(commands) = &self.0.commands else {
             return Ok(());
         };
-        commands.reset_to(border.map(|border| border.position).unwrap_or_default());
+        let start = border.map(|border| border.position).unwrap_or_default();
+        commands.reset_to(start).map_err(io::Error::other)?;
         let range = {
             let window = self.0.window.lock();
             window.first_index()..window.next_index()
@@ -120,7 +121,9 @@ impl Log {
         let position = window.position();
         let end = window.next_index();
         if let Some(commands) = &self.0.commands {
-            commands.truncate(position.index().next());
+            commands
+                .truncate(position.index().next())
+                .map_err(io::Error::other)?;
         }
         self.0.status.set_log_position(position);
         Ok(Self(Arc::new(Shared {
@@ -271,7 +274,7 @@ impl Log {
             disk.continue_after(&border).await?;
         }
         if let Some(commands) = &self.0.commands {
-            commands.reset_to(position);
+            commands.reset_to(position).map_err(io::Error::other)?;
         }
         self.0.status.set_log_position(position);
         Ok(())

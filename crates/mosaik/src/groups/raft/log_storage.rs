@@ -115,7 +115,9 @@ impl RaftLogStorage<Types> for Log {
             disk.truncate_from(end).await?;
         }
         if let Some(commands) = &self.0.commands {
-            commands.truncate(position.index().next());
+            commands
+                .truncate(position.index().next())
+                .map_err(io::Error::other)?;
         }
         self.0.status.set_log_position(position);
         Ok(())
@@ -153,7 +155,9 @@ impl RaftLogStorage<Types> for Log {
             disk.purge(&border).await?;
         }
         if let Some(commands) = &self.0.commands {
-            commands.prune(border.position.index());
+            commands
+                .prune(border.position.index())
+                .map_err(io::Error::other)?;
         }
         Ok(())
     }

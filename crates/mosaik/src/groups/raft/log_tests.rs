@@ -12,7 +12,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use super::*;
 use crate::{
     Digest,
-    groups::{InMemoryLogStore, commands, lineage::MemberId, replica::StorageAdapter},
+    groups::{InMemoryLogStore, command_store::StorageAdapter, commands, lineage::MemberId},
     primitives::PeerId,
 };
 

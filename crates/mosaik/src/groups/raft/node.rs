@@ -31,10 +31,11 @@ use super::{
 use crate::{
     groups::{
         Index,
+        command_store::CommandStore,
         config::Timing,
         duplex::Gone,
         lineage::{Lineage, LogPoint, MemberId},
-        replica::{CommandStore, Replica},
+        replica::Replica,
         status::Status,
         store::{GroupStore, Rewrite},
         submissions::Submissions,
@@ -101,7 +102,6 @@ pub(crate) struct Node(Arc<NodeCore>);
 impl Node {
     /// Starts an instance, with an empty log, what the store holds, or an inherited log.
     pub(crate) async fn start(options: NodeOptions, scope: &Scope) -> Result<Self, Stopped> {
-        let barred = options.replica.is_stale();
         let Inheritance { log, state } = match options.inheritance {
             Some(inheritance) => inheritance,
             None => Inheritance {
@@ -155,7 +155,6 @@ impl Node {
             undecided: AtomicUsize::new(0),
             contact: Mutex::default(),
             caught_up: AtomicBool::new(false),
-            barred,
             supplies: Semaphore::new(MAX_SUPPLIES),
             partial: Mutex::new(None),
             scope: scope.child(),
@@ -219,6 +218,11 @@ impl Node {
     pub(crate) fn leader_left(&self) {
         self.0.contact.lock().at = None;
         self.0.assess();
+    }
+
+    /// Whether this member leads, and has applied all that its predecessors committed.
+    pub(crate) fn is_in_office(&self) -> bool {
+        *self.0.tenures.borrow() != 0
     }
 
     /// How many commands this member has applied.

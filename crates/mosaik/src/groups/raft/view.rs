@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::groups::lineage::MemberId;
+use crate::groups::{Membership, lineage::MemberId};
 
 /// What consensus says about the group, as seen by this member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +29,16 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// Who belongs to the group, once that is committed.
+    pub(crate) fn membership(&self) -> Option<Membership> {
+        let peers =
+            |members: &BTreeSet<MemberId>| members.iter().filter_map(MemberId::peer).collect();
+        (self.settled && !self.joint).then(|| Membership {
+            voters: peers(&self.voters),
+            learners: peers(&self.learners),
+        })
+    }
+
     pub(crate) fn contains(&self, member: &MemberId) -> bool {
         self.voters.contains(member) || self.learners.contains(member)
     }

@@ -11,7 +11,18 @@ use crate::groups::{Command, Cursor, Index, Term};
 /// Keeps the commands of one group in log order.
 ///
 /// A member writes every command of its log to the chosen storage, and reads it back for replays.
-/// What consensus needs besides (votes, membership, internal entries) is kept apart.
+///
+/// # A storage begins empty
+///
+/// What consensus needs besides (votes, membership, internal entries) is kept apart, and without it
+/// old commands mean nothing. **So what a storage holds is dropped** when the member begins to take
+/// part in a history, also after a restart; a [durable](crate::groups::GroupBuilder::durable) member
+/// then writes its commands into it again.
+///
+/// # Failures
+///
+/// Methods can't fail. One that can't do its work may panic: the group ends on this node, as it does
+/// when a command does not come back, or stands at another index than it should.
 pub trait Storage<C: Command>: Send + 'static {
     /// Stores a command after the last one and returns its index; the first is 1.
     fn append(&mut self, command: C, term: Term) -> Index;
@@ -46,8 +57,9 @@ pub trait Storage<C: Command>: Send + 'static {
 
     /// Drops everything and goes on as if `cursor` were the position of the last command.
     ///
-    /// The provided method can do so only by truncating and pruning, which reaches `cursor` only
-    /// if the storage holds it; storages that are used with snapshots should implement it.
+    /// The provided method truncates and prunes, and so reaches `cursor` only if the storage holds
+    /// it. Otherwise [`last`](Self::last) is the last pruned position afterwards, or zero, and
+    /// indices go on from there: the member knows the difference to positions in its log.
     fn reset_to(&mut self, cursor: Cursor) {
         if self.term_at(cursor.index()) == Some(cursor.term()) {
             self.truncate(cursor.index().next());

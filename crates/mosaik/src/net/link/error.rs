@@ -1,4 +1,7 @@
 //! What can go wrong on a link, one type per operation.
+//!
+//! Beside what the transport reports there are variants for what only a link knows: that the peer
+//! closed it with a reason, that time ran out, that a limit was reached.
 
 use std::io;
 
@@ -37,7 +40,7 @@ pub enum LinkError {
 pub enum OpenError {
     /// The peer could not be reached.
     #[error("connecting to the peer failed")]
-    Io(#[source] Box<ConnectError>),
+    Io(#[source] ConnectError),
     /// The connection was lost while the link was being opened.
     #[error("the connection was lost")]
     Lost(#[source] ConnectionError),
@@ -47,6 +50,12 @@ pub enum OpenError {
     /// The peer did not answer in time.
     #[error("the peer did not answer in time")]
     TimedOut,
+    /// As many streams are open on the connection as the peer allows, and none ended in time.
+    #[error("the peer takes no further stream on its connection")]
+    TooManyStreams,
+    /// As many connections with the peer stand as are taken for one protocol.
+    #[error("there are too many connections with the peer")]
+    TooManyConnections,
     /// This node shuts down.
     #[error("cancelled")]
     Cancelled,
@@ -58,7 +67,7 @@ pub enum OpenError {
 pub enum AcceptError {
     /// The connection failed before it was established.
     #[error("the connection was not established")]
-    Io(#[source] ConnectionError),
+    Io(#[source] iroh::protocol::AcceptError),
     /// The connection is for another protocol.
     #[error("expected protocol {}, received {}",
         String::from_utf8_lossy(.expected), String::from_utf8_lossy(.received))]
@@ -199,7 +208,6 @@ impl OpenError {
 impl From<ConnectionError> for OpenError {
     fn from(error: ConnectionError) -> Self {
         match error {
-            ConnectionError::LocallyClosed => Self::Cancelled,
             ConnectionError::ApplicationClosed(reason) => Self::Closed(reason),
             error => Self::Lost(error),
         }
@@ -214,8 +222,16 @@ impl AcceptError {
 
     /// The reason that the peer closed with, if that is the cause.
     pub const fn close_reason(&self) -> Option<&ApplicationClose> {
+        use iroh::{endpoint::ConnectingError, protocol::AcceptError};
+
         match self {
-            Self::Io(error) => reason_of(error),
+            Self::Io(
+                AcceptError::Connection { source, .. }
+                | AcceptError::Connecting {
+                    source: ConnectingError::ConnectionError { source, .. },
+                    ..
+                },
+            ) => reason_of(source),
             _ => None,
         }
     }
@@ -249,7 +265,6 @@ impl From<ReadError> for RecvError {
             ReadError::ConnectionLost(ConnectionError::ApplicationClosed(reason)) => {
                 Self::Closed(reason)
             }
-            ReadError::ConnectionLost(ConnectionError::LocallyClosed) => Self::Cancelled,
             error => Self::Io(error),
         }
     }
@@ -278,7 +293,6 @@ impl From<WriteError> for SendError {
             WriteError::ConnectionLost(ConnectionError::ApplicationClosed(reason)) => {
                 Self::Closed(reason)
             }
-            WriteError::ConnectionLost(ConnectionError::LocallyClosed) => Self::Cancelled,
             error => Self::Io(error),
         }
     }

@@ -70,10 +70,15 @@ impl FrameBuffer {
         !self.bytes.is_empty() && matches!(self.extent(), Ok(None))
     }
 
+    /// How many bytes were not handed out yet.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
     /// Whether nothing is left over from an unfinished frame.
     #[cfg(any(test, feature = "unstable-fuzz"))]
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.len() == self.taken
+        self.len() == 0
     }
 
     /// The next complete frame, or `None` until more bytes arrive.

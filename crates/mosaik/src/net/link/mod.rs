@@ -6,6 +6,7 @@ mod receiver;
 mod sender;
 mod stream;
 
+pub(crate) use super::metrics::Violation;
 pub use error::{AcceptError, CloseError, LinkError, OpenError, RecvError, SendError};
 pub(crate) use frame::{FRAME_HEADER_BYTES, Frame, FrameBuffer, begin_frame, finish_frame};
 pub(crate) use receiver::LinkReceiver;

@@ -84,23 +84,35 @@ impl LinkReceiver {
         }
     }
 
-    /// Waits until more bytes have arrived, to be taken with [`pop`](Self::pop).
+    /// Waits until more bytes have arrived, to be taken with [`pop`](Self::pop). When the peer has
+    /// ended its direction instead, the link ends with `UnexpectedClose` (103) if it is dropped.
     ///
     /// # Cancel safety
     ///
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn fill(&mut self) -> Result<(), RecvError> {
+        if self.read().await? {
+            return Ok(());
+        }
+        if self.buffer.is_truncated() {
+            self.state.violated(Violation::Truncated);
+            return Err(RecvError::Decode("the stream ended within a frame".into()));
+        }
+        let reason = ApplicationClose::from(UnexpectedClose);
+        self.state.set_drop_code(&reason);
+        Err(RecvError::Closed(reason))
+    }
+
+    /// Adds what has arrived to the buffer; `false` when the peer has ended its direction.
+    async fn read(&mut self) -> Result<bool, RecvError> {
         if self.ended {
-            return Err(RecvError::Closed(UnexpectedClose.into()));
+            return Ok(false);
         }
         let mut segments = [const { Bytes::new() }; SEGMENTS_PER_READ];
-        let Some(count) = self.stream.read_many_chunks(&mut segments).await? else {
+        let read = self.stream.read_many_chunks(&mut segments).await;
+        let Some(count) = read.map_err(|error| self.state.recv_error(error))? else {
             self.ended = true;
-            if self.buffer.is_truncated() {
-                self.state.violated(Violation::Truncated);
-                return Err(RecvError::Decode("the stream ended within a frame".into()));
-            }
-            return Err(RecvError::Closed(UnexpectedClose.into()));
+            return Ok(false);
         };
         let mut total = 0;
         for segment in &segments[..count] {
@@ -108,14 +120,24 @@ impl LinkReceiver {
             total += segment.len();
         }
         self.state.metrics.ingress(total);
-        Ok(())
+        Ok(true)
+    }
+
+    /// Notes that the peer broke the protocol in a way that only its reader can tell.
+    pub(crate) fn note(&self, violation: Violation) {
+        self.state.violated(violation);
+    }
+
+    /// How much has arrived of messages that were not taken yet.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.buffer.len()
     }
 
     /// Looks whether the peer has ended its direction. If so, dropping this half tells it nothing,
     /// which saves a packet.
     pub(crate) fn notice_end(&mut self) {
         // Whatever else is found stays in the buffer.
-        let _ = self.fill().now_or_never();
+        let _ = self.read().now_or_never();
     }
 
     /// Tells the peer that nothing more is read, with the code of a reason.

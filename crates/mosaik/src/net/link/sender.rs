@@ -97,7 +97,8 @@ impl LinkSender {
     pub(crate) async fn write_framed(&mut self, frames: &mut [Bytes]) -> Result<(), SendError> {
         let total: usize = frames.iter().map(Bytes::len).sum();
         let stream = self.stream.as_mut().ok_or(SendError::Cancelled)?;
-        stream.write_all_chunks(frames).await?;
+        let written = stream.write_all_chunks(frames).await;
+        written.map_err(|error| self.state.send_error(error))?;
         self.state.metrics.egress(total);
         Ok(())
     }
@@ -113,7 +114,8 @@ impl LinkSender {
         frames: &mut &mut [Bytes],
     ) -> Result<usize, SendError> {
         let stream = self.stream.as_mut().ok_or(SendError::Cancelled)?;
-        let written = stream.write_many_chunks(frames).await?;
+        let written = stream.write_many_chunks(frames).await;
+        let written = written.map_err(|error| self.state.send_error(error))?;
         self.state.metrics.egress(written);
         Ok(written)
     }

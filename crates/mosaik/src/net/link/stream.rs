@@ -10,7 +10,7 @@ use std::{
 
 use iroh::{
     TransportAddr,
-    endpoint::{ApplicationClose, Connection, VarInt},
+    endpoint::{ApplicationClose, Connection, ConnectionError, ReadError, VarInt, WriteError},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -83,6 +83,26 @@ impl LinkState {
         self.metrics.link_violated(violation);
         tracing::debug!(peer = %self.peer().fmt_short(), reason = violation.label(),
             "a peer broke the protocol");
+    }
+
+    /// Whether this node ended the connection as it shuts down. It also closes connections that
+    /// are idle or silent: to whoever still uses one, that is a loss like any other.
+    fn is_shutdown(&self, error: &ConnectionError) -> bool {
+        matches!(error, ConnectionError::LocallyClosed) && self.scope.is_cancelled()
+    }
+
+    pub(super) fn recv_error(&self, error: ReadError) -> RecvError {
+        match &error {
+            ReadError::ConnectionLost(end) if self.is_shutdown(end) => RecvError::Cancelled,
+            _ => error.into(),
+        }
+    }
+
+    pub(super) fn send_error(&self, error: WriteError) -> SendError {
+        match &error {
+            WriteError::ConnectionLost(end) if self.is_shutdown(end) => SendError::Cancelled,
+            _ => error.into(),
+        }
     }
 
     pub(super) fn set_drop_code(&self, reason: &ApplicationClose) {

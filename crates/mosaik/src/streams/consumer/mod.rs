@@ -4,6 +4,7 @@
 //! qualifies (the rules are in `state`); each subscription reads in a task of its own, and all
 //! fill one queue.
 
+mod allowance;
 mod builder;
 mod config;
 mod engine;

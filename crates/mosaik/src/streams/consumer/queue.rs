@@ -12,6 +12,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
 
+use super::allowance::Allowance;
 use crate::{
     net::{
         LinkReceiver,
@@ -132,11 +133,12 @@ pub(super) trait Reader: Send {
     /// Waits until the queue is not full.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Decodes everything that has arrived completely; returns the size of those frames. `count`
-    /// is told how many datums and bytes they are, before they can be taken.
+    /// Decodes everything that has arrived completely, as far as it is allowed; returns the size of
+    /// those frames. `count` is told how many datums and bytes they are, before they can be taken.
     fn drain(
         &mut self,
         receiver: &mut LinkReceiver,
+        allowance: &mut Allowance,
         count: &dyn Fn(usize, usize),
     ) -> Result<usize, DrainError>;
 }
@@ -146,6 +148,8 @@ pub(super) trait Reader: Send {
 pub(super) enum DrainError {
     /// The bytes are no datum of this type.
     Undecodable,
+    /// There are more of them than the producer was given credit for.
+    Overdrawn,
     /// The link has ended.
     Link(RecvError),
 }
@@ -192,6 +196,7 @@ impl<D: Datum> Reader for QueueReader<D> {
     fn drain(
         &mut self,
         receiver: &mut LinkReceiver,
+        allowance: &mut Allowance,
         count: &dyn Fn(usize, usize),
     ) -> Result<usize, DrainError> {
         let batch = &mut self.batch;
@@ -204,6 +209,9 @@ impl<D: Datum> Reader for QueueReader<D> {
                     Ok(None) => return Ok(()),
                     Err(error) => return Err(DrainError::Link(error)),
                 };
+                if allowance.take(payload.len()).is_err() {
+                    return Err(DrainError::Overdrawn);
+                }
                 match D::decode(payload) {
                     Ok(datum) => {
                         encoded_bytes += payload.len();

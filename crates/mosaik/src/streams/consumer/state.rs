@@ -42,8 +42,8 @@ pub(super) struct Outcome {
 pub(super) enum End {
     /// The producer doesn't want us.
     NotAllowed,
-    /// What the producer sends isn't understood here.
-    Undecodable,
+    /// The producer breaks the protocol: what it sends is not understood, or more than it may send.
+    Violation,
     /// Anything else that another attempt right now would not change.
     Over,
 }
@@ -183,7 +183,7 @@ impl Book {
         if outcome.established {
             record.rest = MIN_REST;
         }
-        let rest = if outcome.end == End::Undecodable {
+        let rest = if outcome.end == End::Violation {
             MAX_REST
         } else {
             record.rest

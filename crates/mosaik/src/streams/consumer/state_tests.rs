@@ -132,7 +132,7 @@ async fn expiring_tickets_and_undecodable_datums_set_their_deadlines() {
     assert_eq!(book.next_deadline(), expires);
     let undecodable = Outcome {
         established: true,
-        end: End::Undecodable,
+        end: End::Violation,
     };
     book.finished(peer, generation, undecodable, now);
     assert_eq!(book.next_deadline(), Some(now + MAX_REST));

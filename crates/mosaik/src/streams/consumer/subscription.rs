@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     ConsumerCore,
+    allowance::Allowance,
     queue::{DrainError, Reader},
     state::{End, Outcome},
 };
@@ -15,7 +16,7 @@ use crate::{
     net::{
         Link,
         close::{Cancelled, DifferentNetwork, GracefulShutdown, ProtocolViolation, UnknownPeer},
-        link::{OpenError, RecvError, SendError},
+        link::{OpenError, RecvError, SendError, Violation},
     },
     primitives::{PeerId, ShortFmtExt, backoff::Backoff},
     streams_layer::{
@@ -180,27 +181,41 @@ impl Subscription<'_> {
             stats.add(datums, bytes);
             traffic.add(datums, bytes);
         };
+        let mut allowance = Allowance::new(self.credit);
         let mut taken_in = 0;
         loop {
-            match self.reader.drain(&mut link.receiver, &count) {
-                Ok(bytes) => taken_in += bytes,
-                Err(DrainError::Link(error)) => return after_recv(&error),
-                Err(DrainError::Undecodable) => {
-                    link.close(ProtocolViolation);
-                    return Next::Finish(End::Undecodable);
+            let drained = self
+                .reader
+                .drain(&mut link.receiver, &mut allowance, &count);
+            let violation = match drained {
+                Ok(bytes) => {
+                    taken_in += bytes;
+                    None
                 }
+                Err(DrainError::Link(error)) => return after_recv(&error),
+                Err(DrainError::Undecodable) => Some(Violation::Undecodable),
+                Err(DrainError::Overdrawn) => Some(Violation::Overdrawn),
+            };
+            if let Some(violation) = violation {
+                tracing::warn!(peer = %self.peer.short(),
+                    stream = %self.core.config.stream_id.short(), reason = violation.label(),
+                    "producer breaks the protocol, subscription ended");
+                link.receiver.note(violation);
+                link.close(ProtocolViolation);
+                return Next::Finish(End::Violation);
             }
             let owing = taken_in >= self.credit / PORTIONS;
             tokio::select! {
                 biased;
                 () = poll_fn(|cx| self.reader.poll_room(cx)), if owing => {
+                    allowance.give(taken_in);
                     // Fails when the producer is about to end, or gone; what it sent before, and
                     // its reason, are still to be read.
                     let _ = link.sender.send(&Credit { bytes: taken_in as u64 }).await;
                     taken_in = 0;
                 }
-                // Read on while the queue is full: the producer has no credit beyond this, and
-                // if it goes, that is noticed.
+                // Read on while the queue is full: what may still come is bounded by the credit,
+                // and if the producer goes, that is noticed.
                 filled = link.receiver.fill() => if let Err(error) = filled {
                     return after_recv(&error);
                 },
@@ -231,7 +246,7 @@ fn after_recv(error: &RecvError) -> Next {
         return Next::Finish(End::Over);
     }
     if error.is_violation() {
-        return Next::Finish(End::Undecodable);
+        return Next::Finish(End::Violation);
     }
     error.close_reason().map_or(RETRY, after_close)
 }

@@ -11,10 +11,9 @@ use super::lag::Pace;
 use crate::{
     net::link::FRAME_HEADER_BYTES,
     primitives::{Bytes, BytesMut},
+    streams_layer::wire::MAX_CHUNK_BYTES,
 };
 
-/// Room that is reserved for small datums in one go.
-const CHUNK_BYTES: usize = 64 * 1024;
 /// A frame of at least this size becomes a chunk without being copied.
 pub(super) const OWN_CHUNK_BYTES: usize = 16 * 1024;
 
@@ -125,9 +124,11 @@ impl Backlog {
             });
             self.open_first = self.head + 1;
         } else {
-            if self.open.capacity() - self.open.len() < frame.len() {
+            if self.open.capacity() - self.open.len() < frame.len()
+                || self.open.len() + frame.len() > MAX_CHUNK_BYTES
+            {
                 self.seal();
-                self.open = BytesMut::with_capacity(CHUNK_BYTES);
+                self.open = BytesMut::with_capacity(MAX_CHUNK_BYTES);
             }
             self.open.extend_from_slice(frame);
         }

@@ -14,7 +14,7 @@ use iroh::endpoint::ApplicationClose;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{ProducerConfig, backlog::CursorId, log::Log, warden};
+use super::{ProducerConfig, backlog::CursorId, cuts::Warnings, log::Log, warden};
 use crate::{
     net::close::GracefulShutdown,
     primitives::{PeerId, Scope, ShortFmtExt, Signal, StreamId},
@@ -37,6 +37,7 @@ pub(in crate::streams_layer) struct ProducerCore {
     pub(super) room: Signal,
     pub(super) presence: Arc<Presence>,
     pub(super) metrics: ProducerMetrics,
+    pub(super) warnings: Warnings,
     pub(super) scope: Scope,
     config: ProducerConfig,
     datum_type: DatumType,
@@ -70,6 +71,7 @@ impl ProducerCore {
             scope: hub.scope.child(),
             room,
             metrics,
+            warnings: Warnings::default(),
             hub,
             books,
             config,

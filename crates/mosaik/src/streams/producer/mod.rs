@@ -7,6 +7,7 @@ mod admission;
 mod backlog;
 mod builder;
 mod config;
+mod cuts;
 mod encoding;
 mod engine;
 mod error;

@@ -20,6 +20,7 @@ use super::{
     LagPolicy, ProducerCore,
     admission::{Admitted, admit},
     backlog::{Chunk, CursorId},
+    cuts,
     engine::{Order, Subscription},
     lag::DEAD_AFTER,
 };
@@ -116,10 +117,12 @@ async fn run(
         end = writer.run() => end,
     };
     let mid_frame = writer.mid_frame;
+    if let End::Close(reason) = &end {
+        cuts::note(&subscription.core, &peer, reason);
+    }
     // The place and the books are free before the consumer hears of the end.
     drop((subscription, channel));
     if let End::Close(reason) = end {
-        tracing::debug!(peer = %peer.short(), code = %reason.error_code, "subscription closed");
         receiver.stop(&reason);
         if mid_frame {
             // In the middle of a datum nothing can be said in band.

@@ -6,6 +6,10 @@
 //!
 //! Tickets are public, so a token must be bound to the peer that carries it: its subject is the
 //! peer's id, unless configured otherwise.
+//!
+//! Tokens are parsed here, over the curves and hashes of RustCrypto. The crate `jsonwebtoken` takes
+//! private elliptic keys as DER or PEM only, knows neither ES512 nor ES256K, and with RustCrypto
+//! below it links `rsa`, which has an open advisory (RUSTSEC-2023-0071).
 
 mod builder;
 mod claims;

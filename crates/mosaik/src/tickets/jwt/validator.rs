@@ -1,7 +1,10 @@
 //! Decides about tickets that are JSON web tokens.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
+};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -21,6 +24,7 @@ use crate::{
 };
 
 const SIGNATURE_CONTEXT: &str = "mosaik tickets jwt validator v1";
+const VERDICT_CONTEXT: &str = "mosaik tickets jwt verdict v1";
 
 /// How far ahead an issuer's clock may be: as far as discovery lets clocks differ by default.
 const MAX_ISSUER_SKEW: Duration = Duration::from_secs(10);
@@ -75,6 +79,8 @@ pub struct Jwt {
     max_lifetime: Option<Duration>,
     max_age: Option<Duration>,
     leeway: Duration,
+    allows_unbound: bool,
+    ids: Ids,
 }
 
 impl Jwt {
@@ -100,6 +106,8 @@ impl Jwt {
             max_lifetime: None,
             max_age: None,
             leeway: Duration::ZERO,
+            allows_unbound: false,
+            ids: Ids::unknown(),
         }
     }
 
@@ -108,6 +116,7 @@ impl Jwt {
     /// is set.
     #[must_use]
     pub fn add_key(mut self, key: impl Into<VerifyingKey>) -> Self {
+        self.ids.forget();
         self.keys.push(key.into());
         self
     }
@@ -119,8 +128,12 @@ impl Jwt {
     /// use the validator, and members with the old and the new set of keys don't find each other.
     /// With it, keys can be rotated one node at a time. It is then up to whoever chooses the name
     /// that all who use it trust the same keys.
+    ///
+    /// What a validator accepts always follows from its own keys: one that replaces another of the
+    /// same name on a node inherits none of its verdicts.
     #[must_use]
     pub fn with_identity(mut self, name: impl Into<String>) -> Self {
+        self.ids.forget();
         self.identity = Some(name.into());
         self
     }
@@ -128,6 +141,7 @@ impl Jwt {
     /// Demands an issuer (`iss`): this one, or another that was allowed.
     #[must_use]
     pub fn allow_issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.ids.forget();
         self.issuers.insert(issuer.into());
         self
     }
@@ -136,6 +150,7 @@ impl Jwt {
     /// audiences needs one that is allowed.
     #[must_use]
     pub fn allow_audience(mut self, audience: impl Into<String>) -> Self {
+        self.ids.forget();
         self.audiences.insert(audience.into());
         self
     }
@@ -144,20 +159,33 @@ impl Jwt {
     /// whatever else is allowed or demanded there. The last call wins.
     #[must_use]
     pub fn for_network(mut self, network: impl Into<NetworkId>) -> Self {
+        self.ids.forget();
         self.network = Some(network.into());
         self
     }
 
     /// Demands this subject in place of the id of the carrying peer.
     ///
-    /// **Such a token can be copied**: every node of the network sees it, and may present it as
-    /// its own. Tokens of [`JwtTicketBuilder`](crate::tickets::JwtTicketBuilder) are safe: they
-    /// name their carrier in the claim `mosaik.peer`, which is checked where it is present. Other
-    /// issuers should add it too; demand it by [`require_claim`](Self::require_claim) only if
-    /// there is one single carrier.
+    /// The token must then name its carrier in the claim `mosaik.peer`, as 64 lower-case hex
+    /// digits: every node of the network sees it, and could present it as its own otherwise.
+    /// [`JwtTicketBuilder`](crate::tickets::JwtTicketBuilder) adds the claim by itself; other
+    /// issuers must, or see [`allow_unbound_tickets`](Self::allow_unbound_tickets).
     #[must_use]
     pub fn require_subject(mut self, subject: impl Into<String>) -> Self {
+        self.ids.forget();
         self.subject = Some(subject.into());
+        self
+    }
+
+    /// Accepts tokens with the subject of [`require_subject`](Self::require_subject) that name no
+    /// carrier. One that names another peer is refused nevertheless.
+    ///
+    /// **Every node of the network can copy such a token and use it as its own.** It proves that
+    /// somebody was trusted once, and not who.
+    #[must_use]
+    pub const fn allow_unbound_tickets(mut self) -> Self {
+        self.ids.forget();
+        self.allows_unbound = true;
         self
     }
 
@@ -165,6 +193,7 @@ impl Jwt {
     /// wins.
     #[must_use]
     pub fn require_claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.ids.forget();
         self.claims.insert(name.into(), value.into());
         self
     }
@@ -172,6 +201,7 @@ impl Jwt {
     /// Accepts tokens without an expiry, unless there is a [`max_lifetime`](Self::max_lifetime).
     #[must_use]
     pub const fn allow_non_expiring(mut self) -> Self {
+        self.ids.forget();
         self.non_expiring = true;
         self
     }
@@ -179,6 +209,7 @@ impl Jwt {
     /// Demands an expiry that is at most this far away, in whole seconds.
     #[must_use]
     pub const fn max_lifetime(mut self, duration: Duration) -> Self {
+        self.ids.forget();
         self.max_lifetime = Some(duration);
         self
     }
@@ -186,6 +217,7 @@ impl Jwt {
     /// Demands a time of issue (`iat`) that is at most this long ago, in whole seconds.
     #[must_use]
     pub const fn max_age(mut self, duration: Duration) -> Self {
+        self.ids.forget();
         self.max_age = Some(duration);
         self
     }
@@ -195,6 +227,7 @@ impl Jwt {
     /// answers moves accordingly.
     #[must_use]
     pub const fn leeway(mut self, duration: Duration) -> Self {
+        self.ids.forget();
         self.leeway = duration;
         self
     }
@@ -236,10 +269,7 @@ impl Jwt {
         if text(SUBJECT) != Some(subject) {
             return Err(Refusal::Subject);
         }
-        if self.subject.is_some()
-            && claims.contains_key(PEER_CLAIM)
-            && text(PEER_CLAIM) != Some(&peer)
-        {
+        if !self.is_bound(claims, &peer) {
             return Err(Refusal::Peer);
         }
         let audiences = texts(claims, AUDIENCE).unwrap_or_default();
@@ -254,6 +284,20 @@ impl Jwt {
             }
         }
         Ok(())
+    }
+
+    /// Whether a token with the right subject is of use to this peer alone.
+    fn is_bound(&self, claims: &Map<String, Value>, peer: &str) -> bool {
+        match claims.get(PEER_CLAIM) {
+            Some(carrier) if self.subject.is_some() => carrier.as_str() == Some(peer),
+            _ => {
+                let is_named = self
+                    .subject
+                    .as_deref()
+                    .is_none_or(|subject| subject == peer);
+                is_named || self.allows_unbound
+            }
+        }
     }
 
     fn check_claims(&self, claims: &Map<String, Value>) -> Result<(), Refusal> {
@@ -305,22 +349,14 @@ impl Jwt {
         }
         Ok(expiration)
     }
-}
 
-impl TicketValidator for Jwt {
-    fn class(&self) -> TicketClass {
-        Self::CLASS
-    }
-
-    fn signature(&self) -> UniqueId {
+    fn compute_ids(&self) -> KnownIds {
+        let keys: BTreeSet<UniqueId> = self.keys.iter().map(VerifyingKey::fingerprint).collect();
         let mut identity = Identity::new(SIGNATURE_CONTEXT);
-        if let Some(name) = &self.identity {
-            identity.field("identity", [name]);
-        } else {
-            let keys: BTreeSet<UniqueId> =
-                self.keys.iter().map(VerifyingKey::fingerprint).collect();
-            identity.field("keys", keys);
-        }
+        match &self.identity {
+            Some(name) => identity.field("identity", [name]),
+            None => identity.field("keys", &keys),
+        };
         let network = self.network.as_slice();
         let claims = self.claims.iter();
         identity
@@ -342,8 +378,31 @@ impl TicketValidator for Jwt {
                 self.max_lifetime.map(nanoseconds).as_slice(),
             )
             .field("max_age", self.max_age.map(nanoseconds).as_slice())
-            .field("leeway", [nanoseconds(self.leeway)])
-            .finish()
+            .field("leeway", [nanoseconds(self.leeway)]);
+        if self.allows_unbound {
+            identity.field("unbound", [[1]]);
+        }
+        let signature = identity.finish();
+        let mut verdict = Identity::new(VERDICT_CONTEXT);
+        verdict.bytes(signature.as_bytes()).field("keys", &keys);
+        KnownIds {
+            signature,
+            verdict: verdict.finish(),
+        }
+    }
+}
+
+impl TicketValidator for Jwt {
+    fn class(&self) -> TicketClass {
+        Self::CLASS
+    }
+
+    fn signature(&self) -> UniqueId {
+        self.ids.get(|| self.compute_ids()).signature
+    }
+
+    fn verdict_id(&self) -> UniqueId {
+        self.ids.get(|| self.compute_ids()).verdict
     }
 
     fn validate(&self, ticket: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket> {
@@ -356,6 +415,32 @@ impl TicketValidator for Jwt {
     /// With a bound on its age, a token ceases to be acceptable before it expires.
     fn is_pure(&self) -> bool {
         self.max_age.is_none()
+    }
+}
+
+/// What follows from the settings alone, computed when it is first asked for.
+#[derive(Debug, Clone)]
+struct Ids(OnceLock<KnownIds>);
+
+#[derive(Debug, Clone, Copy)]
+struct KnownIds {
+    signature: UniqueId,
+    verdict: UniqueId,
+}
+
+impl Ids {
+    const fn unknown() -> Self {
+        Self(OnceLock::new())
+    }
+
+    fn get(&self, compute: impl FnOnce() -> KnownIds) -> KnownIds {
+        *self.0.get_or_init(compute)
+    }
+
+    /// A setting changes.
+    const fn forget(&mut self) {
+        // Nothing is leaked, and a `const fn` may not drop.
+        core::mem::forget(core::mem::replace(&mut self.0, OnceLock::new()));
     }
 }
 

@@ -258,20 +258,29 @@ fn subject() {
     ] {
         assert_eq!(verdict(&jwt(), json!({"sub": sub})), Err(Refusal::Subject));
     }
-    let named = jwt().require_subject("writer");
+    let named = jwt().require_subject("writer").allow_unbound_tickets();
     assert!(verdict(&named, json!({"sub": "writer"})).is_ok());
     assert_eq!(verdict(&named, json!({})), Err(Refusal::Subject));
 }
 
 #[test]
-fn a_token_with_another_subject_can_still_be_bound_to_its_peer() {
+fn a_token_with_another_subject_is_bound_to_its_peer_all_the_same() {
     let named = jwt().require_subject("writer");
+    let unbound_too = named.clone().allow_unbound_tickets();
     let own = entry().id().to_string();
     let other = iroh::SecretKey::from_bytes(&[2; 32]).public().to_string();
     let with = |peer: Value| verdict(&named, json!({"sub": "writer", "mosaik.peer": peer}));
     assert!(with(json!(own)).is_ok());
     assert_eq!(with(json!(other)), Err(Refusal::Peer));
     assert_eq!(with(json!(7)), Err(Refusal::Peer));
+    assert_eq!(with(json!(null)), Err(Refusal::Peer), "names nobody");
+    let carrier = json!({"sub": "writer", "mosaik.peer": other});
+    assert_eq!(verdict(&unbound_too, carrier), Err(Refusal::Peer));
+    let by_subject = jwt().require_subject(own);
+    assert!(
+        verdict(&by_subject, json!({})).is_ok(),
+        "the subject binds it"
+    );
 
     let issued = JwtTicketBuilder::new(KEY)
         .subject("writer")
@@ -282,7 +291,9 @@ fn a_token_with_another_subject_can_still_be_bound_to_its_peer() {
         "copied from the catalog"
     );
     let unbound = issued.without_peer_binding().build(&other.parse().unwrap());
-    assert!(entry().add_ticket(unbound).validate_ticket(&named).is_ok());
+    let thief = entry().add_ticket(unbound);
+    assert!(thief.validate_ticket(&named).is_err(), "not by default");
+    assert!(thief.validate_ticket(&unbound_too).is_ok());
 }
 
 #[test]
@@ -503,6 +514,8 @@ fn signatures_follow_every_setting() {
         plain().for_network(id!("network")),
         plain().require_subject(""),
         plain().require_subject("a"),
+        plain().require_subject("a").allow_unbound_tickets(),
+        plain().allow_unbound_tickets(),
         plain().require_claim("a", "b"),
         plain().require_claim("a", json!(["b"])),
         plain().require_claim("a", 1),
@@ -556,6 +569,23 @@ fn a_named_validator_keeps_its_signature_when_keys_rotate() {
         rotated.allow_issuer("other").signature(),
         "the other settings still count"
     );
+}
+
+#[test]
+fn verdicts_follow_the_keys_whatever_the_name() {
+    let named = |key| Jwt::with_key(key).with_identity("cluster");
+    let (one, other) = (named(KEY), named(Hs256::new([8; 32])));
+    assert_ne!(one.verdict_id(), other.verdict_id());
+    let both = one.clone().add_key(Hs256::new([8; 32]));
+    assert_ne!(one.verdict_id(), both.verdict_id());
+    assert_eq!(
+        both.verdict_id(),
+        other.clone().add_key(KEY).verdict_id(),
+        "whatever their order"
+    );
+    assert_ne!(one.verdict_id(), named(KEY).allow_issuer("a").verdict_id());
+    let wrapped: Box<dyn TicketValidator> = Box::new(std::sync::Arc::new(one.clone()));
+    assert_eq!(wrapped.verdict_id(), one.verdict_id());
 }
 
 /// A change here changes the ids of groups, collections and functions in the field.

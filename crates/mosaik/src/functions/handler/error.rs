@@ -1,0 +1,20 @@
+//! Why a handler was not registered.
+
+/// Why a handler was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum BuilderError {
+    /// This node serves that id already.
+    #[error("A handler for this function id is already registered")]
+    AlreadyExists,
+    /// The function can't be advertised: the node's catalog entry holds 1024 functions, and 256 KiB
+    /// in all. Others must go first.
+    #[error("the local entry has no room: {len} {what}, at most {max} allowed")]
+    EntryFull {
+        /// What there would be too much of.
+        what: &'static str,
+        /// How much there would be.
+        len: usize,
+        /// How much there may be.
+        max: usize,
+    },
+}

@@ -1,0 +1,230 @@
+//! Large requests and replies, which take a while to cross the network.
+
+use std::sync::Arc;
+
+use mosaik::{
+    Bytes, CallContext, Network, UniqueId,
+    discovery::PeerEntry,
+    functions::{Caller, Handler},
+    futures::future::join_all,
+    id,
+    iroh::endpoint::{RecvStream, SendStream},
+};
+use tokio::sync::Notify;
+
+use super::common::{Gate, eventually, introduce, ms, pair, serve_by_hand, until_candidates};
+use crate::support::{
+    intruder::{FUNCTIONS_ALPN, Intruder, end_of, frame, say},
+    node, random_network, within,
+};
+
+const STORE: UniqueId = id!("transfers/store");
+const MIB: usize = 1024 * 1024;
+/// Too large to be sent without being asked for.
+const LARGE: usize = 100_000;
+/// What a handler says when the request may come.
+const PROCEED: u8 = 2;
+
+/// Answers with as many bytes as it is asked for, and counts how often it has run.
+fn serve(node: &Network, ran: &Gate) -> Handler<(Bytes, usize), Bytes> {
+    let ran = ran.clone();
+    let serve = move |(_, len): (Bytes, usize), _: CallContext| {
+        drop(ran.enter());
+        async move { Ok::<_, ()>(Bytes::from(vec![7; len])) }
+    };
+    let builder = node.functions().handler().with_function_id(STORE);
+    builder.serve(serve).unwrap()
+}
+
+fn caller(node: &Network) -> Caller<(Bytes, usize), Bytes> {
+    node.functions().caller().with_function_id(STORE).build()
+}
+
+fn request(len: usize) -> (Bytes, usize) {
+    (vec![1; len].into(), 3)
+}
+
+/// A header that announces a request of this size.
+fn announced(bytes: usize) -> Vec<u8> {
+    frame(&(0u8, STORE, 60_000_000u64, bytes as u64))
+}
+
+/// A call with no more than a few bytes that asks for a reply of this size.
+fn asking_for(len: usize) -> Vec<u8> {
+    let request = postcard::to_stdvec(&(Bytes::new(), len)).unwrap();
+    let header = announced(request.len());
+    [header, frame(&(Bytes::new(), len))].concat()
+}
+
+async fn until_proceed(recv: &mut RecvStream) {
+    let mut proceed = [0; 5];
+    within(5, recv.read_exact(&mut proceed)).await.unwrap();
+    assert_eq!(proceed, [1, 0, 0, 0, PROCEED]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admitted_request_may_take_its_time() {
+    let id = random_network();
+    let b = node(id).await;
+    let intruder = Intruder::new().await;
+    let entry = PeerEntry::new(id, intruder.addr()).add_functions(STORE);
+    let entry = entry.sign(&intruder.secret).unwrap();
+    assert!(b.discovery().feed(entry.clone()));
+    // Takes the request only after a time in which nobody else would have been admitted.
+    let slow = |mut send: SendStream, mut recv: RecvStream| async move {
+        send.write_all(&frame(&PROCEED)).await.unwrap();
+        tokio::time::sleep(ms(3_500)).await;
+        assert!(recv.read_to_end(2 * LARGE).await.unwrap().len() > LARGE);
+        let reply = frame(&(0u8, Bytes::from_static(b"all")));
+        send.write_all(&reply).await.unwrap();
+        send.finish().unwrap();
+    };
+    let caller = caller(&b);
+    let calling = async {
+        until_candidates(&caller, 1).await;
+        within(10, caller.call(request(LARGE))).await
+    };
+    tokio::select! {
+        () = serve_by_hand(&intruder, &entry, slow) => unreachable!(),
+        result = calling => assert_eq!(result.unwrap(), "all"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_never_come_hold_up_nobody_else() {
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    introduce(&a, &b).await;
+    let handler = serve(&a, &Gate::new());
+    let honest = caller(&b);
+    until_candidates(&honest, 1).await;
+
+    let intruder = Intruder::new().await;
+    assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
+    let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(say(&connection, &announced(64 * MIB)).await);
+    }
+    eventually(5, || handler.stats().inflight() == 2).await;
+    let reply = within(5, honest.call(request(LARGE))).await.unwrap();
+    assert_eq!(reply.len(), 3);
+    // Two were waited for, for a few seconds; the others were too many of one peer.
+    let ends = silent.iter_mut().map(|(_, recv)| end_of(recv));
+    let mut ends = within(15, join_all(ends)).await;
+    ends.sort_unstable();
+    let refused = [Some(11_509); 6];
+    assert_eq!(ends, [&[Some(102); 2][..], &refused].concat());
+    eventually(5, || handler.stats().inflight() == 0).await;
+    assert_eq!((handler.stats().served(), handler.stats().failed()), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_is_dropped_before_it_has_the_request_has_not_run() {
+    let id = random_network();
+    let a = node(id).await;
+    let ran = Gate::new();
+    let handler = serve(&a, &ran);
+    let intruder = Intruder::new().await;
+    assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
+    let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
+    let (_send, mut recv) = say(&connection, &announced(LARGE)).await;
+    until_proceed(&mut recv).await;
+    drop(handler);
+    let mut told = [0; 8];
+    within(5, recv.read_exact(&mut told)).await.unwrap();
+    let code = u32::from_le_bytes(*told.last_chunk().unwrap());
+    assert_eq!(
+        (told[3], code),
+        (0x80, 11_404),
+        "the verdict, and nothing before it"
+    );
+    assert_eq!(ran.started(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_handler_was_dropped_goes_to_another() {
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    introduce(&a, &b).await;
+    let intruder = Intruder::new().await;
+    let entry = PeerEntry::new(id, intruder.addr()).add_functions(STORE);
+    let entry = entry.sign(&intruder.secret).unwrap();
+    assert!(b.discovery().feed(entry.clone()));
+    let (asked, withdraw) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (telling, told) = (asked.clone(), withdraw.clone());
+    let withdrawn = move |mut send: SendStream, mut recv: RecvStream| {
+        let (asked, withdraw) = (telling.clone(), told.clone());
+        async move {
+            send.write_all(&frame(&PROCEED)).await.unwrap();
+            asked.notify_one();
+            withdraw.notified().await;
+            recv.stop(11_404u32.into()).unwrap();
+            let verdict = [&[4, 0, 0, 0x80][..], &11_404u32.to_le_bytes()].concat();
+            send.write_all(&verdict).await.unwrap();
+            send.finish().unwrap();
+        }
+    };
+    let caller = caller(&b);
+    let calling = async {
+        until_candidates(&caller, 1).await;
+        within(10, caller.call(request(LARGE))).await
+    };
+    let later = async {
+        asked.notified().await;
+        let handler = serve(&a, &Gate::new());
+        until_candidates(&caller, 2).await;
+        withdraw.notify_one();
+        handler
+    };
+    tokio::select! {
+        () = serve_by_hand(&intruder, &entry, withdrawn) => unreachable!(),
+        (result, handler) = async { tokio::join!(calling, later) } => {
+            assert_eq!(result.unwrap().len(), 3);
+            assert_eq!(handler.stats().served(), 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_that_nobody_takes_are_bounded_for_each_peer() {
+    const REPLY: usize = 60 * MIB;
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    introduce(&a, &b).await;
+    let handler = serve(&a, &Gate::new());
+    let honest = caller(&b);
+    until_candidates(&honest, 1).await;
+
+    let intruder = Intruder::new().await;
+    assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
+    let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
+    let stats = handler.stats();
+    let mut untaken = Vec::new();
+    for served in 1..=3 {
+        untaken.push(say(&connection, &asking_for(REPLY)).await);
+        eventually(10, || stats.served() == served).await;
+    }
+    // Two fit in: their places are free. The third keeps its own.
+    eventually(5, || stats.inflight() == 1).await;
+    let (_send, mut recv) = say(&connection, &asking_for(1)).await;
+    assert_eq!(end_of(&mut recv).await, Some(11_509));
+    assert_eq!(within(5, honest.call(request(1))).await.unwrap().len(), 3);
+
+    for (_, recv) in &mut untaken {
+        recv.stop(0u32.into()).unwrap();
+    }
+    eventually(5, || stats.inflight() == 0).await;
+    let (_send, mut recv) = say(&connection, &asking_for(1)).await;
+    assert_eq!(end_of(&mut recv).await, Some(200));
+    assert_eq!(stats.failed(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_request_and_its_reply_arrive() {
+    let (a, b) = pair().await;
+    let _handler = serve(&a, &Gate::new());
+    let caller = caller(&b);
+    let reply = within(20, caller.call((vec![1; 20 * MIB].into(), 20 * MIB))).await;
+    assert_eq!(reply.unwrap().len(), 20 * MIB);
+}
