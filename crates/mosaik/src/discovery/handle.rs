@@ -26,6 +26,7 @@ use super::{
     gossip::{GossipHandle, gossip_channel},
     gossip_worker::GossipWorker,
     liveness::Prober,
+    metrics::DiscoveryMetrics,
     ping::{PING_TIMEOUT, Pinger},
     rtt_probes::RttProbes,
     seeker::Seeker,
@@ -139,10 +140,6 @@ impl Discovery {
             suspicions,
             scope: scope.clone(),
         };
-        scope.spawn(keep_running("prober", store.metrics.clone(), move || {
-            prober.clone().run()
-        }));
-
         let dialer = Dialer {
             store: store.clone(),
             links: links.clone(),
@@ -159,9 +156,6 @@ impl Discovery {
             scope: scope.clone(),
             pending: Arc::new(settling.expect_answer()),
         };
-        scope.spawn(keep_running("seeker", store.metrics.clone(), move || {
-            seeker.clone().run()
-        }));
         #[cfg(feature = "dht")]
         if let Some(worker) = DhtWorker::new(
             &config,
@@ -175,20 +169,21 @@ impl Discovery {
         }
 
         let rtt_probes = RttProbes::new(store.clone(), pinger.clone(), scope.clone());
+        let metrics = &store.metrics;
+        keep_up(&scope, "prober", metrics, move || prober.clone().run());
+        keep_up(&scope, "seeker", metrics, move || seeker.clone().run());
         let (probes, interval) = (rtt_probes.clone(), config.rtt_probe_interval);
-        scope.spawn(keep_running(
-            "rtt_probes",
-            store.metrics.clone(),
-            move || probes.clone().run(interval),
-        ));
+        keep_up(&scope, "rtt_probes", metrics, move || {
+            probes.clone().run(interval)
+        });
         let purged = store.clone();
-        scope.spawn(keep_running("purge", store.metrics.clone(), move || {
+        keep_up(&scope, "purge", metrics, move || {
             purge_when_due(purged.clone())
-        }));
+        });
         let (followed, updated) = (endpoint.clone(), store.clone());
-        scope.spawn(keep_running("address", store.metrics.clone(), move || {
+        keep_up(&scope, "address", metrics, move || {
             follow_address(followed.clone(), updated.clone())
-        }));
+        });
 
         Self(Arc::new(Inner {
             network_id,
@@ -460,14 +455,14 @@ impl Discovery {
             store.metrics.clone(),
             Arc::new(self.0.settling.expect_answer()),
         );
-        self.0.scope.spawn(keep_running("mdns", metrics, move || {
+        keep_up(&self.0.scope, "mdns", &metrics, move || {
             mdns::look_around(
                 endpoint.clone(),
                 store.clone(),
                 dialer.clone(),
                 pending.clone(),
             )
-        }));
+        });
     }
 
     /// Says goodbye, lets it propagate for the configured time at most, and ends all waiting.
@@ -525,6 +520,15 @@ impl fmt::Debug for Dial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Dial")
     }
+}
+
+/// Runs a worker for as long as the node lives, also when it panics.
+fn keep_up<F, W>(scope: &Scope, name: &'static str, metrics: &Arc<DiscoveryMetrics>, work: F)
+where
+    F: FnMut() -> W + Send + 'static,
+    W: Future<Output = ()> + Send + 'static,
+{
+    scope.spawn(keep_running(name, metrics.clone(), work));
 }
 
 /// Removes entries when they become stale.
