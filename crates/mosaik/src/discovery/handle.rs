@@ -31,6 +31,7 @@ use super::{
     seeker::Seeker,
     settling::Settling,
     store::{SharedStore, Store},
+    supervision::keep_running,
     suspicions::Suspicions,
     sync::Syncer,
     wire::{ANNOUNCE_ALPN, PING_ALPN, SYNC_ALPN},
@@ -138,9 +139,12 @@ impl Discovery {
             suspicions,
             scope: scope.clone(),
         };
-        scope.spawn(prober.run());
+        scope.spawn(keep_running("prober", store.metrics.clone(), move || {
+            prober.clone().run()
+        }));
 
         let dialer = Dialer {
+            store: store.clone(),
             links: links.clone(),
             syncer: syncer.clone(),
             gossip: gossip.clone(),
@@ -153,9 +157,11 @@ impl Discovery {
             syncer: syncer.clone(),
             gossip: gossip.clone(),
             scope: scope.clone(),
-            pending: settling.expect_answer(),
+            pending: Arc::new(settling.expect_answer()),
         };
-        scope.spawn(seeker.run());
+        scope.spawn(keep_running("seeker", store.metrics.clone(), move || {
+            seeker.clone().run()
+        }));
         #[cfg(feature = "dht")]
         if let Some(worker) = DhtWorker::new(
             &config,
@@ -169,9 +175,20 @@ impl Discovery {
         }
 
         let rtt_probes = RttProbes::new(store.clone(), pinger.clone(), scope.clone());
-        scope.spawn(rtt_probes.clone().run(config.rtt_probe_interval));
-        scope.spawn(purge_when_due(store.clone()));
-        scope.spawn(follow_address(endpoint.clone(), store.clone()));
+        let (probes, interval) = (rtt_probes.clone(), config.rtt_probe_interval);
+        scope.spawn(keep_running(
+            "rtt_probes",
+            store.metrics.clone(),
+            move || probes.clone().run(interval),
+        ));
+        let purged = store.clone();
+        scope.spawn(keep_running("purge", store.metrics.clone(), move || {
+            purge_when_due(purged.clone())
+        }));
+        let (followed, updated) = (endpoint.clone(), store.clone());
+        scope.spawn(keep_running("address", store.metrics.clone(), move || {
+            follow_address(followed.clone(), updated.clone())
+        }));
 
         Self(Arc::new(Inner {
             network_id,
@@ -437,13 +454,20 @@ impl Discovery {
     /// Looks for peers of this network on the local segment from now on.
     #[cfg(feature = "mdns")]
     pub(crate) fn look_around(&self) {
-        let looking = mdns::look_around(
-            self.0.endpoint.clone(),
-            self.0.store.clone(),
-            self.0.dialer.clone(),
-            self.0.settling.expect_answer(),
+        let (endpoint, store) = (self.0.endpoint.clone(), self.0.store.clone());
+        let dialer = self.0.dialer.clone();
+        let (metrics, pending) = (
+            store.metrics.clone(),
+            Arc::new(self.0.settling.expect_answer()),
         );
-        self.0.scope.spawn(looking);
+        self.0.scope.spawn(keep_running("mdns", metrics, move || {
+            mdns::look_around(
+                endpoint.clone(),
+                store.clone(),
+                dialer.clone(),
+                pending.clone(),
+            )
+        }));
     }
 
     /// Says goodbye, lets it propagate for the configured time at most, and ends all waiting.

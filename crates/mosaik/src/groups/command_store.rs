@@ -163,13 +163,13 @@ impl<C: Command, S: Storage<C>> CommandStore for StorageAdapter<C, S> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::groups::InMemoryLogStore;
 
     /// Has no way of its own to go on elsewhere.
     #[derive(Default)]
-    struct Plain(InMemoryLogStore<u64>);
+    pub(crate) struct Plain(InMemoryLogStore<u64>);
 
     impl Storage<u64> for Plain {
         fn append(&mut self, command: u64, term: Term) -> Index {

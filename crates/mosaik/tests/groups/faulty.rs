@@ -13,7 +13,7 @@ use mosaik::{
     Group, GroupKey, UniqueId, Weak,
     groups::{
         ApplyContext, CommandError, ConsensusConfig, Cursor, InMemoryLogStore, Index,
-        LogReplaySync, StateMachine, Storage, Term,
+        LogReplaySync, QueryError, StateMachine, Storage, Term,
     },
     id,
 };
@@ -161,7 +161,10 @@ async fn a_storage_that_fails_from_the_start_ends_the_group() {
         .join();
     let id = *group.id();
     within(10, async {
-        while !matches!(group.query((), Weak).await, Err(error) if error.to_string() == "Group is terminated") {
+        while !matches!(
+            group.query((), Weak).await,
+            Err(QueryError::GroupTerminated)
+        ) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })

@@ -1,6 +1,6 @@
 //! Machines and nodes that the tests of groups share.
 
-use std::{future::Future, panic::Location};
+use std::{future::Future, panic::Location, time::Duration};
 
 use mosaik::{
     Group, GroupKey, Network, PeerId, UniqueId,
@@ -11,7 +11,7 @@ use mosaik::{
     id,
 };
 
-use crate::support::{self, node, node_at, within};
+use crate::support::{self, bound, node, node_at, within};
 
 /// Keeps every command.
 #[derive(Default)]
@@ -128,17 +128,25 @@ pub(crate) async fn formed_of(
 pub(crate) fn agreed(groups: &[Group<Ledger>]) -> impl Future<Output = PeerId> + '_ {
     let caller = Location::caller();
     async move {
-        for _ in 0..500 {
-            let first = groups[0].leader();
-            if let Some(leader) = first
-                && groups.iter().all(|group| group.leader() == first)
-            {
-                return leader;
+        let agreement = async {
+            loop {
+                // Members change their minds one by one: no waiter of one of them is enough.
+                let first = groups[0].leader();
+                if let Some(leader) = first
+                    && groups.iter().all(|group| group.leader() == first)
+                {
+                    return leader;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        };
+        match tokio::time::timeout(bound(10), agreement).await {
+            Ok(leader) => leader,
+            Err(_) => {
+                let leaders: Vec<_> = groups.iter().map(Group::leader).collect();
+                panic!("no agreement at {caller}: {leaders:?}");
+            }
         }
-        let leaders: Vec<_> = groups.iter().map(Group::leader).collect();
-        panic!("no agreement at {caller}: {leaders:?}");
     }
 }
 
@@ -164,8 +172,7 @@ pub(crate) fn until_members<M: StateMachine>(
                 changed = group.when().membership_changed();
             }
         };
-        let limit = std::time::Duration::from_secs(10);
-        if tokio::time::timeout(limit, settled).await.is_err() {
+        if tokio::time::timeout(bound(10), settled).await.is_err() {
             panic!("not these members at {caller}: {:?}", group.membership());
         }
     }

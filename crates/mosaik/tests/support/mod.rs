@@ -41,13 +41,18 @@ pub async fn node_at(network: NetworkId, bootstrap: EndpointAddr) -> Network {
     builder(network, discovery).build().await.unwrap()
 }
 
+/// So many seconds, as the environment scales them.
+pub fn bound(seconds: u64) -> Duration {
+    Duration::from_secs(seconds).mul_f64(patience())
+}
+
 /// Waits for a future, and fails at the caller's line when it takes longer.
 ///
 /// `MOSAIK_TEST_PATIENCE` multiplies all bounds.
 #[track_caller]
 pub fn within<F: Future>(seconds: u64, future: F) -> impl Future<Output = F::Output> {
     let caller = Location::caller();
-    let limit = Duration::from_secs(seconds).mul_f64(patience());
+    let limit = bound(seconds);
     async move {
         match tokio::time::timeout(limit, future).await {
             Ok(output) => output,
@@ -64,7 +69,7 @@ pub fn until_catalog(
     mut condition: impl FnMut(&discovery::Catalog) -> bool,
 ) -> impl Future<Output = ()> {
     let caller = Location::caller();
-    let limit = Duration::from_secs(seconds).mul_f64(patience());
+    let limit = bound(seconds);
     let mut watch = node.discovery().catalog_watch();
     async move {
         let met = watch.wait_for(|catalog| condition(catalog));

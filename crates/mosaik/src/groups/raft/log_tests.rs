@@ -12,7 +12,10 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use super::*;
 use crate::{
     Digest,
-    groups::{InMemoryLogStore, command_store::StorageAdapter, commands, lineage::MemberId},
+    groups::{
+        InMemoryLogStore, command_store::StorageAdapter, command_store::tests::Plain, commands,
+        lineage::MemberId,
+    },
     primitives::PeerId,
 };
 
@@ -205,10 +208,11 @@ async fn a_log_in_memory() {
 #[tokio::test]
 async fn a_log_with_a_users_storage() {
     for seed in 0..10 {
-        let log = Log::open(None, Some(user_storage()), status())
-            .await
-            .unwrap();
-        suite(seed, 150, log, async |log| log).await;
+        let plain = Arc::new(StorageAdapter::new(Plain::default()));
+        for storage in [user_storage(), plain] {
+            let log = Log::open(None, Some(storage), status()).await.unwrap();
+            suite(seed, 150, log, async |log| log).await;
+        }
     }
 }
 
