@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::SinkExt;
 use mosaik::{
     Network,
-    streams::{Consumer, Producer, producer, producer::LagPolicy},
+    streams::{Consumer, Producer, producer::LagPolicy},
 };
 use tokio::{task::JoinHandle, time::timeout};
 
