@@ -102,35 +102,12 @@ impl Discovery {
         for addr in &config.bootstrap_peers {
             links.give(addr);
         }
-        let (gossip, inbox) = gossip_channel();
-        let suspicions = Arc::new(Suspicions::default());
-        let syncer = Syncer::new(
-            store.clone(),
-            links.clone(),
-            gossip.clone(),
-            suspicions.clone(),
-            scope.clone(),
-        );
-        let pinger = Pinger::new(
-            store.clone(),
-            links.clone(),
-            gossip.clone(),
-            suspicions.clone(),
-            config.max_time_drift,
-        );
-        let (worker, acceptor) = GossipWorker::new(
-            endpoint.clone(),
-            store.clone(),
-            syncer.clone(),
-            suspicions.clone(),
-            config.clone(),
-            inbox,
-        );
-        router.install_raw(ANNOUNCE_ALPN, acceptor);
-        router.install(SYNC_ALPN, syncer.clone());
-        router.install(PING_ALPN, pinger.clone());
-        scope.spawn(worker.run());
-
+        let Protocols {
+            gossip,
+            suspicions,
+            syncer,
+            pinger,
+        } = Protocols::install(&config, &endpoint, &store, &links, router, &scope);
         let prober = Prober {
             store: store.clone(),
             links: links.clone(),
@@ -519,6 +496,60 @@ impl Future for Dial {
 impl fmt::Debug for Dial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Dial")
+    }
+}
+
+/// What answers other nodes, and what it shares with the workers.
+struct Protocols {
+    gossip: GossipHandle,
+    suspicions: Arc<Suspicions>,
+    syncer: Syncer,
+    pinger: Pinger,
+}
+
+impl Protocols {
+    fn install(
+        config: &Config,
+        endpoint: &Endpoint,
+        store: &SharedStore,
+        links: &Links,
+        router: &Router,
+        scope: &Scope,
+    ) -> Self {
+        let (gossip, inbox) = gossip_channel();
+        let suspicions = Arc::new(Suspicions::default());
+        let syncer = Syncer::new(
+            store.clone(),
+            links.clone(),
+            gossip.clone(),
+            suspicions.clone(),
+            scope.clone(),
+        );
+        let pinger = Pinger::new(
+            store.clone(),
+            links.clone(),
+            gossip.clone(),
+            suspicions.clone(),
+            config.max_time_drift,
+        );
+        let (worker, acceptor) = GossipWorker::new(
+            endpoint.clone(),
+            store.clone(),
+            syncer.clone(),
+            suspicions.clone(),
+            config.clone(),
+            inbox,
+        );
+        router.install_raw(ANNOUNCE_ALPN, acceptor);
+        router.install(SYNC_ALPN, syncer.clone());
+        router.install(PING_ALPN, pinger.clone());
+        scope.spawn(worker.run());
+        Self {
+            gossip,
+            suspicions,
+            syncer,
+            pinger,
+        }
     }
 }
 
