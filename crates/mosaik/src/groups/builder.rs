@@ -276,10 +276,16 @@ impl Registry {
         }
         self.warn_about_own_tickets(&instance);
         self.host.discovery.add_group(id);
-        let worker = Worker::new(instance.clone());
-        instance
-            .scope()
-            .spawn(async move { worker.run(inbox).await });
+        let former = self.former(&id);
+        let joining = instance.clone();
+        instance.scope().spawn(async move {
+            // A bond of this joining would take the place of the former one's, whose vote may be
+            // needed to remove it.
+            for former in former {
+                former.cancelled().await;
+            }
+            Worker::new(joining).run(inbox).await;
+        });
         Group::new(shared)
     }
 

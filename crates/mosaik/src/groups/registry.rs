@@ -108,11 +108,21 @@ impl Registry {
         })
     }
 
-    /// A group that is joined and not being left.
+    /// A group that is joined, not being left, and not waiting for an earlier joining to end.
     pub(super) fn find(&self, group: &GroupId) -> Option<Arc<Instance>> {
-        let joined = self.joined.lock();
-        let instance = &joined.get(group)?.instance;
-        (!instance.is_leaving()).then(|| instance.clone())
+        let instance = self.joined.lock().get(group)?.instance.clone();
+        let ready = !instance.is_leaving() && self.former(group).is_empty();
+        ready.then_some(instance)
+    }
+
+    /// Earlier joinings of a group that are still being left.
+    pub(super) fn former(&self, group: &GroupId) -> Vec<Scope> {
+        let departing = self.departing.lock();
+        let scopes = departing
+            .iter()
+            .filter(|instance| instance.id() == *group)
+            .map(|instance| instance.scope().clone());
+        scopes.filter(|scope| !scope.is_cancelled()).collect()
     }
 
     /// Leaves all groups in order; durable members only stop, and stay members. They have ended for

@@ -100,8 +100,29 @@ async fn a_machine_that_can_not_be_reset_stays_offline_and_silent() {
         }
     })
     .await;
+    within(10, async {
+        while small.leader().is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     assert!(!small.reform().await);
     assert_eq!(small.leader(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_again_at_once_lets_its_former_self_leave() {
+    let (nodes, mut groups) = formed(2).await;
+    let key = *groups[0].config().key();
+    for round in 0..4 {
+        // Of two voters, both are needed to remove one of them.
+        drop(groups.remove(round % 2));
+        groups.insert(round % 2, join(&nodes[round % 2], key));
+        let group = &groups[round % 2];
+        within(10, group.when().online()).await;
+        until_members(group, |members| members.voters.len() == 2).await;
+        within(5, group.execute(round as u64)).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
