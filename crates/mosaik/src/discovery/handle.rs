@@ -139,9 +139,7 @@ impl Discovery {
             suspicions,
             scope: scope.clone(),
         };
-        scope.spawn(keep_running("prober", store.metrics.clone(), move || {
-            prober.clone().run()
-        }));
+        prober.start();
 
         let dialer = Dialer {
             store: store.clone(),
@@ -159,9 +157,7 @@ impl Discovery {
             scope: scope.clone(),
             pending: Arc::new(settling.expect_answer()),
         };
-        scope.spawn(keep_running("seeker", store.metrics.clone(), move || {
-            seeker.clone().run()
-        }));
+        seeker.start();
         #[cfg(feature = "dht")]
         if let Some(worker) = DhtWorker::new(
             &config,
@@ -175,20 +171,8 @@ impl Discovery {
         }
 
         let rtt_probes = RttProbes::new(store.clone(), pinger.clone(), scope.clone());
-        let (probes, interval) = (rtt_probes.clone(), config.rtt_probe_interval);
-        scope.spawn(keep_running(
-            "rtt_probes",
-            store.metrics.clone(),
-            move || probes.clone().run(interval),
-        ));
-        let purged = store.clone();
-        scope.spawn(keep_running("purge", store.metrics.clone(), move || {
-            purge_when_due(purged.clone())
-        }));
-        let (followed, updated) = (endpoint.clone(), store.clone());
-        scope.spawn(keep_running("address", store.metrics.clone(), move || {
-            follow_address(followed.clone(), updated.clone())
-        }));
+        let interval = config.rtt_probe_interval;
+        start_upkeep(&store, &endpoint, &rtt_probes, interval, &scope);
 
         Self(Arc::new(Inner {
             network_id,
@@ -525,6 +509,29 @@ impl fmt::Debug for Dial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Dial")
     }
+}
+
+/// Starts the workers that keep what is known current.
+fn start_upkeep(
+    store: &SharedStore,
+    endpoint: &Endpoint,
+    rtt_probes: &RttProbes,
+    rtt_probe_interval: Duration,
+    scope: &Scope,
+) {
+    let metrics = || store.metrics.clone();
+    let probes = rtt_probes.clone();
+    scope.spawn(keep_running("rtt_probes", metrics(), move || {
+        probes.clone().run(rtt_probe_interval)
+    }));
+    let purged = store.clone();
+    scope.spawn(keep_running("purge", metrics(), move || {
+        purge_when_due(purged.clone())
+    }));
+    let (endpoint, store) = (endpoint.clone(), store.clone());
+    scope.spawn(keep_running("address", store.metrics.clone(), move || {
+        follow_address(endpoint.clone(), store.clone())
+    }));
 }
 
 /// Removes entries when they become stale.

@@ -15,7 +15,8 @@ use rand::seq::IteratorRandom;
 use tokio::time::Instant;
 
 use super::{
-    Config, Error, gossip::GossipHandle, settling::Pending, store::SharedStore, sync::Syncer,
+    Config, Error, gossip::GossipHandle, settling::Pending, store::SharedStore,
+    supervision::keep_running, sync::Syncer,
 };
 use crate::primitives::{
     PeerId, Scope,
@@ -68,8 +69,13 @@ impl Search {
 }
 
 impl Seeker {
-    /// Runs until the node ends.
-    pub(crate) async fn run(self) {
+    /// Runs until the node ends, also beyond a panic.
+    pub(crate) fn start(self) {
+        let (scope, metrics) = (self.scope.clone(), self.store.metrics.clone());
+        scope.spawn(keep_running("seeker", metrics, move || self.clone().run()));
+    }
+
+    async fn run(self) {
         let mut searches = HashMap::<PeerId, Search>::new();
         let (done, mut outcomes) = tokio::sync::mpsc::channel::<(PeerId, bool)>(64);
         let mut ticks = tokio::time::interval(PERIOD);

@@ -16,6 +16,7 @@ use crate::{
         ping::Pinger,
         state::Departure,
         store::SharedStore,
+        supervision::keep_running,
         suspicions::{STALL, Suspicions},
         sync::Syncer,
         wire::PING_ALPN,
@@ -66,8 +67,13 @@ struct Comparison {
 }
 
 impl Prober {
-    /// Runs until the node ends.
-    pub(crate) async fn run(self) {
+    /// Runs until the node ends, also beyond a panic.
+    pub(crate) fn start(self) {
+        let (scope, metrics) = (self.scope.clone(), self.store.metrics.clone());
+        scope.spawn(keep_running("prober", metrics, move || self.clone().run()));
+    }
+
+    async fn run(self) {
         let mut rounds = Rounds {
             rings: Rings::default(),
             subjects: BTreeSet::new(),
