@@ -36,6 +36,10 @@ const AWAY: Duration = Duration::from_secs(4);
 
 /// A meeting of two histories, drawn from a seed.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each of them is drawn by itself"
+)]
 pub struct Meeting {
     /// What everything follows from.
     pub seed: u64,
