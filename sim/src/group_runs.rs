@@ -16,6 +16,7 @@ use rand::Rng;
 
 /// What is run.
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch")]
 pub(crate) struct Options {
     /// The first run's seed; each further run adds one. Random by default.
     #[arg(short, long)]

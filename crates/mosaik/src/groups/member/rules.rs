@@ -184,11 +184,9 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
     if held == 0 && !own.alive {
         return Verdict::GivesWay;
     }
-    if stake.seen < patience.confirmed {
-        return Verdict::Stays;
-    }
+    let confirmed = stake.seen >= patience.confirmed;
     if own.alive {
-        return if (rival.committed, own.id) > (held, rival.id) {
+        return if confirmed && (rival.committed, own.id) > (held, rival.id) {
             Verdict::GivesWay
         } else {
             Verdict::Stays
@@ -208,7 +206,7 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
             Verdict::Stays
         };
     }
-    if halted < patience.replaced {
+    if !confirmed || halted < patience.replaced {
         Verdict::Stays
     } else if stake.durable && rival.committed < held {
         Verdict::IsKept
