@@ -36,15 +36,9 @@ const AWAY: Duration = Duration::from_secs(4);
 
 /// A meeting of two histories, drawn from a seed.
 #[derive(Debug, Clone, PartialEq)]
-<<<<<<< HEAD
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four circumstances that have nothing to do with each other"
-=======
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each of them is drawn by itself"
->>>>>>> lineage
 )]
 pub struct Meeting {
     /// What everything follows from.
