@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use futures::{StreamExt, stream};
 use mosaik_sim::{
-    groups::{self, Plan, Report},
+    groups::{self, Meeting, Plan, Report},
     stats::Spread,
 };
 use rand::Rng;
@@ -36,6 +36,10 @@ pub(crate) struct Options {
     /// cuts them off each other. Needs root or user namespaces, iproute2 and nftables.
     #[arg(long)]
     firewall: bool,
+    /// Two histories of the group arise and meet, instead of faults in one: founded apart, or
+    /// continued by a minority.
+    #[arg(long, conflicts_with = "firewall")]
+    rivals: bool,
     /// How many members there are; three to five by default, as the seed says.
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=9))]
     members: Option<u8>,
@@ -127,19 +131,24 @@ pub(crate) async fn member() -> ExitCode {
 }
 
 async fn one(seed: u64, options: &Options, program: &PathBuf) -> (u64, Option<Report>) {
-    let plan = Plan::draw(
-        seed,
-        groups::Options {
-            processes: options.processes,
-            firewall: options.firewall,
-            members: options.members.map(usize::from),
-            length: Some(options.length),
-        },
-    );
-    if options.verbose {
-        print!("{plan}");
-    }
-    match groups::run(&plan, Path::new(program)).await {
+    let drawn = groups::Options {
+        processes: options.processes,
+        firewall: options.firewall,
+        members: options.members.map(usize::from),
+        length: Some(options.length),
+    };
+    let (plan, outcome) = if options.rivals {
+        let meeting = Meeting::draw(seed, drawn);
+        show(&meeting, options);
+        let outcome = groups::meet(&meeting, Path::new(program)).await;
+        (meeting.to_string(), outcome)
+    } else {
+        let plan = Plan::draw(seed, drawn);
+        show(&plan, options);
+        let outcome = groups::run(&plan, Path::new(program)).await;
+        (plan.to_string(), outcome)
+    };
+    match outcome {
         Ok(report) => {
             println!("seed {seed}: {report}");
             (seed, Some(report))
@@ -152,13 +161,20 @@ async fn one(seed: u64, options: &Options, program: &PathBuf) -> (u64, Option<Re
     }
 }
 
+fn show(plan: &impl std::fmt::Display, options: &Options) {
+    if options.verbose {
+        print!("{plan}");
+    }
+}
+
 /// How to carry out a run again.
 fn arguments(seed: u64, options: &Options) -> String {
     let members = options
         .members
         .map(|members| format!("--members {members} "));
     format!(
-        "--seed {seed} {}{}--length {}",
+        "--seed {seed} {}{}{}--length {}",
+        if options.rivals { "--rivals " } else { "" },
         if options.firewall {
             "--firewall "
         } else if options.processes {

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use futures::future::join_all;
-use mosaik_sim::groups::{Fault, Options, Plan, Planned, Target, enter, probe, run};
+use mosaik_sim::groups::{Fault, Meeting, Options, Plan, Planned, Target, enter, meet, probe, run};
 
 /// The program that is started as a member.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mosaik-sim");
@@ -56,6 +56,60 @@ async fn in_a_namespace_with_a_firewall() {
         report.longest_pause + Duration::from_secs(2) < cut,
         "{report}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_most_one_of_two_histories_that_meet_is_given_up() {
+    let meetings = [3, 7, 12].map(|seed| Meeting::draw(seed, Options::default()));
+    meet_all(&meetings).await;
+}
+
+/// The majority went on while the member that was cut off was reformed: its history stays, and the
+/// reformed one does not take it along.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_majority_that_went_on_is_not_given_up_for_a_reformed_minority() {
+    meet_all(&[false, true].map(|durable| Meeting {
+        sides: [vec![0, 1], vec![2]],
+        reformed: true,
+        durable,
+        commands: [100, 3],
+        crash: None,
+        ..quiet()
+    }))
+    .await;
+}
+
+/// A member that has founded a group of its own is met just after the leader of the others has
+/// died: they elect another one instead of giving up what they have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rival_that_arrives_during_an_election_is_not_given_way_to() {
+    meet_all(&[-50, -300].map(|at| Meeting {
+        sides: [vec![0, 1, 2], vec![3]],
+        reformed: false,
+        durable: false,
+        commands: [80, 1],
+        crash: Some((0, at)),
+        ..quiet()
+    }))
+    .await;
+}
+
+fn quiet() -> Meeting {
+    Meeting {
+        busy: false,
+        processes: false,
+        ..Meeting::draw(1, Options::default())
+    }
+}
+
+async fn meet_all(meetings: &[Meeting]) {
+    let meetings = meetings.iter().map(|meeting| async move {
+        match meet(meeting, Path::new(PROGRAM)).await {
+            Ok(report) => eprintln!("seed {}: {report}", meeting.seed),
+            Err(error) => panic!("{meeting}{error:#}"),
+        }
+    });
+    join_all(meetings).await;
 }
 
 async fn runs(seeds: &[u64], processes: bool) {

@@ -11,7 +11,7 @@ use mosaik::{
     },
 };
 use mosaik_sim::{Conditions, Fleet, timed};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::support::PATIENCE;
 
@@ -51,11 +51,12 @@ impl Order {
     }
 }
 
-/// Sends numbers, about a thousand a second, until it is aborted.
-fn send(node: &Network, run: u32) -> (Producer<Numbered>, JoinHandle<()>) {
+/// Sends numbers, about a thousand a second, until the second half is dropped.
+fn send(node: &Network, run: u32) -> (Producer<Numbered>, JoinSet<()>) {
     let producer = node.streams().produce::<Numbered>();
     let mut sender = producer.clone();
-    let sending = tokio::spawn(async move {
+    let mut sending = JoinSet::new();
+    sending.spawn(async move {
         let mut pace = tokio::time::interval(Duration::from_millis(1));
         for number in 0.. {
             pace.tick().await;
@@ -135,7 +136,7 @@ async fn producer_comes_back(seed: u64, when: Again) {
         .unwrap()
         .unwrap();
     }
-    sending.abort();
+    drop(sending);
 
     let second = fleet.start(1, &[0]).await.unwrap();
     let (producer, sending) = send(&second, 1);
@@ -161,7 +162,7 @@ async fn producer_comes_back(seed: u64, when: Again) {
     order.receive(&mut consumer, 200).await;
     assert_eq!(consumer.producers().count(), 1);
     assert_eq!(producer.consumers().count(), 1);
-    sending.abort();
+    drop(sending);
     drop(first);
 }
 
@@ -218,7 +219,7 @@ async fn a_consumer_that_crashed_is_put_out_and_let_in_again_and_another_misses_
     some.receive(&mut again, 200).await;
     all.receive(&mut staying, 200).await;
     assert_eq!(producer.consumers().count(), 2);
-    sending.abort();
+    drop(sending);
     drop(first);
 }
 
@@ -261,5 +262,5 @@ async fn a_pause_ends(seed: u64, paused: usize) {
     order.receive(&mut consumer, 200).await;
     assert_eq!(consumer.producers().count(), 1);
     assert_eq!(producer.consumers().count(), 1);
-    sending.abort();
+    drop(sending);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
 use std::{
+    net::SocketAddr,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -14,7 +15,8 @@ use mosaik::{
     iroh::{EndpointAddr, RelayMode},
 };
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
     process::{Child, Command},
     time::timeout,
 };
@@ -25,6 +27,10 @@ const IDLE: Duration = Duration::from_secs(20);
 const CHANGES: usize = 20;
 const ENTRIES: usize = 1000;
 const SYNCS: usize = 10;
+/// Tags of the entry whose announces are measured.
+const TAGS: u32 = 20;
+const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(300);
+const ANNOUNCES: usize = 5;
 const SETTLING: Duration = Duration::from_secs(3);
 
 #[tokio::main]
@@ -75,7 +81,60 @@ async fn main() -> anyhow::Result<()> {
             .await
             .with_context(|| format!("{count} nodes"))?;
     }
+    // Last, as counting costs a little from then on.
+    println!(
+        "\na periodic announce of an unchanged entry with {TAGS} tags: {} bytes a message",
+        announce_of_the_unchanged().await?
+    );
     Ok(())
+}
+
+/// What a node that nothing happens to hands to gossip each time, by its own count.
+async fn announce_of_the_unchanged() -> anyhow::Result<u64> {
+    let metrics = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let discovery = discovery::Config::builder()
+        .no_dht_bootstrap()
+        .with_tags((0..TAGS).map(Digest::from_u32).collect::<Vec<_>>())
+        .with_announce_interval(ANNOUNCE_INTERVAL)
+        .with_announce_jitter(0.0);
+    let network = Network::builder(Digest::random())
+        .with_relay_mode(RelayMode::Disabled)
+        .with_addresses(["127.0.0.1:0".parse()?])
+        .with_discovery(discovery)
+        .with_prometheus_addr(metrics)
+        .build()
+        .await?;
+    let measuring = async {
+        let mut totals = vec![announced_bytes(metrics).await?];
+        // The first ones are of the entry that is new.
+        while totals.len() <= 2 + ANNOUNCES {
+            tokio::time::sleep(ANNOUNCE_INTERVAL / 10).await;
+            let total = announced_bytes(metrics).await?;
+            if totals.last() != Some(&total) {
+                totals.push(total);
+            }
+        }
+        let messages = totals[2..].windows(2).map(|pair| pair[1] - pair[0]);
+        messages.max().context("no announce")
+    };
+    let size = timeout(PATIENCE, measuring).await.context("not in time")?;
+    network.shutdown().await;
+    size
+}
+
+/// Reads the exporter of this process.
+async fn announced_bytes(metrics: SocketAddr) -> anyhow::Result<u64> {
+    let mut stream = TcpStream::connect(metrics).await?;
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {metrics}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    let line = response
+        .lines()
+        .find(|line| line.starts_with("mosaik_discovery_announce_bytes{"))
+        .context("nothing was announced yet")?;
+    let (_, total) = line.rsplit_once(' ').context("a sample has a value")?;
+    Ok(total.parse()?)
 }
 
 /// What two nodes say to find out that their catalogs are equal.

@@ -13,10 +13,9 @@ use std::{
 use anyhow::Context;
 use iroh::endpoint::Connection;
 use mosaik::{
-    CallContext, Digest, Network, Ticket, UniqueId,
+    CallContext, Network,
     functions::{Caller, Handler},
-    id,
-    tickets::{Expiration, InvalidTicket, PeerEntry, TicketClass, TicketValidator},
+    tickets::{EdDsaSigningKey, Expiration, Jwt, JwtTicketBuilder},
 };
 use mosaik_bench::{RAW_ALPN, network, node, percentile, raw_connection, raw_endpoint};
 use tokio::{task::JoinSet, time::timeout};
@@ -39,21 +38,37 @@ type Echo = Caller<Vec<u8>, Vec<u8>>;
 async fn main() -> anyhow::Result<()> {
     let (handling, others) = network(3).await?;
     let calling = &others[0];
-    calling.discovery().add_ticket(Pass::ticket());
+    // What a program demands that follows the book.
+    let key = EdDsaSigningKey::random();
+    let id = *handling.network_id();
+    let token = JwtTicketBuilder::new(key.clone())
+        .issuer("bench")
+        .for_network(id)
+        .claim("may", "echo")
+        .expires_at(Expiration::in_1h());
+    calling
+        .discovery()
+        .add_ticket(token.build(&calling.local().id()));
+    let pure = Jwt::with_key(key.verifying_key())
+        .allow_issuer("bench")
+        .for_network(id)
+        .require_claim("may", "echo");
+    // With a bound on the age of tokens, verdicts hold for a second only.
+    let anew = pure.clone().max_age(Duration::from_secs(3600));
     let functions = handling.functions();
-    let gated = |id, is_pure| {
+    let gated = |id, jwt: &Jwt| {
         let builder = functions.handler().with_function_id(id);
-        builder.require_caller_ticket(Pass { is_pure }).serve(echo)
+        builder.require_caller_ticket(jwt.clone()).serve(echo)
     };
-    let gates = [gated("gated", true)?, gated("gated anew", false)?];
+    let gates = [gated("gated", &pure)?, gated("gated anew", &anew)?];
     let _handler = serve(&handling, "echo")?;
     let plain = calling.functions().caller().with_function_id("echo");
     let plain: Arc<Echo> = Arc::new(plain.build());
-    let gated = |id, is_pure| -> Arc<Echo> {
+    let gated = |id, jwt: &Jwt| -> Arc<Echo> {
         let builder = calling.functions().caller().with_function_id(id);
-        Arc::new(builder.require_caller_ticket(Pass { is_pure }).build())
+        Arc::new(builder.require_caller_ticket(jwt.clone()).build())
     };
-    let (gated, anew) = (gated("gated", true), gated("gated anew", false));
+    let (gated, anew) = (gated("gated", &pure), gated("gated anew", &anew));
     for caller in [&plain, &gated, &anew] {
         timeout(PATIENCE, caller.when().online()).await?;
     }
@@ -65,8 +80,8 @@ async fn main() -> anyhow::Result<()> {
     println!("\n{IN_FLIGHT} in flight, by what is asked for at admission");
     for (what, caller) in [
         ("nothing", &plain),
-        ("a ticket, verdict kept", &gated),
-        ("a ticket, kept for a second", &anew),
+        ("a token, verdict kept", &gated),
+        ("a token, kept for a second", &anew),
     ] {
         println!("  {what:<28}{:>9.0} calls/s", throughput(caller).await?);
     }
@@ -156,9 +171,9 @@ async fn many_calls(caller: &Arc<Echo>, calls: usize) -> anyhow::Result<f64> {
     Ok(rate(calls, started))
 }
 
-/// Decisions about calls of a peer whose ticket was seen before, on one thread.
+/// Decisions about calls of a peer whose token was seen before, on one thread.
 fn admissions(handling: &Network, calling: &Network, gates: &[Handler<Vec<u8>, Vec<u8>>]) {
-    println!("\nadmissions with a ticket, on one thread");
+    println!("\nadmissions with a token (EdDSA), on one thread");
     for (what, gate) in ["verdict kept", "kept for a second"].into_iter().zip(gates) {
         let started = Instant::now();
         let peer = calling.local().id();
@@ -252,40 +267,6 @@ fn serve(network: &Network, id: &str) -> anyhow::Result<Handler<Vec<u8>, Vec<u8>
 
 async fn echo(request: Vec<u8>, _: CallContext) -> Result<Vec<u8>, ()> {
     Ok(request)
-}
-
-/// A credential that costs as much to check as a signature.
-struct Pass {
-    is_pure: bool,
-}
-
-impl Pass {
-    fn ticket() -> Ticket {
-        Ticket::new(id!("bench.pass"), b"admit".to_vec().into())
-    }
-}
-
-impl TicketValidator for Pass {
-    fn class(&self) -> TicketClass {
-        id!("bench.pass")
-    }
-
-    fn signature(&self) -> UniqueId {
-        id!("bench.pass.validator").derive([u8::from(self.is_pure)])
-    }
-
-    fn validate(&self, ticket: &[u8], _: &PeerEntry) -> Result<Expiration, InvalidTicket> {
-        let mut digest = Digest::hash(ticket);
-        for _ in 0..500 {
-            digest = digest.hashed();
-        }
-        let is_valid = ticket == b"admit" && digest != Digest::zero();
-        is_valid.then_some(Expiration::Never).ok_or(InvalidTicket)
-    }
-
-    fn is_pure(&self) -> bool {
-        self.is_pure
-    }
 }
 
 fn compare(what: &str, share: f64, bare: &mut [Duration], ours: &mut [Duration]) {

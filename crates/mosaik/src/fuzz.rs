@@ -10,6 +10,8 @@ pub fn targets() -> impl Iterator<Item = &'static Target> {
         tickets::fuzz::TARGETS,
         net::fuzz::TARGETS,
         discovery::fuzz::TARGETS,
+        #[cfg(feature = "dht")]
+        discovery::dht::fuzz::TARGETS,
         streams_layer::fuzz::TARGETS,
         functions_layer::fuzz::TARGETS,
         groups::fuzz::TARGETS,

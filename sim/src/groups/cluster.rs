@@ -77,7 +77,7 @@ impl Cluster {
             fleet: Fleet::new(plan.seed, Conditions::default()),
             group: GroupSetup {
                 key: Digest::from(format!("group {}", plan.seed).as_str()),
-                members: plan.members,
+                founders: plan.founders,
                 snapshot_interval: plan.snapshot_interval,
                 evict_after_ms: u64::try_from(plan.evict_after.as_millis())?,
             },
@@ -286,6 +286,15 @@ impl Unit {
         match &self.running {
             Some(Running::Process(process)) => process.tell(Request::Leave),
             Some(Running::Local(member, _)) => member.leave(),
+            None => {}
+        }
+    }
+
+    /// Lets a member found a new history from its own, if it knows no leader.
+    pub(super) async fn reform(&self) {
+        match &self.running {
+            Some(Running::Process(process)) => process.tell(Request::Reform),
+            Some(Running::Local(member, _)) => member.reform().await,
             None => {}
         }
     }

@@ -18,7 +18,7 @@ pub struct GroupSetup {
     /// The group's key.
     pub key: Digest,
     /// How many members found it together.
-    pub members: usize,
+    pub founders: usize,
     /// How many commands lie between two snapshots.
     pub snapshot_interval: u64,
     /// After how many milliseconds an unreachable member is removed.
@@ -65,6 +65,7 @@ pub(super) enum Request {
     Query(u64, Query, bool),
     Leave,
     Join,
+    Reform,
     Skew(i64),
 }
 

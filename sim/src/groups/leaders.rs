@@ -36,6 +36,17 @@ impl Leaders {
         self.0.lock().latest.map(|(_, member)| member)
     }
 
+    /// Who of these members has led in the latest term.
+    pub(super) fn latest_of(&self, members: &[usize]) -> Option<usize> {
+        let seen = self.0.lock();
+        let tenures = seen.leaders.iter().flat_map(|(tenure, leaders)| {
+            let of_term = |(member, _): &(usize, u32)| (tenure.term, *member);
+            leaders.iter().map(of_term).collect::<Vec<_>>()
+        });
+        let latest = tenures.filter(|(_, member)| members.contains(member)).max();
+        latest.map(|(_, member)| member)
+    }
+
     /// How many terms have had a leader.
     pub(super) fn terms(&self) -> usize {
         self.0.lock().leaders.len()

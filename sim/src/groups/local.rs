@@ -106,6 +106,18 @@ impl Member {
         self.group.lock().take();
     }
 
+    /// Founds a new history from this member's, if it knows no leader.
+    pub(super) fn reform(&self) -> BoxFuture<'static, ()> {
+        let group = self.group.lock();
+        let reformed = group.as_ref().map(Group::reform);
+        async move {
+            if let Some(reformed) = reformed {
+                reformed.await;
+            }
+        }
+        .boxed()
+    }
+
     /// Ends the node. A durable member stays a member.
     pub(super) async fn shutdown(&self) {
         let node = self.node.lock().take();
@@ -138,7 +150,7 @@ impl Site for Member {
 
 fn join(node: &Network, setup: &GroupSetup, durable: bool) -> anyhow::Result<Group<Bank>> {
     let consensus = ConsensusConfig::builder()
-        .with_min_members(setup.members)
+        .with_min_members(setup.founders)
         .with_evict_after(Duration::from_millis(setup.evict_after_ms))
         .build()?;
     let interval = NonZero::new(setup.snapshot_interval).unwrap_or(NonZero::<u64>::MIN);

@@ -67,6 +67,7 @@ pub async fn run() -> anyhow::Result<()> {
             }
             Request::Leave => member.leave(),
             Request::Join => member.join()?,
+            Request::Reform => running.push(Task::spawn(member.reform())),
             Request::Skew(ms) => skew.set(ms),
         }
         running.retain(|task| !task.is_finished());

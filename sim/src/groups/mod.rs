@@ -32,6 +32,7 @@ mod member;
 mod models;
 mod plan;
 mod process;
+mod rivals;
 mod run;
 mod verdict;
 
@@ -42,5 +43,6 @@ pub use machine::{Action, Answer, Bank, Command, Item, Query, State};
 pub use member::run as run_member;
 pub use models::{Counter, CounterDeed, Register, RegisterDeed};
 pub use plan::{Fault, Options, Plan, Planned, Target};
+pub use rivals::{Meeting, meet};
 pub use run::{Report, run};
 pub use verdict::Violations;

@@ -30,6 +30,8 @@ pub struct Plan {
     pub seed: u64,
     /// How many members there are.
     pub members: usize,
+    /// How many must be there for the group to be founded.
+    pub founders: usize,
     /// Whether they run in processes of their own.
     pub processes: bool,
     /// Whether those are in network namespaces of their own, with a firewall between them.
@@ -123,6 +125,7 @@ impl Plan {
         let mut plan = Self {
             seed,
             members,
+            founders: members,
             processes,
             firewall: options.firewall,
             durable,

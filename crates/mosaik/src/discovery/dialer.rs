@@ -2,7 +2,7 @@
 
 use iroh::EndpointAddr;
 
-use super::{Error, gossip::GossipHandle, sync::Syncer};
+use super::{Error, gossip::GossipHandle, store::SharedStore, sync::Syncer};
 use crate::{
     net::Links,
     primitives::{Scope, ShortFmtExt},
@@ -11,6 +11,7 @@ use crate::{
 /// Joins peers, wherever their addresses come from.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
+    pub(crate) store: SharedStore,
     pub(crate) links: Links,
     pub(crate) syncer: Syncer,
     pub(crate) gossip: GossipHandle,
@@ -18,7 +19,7 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// Starts to join a peer; failures are logged.
+    /// Starts to join a peer; failures are logged and counted.
     pub(crate) fn dial(&self, addr: EndpointAddr) {
         if addr.id == self.links.id() || self.scope.is_cancelled() {
             return;
@@ -28,6 +29,7 @@ impl Dialer {
         self.scope.spawn(async move {
             let peer = addr.id;
             if let Err(error) = dialer.join(addr).await {
+                dialer.store.metrics.dial_failed();
                 tracing::debug!(peer = %peer.short(), %error, "dialing failed");
             }
         });

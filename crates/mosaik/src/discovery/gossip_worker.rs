@@ -4,14 +4,13 @@
 //! small signed heartbeat every `announce_interval`. Gossip is fast and usually reaches everybody;
 //! what it loses is healed by probes that compare catalogs (see `liveness`) and by syncs.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt, future::BoxFuture};
-use iroh::{Endpoint, endpoint::Connection};
+use futures::{FutureExt, StreamExt};
+use iroh::Endpoint;
 use iroh_gossip::{
     api::{Event as TopicEvent, GossipReceiver, GossipSender, Message},
-    net::Gossip,
     proto::TopicId,
 };
 use rand::seq::IteratorRandom;
@@ -22,19 +21,18 @@ use crate::{
         Config, Error,
         config::pause,
         gossip::{Command, GossipInbox},
+        gossip_layer::{GossipAcceptor, GossipLayer, MAX_MESSAGE_BYTES},
         state::Refusal,
         store::SharedStore,
+        supervision::Restarts,
         suspicions::Suspicions,
         sync::Syncer,
-        wire::{ANNOUNCE_ALPN, Announcement},
+        wire::Announcement,
     },
-    net::ConnectionAcceptor,
     primitives::{PeerId, encoding},
     tickets::{SignedPeerEntry, UnverifiedEntry},
 };
 
-/// Largest gossip message; alike on all nodes. Larger entries are announced by digest.
-const MAX_MESSAGE_BYTES: usize = 8192;
 /// What the gossip layer adds to a payload at most.
 const MESSAGE_OVERHEAD_BYTES: usize = 128;
 /// Changes of the local entry within this time become one announcement.
@@ -46,27 +44,10 @@ const REJOIN: Duration = Duration::from_mins(2);
 const SILENCE: Duration = Duration::from_secs(2);
 /// Joins are spread over this time: many at the same instant can leave a node deaf.
 const JOIN_SPREAD: Duration = Duration::from_millis(30);
-/// Pause before the topic is joined anew after the gossip layer failed.
-const RESTART_PAUSE: Duration = Duration::from_millis(500);
-
-/// Serves gossip connections.
-#[derive(Debug, Clone)]
-pub(crate) struct GossipAcceptor(Gossip);
-
-impl ConnectionAcceptor for GossipAcceptor {
-    fn accept(&self, connection: Connection) -> BoxFuture<'static, ()> {
-        let gossip = self.0.clone();
-        Box::pin(async move {
-            if let Err(error) = gossip.handle_connection(connection).await {
-                tracing::debug!(%error, "gossip refused a connection");
-            }
-        })
-    }
-}
 
 /// Announces the local entry and takes in what others announce.
 pub(crate) struct GossipWorker {
-    gossip: Gossip,
+    layer: GossipLayer,
     store: SharedStore,
     syncer: Syncer,
     suspicions: Arc<Suspicions>,
@@ -89,15 +70,15 @@ impl GossipWorker {
         config: Config,
         inbox: GossipInbox,
     ) -> (Self, GossipAcceptor) {
-        let gossip = Gossip::builder()
-            .alpn(ANNOUNCE_ALPN)
-            .max_message_size(MAX_MESSAGE_BYTES)
-            .spawn(endpoint);
-        let acceptor = GossipAcceptor(gossip.clone());
+        let layer = GossipLayer::start(endpoint);
+        let acceptor = GossipAcceptor {
+            layer: layer.clone(),
+            store: store.clone(),
+        };
         let neighbors = HashSet::new();
         (
             Self {
-                gossip,
+                layer,
                 store,
                 syncer,
                 suspicions,
@@ -112,15 +93,22 @@ impl GossipWorker {
         )
     }
 
-    /// Runs until the node ends; a failure of the gossip layer is logged and survived.
+    /// Runs until the node ends; failures of the gossip layer and panics are logged and survived.
     pub(crate) async fn run(mut self) {
+        let mut restarts = Restarts::new("gossip", self.store.metrics.clone());
         loop {
-            if let Err(error) = self.run_topic().await {
-                tracing::warn!(%error, "gossip failed, joining the topic again");
+            match AssertUnwindSafe(self.run_topic()).catch_unwind().await {
+                Ok(outcome) => {
+                    let error = outcome.err().map(tracing::field::display);
+                    tracing::warn!(error, "gossip failed, joining the topic again");
+                }
+                Err(panic) => restarts.report(&*panic),
             }
             self.neighbors.clear();
             self.store.metrics.neighbors(0);
-            sleep(RESTART_PAUSE).await;
+            restarts.pause().await;
+            // Whatever it was that failed: on a dead actor every attempt would fail.
+            self.layer.restart();
         }
     }
 
@@ -128,7 +116,7 @@ impl GossipWorker {
         let network_id = self.store.catalog().network_id();
         let topic = TopicId::from_bytes(*network_id.as_bytes());
         let known = self.random_peers(8);
-        let (sender, mut receiver) = self.gossip.subscribe(topic, known).await?.split();
+        let (sender, mut receiver) = self.layer.actor().subscribe(topic, known).await?.split();
         let mut next_heartbeat = Instant::now() + self.heartbeat_delay();
         let mut next_rejoin = Instant::now() + REJOIN;
         let store = self.store.clone();
@@ -383,7 +371,108 @@ const fn fits(bytes: &Bytes) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{primitives::Digest, tickets::PeerEntry};
+    use crate::{
+        discovery::{
+            clock::Clock,
+            gossip::{GossipHandle, gossip_channel},
+            store::Store,
+            wire::ANNOUNCE_ALPN,
+        },
+        net::{EndpointOptions, Links, bind},
+        primitives::{Digest, Scope, Tag},
+        tickets::PeerEntry,
+    };
+
+    /// A node of which nothing runs but gossip.
+    struct Node {
+        store: SharedStore,
+        links: Links,
+        gossip: GossipHandle,
+        layer: GossipLayer,
+        scope: Scope,
+    }
+
+    impl Node {
+        async fn start(network_id: Digest) -> Self {
+            let scope = Scope::new();
+            let options = EndpointOptions {
+                network_id,
+                secret_key: iroh::SecretKey::generate(),
+                relay_mode: iroh::RelayMode::Disabled,
+                addresses: [([127, 0, 0, 1], 0).into()].into(),
+                hook: None,
+            };
+            let transport = bind(options, &scope).await.unwrap();
+            let (local, links) = (transport.local, transport.links);
+            let config = Config::default();
+            let store = SharedStore::new(Store::new(
+                &config,
+                network_id,
+                local.addr(),
+                local.secret_key().clone(),
+                links.clone(),
+                Clock::default(),
+            ));
+            let (gossip, inbox) = gossip_channel();
+            let suspicions = Arc::new(Suspicions::default());
+            let syncer = Syncer::new(
+                store.clone(),
+                links.clone(),
+                gossip.clone(),
+                suspicions.clone(),
+                scope.clone(),
+            );
+            let endpoint = local.endpoint().clone();
+            let (worker, acceptor) =
+                GossipWorker::new(endpoint, store.clone(), syncer, suspicions, config, inbox);
+            let layer = acceptor.layer.clone();
+            transport.router.install_raw(ANNOUNCE_ALPN, acceptor);
+            transport.router.start();
+            scope.spawn(worker.run());
+            Self {
+                store,
+                links,
+                gossip,
+                layer,
+                scope,
+            }
+        }
+
+        fn join(&self, other: &Self) {
+            let addr = other.store.catalog().local().address().clone();
+            self.links.give(&addr);
+            self.gossip.join(vec![addr.id]);
+        }
+
+        /// Shows a tag, and waits until the other has heard of it.
+        async fn tell(&self, other: &Self, tag: &str) {
+            let (id, tag) = (self.store.catalog().local_id(), Tag::from(tag));
+            self.store.update_local(|entry| entry.add_tags(tag));
+            let mut watch = other.store.watch();
+            let heard = watch.wait_for(|catalog| {
+                let entry = catalog.signed.get(&id);
+                entry.is_some_and(|entry| entry.tags().contains(&tag))
+            });
+            let heard = tokio::time::timeout(Duration::from_secs(15), heard).await;
+            heard.expect("heard in time").unwrap();
+        }
+    }
+
+    /// Regression: the worker asked the dead actor for the topic every half second for ever.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_dead_actor_is_replaced() {
+        let network = Digest::random();
+        let (a, b) = (Node::start(network).await, Node::start(network).await);
+        b.join(&a);
+        a.tell(&b, "before").await;
+        b.tell(&a, "before").await;
+        a.layer.actor().shutdown().await.unwrap();
+        a.tell(&b, "after").await;
+        b.tell(&a, "after").await;
+        for node in [a, b] {
+            assert_eq!(node.scope.finish(Duration::from_secs(5)).await, 0);
+        }
+    }
 
     #[test]
     fn a_heartbeat_is_small_whatever_the_entry() {

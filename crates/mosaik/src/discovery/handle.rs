@@ -26,11 +26,13 @@ use super::{
     gossip::{GossipHandle, gossip_channel},
     gossip_worker::GossipWorker,
     liveness::Prober,
+    metrics::DiscoveryMetrics,
     ping::{PING_TIMEOUT, Pinger},
     rtt_probes::RttProbes,
     seeker::Seeker,
     settling::Settling,
     store::{SharedStore, Store},
+    supervision::keep_running,
     suspicions::Suspicions,
     sync::Syncer,
     wire::{ANNOUNCE_ALPN, PING_ALPN, SYNC_ALPN},
@@ -100,35 +102,12 @@ impl Discovery {
         for addr in &config.bootstrap_peers {
             links.give(addr);
         }
-        let (gossip, inbox) = gossip_channel();
-        let suspicions = Arc::new(Suspicions::default());
-        let syncer = Syncer::new(
-            store.clone(),
-            links.clone(),
-            gossip.clone(),
-            suspicions.clone(),
-            scope.clone(),
-        );
-        let pinger = Pinger::new(
-            store.clone(),
-            links.clone(),
-            gossip.clone(),
-            suspicions.clone(),
-            config.max_time_drift,
-        );
-        let (worker, acceptor) = GossipWorker::new(
-            endpoint.clone(),
-            store.clone(),
-            syncer.clone(),
-            suspicions.clone(),
-            config.clone(),
-            inbox,
-        );
-        router.install_raw(ANNOUNCE_ALPN, acceptor);
-        router.install(SYNC_ALPN, syncer.clone());
-        router.install(PING_ALPN, pinger.clone());
-        scope.spawn(worker.run());
-
+        let Protocols {
+            gossip,
+            suspicions,
+            syncer,
+            pinger,
+        } = Protocols::install(&config, &endpoint, &store, &links, router, &scope);
         let prober = Prober {
             store: store.clone(),
             links: links.clone(),
@@ -138,9 +117,8 @@ impl Discovery {
             suspicions,
             scope: scope.clone(),
         };
-        scope.spawn(prober.run());
-
         let dialer = Dialer {
+            store: store.clone(),
             links: links.clone(),
             syncer: syncer.clone(),
             gossip: gossip.clone(),
@@ -153,9 +131,8 @@ impl Discovery {
             syncer: syncer.clone(),
             gossip: gossip.clone(),
             scope: scope.clone(),
-            pending: settling.expect_answer(),
+            pending: Arc::new(settling.expect_answer()),
         };
-        scope.spawn(seeker.run());
         #[cfg(feature = "dht")]
         if let Some(worker) = DhtWorker::new(
             &config,
@@ -169,9 +146,21 @@ impl Discovery {
         }
 
         let rtt_probes = RttProbes::new(store.clone(), pinger.clone(), scope.clone());
-        scope.spawn(rtt_probes.clone().run(config.rtt_probe_interval));
-        scope.spawn(purge_when_due(store.clone()));
-        scope.spawn(follow_address(endpoint.clone(), store.clone()));
+        let metrics = &store.metrics;
+        keep_up(&scope, "prober", metrics, move || prober.clone().run());
+        keep_up(&scope, "seeker", metrics, move || seeker.clone().run());
+        let (probes, interval) = (rtt_probes.clone(), config.rtt_probe_interval);
+        keep_up(&scope, "rtt_probes", metrics, move || {
+            probes.clone().run(interval)
+        });
+        let purged = store.clone();
+        keep_up(&scope, "purge", metrics, move || {
+            purge_when_due(purged.clone())
+        });
+        let (followed, updated) = (endpoint.clone(), store.clone());
+        keep_up(&scope, "address", metrics, move || {
+            follow_address(followed.clone(), updated.clone())
+        });
 
         Self(Arc::new(Inner {
             network_id,
@@ -437,13 +426,20 @@ impl Discovery {
     /// Looks for peers of this network on the local segment from now on.
     #[cfg(feature = "mdns")]
     pub(crate) fn look_around(&self) {
-        let looking = mdns::look_around(
-            self.0.endpoint.clone(),
-            self.0.store.clone(),
-            self.0.dialer.clone(),
-            self.0.settling.expect_answer(),
+        let (endpoint, store) = (self.0.endpoint.clone(), self.0.store.clone());
+        let dialer = self.0.dialer.clone();
+        let (metrics, pending) = (
+            store.metrics.clone(),
+            Arc::new(self.0.settling.expect_answer()),
         );
-        self.0.scope.spawn(looking);
+        keep_up(&self.0.scope, "mdns", &metrics, move || {
+            mdns::look_around(
+                endpoint.clone(),
+                store.clone(),
+                dialer.clone(),
+                pending.clone(),
+            )
+        });
     }
 
     /// Says goodbye, lets it propagate for the configured time at most, and ends all waiting.
@@ -501,6 +497,69 @@ impl fmt::Debug for Dial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Dial")
     }
+}
+
+/// What answers other nodes, and what it shares with the workers.
+struct Protocols {
+    gossip: GossipHandle,
+    suspicions: Arc<Suspicions>,
+    syncer: Syncer,
+    pinger: Pinger,
+}
+
+impl Protocols {
+    fn install(
+        config: &Config,
+        endpoint: &Endpoint,
+        store: &SharedStore,
+        links: &Links,
+        router: &Router,
+        scope: &Scope,
+    ) -> Self {
+        let (gossip, inbox) = gossip_channel();
+        let suspicions = Arc::new(Suspicions::default());
+        let syncer = Syncer::new(
+            store.clone(),
+            links.clone(),
+            gossip.clone(),
+            suspicions.clone(),
+            scope.clone(),
+        );
+        let pinger = Pinger::new(
+            store.clone(),
+            links.clone(),
+            gossip.clone(),
+            suspicions.clone(),
+            config.max_time_drift,
+        );
+        let (worker, acceptor) = GossipWorker::new(
+            endpoint.clone(),
+            store.clone(),
+            syncer.clone(),
+            suspicions.clone(),
+            config.clone(),
+            inbox,
+        );
+        router.install_raw(ANNOUNCE_ALPN, acceptor);
+        router.install(SYNC_ALPN, syncer.clone());
+        router.install(PING_ALPN, pinger.clone());
+        scope.spawn(worker.run());
+        Self {
+            gossip,
+            suspicions,
+            syncer,
+            pinger,
+        }
+    }
+}
+
+/// Runs a worker for as long as the node lives, also when it panics.
+fn keep_up<F, W>(scope: &Scope, name: &'static str, metrics: &Arc<DiscoveryMetrics>, work: F)
+where
+    F: FnMut() -> W + Send + 'static,
+    W: Future<Output = ()> + Send + 'static,
+{
+    scope.spawn(keep_running(name, metrics.clone(), work));
 }
 
 /// Removes entries when they become stale.

@@ -34,7 +34,7 @@ pub(super) async fn look_around(
     endpoint: Endpoint,
     store: SharedStore,
     dialer: Dialer,
-    pending: Pending,
+    pending: Arc<Pending>,
 ) {
     let name = service_name(&store.catalog().network_id());
     let service = MdnsAddressLookup::builder()

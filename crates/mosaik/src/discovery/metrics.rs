@@ -9,8 +9,10 @@ use crate::primitives::{NetworkId, ShortFmtExt};
 
 /// Handles to the metrics of one node's discovery, registered once.
 pub(crate) struct DiscoveryMetrics {
+    network: String,
     refused: [Counter; Refusal::ALL.len()],
     rivalled: Counter,
+    dials_failed: Counter,
     catalog_size: Gauge,
     discovered: Counter,
     updated: Counter,
@@ -31,6 +33,7 @@ impl DiscoveryMetrics {
                 metrics::counter!("mosaik.discovery.entries.refused",
                     "network" => network.clone(), "reason" => refusal.label())
             }),
+            dials_failed: counter("mosaik.discovery.dials.failed"),
             rivalled: counter("mosaik.discovery.identity.conflicts"),
             catalog_size: gauge("mosaik.discovery.catalog.size"),
             discovered: counter("mosaik.discovery.peers.discovered"),
@@ -40,6 +43,7 @@ impl DiscoveryMetrics {
             sync_bytes: counter("mosaik.discovery.sync.bytes"),
             announce_bytes: counter("mosaik.discovery.announce.bytes"),
             neighbors: gauge("mosaik.discovery.gossip.neighbors"),
+            network,
         }
     }
 
@@ -59,9 +63,19 @@ impl DiscoveryMetrics {
         self.catalog_size.set(peers as f64);
     }
 
-    /// Refusals are rare enough for a lookup each.
     pub(crate) fn refused(&self, refusal: Refusal) {
         self.refused[refusal as usize].increment(1);
+    }
+
+    pub(crate) fn dial_failed(&self) {
+        self.dials_failed.increment(1);
+    }
+
+    /// Rare enough for a lookup each.
+    pub(crate) fn restarted(&self, worker: &'static str) {
+        metrics::counter!("mosaik.discovery.workers.restarted",
+            "network" => self.network.clone(), "worker" => worker)
+        .increment(1);
     }
 
     pub(crate) fn rivalled(&self) {

@@ -17,8 +17,11 @@
 //! |---|---|
 //! | gossip worker, prober, seeker, RTT probes, purge, address follower, mDNS | the node ends |
 //! | DHT worker | the node ends, 1.5 s later at most |
+//! | one per accepted gossip connection | the connection ends |
 //! | one per accepted sync or ping | the exchange ends, 20 s at most |
 //! | one per background sync | the sync ends, 10 s at most |
+//!
+//! A worker that panics is started again, see `supervision`.
 
 mod catalog;
 pub(crate) mod clock;
@@ -32,6 +35,7 @@ mod event;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod gossip;
+mod gossip_layer;
 mod gossip_worker;
 mod handle;
 mod liveness;
@@ -47,6 +51,7 @@ mod seeker;
 mod settling;
 mod state;
 mod store;
+mod supervision;
 mod suspicions;
 mod sync;
 pub(crate) mod wire;

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +14,9 @@ use iroh::EndpointAddr;
 use rand::seq::IteratorRandom;
 use tokio::time::Instant;
 
-use super::{Config, gossip::GossipHandle, settling::Pending, store::SharedStore, sync::Syncer};
+use super::{
+    Config, Error, gossip::GossipHandle, settling::Pending, store::SharedStore, sync::Syncer,
+};
 use crate::primitives::{
     PeerId, Scope,
     backoff::{Backoff, ExponentialBackoff},
@@ -31,6 +34,7 @@ const MAX_BACKOFF_ALONE: Duration = Duration::from_secs(1);
 const ANTI_ENTROPY: Duration = Duration::from_secs(15);
 
 /// The worker that looks for peers.
+#[derive(Clone)]
 pub(crate) struct Seeker {
     pub(crate) config: Config,
     pub(crate) store: SharedStore,
@@ -38,7 +42,7 @@ pub(crate) struct Seeker {
     pub(crate) gossip: GossipHandle,
     pub(crate) scope: Scope,
     /// Answered once a bootstrap peer has.
-    pub(crate) pending: Pending,
+    pub(crate) pending: Arc<Pending>,
 }
 
 /// How a missing peer is being looked for.
@@ -126,20 +130,38 @@ impl Seeker {
         search: &Search,
         done: tokio::sync::mpsc::Sender<(PeerId, bool)>,
     ) {
-        let (syncer, addr) = (self.syncer.clone(), search.addr.clone());
+        let (seeker, addr) = (self.clone(), search.addr.clone());
         self.scope.spawn(async move {
-            let outcome = syncer.sync(addr).await;
+            let outcome = seeker.syncer.sync(addr).await;
             if let Err(error) = &outcome {
-                tracing::debug!(peer = %peer.fmt_short(), %error, "peer not found");
+                seeker.on_failure(&peer, error);
             }
             // Fails only when the seeker has ended.
             let _ = done.send((peer, outcome.is_ok())).await;
         });
     }
 
+    fn on_failure(&self, peer: &PeerId, error: &Error) {
+        if !self.is_bootstrap(peer) {
+            tracing::debug!(peer = %peer.fmt_short(), %error, "peer not found");
+            return;
+        }
+        self.store.metrics.dial_failed();
+        if self.store.may_warn() {
+            tracing::warn!(peer = %peer.fmt_short(), %error, "a bootstrap peer can't be reached, \
+                trying again");
+        } else {
+            tracing::debug!(peer = %peer.fmt_short(), %error, "a bootstrap peer can't be reached");
+        }
+    }
+
+    fn is_bootstrap(&self, peer: &PeerId) -> bool {
+        let mut peers = self.config.bootstrap_peers.iter();
+        peers.any(|addr| addr.id == *peer)
+    }
+
     fn on_outcome(&self, searches: &mut HashMap<PeerId, Search>, peer: PeerId, answered: bool) {
-        let mut bootstrap_peers = self.config.bootstrap_peers.iter();
-        if answered && bootstrap_peers.any(|addr| addr.id == peer) {
+        if answered && self.is_bootstrap(&peer) {
             self.pending.answer();
         }
         let Some(search) = searches.get_mut(&peer) else {

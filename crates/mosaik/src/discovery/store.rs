@@ -42,7 +42,7 @@ pub(crate) struct Store {
     /// When a peer was last warned about.
     warned: Mutex<Option<Instant>>,
     pub(crate) clock: Clock,
-    pub(crate) metrics: DiscoveryMetrics,
+    pub(crate) metrics: Arc<DiscoveryMetrics>,
     /// The local entry has a content that was not announced yet.
     pub(crate) unannounced: Notify,
     /// The next entry may become stale earlier than thought.
@@ -104,7 +104,7 @@ impl Store {
             rivalry: Mutex::default(),
             warned: Mutex::default(),
             clock,
-            metrics: DiscoveryMetrics::register(&network_id),
+            metrics: Arc::new(DiscoveryMetrics::register(&network_id)),
             unannounced: Notify::new(),
             deadlines: Notify::new(),
         }
@@ -217,7 +217,7 @@ impl Store {
     }
 
     /// Whether enough time has passed since the last warning about a peer.
-    fn may_warn(&self) -> bool {
+    pub(crate) fn may_warn(&self) -> bool {
         let mut last = self.warned.lock();
         let is_due = last.is_none_or(|last| last.elapsed() >= WARNING_INTERVAL);
         if is_due {
@@ -437,9 +437,12 @@ impl Store {
 
     // ---- telling
 
-    /// Ends all watches and event receivers.
+    /// Ends all watches and event receivers. What a program can read stays, what is measured of a
+    /// running node does not.
     pub(crate) fn dismiss_audience(&self) {
         self.audience.lock().take();
+        self.metrics.catalog_size(0);
+        self.metrics.neighbors(0);
     }
 
     fn change(&self, change: impl FnOnce(&mut State) -> Option<Vec<Effect>>) -> bool {

@@ -71,10 +71,11 @@ pub struct ConsensusConfig {
     /// excludes it only for up to three members.
     pub min_members: usize,
     /// A member that is unreachable for longer is removed from the membership. Default 30 s. The
-    /// leader's value counts.
+    /// leader's value counts. A member that has commands and no majority keeps them for as long
+    /// when it meets a rival history.
     pub evict_after: Duration,
-    /// When set, members that have had no leader for this long found a new history from their
-    /// state. Default none: a group that has lost its majority halts. **Availability over
+    /// When set, voters that have had neither a leader nor a majority for this long found a new
+    /// history from the log that is longest among them. Default none: a group that has lost its majority halts. **Availability over
     /// consistency**: if the lost members still live, both sides go on, and one side's commands
     /// are discarded when they meet.
     pub reform_after: Option<Duration>,

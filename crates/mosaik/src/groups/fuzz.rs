@@ -3,6 +3,7 @@
 use openraft::raft::AppendEntriesRequest;
 
 use super::{
+    Cursor,
     bond::wire::{Control, Introduction, Opening, Welcome},
     catch_up::wire::{Answer, Ask, Piece, Plan, SnapshotId, Whole},
     commands::{Row, has_exactly, skip},
@@ -95,6 +96,7 @@ fn lineage_standing() -> LineageStanding {
         parent: Some(Parent {
             lineage: Digest::from("parent"),
             last: None,
+            position: Cursor::zero(),
         }),
         committed: 1,
         last: Some(LogPoint { term: 1, index: 2 }),

@@ -282,15 +282,19 @@ impl<M: StateMachine> Group<M> {
         answered.instrument(span)
     }
 
-    /// Founds a new history from this member's state: the way out for a group that has lost the
-    /// majority of its voters for good. Other members that have applied no more than this one
-    /// follow it; the others discard their commands, if their machine can be reset. Returns
-    /// whether it was done: not while a leader is known, not before this member has a history, and
-    /// not when its machine holds commands that were given up and can't be reset.
+    /// Founds a new history from this member's log and state: the way out for a group that has lost
+    /// the majority of its voters for good. To be called on the survivor with the greatest
+    /// [`log_position`](Self::log_position): the others then follow within some election timeouts
+    /// and keep their state. Whoever has more in its log gives that up, and resets its machine,
+    /// after `evict_after`; if it is durable, not before the new history has as many commands.
+    ///
+    /// Returns whether it was done. Not while a leader with a majority is known, here or to a member
+    /// that this one has a bond with; not before this member has a history, not on an observer, and
+    /// not with a machine that could not be reset.
     ///
     /// **Availability over consistency**: if the lost majority still lives, both sides go on, and
-    /// the commands of one side are discarded when they meet. An operator's decision, to be made
-    /// on one member.
+    /// the commands of one side are discarded when they meet: of the one with fewer. An operator's
+    /// decision, to be made on one member.
     ///
     /// # Cancel safety
     ///

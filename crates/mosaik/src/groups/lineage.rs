@@ -4,7 +4,10 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::primitives::{Digest, PeerId, Short};
+use crate::{
+    groups::Cursor,
+    primitives::{Digest, PeerId, Short},
+};
 
 /// A member: a peer together with its log store.
 ///
@@ -73,4 +76,6 @@ pub(crate) struct Parent {
     pub(crate) lineage: Lineage,
     /// The last entry that the new history has from the old one.
     pub(crate) last: Option<LogPoint>,
+    /// Where the last command of these stands.
+    pub(crate) position: Cursor,
 }

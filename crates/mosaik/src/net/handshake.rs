@@ -96,6 +96,9 @@ async fn accept_steps(connection: &Connection, network: &NetworkId) -> Result<()
     if !matches(&hello.proof, &proof(connection, network, Role::Dialer)) {
         return Err(Refusal::DifferentNetwork);
     }
+    // To its end, so that the transport need not ask the dialer to stop: who serves the connection
+    // can then tell by that which streams were refused.
+    ended(&mut recv).await.map_err(|_| broken())?;
     let welcome = Welcome {
         proof: proof(connection, network, Role::Acceptor),
     };
@@ -140,6 +143,13 @@ async fn write<T: Serialize>(stream: &mut SendStream, message: &T) -> Result<(),
     // Fails only when the stream is closed already.
     let _ = stream.finish();
     Ok(())
+}
+
+async fn ended(stream: &mut RecvStream) -> Result<(), RecvError> {
+    match stream.read_chunk(1).await? {
+        None => Ok(()),
+        Some(_) => Err(RecvError::Decode("there is more than one message".into())),
+    }
 }
 
 async fn read<T: serde::de::DeserializeOwned>(stream: &mut RecvStream) -> Result<T, RecvError> {

@@ -3,7 +3,7 @@
 use mosaik::{
     Network, NetworkId, PeerId, SecretKey,
     discovery::Error,
-    iroh::endpoint::{ConnectionError, RecvStream},
+    iroh::endpoint::RecvStream,
     network::close::{DifferentNetwork, InvalidAlpn, ProtocolViolation},
 };
 
@@ -326,20 +326,31 @@ async fn a_peer_has_a_limited_number_of_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_on_a_gossip_connection_harms_nobody() {
-    let (a, _) = target().await;
+async fn garbage_on_a_gossip_connection_ends_it() {
+    let (a, id) = target().await;
     let intruder = Intruder::new().await;
-    for bytes in [&[0xff; 4096][..], &header(u32::MAX), b"\0\0\0\0\0\0\0\0"] {
+    // A message begins with its length, in big-endian order; the first of a stream is the topic.
+    let topic = [&32u32.to_be_bytes()[..], id.as_bytes()].concat();
+    let garbage: [(&str, Vec<u8>); 5] = [
+        ("noise", vec![0xff; 4096]),
+        ("an oversized topic", vec![0xff; 4]),
+        ("an empty topic", vec![0; 8]),
+        (
+            "an oversized message",
+            [&topic[..], &8193u32.to_be_bytes()].concat(),
+        ),
+        ("an undecodable message", {
+            [&topic[..], &100u32.to_be_bytes(), &[0xff; 100]].concat()
+        }),
+    ];
+    for (number, (what, bytes)) in garbage.into_iter().enumerate() {
         let connection = intruder.join(&a, ANNOUNCE_ALPN).await;
         let mut send = connection.open_uni().await.unwrap();
-        let _ = send.write_all(bytes).await;
+        let _ = send.write_all(&bytes).await;
         let _ = send.finish();
-        let (mut both, _recv) = connection.open_bi().await.unwrap();
-        let _ = both.write_all(bytes).await;
+        assert_eq!(ProtocolViolation, closing(&connection).await, "{what}");
+        let refused = counted(&id, "mosaik.discovery.entries.refused", Some("undecodable"));
+        assert_eq!(refused, number as u64 + 1, "{what}");
         is_undisturbed(&a).await;
-        match connection.close_reason() {
-            None | Some(ConnectionError::ApplicationClosed(_)) => {}
-            Some(other) => panic!("{other}"),
-        }
     }
 }

@@ -1,3 +1,4 @@
+mod catalog;
 mod convergence;
 #[cfg(feature = "dht")]
 mod dht;

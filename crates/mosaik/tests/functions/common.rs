@@ -10,7 +10,7 @@ use std::{
 };
 
 use mosaik::{
-    Datum, Network, NetworkId,
+    Datum, Network, NetworkId, UniqueId,
     discovery::SignedPeerEntry,
     functions::{CallError, Caller},
     iroh::endpoint::{RecvStream, SendStream},
@@ -72,6 +72,11 @@ pub(crate) fn eventually(
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })
+}
+
+/// The header of a call by hand: one that announces a request of this size, and exports no traces.
+pub(crate) fn call_header(kind: u8, function: UniqueId, request_bytes: u64) -> Vec<u8> {
+    frame(&(kind, function, 60_000_000_u64, request_bytes, None::<u8>))
 }
 
 /// Serves by hand what an entry offers: answers pings and signs of life as it should, and leaves

@@ -10,7 +10,7 @@ use mosaik::{
 };
 use serde::Serialize;
 
-use super::common::{eventually, introduce, ms, serve_by_hand, until_candidates};
+use super::common::{call_header, eventually, introduce, ms, serve_by_hand, until_candidates};
 use crate::support::{
     intruder::{FUNCTIONS_ALPN, Intruder, closing, end_of, frame, header, hello, say},
     metrics::{count, counted},
@@ -44,8 +44,7 @@ async fn outcome(connection: &Connection, bytes: &[u8]) -> Option<u64> {
 
 /// A header that announces a request, and what follows.
 fn call(request_bytes: u64, then: &impl Serialize) -> Vec<u8> {
-    let announced = (CALL, DOUBLE, 1_000_000u64, request_bytes);
-    [frame(&announced), frame(then)].concat()
+    [call_header(CALL, DOUBLE, request_bytes), frame(then)].concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +63,7 @@ async fn broken_calls_end_alone() {
     assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
 
     // A header and nothing else, and half a header: waited for, but not for long.
-    let announced = frame(&(CALL, DOUBLE, 60_000_000u64, 100_000u64));
+    let announced = call_header(CALL, DOUBLE, 100_000);
     let (_send, mut mute) = say(&connection, &announced).await;
     let (_send, mut half) = say(&connection, &[0, 0]).await;
 
@@ -75,13 +74,13 @@ async fn broken_calls_end_alone() {
         ("too large a request", call(u64::MAX, &7u32)),
         ("another size than announced", call(3, &7u32)),
         ("an undecodable request", call(2, &(0xffu8, 0xffu8))),
-        ("another kind", frame(&(1u8, DOUBLE, 1_000_000u64, 1u64))),
-        ("no kind", frame(&(9u8, DOUBLE, 1_000_000u64, 1u64))),
+        ("another kind", call_header(1, DOUBLE, 1)),
+        ("no kind", call_header(9, DOUBLE, 1)),
     ] {
         assert_eq!(outcome(&connection, &bytes).await, Some(400), "{what}");
     }
     assert_eq!(violated(&id, "too_large"), 1);
-    let nobody = frame(&(CALL, id!("nobody"), 1u64, 1u64));
+    let nobody = call_header(CALL, id!("nobody"), 1);
     assert_eq!(outcome(&connection, &nobody).await, Some(11_404));
 
     assert_eq!(within(5, honest.call(4)).await.unwrap(), 8);

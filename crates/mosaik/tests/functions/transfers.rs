@@ -12,7 +12,9 @@ use mosaik::{
 };
 use tokio::sync::Notify;
 
-use super::common::{Gate, eventually, introduce, ms, pair, serve_by_hand, until_candidates};
+use super::common::{
+    Gate, call_header, eventually, introduce, ms, pair, serve_by_hand, until_candidates,
+};
 use crate::support::{
     intruder::{FUNCTIONS_ALPN, Intruder, end_of, frame, say},
     node, random_network, within,
@@ -46,7 +48,7 @@ fn request(len: usize) -> (Bytes, usize) {
 
 /// A header that announces a request of this size.
 fn announced(bytes: usize) -> Vec<u8> {
-    frame(&(0u8, STORE, 60_000_000u64, bytes as u64))
+    call_header(0, STORE, bytes as u64)
 }
 
 /// A call with no more than a few bytes that asks for a reply of this size.

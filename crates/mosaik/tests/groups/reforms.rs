@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::{join, join_all};
 use mosaik::{
     Group, GroupKey, Network, Weak,
     groups::{CommandError, ConsensusConfig},
@@ -123,18 +124,17 @@ async fn survivors_reform_by_themselves_if_told_so() {
     let leader = leader_of(&groups);
     // Not the leader, and whoever comes first.
     let survivors: Vec<_> = (0..5).filter(|n| *n != leader).take(2).collect();
-    for n in (0..5).filter(|n| !survivors.contains(n)) {
-        crash(&nodes[n]).await;
-    }
+    // They are watched from before on: soon they are online again.
+    let offline = join_all(survivors.iter().map(|n| groups[*n].when().offline()));
+    let others = (0..5).filter(|n| !survivors.contains(n));
+    let crashes = join_all(others.map(|n| crash(&nodes[n])));
+    within(20, join(offline, crashes)).await;
     let mut left = groups;
     let mut n = 0;
     left.retain(|_| {
         n += 1;
         survivors.contains(&(n - 1))
     });
-    for survivor in &left {
-        within(10, survivor.when().offline()).await;
-    }
     for survivor in &left {
         within(20, survivor.when().online()).await;
     }

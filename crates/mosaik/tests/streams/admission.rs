@@ -14,7 +14,7 @@ use mosaik::{
     tickets::{Expiration, InvalidTicket, PeerEntry, TicketClass, TicketValidator},
 };
 
-use super::{joined, pair};
+use super::{deserted, eventually, joined, pair};
 use crate::support::{node, random_network, until_catalog, within};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,12 +41,7 @@ async fn a_producer_admits_and_puts_out_by_tags() {
         within(1, consumer.when().unsubscribed()).await;
         assert_eq!(producer.consumers().count(), 0);
     }
-    within(5, async {
-        while consumer.producers().count() > 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    deserted(&consumer).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,12 +58,7 @@ async fn a_consumer_picks_and_leaves_by_tags() {
         })
         .build();
     let mut producer = a.streams().produce::<u8>();
-    within(3, async {
-        while evaluated.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    eventually(3, || evaluated.load(Ordering::SeqCst) > 0).await;
     assert_eq!(consumer.producers().count(), 0);
     a.discovery().add_tags("primary");
     within(2, producer.send(1)).await.unwrap();
@@ -136,12 +126,7 @@ async fn tickets_admit_until_they_expire_or_are_removed() {
 
     // Already in the past: invalid, not eternal.
     b.discovery().add_ticket(Ticket::new(CLASS, "0".into()));
-    within(5, async {
-        while validated.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    eventually(5, || validated.load(Ordering::SeqCst) > 0).await;
     assert!(!producer.is_online());
 
     let short = Duration::from_millis(1500);
@@ -214,12 +199,7 @@ async fn a_freed_place_is_taken_by_one_that_waits() {
     let first = b.streams().consume::<u8>();
     within(5, first.when().subscribed()).await;
     let second = c.streams().consume::<u8>();
-    within(5, async {
-        while second.producers().count() == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    eventually(5, || second.producers().count() > 0).await;
     assert!(!second.producers().next().unwrap().is_connected());
     assert_eq!(producer.consumers().count(), 1);
     drop(first);

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use mosaik::streams::status::{ChannelConditions, When};
 
 use super::{joined, pair};
-use crate::support::{node, random_network, within};
+use crate::support::{node, random_network, until_catalog, within};
 
 /// Regression: a condition that was pending when a subscription was added was never woken.
 #[tokio::test(flavor = "multi_thread")]
@@ -15,9 +15,11 @@ async fn conditions_wake_whoever_waited_before() {
     let producer = a.streams().produce::<u8>();
     let when = producer.when().clone();
     let (seen, unsubscribed) = tokio::sync::oneshot::channel();
+    let (seen_two, subscribed) = tokio::sync::oneshot::channel();
     let waiting = tokio::spawn(async move {
         let mut two = when.subscribed().minimum_of(2);
         (&mut two).await;
+        seen_two.send(()).unwrap();
         when.unsubscribed().await;
         assert!((&mut two).now_or_never().is_none());
         seen.send(()).unwrap();
@@ -28,6 +30,7 @@ async fn conditions_wake_whoever_waited_before() {
     let consume = || (b.streams().consume::<u8>(), b.streams().consume::<u8>());
     let consumers = consume();
     within(5, producer.when().subscribed().minimum_of(2)).await;
+    within(2, subscribed).await.unwrap();
     drop(consumers);
     within(2, producer.when().unsubscribed()).await;
     within(2, unsubscribed).await.unwrap();
@@ -41,6 +44,13 @@ async fn conditions_are_edges_over_tags_and_predicates() {
     let a = node(id).await;
     let (b, c) = (joined(id, &a).await, joined(id, &a).await);
     b.discovery().add_tags(["x", "y"]);
+    let tagged = b.local().id();
+    until_catalog(5, &a, |catalog| {
+        catalog
+            .get(&tagged)
+            .is_some_and(|entry| entry.tags().contains(&"y".into()))
+    })
+    .await;
     let producer = a.streams().produce::<u8>();
     let when: &When = producer.when();
     assert!(when.subscribed() == false && true == when.unsubscribed());

@@ -4,12 +4,13 @@ use std::{collections::BTreeSet, panic::AssertUnwindSafe};
 
 use futures::SinkExt;
 use mosaik::{
+    discovery::Catalog,
     id,
     streams::{StreamDef, producer, status::State},
 };
 
 use super::{connected, joined, pair};
-use crate::support::{node, random_network, within};
+use crate::support::{node, random_network, until_catalog, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_datum_reaches_a_consumer_whoever_was_first() {
@@ -113,12 +114,8 @@ async fn the_first_configuration_of_a_stream_stays() {
         "{message}"
     );
     drop((first, second));
-    within(6, async {
-        while a.discovery().me().streams().contains(&id!("the stream")) {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let retracted = |c: &Catalog| !c.local().streams().contains(&id!("the stream"));
+    until_catalog(6, &a, retracted).await;
     let rebuilt = a
         .streams()
         .producer::<u64>()

@@ -3,7 +3,7 @@
 use futures::SinkExt;
 use mosaik::{NetworkId, id};
 
-use super::{joined, pair};
+use super::{eventually, joined, pair};
 use crate::support::{
     intruder::{Intruder, STREAMS_ALPN, end_of, say},
     metrics::{count, counted},
@@ -60,12 +60,7 @@ async fn everything_is_counted_once_per_side_and_gauges_go_back() {
     assert_eq!(value(&network, "producer.consumers.rejected"), 0);
 
     let second = consume(&c);
-    within(5, async {
-        while value(&network, "producer.consumers.rejected") == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    eventually(5, || value(&network, "producer.consumers.rejected") > 0).await;
     assert_eq!(value(&network, "consumers.active"), 2);
     assert_eq!(value(&network, "producer.consumers.accepted"), 1);
     drop(second);

@@ -8,6 +8,8 @@ mod lag;
 mod lifetime;
 mod metrics;
 
+use std::time::Duration;
+
 use mosaik::{Datum, Network, NetworkId, StreamId, streams::Consumer, streams::Producer};
 
 use crate::support::{node, node_at, random_network, within};
@@ -42,4 +44,21 @@ async fn connected<D: Datum>(
     within(5, consumer.when().subscribed()).await;
     within(1, producer.when().online()).await;
     (producer, consumer)
+}
+
+/// Waits until a consumer has no subscription left.
+async fn deserted<D: Datum>(consumer: &Consumer<D>) {
+    while let Some(channel) = consumer.producers().next() {
+        within(5, channel.disconnected()).await;
+    }
+}
+
+/// Waits for what nothing tells of.
+#[track_caller]
+fn eventually(seconds: u64, mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    within(seconds, async move {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
 }

@@ -1,9 +1,11 @@
 //! What the nodes of this process count.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use mosaik::{NetworkId, primitives::ShortFmtExt};
+
+use super::within;
 
 /// Counts from now on. Called before the nodes that are to be counted are built.
 pub fn count() -> &'static PrometheusHandle {
@@ -26,4 +28,21 @@ pub fn counted(network: &NetworkId, name: &str, reason: Option<&str>) -> u64 {
     values
         .map(|value| value.parse::<f64>().unwrap() as u64)
         .sum()
+}
+
+/// Waits until a metric of a network has a value that is accepted. What is counted wakes nobody, so
+/// it is looked at again and again.
+#[track_caller]
+pub fn until_counted(
+    seconds: u64,
+    network: &NetworkId,
+    name: &str,
+    accepted: impl Fn(u64) -> bool,
+) -> impl Future<Output = ()> {
+    within(seconds, async move {
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        while !accepted(counted(network, name, None)) {
+            looks.tick().await;
+        }
+    })
 }

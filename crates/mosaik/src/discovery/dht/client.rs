@@ -188,7 +188,8 @@ fn order(item: &MutableItem) -> (i64, &[u8]) {
     (item.seq(), item.value())
 }
 
-fn decode(item: &MutableItem) -> Result<Option<Record>, ResolveError> {
+/// Reads what the DHT holds for a slot; anybody who knows the network's id can have written it.
+pub(super) fn decode(item: &MutableItem) -> Result<Option<Record>, ResolveError> {
     let invalid = ResolveError::Invalid("it is no signed packet");
     let key = PublicKey::try_from(item.key()).map_err(|_| invalid.clone())?;
     let payload = [

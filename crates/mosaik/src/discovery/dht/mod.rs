@@ -25,6 +25,8 @@
 
 mod client;
 mod error;
+#[cfg(any(test, feature = "unstable-fuzz"))]
+pub(crate) mod fuzz;
 mod record;
 mod slot;
 mod state;

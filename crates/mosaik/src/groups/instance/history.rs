@@ -151,7 +151,8 @@ impl Instance {
         let Some(old) = self.node() else { return false };
         // An observer would be the only voter, and never stand for election.
         let able = !self.preference.is_observer() && !self.replica.is_stale();
-        if !able || self.is_leaving() || self.status.leader().is_some() {
+        let is_led = self.lineage_standing().is_some_and(|own| own.alive);
+        if !able || self.is_leaving() || is_led {
             return false;
         }
         *self.node.write() = None;
@@ -162,6 +163,7 @@ impl Instance {
         *self.parent.lock() = Some(Parent {
             lineage: old.lineage(),
             last: old.last_entry(),
+            position: self.status.log_position(),
         });
         let inherited = async {
             let inheritance = old.bequeath(true).await?;

@@ -23,6 +23,13 @@ const QUIET: Duration = Duration::from_millis(150);
 /// Without a majority for so many election timeouts, a member follows a history that continues its
 /// own.
 const FOLLOW_ELECTIONS: u32 = 4;
+/// A rival history that has been alive for so many election timeouts is not a dead one of which
+/// somebody does not know yet.
+const CONFIRM_ELECTIONS: u32 = 2;
+/// Of a rival history that was not heard of for so long nothing is known any more.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Rival histories that are known at a time.
+const MAX_RIVALS: usize = 64;
 /// Standings that concern a rival history are repeated, and looked at again, so often.
 const RIVAL_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -34,6 +41,7 @@ impl Worker {
         self.stand_at = None;
         self.halted_since = None;
         self.kept_from = None;
+        self.rivals_seen.clear();
         self.last_news = Instant::now();
         let restored = self.instance.restored();
         self.node = self.instance.node().map(|node| NodeWatch {
@@ -148,9 +156,12 @@ impl Worker {
             }
             return;
         }
+        let now = Instant::now();
+        let seen = self.seen_alive(rival, now);
         let consensus = self.instance.config().consensus();
         let continued = self.instance.timing().election * FOLLOW_ELECTIONS;
         let patience = Patience {
+            confirmed: self.instance.timing().election * CONFIRM_ELECTIONS,
             // Sooner than it would found one of its own.
             continued: consensus
                 .reform_after
@@ -162,7 +173,9 @@ impl Worker {
             &Stake {
                 own: &own,
                 held,
-                halted: self.halted_for(Instant::now()),
+                position: self.instance.status().log_position(),
+                halted: self.halted_for(now),
+                seen,
                 durable: self.instance.is_durable(),
                 patience,
             },
@@ -191,6 +204,28 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// For how long a rival history has been said to be alive, now being one such time, or not.
+    fn seen_alive(&mut self, rival: &LineageStanding, now: Instant) -> Duration {
+        let says = |alive: bool| {
+            let bonds = self.instance.bonds().all();
+            let standings = bonds.iter().filter_map(|bond| bond.standing().lineage);
+            standings
+                .filter(|s| s.id == rival.id && s.alive == alive)
+                .count()
+        };
+        let dead = says(true) == 0 && (!rival.alive || says(false) > 0);
+        if dead || self.rivals_seen.len() > MAX_RIVALS {
+            self.rivals_seen.clear();
+            return Duration::ZERO;
+        }
+        let (first, last) = self.rivals_seen.entry(rival.id).or_insert((now, now));
+        if now.saturating_duration_since(*last) > SILENCE {
+            *first = now;
+        }
+        *last = now;
+        now.saturating_duration_since(*first)
     }
 
     /// Rival histories are looked at again: what becomes of them also depends on time.
@@ -247,14 +282,17 @@ impl Worker {
         self.abandon(lineage).await;
     }
 
-    /// Whether a leader of this history is known, here or to somebody who has a bond.
+    /// Whether a leader of this history with a majority is known, here or to somebody who has a
+    /// bond.
     fn is_led(&self) -> bool {
-        let own = self.node.as_ref().map(|watch| watch.node.lineage());
+        let Some(own) = self.instance.lineage_standing() else {
+            return false;
+        };
         let knows = |bond: &Arc<BondCore>| {
             let theirs = bond.standing().lineage;
-            theirs.is_some_and(|theirs| theirs.alive && Some(theirs.id) == own)
+            theirs.is_some_and(|theirs| theirs.alive && theirs.id == own.id)
         };
-        self.instance.status().leader().is_some() || self.instance.bonds().all().iter().any(knows)
+        own.alive || self.instance.bonds().all().iter().any(knows)
     }
 
     /// Whether a majority of the voters is there, so that a leader will be elected.

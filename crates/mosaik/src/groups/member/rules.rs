@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     groups::{
+        Cursor,
         lineage::{MemberId, Parent},
         raft::View,
         standing::{LineageStanding, Standing, Willingness},
@@ -132,20 +133,27 @@ pub(crate) struct Stake<'a> {
     pub(crate) own: &'a LineageStanding,
     /// Commands in its log, committed or not.
     pub(crate) held: u64,
+    /// Where the last one of them stands.
+    pub(crate) position: Cursor,
     /// For how long the history has had neither a leader nor a majority of its voters, as far as
     /// the member can see; `None` while it has one of them.
     pub(crate) halted: Option<Duration>,
+    /// For how long the rival one has been seen alive. What is said of it may be older than its
+    /// leader's death.
+    pub(crate) seen: Duration,
     /// Whether the log is on disk.
     pub(crate) durable: bool,
     pub(crate) patience: Patience,
 }
 
-/// How long a history that is halted is not given up.
+/// How long a history that has commands is not given up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// For one that continues it, with all that the member has.
+    /// For one that may not live any more.
+    pub(crate) confirmed: Duration,
+    /// While it is halted, for one that continues it, with all that the member has.
     pub(crate) continued: Duration,
-    /// For any other one.
+    /// While it is halted, for any other one.
     pub(crate) replaced: Duration,
 }
 
@@ -173,6 +181,12 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
     if own.id == rival.id || !rival.alive {
         return Verdict::Stays;
     }
+    if held == 0 && !own.alive {
+        return Verdict::GivesWay;
+    }
+    if stake.seen < patience.confirmed {
+        return Verdict::Stays;
+    }
     if own.alive {
         return if (rival.committed, own.id) > (held, rival.id) {
             Verdict::GivesWay
@@ -180,14 +194,13 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
             Verdict::Stays
         };
     }
-    if held == 0 {
-        return Verdict::GivesWay;
-    }
     let Some(halted) = stake.halted else {
         // It is only between two leaders.
         return Verdict::Stays;
     };
-    let continues = |parent: &Parent| parent.lineage == own.id && own.last <= parent.last;
+    // Either way it has every command of this member's log that was acknowledged.
+    let has_all = |parent: &Parent| own.last <= parent.last || stake.position <= parent.position;
+    let continues = |parent: &Parent| parent.lineage == own.id && has_all(parent);
     if rival.parent.as_ref().is_some_and(continues) {
         return if halted >= patience.continued {
             Verdict::GivesWay
@@ -250,7 +263,10 @@ pub(crate) fn is_quorum(configs: &[BTreeSet<MemberId>], present: &BTreeSet<Membe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, groups::lineage::LogPoint};
+    use crate::{
+        Digest,
+        groups::{Index, Term, lineage::LogPoint},
+    };
 
     fn peer(n: u8) -> PeerId {
         iroh::SecretKey::from_bytes(&[n; 32]).public()
@@ -406,6 +422,7 @@ mod tests {
     }
 
     const PATIENCE: Patience = Patience {
+        confirmed: Duration::from_secs(1),
         continued: Duration::from_secs(2),
         replaced: Duration::from_secs(30),
     };
@@ -414,10 +431,16 @@ mod tests {
         Stake {
             own,
             held: own.committed,
+            position: at(own.committed),
             halted: None,
+            seen: PATIENCE.confirmed,
             durable: false,
             patience: PATIENCE,
         }
+    }
+
+    fn at(commands: u64) -> Cursor {
+        Cursor::new(Term(1), Index(commands))
     }
 
     fn gives_way(own: &LineageStanding, rival: &LineageStanding) -> bool {
@@ -438,10 +461,16 @@ mod tests {
             parent: Some(Parent {
                 lineage: many.id,
                 last: None,
+                position: at(3),
             }),
             ..few
         };
         assert!(!gives_way(&many, &child) && gives_way(&child, &many));
+        let early = Stake {
+            seen: Duration::from_millis(999),
+            ..stake(&few)
+        };
+        assert_eq!(judge(&early, &many), Verdict::Stays, "is it really alive?");
         // What is not committed yet may be told of as committed before the leader knows it.
         let ahead = Stake {
             held: 9,
@@ -481,28 +510,27 @@ mod tests {
             last: point(20),
             ..lineage(1, 9, false)
         };
-        let child = |last| LineageStanding {
+        let child = |last, commands| LineageStanding {
             parent: Some(Parent {
                 lineage: own.id,
                 last,
+                position: at(commands),
             }),
             ..lineage(2, 9, true)
         };
-        let verdict = |halted, last| {
+        let verdict = |halted, last, commands| {
             let halted = Stake {
                 halted,
                 ..stake(&own)
             };
-            judge(&halted, &child(last))
+            judge(&halted, &child(last, commands))
         };
         let soon = Some(PATIENCE.continued);
-        assert_eq!(verdict(soon, point(20)), Verdict::GivesWay);
-        assert_eq!(
-            verdict(soon, point(19)),
-            Verdict::Stays,
-            "it lacks an entry"
-        );
-        assert_eq!(verdict(None, point(20)), Verdict::Stays);
+        assert_eq!(verdict(soon, point(20), 8), Verdict::GivesWay);
+        let blank = verdict(soon, point(19), 9);
+        assert_eq!(blank, Verdict::GivesWay, "it lacks no command");
+        assert_eq!(verdict(soon, point(19), 8), Verdict::Stays);
+        assert_eq!(verdict(None, point(20), 9), Verdict::Stays);
     }
 
     /// Whatever two members know and hold, at most one of them gives way.
@@ -517,6 +545,7 @@ mod tests {
                         parent: parent.map(|last| Parent {
                             lineage: Digest::from_u8(other),
                             last,
+                            position: at(1),
                         }),
                         last: point(last),
                         ..lineage(id, committed, alive)
@@ -599,6 +628,7 @@ mod tests {
                 parent: Some(Parent {
                     lineage: lineage(1, 0, false).id,
                     last: point(2, 8),
+                    position: at(3),
                 }),
                 ..lineage(3, 3, false)
             }),

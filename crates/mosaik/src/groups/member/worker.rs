@@ -58,6 +58,8 @@ pub(crate) struct Worker {
     pub(super) quorum: Quorum,
     /// Since when this history has had neither a leader nor a majority.
     pub(super) halted_since: Option<Instant>,
+    /// Since when, and when last, rival histories were said to be alive.
+    pub(super) rivals_seen: HashMap<Lineage, (Instant, Instant)>,
     /// When rival histories are looked at again.
     pub(super) rivals_at: Instant,
     /// The rival history of which was said that this member's is kept nevertheless.
@@ -101,6 +103,7 @@ impl Worker {
             quorum: Quorum::default(),
             halted_since: None,
             rivals_at: now,
+            rivals_seen: HashMap::new(),
             kept_from: None,
             factor: instance.preference().factor(),
             rosters: HashSet::new(),
