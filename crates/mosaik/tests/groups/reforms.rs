@@ -101,13 +101,15 @@ async fn the_others_follow_who_reforms() {
     let mut next = 3;
     for survivor in survivors {
         let executed = async {
-            while survivor.execute(next).await.is_err() {
+            loop {
+                let number = next;
                 next += 1;
+                if survivor.execute(number).await.is_ok() {
+                    return number;
+                }
             }
         };
-        within(20, executed).await;
-        done.push(next);
-        next += 1;
+        done.push(within(20, executed).await);
     }
     let last = survivors[0].committed().max(survivors[1].committed());
     for survivor in survivors {
