@@ -44,18 +44,23 @@ impl Worker {
         self.rivals_seen.clear();
         self.last_news = Instant::now();
         let restored = self.instance.restored();
-        self.node = self.instance.node().map(|node| NodeWatch {
-            // What it did in an earlier run is not counted again.
-            stood: match restored {
-                Some(lineage) if lineage == node.lineage() => node.view().borrow().stood,
-                _ => 0,
-            },
-            view: node.view(),
-            failure: node.failure(),
-            node,
-            since: Instant::now(),
-            alive: false,
-            leader: None,
+        self.node = self.instance.node().map(|node| {
+            let mut view = node.view();
+            // It may have led before anyone looked, and nothing may change afterwards.
+            view.mark_changed();
+            NodeWatch {
+                // What it did in an earlier run is not counted again.
+                stood: match restored {
+                    Some(lineage) if lineage == node.lineage() => node.view().borrow().stood,
+                    _ => 0,
+                },
+                view,
+                failure: node.failure(),
+                node,
+                since: Instant::now(),
+                alive: false,
+                leader: None,
+            }
         });
         let lineage = self.node.as_ref().map(|watch| watch.node.lineage());
         self.fetching.take_if(|fetching| lineage != Some(*fetching));
