@@ -1,4 +1,4 @@
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use openraft::{
     EntryPayload, RaftLogReader as _,
@@ -11,7 +11,6 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::*;
 use crate::{
-    Digest,
     groups::{
         InMemoryLogStore, command_store::StorageAdapter, command_store::tests::Plain, commands,
         lineage::MemberId,
@@ -221,9 +220,9 @@ mod durable {
     use super::*;
     use crate::groups::store::NodeStore;
 
-    async fn open(dir: &Path, commands: Option<Arc<dyn CommandStore>>) -> Log {
+    async fn open(dir: &std::path::Path, commands: Option<Arc<dyn CommandStore>>) -> Log {
         let store = NodeStore::open(dir).unwrap();
-        let group = store.group(Digest::zero());
+        let group = store.group(crate::Digest::zero());
         Log::open(Some(group), commands, status()).await.unwrap()
     }
 
