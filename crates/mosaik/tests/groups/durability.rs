@@ -40,6 +40,19 @@ fn join(node: &Network, key: GroupKey, min_members: usize) -> Group<Ledger> {
         .with_min_members(min_members)
         .build()
         .unwrap();
+    join_with(node, key, consensus)
+}
+
+/// Keeps what is on disk only for a short while, unless something forbids to give it up.
+fn join_hastily(node: &Network, key: GroupKey) -> Group<Ledger> {
+    let consensus = ConsensusConfig::builder()
+        .with_evict_after(Duration::from_millis(500))
+        .build()
+        .unwrap();
+    join_with(node, key, consensus)
+}
+
+fn join_with(node: &Network, key: GroupKey, consensus: ConsensusConfig) -> Group<Ledger> {
     node.groups()
         .with_key(key)
         .with_consensus_config(consensus)
@@ -415,21 +428,6 @@ async fn a_history_that_comes_back_wins_against_one_founded_meanwhile() {
     assert_eq!(*all, (0..10).collect::<Vec<_>>());
 }
 
-/// Keeps what is on disk only for a short while, unless something forbids to give it up.
-fn join_hastily(node: &Network, key: GroupKey) -> Group<Ledger> {
-    let consensus = ConsensusConfig::builder()
-        .with_evict_after(Duration::from_millis(500))
-        .build()
-        .unwrap();
-    node.groups()
-        .with_key(key)
-        .with_consensus_config(consensus)
-        .with_state_machine(Ledger::default())
-        .durable()
-        .unwrap()
-        .join()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_with_more_commands_is_not_deleted_for_a_rival() {
     let directory = tempfile::tempdir().unwrap();
@@ -465,6 +463,7 @@ async fn a_disk_with_more_commands_is_not_deleted_for_a_rival() {
     while kept.bonds().is_empty() {
         within(10, kept.bonds().changed()).await;
     }
+    // Longer than the rival must be seen, and this one be without a majority, to win.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(kept.log_position().index(), 10, "nothing is given up");
     assert_eq!(rival.committed(), 1);
