@@ -296,9 +296,22 @@ impl Discovery {
 
     /// Adds tags to the local entry. Visible when this returns, and announced at once; nothing
     /// happens when all are there already.
+    ///
+    /// An entry that has no room for them stays as it is, with an error in the log:
+    /// [`try_add_tags`](Self::try_add_tags) returns it.
     pub fn add_tags<V>(&self, tags: impl IntoIterOrSingle<Tag, V>) {
         let tags: Vec<Tag> = tags.iterator().into_iter().collect();
         self.0.store.update_local(|entry| entry.add_tags(tags));
+    }
+
+    /// As [`add_tags`](Self::add_tags), and tells when there is no room.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EntryFull`]: the entry holds 1024 tags and 256 KiB at most, and stays as it is.
+    pub fn try_add_tags<V>(&self, tags: impl IntoIterOrSingle<Tag, V>) -> Result<(), Error> {
+        let tags: Vec<Tag> = tags.iterator().into_iter().collect();
+        self.try_update(|entry| entry.add_tags(tags))
     }
 
     /// Removes tags from the local entry, with the same effect as [`add_tags`](Self::add_tags).
@@ -308,8 +321,21 @@ impl Discovery {
     }
 
     /// Adds a ticket to the local entry. Tickets are public to all nodes of the network.
+    ///
+    /// An entry that has no room for it stays as it is, with an error in the log:
+    /// [`try_add_ticket`](Self::try_add_ticket) returns it.
     pub fn add_ticket(&self, ticket: Ticket) {
         self.0.store.update_local(|entry| entry.add_ticket(ticket));
+    }
+
+    /// As [`add_ticket`](Self::add_ticket), and tells when there is no room.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EntryFull`]: the entry holds 64 tickets of 64 KiB and 256 KiB in all at most, and
+    /// stays as it is.
+    pub fn try_add_ticket(&self, ticket: Ticket) -> Result<(), Error> {
+        self.try_update(|entry| entry.add_ticket(ticket))
     }
 
     /// Removes a ticket from the local entry.
@@ -326,10 +352,27 @@ impl Discovery {
 
     /// Replaces all tickets of the ticket's class by this one, in one step: nobody sees an entry
     /// with both or neither.
+    ///
+    /// An entry that has no room for it stays as it is, with an error in the log:
+    /// [`try_replace_ticket`](Self::try_replace_ticket) returns it.
     pub fn replace_ticket(&self, ticket: Ticket) {
         self.0
             .store
             .update_local(|entry| entry.replace_ticket(ticket));
+    }
+
+    /// As [`replace_ticket`](Self::replace_ticket), and tells when there is no room.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_add_ticket`](Self::try_add_ticket).
+    pub fn try_replace_ticket(&self, ticket: Ticket) -> Result<(), Error> {
+        self.try_update(|entry| entry.replace_ticket(ticket))
+    }
+
+    fn try_update(&self, change: impl FnOnce(PeerEntry) -> PeerEntry) -> Result<(), Error> {
+        self.0.store.try_update_local(change)?;
+        Ok(())
     }
 
     // ---- for the other subsystems
@@ -342,8 +385,10 @@ impl Discovery {
         &self.0.links
     }
 
-    pub(crate) fn add_stream(&self, id: StreamId) {
-        self.0.store.update_local(|entry| entry.add_streams(id));
+    /// Advertises a stream, if the local entry has room for it.
+    pub(crate) fn add_stream(&self, id: StreamId) -> Result<(), LimitError> {
+        let add = |entry: PeerEntry| entry.add_streams(id);
+        self.0.store.try_update_local(add).map(|_| ())
     }
 
     pub(crate) fn remove_stream(&self, id: StreamId) {
@@ -362,8 +407,10 @@ impl Discovery {
             .update_local(|entry| entry.remove_functions(id));
     }
 
-    pub(crate) fn add_group(&self, id: GroupId) {
-        self.0.store.update_local(|entry| entry.add_groups(id));
+    /// Advertises a group, if the local entry has room for it.
+    pub(crate) fn add_group(&self, id: GroupId) -> Result<(), LimitError> {
+        let add = |entry: PeerEntry| entry.add_groups(id);
+        self.0.store.try_update_local(add).map(|_| ())
     }
 
     pub(crate) fn remove_group(&self, id: GroupId) {

@@ -55,7 +55,7 @@ impl<P> Producers<P> {
         }
         open.by_stream.insert(id, Arc::downgrade(&made));
         // With the books locked, so that entry and books change in the same order.
-        self.discovery.add_stream(id);
+        let _ = self.discovery.add_stream(id);
         Entry::New(made)
     }
 
