@@ -250,3 +250,36 @@ async fn a_panicking_predicate_refuses_the_peer_and_harms_nothing() {
     });
     assert!(counted == false);
 }
+
+/// Accepts any ticket from some moment on.
+struct From(std::time::Instant);
+
+impl TicketValidator for From {
+    fn class(&self) -> TicketClass {
+        id!("test.from")
+    }
+
+    fn signature(&self) -> UniqueId {
+        id!("test.from.validator")
+    }
+
+    fn validate(&self, _: &[u8], _: &PeerEntry) -> Result<Expiration, InvalidTicket> {
+        if std::time::Instant::now() < self.0 {
+            return Err(InvalidTicket);
+        }
+        Ok(Expiration::Never)
+    }
+}
+
+/// Regression: a ticket that is valid from a later moment on was looked at again only when something
+/// else changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_that_is_not_valid_yet_is_looked_at_again() {
+    let (a, b) = pair().await;
+    a.discovery()
+        .add_ticket(Ticket::new(id!("test.from"), "x".into()));
+    let _producer = a.streams().produce::<u8>();
+    let later = From(std::time::Instant::now() + Duration::from_secs(2));
+    let consumer = b.streams().consumer::<u8>().require_ticket(later).build();
+    within(6, consumer.when().subscribed()).await;
+}

@@ -5,7 +5,7 @@ use mosaik::{NetworkId, id};
 
 use super::{eventually, joined, pair};
 use crate::support::{
-    intruder::{Intruder, STREAMS_ALPN, end_of, say},
+    intruder::{Intruder, STREAMS_ALPN, end_of, frame, say},
     metrics::{count, counted},
     within,
 };
@@ -72,6 +72,14 @@ async fn everything_is_counted_once_per_side_and_gauges_go_back() {
     let (_send, mut recv) = say(&connection, b"x").await;
     assert_eq!(end_of(&mut recv).await, Some(401));
     reaches(&network, "connections.rejected", 1).await;
+    let entry = mosaik::discovery::PeerEntry::new(network, stranger.addr());
+    assert!(a.discovery().feed(entry.sign(&stranger.secret).unwrap()));
+    let (nothing, credit) = (id!("produced by nobody"), 1u64);
+    let request = frame(&(nothing, mosaik::Criteria {}, credit, None::<String>));
+    let (_send, mut recv) = say(&connection, &request).await;
+    assert_eq!(end_of(&mut recv).await, Some(10_404));
+    reaches(&network, "connections.rejected", 2).await;
+    assert_eq!(value(&network, "producer.consumers.accepted"), 1);
 
     for _ in 0..3 {
         producer.send(TEXT.to_owned()).await.unwrap();
