@@ -65,17 +65,26 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Makes a database, or opens one that an interrupted first start has left.
+    /// Makes a database, or opens one that an interrupted first start has left. It gets its name
+    /// once it is complete, so that what is left by one that had no room is no hindrance.
     pub(super) fn create(path: PathBuf) -> Result<Self, StoreError> {
-        let db = guard(&path, "make", || {
-            let db = builder().create(&path)?;
-            let transaction = db.begin_write()?;
-            transaction.open_table(ROWS)?;
-            transaction.open_table(GROUPS)?;
-            transaction.commit()?;
-            Ok(db)
-        })?;
-        Ok(Self { db, path })
+        if !path.exists() {
+            let unfinished = path.with_extension("redb.new");
+            guard(&path, "make", || {
+                match std::fs::remove_file(&unfinished) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error)?,
+                    _ => {}
+                }
+                let db = builder().create(&unfinished)?;
+                let transaction = db.begin_write()?;
+                transaction.open_table(ROWS)?;
+                transaction.open_table(GROUPS)?;
+                transaction.commit()?;
+                drop(db);
+                Ok(std::fs::rename(&unfinished, &path)?)
+            })?;
+        }
+        Self::open(path)
     }
 
     /// Opens a database and verifies all of it.

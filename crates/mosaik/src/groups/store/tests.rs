@@ -720,8 +720,13 @@ fn a_disk_that_does_not_answer_is_given_up() {
     append(&group, entries(1, 0..1, 1));
     // A callback holds the writer up, as the disk would.
     let (thaw, frozen) = mpsc::channel::<()>();
-    let hang = Box::new(move |_| frozen.recv().unwrap_or_default());
+    let (freeze, freezing) = mpsc::channel();
+    let hang = Box::new(move |_| {
+        freeze.send(()).unwrap();
+        frozen.recv().unwrap_or_default();
+    });
     block_on(group.append(entries(1, 1..2, 1), hang)).unwrap();
+    freezing.recv().unwrap();
     let (waiting, answered) = done();
     block_on(group.append(entries(1, 2..3, 1), waiting)).unwrap();
     let vote = (MetaKey::Vote, Bytes::from_static(b"vote"));
@@ -798,7 +803,7 @@ fn a_first_start_that_was_interrupted_anywhere_is_completed() {
         database.len(),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("store.redb"), &database[..len]).unwrap();
+        fs::write(dir.path().join("store.redb.new"), &database[..len]).unwrap();
         let store = NodeStore::open(dir.path());
         let store = store.unwrap_or_else(|error| panic!("after {len} bytes: {error}"));
         append(&store.group(id(1)), entries(1, 0..1, 1));
