@@ -30,8 +30,6 @@ const END: u8 = u8::MAX;
 pub(crate) enum MetaKey {
     /// Which member of the group this node is: peer id and incarnation.
     Member = 1,
-    /// Why the member must not take part any more: see [`StoreError::SetBack`].
-    SetBack = 9,
     /// Which history the log belongs to.
     Lineage = 2,
     /// The current term, and who has this member's vote in it.
@@ -46,6 +44,8 @@ pub(crate) enum MetaKey {
     Purged = 5,
     /// See [`StoredSnapshot`].
     Snapshot = 6,
+    /// Why the member must not take part any more: see [`StoreError::SetBack`].
+    SetBack = 9,
 }
 
 /// Up to where the log was cut off at its beginning.

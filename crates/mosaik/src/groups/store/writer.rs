@@ -33,12 +33,13 @@ pub(super) struct Writer {
 
 /// How often it is looked whether the disk answers.
 const LOOK: Duration = if cfg!(test) {
-    Duration::from_millis(50)
+    Duration::from_millis(200)
 } else {
     Duration::from_secs(5)
 };
-/// When it was busy with the same commit for so many looks, it is given up.
-const PATIENCE: u32 = 12;
+/// When it was busy with the same commit for so many looks, it is given up: a slow one may need a
+/// minute for a large one.
+const PATIENCE: u32 = 24;
 
 /// Says so while the disk does not answer, and in the end lets nobody wait for it any more. Looks
 /// are counted rather than time, which passes without the disk while a machine is suspended.
