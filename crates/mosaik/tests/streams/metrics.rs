@@ -5,6 +5,7 @@ use mosaik::{NetworkId, id};
 
 use super::{eventually, joined, pair};
 use crate::support::{
+    bound,
     intruder::{Intruder, STREAMS_ALPN, end_of, frame, say},
     metrics::{count, counted},
     within,
@@ -26,7 +27,7 @@ async fn reaches(network: &NetworkId, name: &str, expected: u64) {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
     };
-    let outcome = tokio::time::timeout(std::time::Duration::from_secs(5), reached).await;
+    let outcome = tokio::time::timeout(bound(5), reached).await;
     assert!(outcome.is_ok(), "{name} is {}", value(network, name));
 }
 
