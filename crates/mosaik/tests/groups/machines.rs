@@ -180,6 +180,9 @@ pub(crate) fn until_members<M: StateMachine>(
 
 /// Waits until a member has applied so many commands.
 #[track_caller]
-pub(crate) fn reaches(group: &Group<Ledger>, index: u64) -> impl Future<Output = Index> {
+pub(crate) fn reaches<M: StateMachine>(
+    group: &Group<M>,
+    index: u64,
+) -> impl Future<Output = Index> {
     within(10, group.when().committed().reaches(Index(index)))
 }
