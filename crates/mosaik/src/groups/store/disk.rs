@@ -72,7 +72,9 @@ impl Disk {
             let unfinished = path.with_extension("redb.new");
             guard(&path, "make", || {
                 match std::fs::remove_file(&unfinished) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error)?,
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(error.into());
+                    }
                     _ => {}
                 }
                 let db = builder().create(&unfinished)?;
