@@ -336,7 +336,7 @@ fn seal(key: Key, value: &[u8], buffer: &mut BytesMut) {
 fn room(path: &Path) -> io::Result<()> {
     let probe = path.with_extension("probe");
     let written = File::create(&probe).and_then(|mut file| {
-        file.write_all(&[0; 64 * 1024])?;
+        file.write_all(&vec![0; 64 * 1024])?;
         file.sync_all()
     });
     let removed = std::fs::remove_file(&probe);
