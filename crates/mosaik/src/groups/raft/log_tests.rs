@@ -306,7 +306,11 @@ mod durable {
         let dir = tempfile::tempdir().unwrap();
         let piece = |items: u64, len: usize| Encoded {
             items,
-            bytes: Bytes::from((0..len).map(|n| (n % 251) as u8).collect::<Vec<_>>()),
+            bytes: Bytes::from(
+                (0..len)
+                    .map(|n| u8::try_from(n % 251).unwrap())
+                    .collect::<Vec<_>>(),
+            ),
         };
         let pieces = [piece(3, 10), piece(1, 10_000), piece(2, 256), piece(1, 257)];
         {

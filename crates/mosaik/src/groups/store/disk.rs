@@ -72,7 +72,9 @@ impl Disk {
             let unfinished = path.with_extension("redb.new");
             guard(&path, "make", || {
                 match std::fs::remove_file(&unfinished) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error)?,
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(error.into());
+                    }
                     _ => {}
                 }
                 let db = builder().create(&unfinished)?;
@@ -334,7 +336,7 @@ fn seal(key: Key, value: &[u8], buffer: &mut BytesMut) {
 fn room(path: &Path) -> io::Result<()> {
     let probe = path.with_extension("probe");
     let written = File::create(&probe).and_then(|mut file| {
-        file.write_all(&[0; 64 * 1024])?;
+        file.write_all(&vec![0; 64 * 1024])?;
         file.sync_all()
     });
     let removed = std::fs::remove_file(&probe);
