@@ -148,7 +148,7 @@ async fn announcements_are_refused() {
     let messages: [(&str, Vec<u8>); 4] = [
         ("undecodable", vec![0xff; 100]),
         ("bad_signature", encoded(&(ENTRY, now, (forged, signature)))),
-        ("future_dated", encoded(&(ENTRY, late, &good))),
+        ("stale", encoded(&(ENTRY, late, &good))),
         (
             "future_dated",
             encoded(&(ENTRY, now, dated(id, &victim, version(now, now + 60_000)))),
