@@ -141,7 +141,7 @@ impl Manager {
                     expires: left.map(|left| Instant::now() + left.min(CLOCK_LOOK)),
                 }
             }
-            Err(_) => Sight::Unfit,
+            Err(_) => Sight::Unauthorized,
         }
     }
 
