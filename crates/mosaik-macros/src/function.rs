@@ -68,9 +68,9 @@ fn outcome(returned: Type) -> (Type, Type) {
 
 fn check(entry: &Entry) -> syn::Result<()> {
     match entry.key.to_string().as_str() {
-        "require" | "require_ticket" => Ok(()),
-        "timeout" | "online_when" | "idempotent" => entry.only_for(Side::User, &SIDES),
-        "max_concurrent" => entry.only_for(Side::Provider, &SIDES),
+        "require" | "require_ticket" | "schema" => Ok(()),
+        "timeout" | "online_when" | "idempotent" | "hedging" => entry.only_for(Side::User, &SIDES),
+        "max_concurrent" | "stall_limit" => entry.only_for(Side::Provider, &SIDES),
         _ => Err(entry.unknown("function")),
     }
 }
@@ -87,7 +87,10 @@ fn setter(entry: &Entry, side: Side) -> Option<TokenStream> {
         "timeout" => (side == Side::User, "with_call_timeout"),
         "online_when" => (side == Side::User, "online_when"),
         "idempotent" => (side == Side::User, "with_idempotent"),
+        "hedging" => (side == Side::User, "with_hedging"),
         "max_concurrent" => (side == Side::Provider, "with_max_concurrent"),
+        "stall_limit" => (side == Side::Provider, "with_stall_limit"),
+        "schema" => (entry.side.is_none_or(|owner| owner == side), "with_schema"),
         _ => (false, ""),
     };
     applies.then(|| entry.call(method))

@@ -232,6 +232,16 @@ fn tickets_shape_both_builders_alike() {
 }
 
 #[test]
+fn a_schema_is_that_of_its_side() {
+    let settings = quote!(schema: S, caller schema: T, stall_limit: L, hedging: H);
+    let both = items(quote!([m] Price = Order -> Quote, ID, #settings));
+    let handler = quote!(.with_function_id(ID).with_schema(S).with_stall_limit(L));
+    assert_eq!(setters(&both, "handler"), calls(&handler));
+    let caller = quote!(.with_function_id(ID).with_schema(S).with_schema(T).with_hedging(H));
+    assert_eq!(setters(&both, "caller"), calls(&caller));
+}
+
+#[test]
 fn entries_for_a_side_that_is_not_declared_are_ignored() {
     let settings = quote!(timeout: T, idempotent: true, max_concurrent: 1, handler require: h);
     let handler = items(quote!([m] handler Price = Order -> Quote, ID, #settings));

@@ -104,7 +104,10 @@ macro_rules! stream {
 /// | `timeout` | caller | budget of one call, default 30 s |
 /// | `online_when` | caller | when the caller is online |
 /// | `idempotent` | caller | whether a call may run again after it may have started, default `false` |
+/// | `hedging` | caller | after how long a second handler is asked too, default off; needs `idempotent` |
 /// | `max_concurrent` | handler | calls running at once, default unlimited |
+/// | `stall_limit` | handler | how long a caller may take nothing of a stream of replies, default 10 minutes |
+/// | `schema` | the prefix names who has it; none: both | a tag that both ends must share |
 ///
 /// `require` and `require_ticket` accumulate; of the others the last wins. Entries for a side that
 /// isn't declared are ignored, except that `require_ticket` always shapes the id. An unknown key,

@@ -1,6 +1,7 @@
 //! The handlers that a caller may call.
 
-use std::{sync::Arc, time::Duration};
+use core::panic::AssertUnwindSafe;
+use std::{panic::catch_unwind, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -137,6 +138,12 @@ impl ConditionSource for Candidates {
             .candidates
             .iter()
             .map(|candidate| candidate.info.entry());
-        entries.filter(|entry| accept(entry)).count()
+        let holds = |entry: &&PeerEntry| {
+            catch_unwind(AssertUnwindSafe(|| accept(entry))).unwrap_or_else(|_| {
+                tracing::error!("a predicate on handlers panicked, and counts as not met");
+                false
+            })
+        };
+        entries.filter(holds).count()
     }
 }

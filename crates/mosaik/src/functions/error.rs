@@ -18,7 +18,8 @@ pub enum CallError<E> {
     /// The function's own error. It ran; no other handler was asked.
     #[error("function returned an application error")]
     Application(E),
-    /// A handler admitted the call, and the budget ended before it replied.
+    /// The budget ended while a handler had the request and had not replied, or with handlers known
+    /// of which none could be asked, as their tickets had become invalid.
     #[error("call timed out")]
     Timeout,
     /// There was no eligible handler within the budget, or the network was shut down.
@@ -29,7 +30,8 @@ pub enum CallError<E> {
     /// this node has as many calls open to the handler as fit on their connection (960).
     #[error("call rejected by handler: {}", .0.reason.escape_ascii())]
     Rejected(ApplicationClose),
-    /// No handler could be reached, or one was lost after the function may have started.
+    /// No handler could be reached, or one was lost after the function may have started, or its
+    /// reply could not be delivered (104).
     #[error("transport failure: {0}")]
     Transport(#[source] BoxError),
     /// The request has no encoding, or is larger than allowed.

@@ -14,6 +14,7 @@ pub(crate) const TARGETS: &[Target] = &[
             budget_us: 1,
             request_bytes: 1,
             trace: None,
+            schema: Some("v1".into()),
         };
         [Kind::Call, Kind::Stream, Kind::Probe]
             .map(|kind| encoded(&header(kind)))

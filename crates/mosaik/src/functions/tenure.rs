@@ -1,21 +1,14 @@
 //! How long a stream of replies may go on: as long as the peer holds its tickets.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc};
 
-use chrono::Utc;
-use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
-    time::sleep,
-};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
     discovery::Discovery,
     primitives::PeerId,
     tickets::{Expiration, TicketValidator},
 };
-
-/// The wall clock may be set meanwhile, so no timer is longer than this.
-const MAX_TIMER: Duration = Duration::from_hours(1);
 
 /// Resolves when a peer no longer satisfies all validators: a ticket has expired, or was removed.
 ///
@@ -45,7 +38,7 @@ pub(super) async fn until_denied(
         }
         tokio::select! {
             () = changed(&mut changes, peer) => {}
-            () = expiry(expires) => {}
+            () = expires.unwrap_or(Expiration::Never).passed() => {}
         }
     }
 }
@@ -58,12 +51,5 @@ async fn changed(changes: &mut Receiver<PeerId>, peer: PeerId) {
             // The node ends, and its calls with it.
             Err(RecvError::Closed) => return pending().await,
         }
-    }
-}
-
-async fn expiry(expires: Option<Expiration>) {
-    match expires.and_then(|expires| expires.remaining_at(Utc::now())) {
-        Some(left) => sleep(left.min(MAX_TIMER)).await,
-        None => pending().await,
     }
 }

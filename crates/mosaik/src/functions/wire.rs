@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     net::close::make_close_reason,
-    primitives::{FunctionId, TraceParent, encoding},
+    primitives::{Digest, FunctionId, TraceParent, encoding},
 };
 
 pub(crate) const FUNCTIONS_ALPN: &[u8] = b"/mosaik/functions/1.0";
@@ -13,7 +13,7 @@ pub(crate) const FUNCTIONS_ALPN: &[u8] = b"/mosaik/functions/1.0";
 /// A request up to this size follows its header at once; a larger one waits for the verdict.
 pub(super) const MAX_INLINE_REQUEST_BYTES: usize = 64 * 1024;
 /// Largest first frame.
-pub(super) const MAX_HEADER_BYTES: usize = 128;
+pub(super) const MAX_HEADER_BYTES: usize = 512;
 /// Writes of a stream of replies that its caller has not taken in yet. More would be too many for
 /// the caller's transport to keep, see [`STREAM_WINDOW_BYTES`](crate::net::limits).
 pub(super) const MAX_WRITES_AHEAD: usize = 128;
@@ -35,6 +35,8 @@ pub(super) struct Header {
     pub(super) request_bytes: u64,
     /// The caller's span, if the caller exports traces.
     pub(super) trace: Option<TraceParent>,
+    /// The caller's schema tag, if it has one.
+    pub(super) schema: Option<String>,
 }
 
 /// What is asked for.
@@ -93,6 +95,32 @@ make_close_reason!(
     /// The function is not registered here, or was dropped while it ran.
     pub(crate) struct FunctionNotFound, 11_404
 );
+/// Longest schema tag that is kept as it is, in bytes.
+const MAX_SCHEMA_BYTES: usize = 256;
+
+/// A schema tag as it crosses the network: of a long one the digest.
+pub(super) fn schema_tag(tag: String) -> String {
+    if tag.len() <= MAX_SCHEMA_BYTES {
+        tag
+    } else {
+        Digest::from(tag.as_str()).to_string()
+    }
+}
+
+/// Refuses a caller whose schema tag is another than the handler's, and names both.
+pub(super) fn schema_mismatch(handler: &str, caller: &str) -> ApplicationClose {
+    let mut reason = ApplicationClose::from(SchemaMismatch);
+    // Of what the peer says no more than a tag may have.
+    let caller: String = caller.chars().take(MAX_SCHEMA_BYTES).collect();
+    reason.reason =
+        format!("SchemaMismatch: handler has {handler:?}, caller has {caller:?}").into();
+    reason
+}
+
+make_close_reason!(
+    /// Handler and caller have different schema tags, which the text names.
+    pub(crate) struct SchemaMismatch, 11_409
+);
 make_close_reason!(
     /// The function panicked, or its reply has no encoding.
     pub(crate) struct HandlerFailure, 11_500
@@ -106,7 +134,7 @@ make_close_reason!(
 pub(super) fn is_verdict(close: &ApplicationClose) -> bool {
     matches!(
         close.error_code.into_inner(),
-        101 | 400 | 401 | 11_403 | 11_404 | 11_500 | 11_509
+        101 | 400 | 401 | 11_403 | 11_404 | 11_409 | 11_500 | 11_509
     )
 }
 
@@ -126,11 +154,12 @@ mod tests {
             budget_us: 300,
             request_bytes: 65_536,
             trace: None,
+            schema: None,
         };
         let bytes = encoding::try_serialize(&header).unwrap();
         let mut expected = vec![1];
         expected.extend(id!("f").as_bytes());
-        expected.extend([0xac, 0x02, 0x80, 0x80, 0x04, 0]);
+        expected.extend([0xac, 0x02, 0x80, 0x80, 0x04, 0, 0]);
         assert_eq!(bytes, expected);
         assert_eq!(Header::decode(&bytes), Some(header.clone()));
         assert!(header.is_inline());
@@ -152,8 +181,19 @@ mod tests {
             budget_us: u64::MAX,
             request_bytes: u64::MAX,
             trace: Some(TraceParent::LARGEST),
+            schema: Some(schema_tag("x".repeat(MAX_SCHEMA_BYTES))),
         };
         assert!(encoding::try_serialize(&header).unwrap().len() <= MAX_HEADER_BYTES);
+    }
+
+    #[test]
+    fn a_mismatch_names_both_tags() {
+        let close = schema_mismatch("orders v2", &"x".repeat(1_000));
+        assert_eq!(SchemaMismatch, close);
+        let text = String::from_utf8(close.reason.to_vec()).unwrap();
+        assert!(text.starts_with("SchemaMismatch: handler has \"orders v2\", caller has \"xxx"));
+        assert!(text.len() < 400);
+        assert_eq!(schema_tag("x".repeat(257)).len(), 64);
     }
 
     #[test]

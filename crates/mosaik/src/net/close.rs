@@ -112,6 +112,10 @@ make_close_reason!(
     pub struct UnexpectedClose, 103
 );
 make_close_reason!(
+    /// What was sent before a regular end could not be delivered in time, and is lost.
+    pub struct Undelivered, 104
+);
+make_close_reason!(
     /// The exchange is complete.
     pub struct Success, 200
 );
@@ -134,6 +138,7 @@ const NAMES: &[(u32, &str)] = &[
     (101, "DifferentNetwork"),
     (102, "Cancelled"),
     (103, "UnexpectedClose"),
+    (104, "Undelivered"),
     (200, "Success"),
     (204, "GracefulShutdown"),
     (400, "ProtocolViolation"),
@@ -146,6 +151,7 @@ const NAMES: &[(u32, &str)] = &[
     (10_509, "NoCapacity"),
     (11_403, "NotAllowed"),
     (11_404, "FunctionNotFound"),
+    (11_409, "SchemaMismatch"),
     (11_500, "HandlerFailure"),
     (11_509, "NoCapacity"),
     (30_400, "InvalidHandshake"),
@@ -165,6 +171,16 @@ pub(crate) fn from_code(code: VarInt) -> ApplicationClose {
         error_code: code,
         reason: crate::Bytes::from_static(name.map_or("", |(_, name)| name).as_bytes()),
     }
+}
+
+/// The close that a stream ended with which was reset. What its sender had not delivered is lost
+/// then, so that it is no regular end, whatever the code.
+pub(crate) fn from_reset(code: VarInt) -> ApplicationClose {
+    let close = from_code(code);
+    if close == Success {
+        return Undelivered.into();
+    }
+    close
 }
 
 #[cfg(test)]
@@ -191,5 +207,11 @@ mod tests {
     fn a_bare_code_has_its_name() {
         assert_eq!(&from_code(VarInt::from_u32(10_413)).reason[..], b"TooSlow");
         assert!(from_code(VarInt::from_u32(7)).reason.is_empty());
+    }
+
+    #[test]
+    fn a_reset_is_no_regular_end() {
+        assert_eq!(Undelivered, from_reset(VarInt::from_u32(200)));
+        assert_eq!(UnknownPeer, from_reset(VarInt::from_u32(401)));
     }
 }

@@ -28,6 +28,8 @@ pub(crate) const OPEN_TIMEOUT: Duration = CONNECT_TIMEOUT.saturating_add(HANDSHA
 pub(crate) const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a close record may take to be written before the stream is reset instead.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Whoever takes less of something large than this is given up.
+pub(crate) const MIN_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// Two connections between the same nodes that came to stand within this time are taken for dials
 /// that have crossed.
 pub(crate) const CROSSING: Duration = Duration::from_secs(1);
@@ -50,3 +52,18 @@ pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(100);
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 1536 * 1024;
 /// Flow-control window of one connection, and what may be sent and not yet acknowledged.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
+/// Streams of this node's own on one connection that the window above suffices for, when nobody
+/// reads from any of them.
+pub(crate) const OWN_LINKS_COVERED: usize = 8;
+/// What each further one adds to the window of the connection, so that streams which nobody reads
+/// never block the others: the window of a stream, and a third more, as the transport announces
+/// new room only once it is an eighth of the connection's window.
+const BYTES_PER_OWN_LINK: u32 = 2 * 1024 * 1024;
+
+/// The window of a connection on which this node has this many streams of its own open. What peers
+/// open adds nothing, as whoever accepts a stream reads it.
+pub(crate) fn connection_window_bytes(own_links: usize) -> u32 {
+    let links = own_links.min(MAX_STREAMS_PER_CONNECTION as usize);
+    let links = u32::try_from(links).unwrap_or(MAX_STREAMS_PER_CONNECTION);
+    CONNECTION_WINDOW_BYTES + links * BYTES_PER_OWN_LINK
+}

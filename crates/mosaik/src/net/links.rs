@@ -24,7 +24,7 @@ use super::{
     handshake,
     limits::{
         CONNECT_TIMEOUT, CROSSING, IDLE_CONNECTION, MAX_CONNECTIONS_PER_PEER, OPEN_TIMEOUT,
-        STREAM_TIMEOUT,
+        STREAM_TIMEOUT, connection_window_bytes,
     },
     link::{Link, LinkReceiver, LinkSender, LinkState, OpenError},
     metrics::{Refusal, TransportMetrics},
@@ -348,7 +348,8 @@ impl Links {
         let end = loop {
             match pooled.connection.accept_bi().await {
                 Ok((send, recv)) => {
-                    let link = self.link(&pooled, send, recv);
+                    let activity = Activity::accepted(&pooled.use_count);
+                    let link = self.link(&pooled, activity, send, recv);
                     match &acceptor {
                         Some(acceptor) => self.0.scope.spawn(acceptor.accept(link)),
                         None => drop(link),
@@ -369,12 +370,18 @@ impl Links {
         let opening = pooled.connection.open_bi();
         let opened = tokio::time::timeout(STREAM_TIMEOUT, opening).await;
         let (send, recv) = opened.map_err(|_| OpenError::TooManyStreams)??;
-        Ok(self.link(pooled, send, recv))
+        let (activity, enlarged) = Activity::opened(&pooled.use_count);
+        if let Some(links) = enlarged {
+            let window = connection_window_bytes(links);
+            pooled.connection.set_receive_window(window.into());
+        }
+        Ok(self.link(pooled, activity, send, recv))
     }
 
     fn link(
         &self,
         pooled: &Pooled,
+        activity: Activity,
         send: iroh::endpoint::SendStream,
         recv: iroh::endpoint::RecvStream,
     ) -> Link {
@@ -382,7 +389,7 @@ impl Links {
             pooled.connection.clone(),
             self.0.scope.clone(),
             self.0.metrics.clone(),
-            Activity::begin(&pooled.use_count),
+            activity,
         );
         Link::new(
             LinkSender::new(send, state.clone()),

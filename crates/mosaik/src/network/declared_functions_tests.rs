@@ -28,6 +28,7 @@ struct Header {
     budget_us: u64,
     request_bytes: u64,
     trace: Option<()>,
+    schema: Option<()>,
 }
 
 fn header(kind: u8, function: FunctionId, request_bytes: u64) -> Header {
@@ -37,6 +38,7 @@ fn header(kind: u8, function: FunctionId, request_bytes: u64) -> Header {
         budget_us: 60_000_000,
         request_bytes,
         trace: None,
+        schema: None,
     }
 }
 

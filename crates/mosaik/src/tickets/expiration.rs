@@ -10,6 +10,10 @@ pub type ChronoDuration = chrono::Duration;
 /// The same as [`ChronoDuration`].
 pub type Duration = chrono::Duration;
 
+/// How often the wall clock is looked at by whoever waits for an expiry. It may be set, and timers
+/// stand still while a machine is suspended, so that no single timer can be trusted for longer.
+pub(crate) const CLOCK_LOOK: core::time::Duration = core::time::Duration::from_secs(1);
+
 /// Until when a ticket is valid.
 ///
 /// One rule holds everywhere: a ticket is valid *before* its moment of expiry, and expired at it.
@@ -101,6 +105,26 @@ impl Expiration {
         Self::in_n_hours(24)
     }
 
+    /// Resolves at the moment of expiry by the system clock, a second late at most if that clock is
+    /// set or the machine was suspended meanwhile; never for `Never`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn passed(self) {
+        self.passed_by(Utc::now).await;
+    }
+
+    async fn passed_by(self, clock: impl Fn() -> DateTime<Utc> + Send) {
+        loop {
+            match self.remaining_at(clock()) {
+                None => return core::future::pending().await,
+                Some(left) if left.is_zero() => return,
+                Some(left) => tokio::time::sleep(left.min(CLOCK_LOOK)).await,
+            }
+        }
+    }
+
     pub(crate) fn is_expired_at(&self, now: DateTime<Utc>) -> bool {
         match self {
             Self::Never => false,
@@ -155,6 +179,34 @@ mod tests {
         assert_eq!(Expiration::already_expired().remaining_at(now), Some(zero));
         assert_eq!(Expiration::already_expired().remaining(), None);
         assert!(Expiration::in_1h().remaining().unwrap().as_secs() > 3590);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_expiry_is_noticed_when_the_clock_is_set() {
+        use core::time::Duration;
+        use futures::FutureExt;
+        use std::sync::atomic::{AtomicI64, Ordering};
+        use tokio::time::{Instant, advance};
+
+        let (now, ahead) = (Utc::now(), AtomicI64::new(0));
+        let clock = || now + chrono::Duration::seconds(ahead.load(Ordering::SeqCst));
+        let ten_minutes = Expiration::At(now + chrono::Duration::minutes(10));
+        let mut passed = core::pin::pin!(ten_minutes.passed_by(clock));
+        // As in a suspended machine, no timer moves while the wall clock does.
+        assert!((&mut passed).now_or_never().is_none());
+        advance(Duration::from_secs(5)).await;
+        assert!((&mut passed).now_or_never().is_none());
+        ahead.store(20 * 60, Ordering::SeqCst);
+        let stepped = Instant::now();
+        passed.await;
+        assert!(stepped.elapsed() <= CLOCK_LOOK);
+        assert!(Expiration::Never.passed().now_or_never().is_none());
+        assert!(
+            Expiration::already_expired()
+                .passed()
+                .now_or_never()
+                .is_some()
+        );
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(crate) mod wire;
 
 pub(crate) use cache::TicketCache;
 pub use entry::PeerEntry;
+pub(crate) use expiration::CLOCK_LOOK;
 pub use expiration::{ChronoDuration, Duration, Expiration};
 pub use info::PeerInfo;
 pub use jwt::{Jwt, JwtTicketBuilder};

@@ -129,3 +129,29 @@ async fn places_come_back_however_a_call_ends() {
         (6, 6, 0)
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_waiting_calls_ask_in_turns() {
+    const CALLS: u16 = 600;
+    count();
+    let id = random_network();
+    let nodes = meet(id, 2).await;
+    let _handler = nodes[0]
+        .functions()
+        .handler()
+        .with_max_concurrent(2)
+        .serve(|n: u16, _: CallContext| async move {
+            // What a call takes.
+            tokio::time::sleep(ms(5)).await;
+            Ok::<_, ()>(n)
+        })
+        .unwrap();
+    let caller: Caller<u16, u16> = nodes[1].functions().caller().build();
+    let results = within(20, join_all((0..CALLS).map(|n| caller.call(n)))).await;
+    for (n, result) in (0..CALLS).zip(results) {
+        assert_eq!(result.unwrap(), n);
+    }
+    // Each is refused at the start, and few again: without turns it is dozens of times each.
+    let refused = counted(&id, "mosaik.functions.calls.rejected", None);
+    assert!(refused <= 5 * u64::from(CALLS), "{refused} refusals");
+}

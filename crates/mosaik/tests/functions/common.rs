@@ -74,9 +74,17 @@ pub(crate) fn eventually(
     })
 }
 
-/// The header of a call by hand: one that announces a request of this size, and exports no traces.
+/// The header of a call by hand: one that announces a request of this size, exports no
+/// traces and has no schema.
 pub(crate) fn call_header(kind: u8, function: UniqueId, request_bytes: u64) -> Vec<u8> {
-    frame(&(kind, function, 60_000_000_u64, request_bytes, None::<u8>))
+    frame(&(
+        kind,
+        function,
+        60_000_000_u64,
+        request_bytes,
+        None::<u8>,
+        None::<u8>,
+    ))
 }
 
 /// Serves by hand what an entry offers: answers pings and signs of life as it should, and leaves

@@ -6,7 +6,7 @@ use mosaik::{
     futures::FutureExt,
 };
 
-use super::common::{introduce, meet, until_candidates};
+use super::common::{introduce, meet, pair, until_candidates};
 use crate::support::{node, random_network, within};
 
 fn serve(node: &Network) -> Handler<u8, u8> {
@@ -84,4 +84,22 @@ async fn handlers_come_and_go_with_the_catalog() {
     // A caller made now is online at once.
     let another: Caller<u8, u8> = calling.functions().caller().build();
     assert!(another.when().is_online());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_predicate_that_panics_is_not_met() {
+    let (a, b) = pair().await;
+    let _handler = a
+        .functions()
+        .handler()
+        .serve(|n: u8, _: CallContext| async move { Ok::<_, ()>(n) })
+        .unwrap();
+    let caller: Caller<u8, u8> = b
+        .functions()
+        .caller()
+        .online_when(|conditions| conditions.with_predicate(|_| panic!("on purpose")))
+        .build();
+    until_candidates(&caller, 1).await;
+    assert!(!caller.when().is_online());
+    assert_eq!(within(5, caller.call(1)).await.unwrap(), 1);
 }

@@ -10,11 +10,13 @@ use std::{
 
 use mosaik::{
     CallContext, Network,
+    discovery::PeerEntry,
     functions::{CallError, Caller, Handler},
+    id,
 };
 
-use super::common::{Gate, eventually, meet, ms, refusal, until_candidates};
-use crate::support::{random_network, within};
+use super::common::{Gate, eventually, meet, ms, refusal, serve_by_hand, until_candidates};
+use crate::support::{intruder::Intruder, node, random_network, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_fail_over() {
@@ -251,4 +253,27 @@ async fn a_hedged_call_takes_the_first_answer() {
     })
     .await;
     assert!(quick.stats().served() > 0 && stuck.stats().served() == 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_handler_is_a_failure_of_the_transport() {
+    let id = random_network();
+    let b = node(id).await;
+    let intruder = Intruder::new().await;
+    let entry = PeerEntry::new(id, intruder.addr()).add_functions(id!("nobody"));
+    let entry = entry.sign(&intruder.secret).unwrap();
+    assert!(b.discovery().feed(entry.clone()));
+    let caller: Caller<u8, u8> = b
+        .functions()
+        .caller()
+        .with_function_id(id!("nobody"))
+        .build();
+    tokio::select! {
+        () = serve_by_hand(&intruder, &entry, |_, _| async {}) => unreachable!(),
+        () = until_candidates(&caller, 1) => {}
+    }
+    intruder.endpoint.close().await;
+    // Less than it takes to find out that it can't be reached.
+    let result = within(5, caller.call_with_timeout(1, ms(500))).await;
+    assert!(matches!(result, Err(CallError::Transport(_))), "{result:?}");
 }

@@ -6,11 +6,13 @@ use mosaik::{
     functions::{CallError, Caller, Handler},
     futures::future::select_all,
     id,
-    iroh::endpoint::{Connection, SendStream},
+    iroh::endpoint::{Connection, RecvStream, SendStream},
 };
 use serde::Serialize;
 
-use super::common::{call_header, eventually, introduce, ms, serve_by_hand, until_candidates};
+use super::common::{
+    Gate, call_header, eventually, introduce, ms, serve_by_hand, until_candidates,
+};
 use crate::support::{
     intruder::{FUNCTIONS_ALPN, Intruder, closing, end_of, frame, header, hello, say},
     metrics::{count, counted},
@@ -70,7 +72,7 @@ async fn broken_calls_end_alone() {
     assert_eq!(outcome(&connection, &call(1, &7u32)).await, Some(200));
     for (what, bytes) in [
         ("garbage", frame(&vec![0xffu8; 64])),
-        ("too large a header", header(129).to_vec()),
+        ("too large a header", header(513).to_vec()),
         ("too large a request", call(u64::MAX, &7u32)),
         ("another size than announced", call(3, &7u32)),
         ("an undecodable request", call(2, &(0xffu8, 0xffu8))),
@@ -170,5 +172,62 @@ async fn broken_replies_are_failures_of_their_call() {
     match called_with(frame(&(0u8, 0xffu8, 0xffu8))).await {
         Err(CallError::Decode(_)) => {}
         other => panic!("an undecodable value: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requirements_see_the_distance_of_every_caller() {
+    let id = random_network();
+    let a = node(id).await;
+    let _handler = a
+        .functions()
+        .handler()
+        .with_function_id(DOUBLE)
+        .require(|peer| peer.rtt_below(ms(0)))
+        .serve(|n: u32, _: CallContext| async move { Ok::<_, ()>(n * 2) })
+        .unwrap();
+    let intruder = Intruder::new().await;
+    // Known, but never measured.
+    assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
+    let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
+    assert_eq!(outcome(&connection, &call(1, &7u32)).await, Some(11_403));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_ends_without_a_reply_is_not_asked_again() {
+    let success = [&[4, 0, 0, 0x80][..], &200u32.to_le_bytes()].concat();
+    for is_reset in [false, true] {
+        let id = random_network();
+        let b = node(id).await;
+        let intruder = Intruder::new().await;
+        let entry = PeerEntry::new(id, intruder.addr()).add_functions(DOUBLE);
+        let entry = entry.sign(&intruder.secret).unwrap();
+        assert!(b.discovery().feed(entry.clone()));
+        let caller = caller(&b);
+        let ran = Gate::new();
+        let counting = ran.clone();
+        let success = success.clone();
+        let ends = move |mut send: SendStream, mut recv: RecvStream| {
+            let (ran, success) = (counting.clone(), success.clone());
+            async move {
+                let _ = recv.read_to_end(100).await;
+                drop(ran.enter());
+                if is_reset {
+                    send.reset(200u32.into()).unwrap();
+                } else {
+                    let _ = send.write_all(&success).await;
+                    send.finish().unwrap();
+                }
+            }
+        };
+        let calling = async {
+            until_candidates(&caller, 1).await;
+            within(5, caller.call(4)).await
+        };
+        tokio::select! {
+            () = serve_by_hand(&intruder, &entry, ends) => unreachable!(),
+            result = calling => assert!(matches!(result, Err(CallError::Transport(_)))),
+        }
+        assert_eq!(ran.started(), 1, "reset: {is_reset}");
     }
 }

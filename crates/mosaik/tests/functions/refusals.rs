@@ -229,3 +229,24 @@ async fn who_can_not_be_known_stays_unknown() {
     assert_eq!(refusal(refused), (401, "UnknownPeer".into()));
     assert_eq!(handler.stats().failed(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn different_schemas_refuse_each_other_by_name() {
+    let (a, b) = pair().await;
+    let _handler = a
+        .functions()
+        .handler()
+        .with_schema("orders v2")
+        .serve(|n: u8, _: CallContext| async move { Ok::<_, ()>(n) })
+        .unwrap();
+    let calls = || b.functions().caller::<u8, u8, ()>();
+    let same = calls().with_schema("orders v2").build();
+    until_candidates(&same, 1).await;
+    assert_eq!(within(5, same.call(1)).await.unwrap(), 1);
+    let untagged = calls().build();
+    assert_eq!(within(5, untagged.call(1)).await.unwrap(), 1);
+    let other = calls().with_schema("orders v1").build();
+    let refused = within(5, other.call_with_timeout(1, ms(300))).await;
+    let text = "SchemaMismatch: handler has \"orders v2\", caller has \"orders v1\"";
+    assert_eq!(refusal(refused), (11_409, text.into()));
+}

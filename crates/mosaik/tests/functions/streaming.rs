@@ -3,7 +3,7 @@
 use mosaik::{
     Bytes, CallContext, Network,
     functions::{CallError, Caller, Handler},
-    futures::{FutureExt, StreamExt, future::join_all, stream},
+    futures::{FutureExt, StreamExt, future::join_all, stream, stream::FusedStream},
 };
 
 use super::common::{Gate, eventually, ms, pair, refusal, until_candidates};
@@ -257,4 +257,100 @@ async fn one_reply_and_many_are_not_mixed_up() {
     let refused = within(5, many.call_with_timeout(1, ms(300))).await;
     assert_eq!(refusal(refused).0, 400);
     assert_eq!(refusal(within(5, one.call_stream(1)).await).0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_stream_stays_ended() {
+    let (a, b) = pair().await;
+    let _handler = serve_counting(&a);
+    let caller: Caller<u32, u32, String> = b.functions().caller().build();
+    let mut replies = within(5, caller.call_stream(1)).await.unwrap();
+    assert!(within(5, replies.next()).await.is_some());
+    for _ in 0..3 {
+        assert!(within(5, replies.next()).await.is_none());
+        assert!(replies.is_terminated());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_nobody_reads_hold_up_nobody_else() {
+    const STREAMS: usize = 60;
+    const ITEM_BYTES: usize = 64 * 1024;
+    let (a, b) = pair().await;
+    let made = Gate::new();
+    let making = made.clone();
+    let _endless = a
+        .functions()
+        .handler()
+        .serve_stream(move |(): (), _: CallContext| {
+            let made = making.clone();
+            stream::repeat_with(move || {
+                drop(made.enter());
+                Ok::<_, ()>(Bytes::from(vec![7; ITEM_BYTES]))
+            })
+        })
+        .unwrap();
+    let _echo = a
+        .functions()
+        .handler()
+        .serve(|n: u8, _: CallContext| async move { Ok::<_, ()>(n) })
+        .unwrap();
+    let caller: Caller<(), Bytes> = b.functions().caller().build();
+    let other: Caller<u8, u8> = b.functions().caller().build();
+    until_candidates(&other, 1).await;
+    let mut all = Vec::new();
+    for _ in 0..STREAMS {
+        all.push(within(5, caller.call_stream(())).await.unwrap());
+    }
+    // Until all of them have made what their buffers hold.
+    let (mut before, mut looks) = (0, 0);
+    eventually(20, || {
+        let made = made.started();
+        looks = if made == before { looks + 1 } else { 0 };
+        before = made;
+        made > STREAMS && looks >= 100
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(within(5, other.call(1)).await.unwrap(), 1);
+    }
+    let first = &mut all[0];
+    within(10, async {
+        for _ in 0..500 {
+            assert_eq!(first.next().await.unwrap().unwrap().len(), ITEM_BYTES);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_stalls_does_not_keep_its_place() {
+    let (a, b) = pair().await;
+    let handler = a
+        .functions()
+        .handler()
+        .with_max_concurrent(1)
+        .with_stall_limit(ms(300))
+        .serve_stream(|(): (), _: CallContext| {
+            stream::repeat_with(|| Ok::<_, ()>(Bytes::from(vec![7; 100_000])))
+        })
+        .unwrap();
+    let caller: Caller<(), Bytes> = b.functions().caller().build();
+    let mut stalled = within(5, caller.call_stream(())).await.unwrap();
+    assert!(within(5, stalled.next()).await.unwrap().is_ok());
+    eventually(10, || handler.stats().inflight() == 0).await;
+    let mut next = within(5, caller.call_stream(())).await.unwrap();
+    for _ in 0..50 {
+        assert!(within(5, next.next()).await.unwrap().is_ok());
+    }
+    let end = within(10, async {
+        loop {
+            if let Err(error) = stalled.next().await.unwrap() {
+                return error;
+            }
+        }
+    });
+    assert!(matches!(end.await, CallError::Transport(_)));
+    assert!(stalled.next().await.is_none());
+    assert_eq!((handler.stats().served(), handler.stats().failed()), (0, 1));
 }

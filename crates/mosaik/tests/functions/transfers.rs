@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mosaik::{
     Bytes, CallContext, Network, UniqueId,
     discovery::PeerEntry,
-    functions::{Caller, Handler},
+    functions::{CallError, Caller, Handler},
     futures::future::join_all,
     id,
     iroh::endpoint::{RecvStream, SendStream},
@@ -229,4 +229,87 @@ async fn a_large_request_and_its_reply_arrive() {
     let caller = caller(&b);
     let reply = within(20, caller.call((vec![1; 20 * MIB].into(), 20 * MIB))).await;
     assert_eq!(reply.unwrap().len(), 20 * MIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_arrives_slowly_is_waited_for() {
+    let id = random_network();
+    let b = node(id).await;
+    let intruder = Intruder::new().await;
+    let entry = PeerEntry::new(id, intruder.addr()).add_functions(STORE);
+    let entry = entry.sign(&intruder.secret).unwrap();
+    assert!(b.discovery().feed(entry.clone()));
+    // For longer than a handler may say nothing.
+    let slow = |mut send: SendStream, _recv: RecvStream| async move {
+        let reply = frame(&(0u8, Bytes::from(vec![7; MIB])));
+        for part in reply.chunks(reply.len() / 8) {
+            send.write_all(part).await.unwrap();
+            tokio::time::sleep(ms(500)).await;
+        }
+        send.finish().unwrap();
+    };
+    let caller = caller(&b);
+    let calling = async {
+        until_candidates(&caller, 1).await;
+        within(10, caller.call(request(3))).await
+    };
+    tokio::select! {
+        () = serve_by_hand(&intruder, &entry, slow) => unreachable!(),
+        result = calling => assert_eq!(result.unwrap().len(), MIB),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_is_not_taken_is_lost_and_not_made_again() {
+    const REPLY: usize = 60 * MIB;
+    let (a, b) = pair().await;
+    let ran = Gate::new();
+    let handler = serve(&a, &ran);
+    let caller = caller(&b);
+    until_candidates(&caller, 1).await;
+    let mut calls = Vec::new();
+    for count in 1..=3 {
+        let mut call = Box::pin(caller.call((vec![1; LARGE].into(), REPLY)));
+        tokio::select! {
+            result = &mut call => panic!("{}", result.is_ok()),
+            () = ran.until_started(count) => {}
+        }
+        calls.push(call);
+    }
+    // The third is one too many to be kept for long, and nobody reads.
+    eventually(10, || {
+        handler.stats().served() == 3 && handler.stats().inflight() == 0
+    })
+    .await;
+    let last = within(10, calls.pop().unwrap()).await;
+    assert!(
+        matches!(last, Err(CallError::Transport(_))),
+        "{:?}",
+        last.is_ok()
+    );
+    assert_eq!(ran.started(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_that_nobody_reads_hold_up_no_other_call() {
+    /// More than the window of a connection has room for.
+    const UNREAD: usize = 40;
+    let (a, b) = pair().await;
+    let ran = Gate::new();
+    let handler = serve(&a, &ran);
+    let caller = caller(&b);
+    until_candidates(&caller, 1).await;
+    let mut calls = Vec::new();
+    for count in 1..=UNREAD {
+        let mut call = Box::pin(caller.call((vec![1; 10].into(), 3 * MIB / 2)));
+        tokio::select! {
+            result = &mut call => panic!("{}", result.is_ok()),
+            () = ran.until_started(count) => {}
+        }
+        calls.push(call);
+    }
+    eventually(5, || handler.stats().served() == UNREAD).await;
+    for _ in 0..20 {
+        assert_eq!(within(5, caller.call(request(3))).await.unwrap().len(), 3);
+    }
 }

@@ -297,11 +297,12 @@ fn links_fail_with_names() {
 
 #[test]
 fn the_codes_of_the_transport() {
-    let codes: [(ApplicationClose, u32, &str); 8] = [
+    let codes: [(ApplicationClose, u32, &str); 9] = [
         (close::InvalidAlpn.into(), 100, "InvalidAlpn"),
         (close::DifferentNetwork.into(), 101, "DifferentNetwork"),
         (close::Cancelled.into(), 102, "Cancelled"),
         (close::UnexpectedClose.into(), 103, "UnexpectedClose"),
+        (close::Undelivered.into(), 104, "Undelivered"),
         (close::Success.into(), 200, "Success"),
         (close::GracefulShutdown.into(), 204, "GracefulShutdown"),
         (close::ProtocolViolation.into(), 400, "ProtocolViolation"),

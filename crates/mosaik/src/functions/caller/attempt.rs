@@ -40,6 +40,7 @@ pub(super) struct Request {
     pub(super) deadline: Instant,
     /// The span of the call, if it is exported.
     pub(super) trace: Option<TraceParent>,
+    pub(super) schema: Option<String>,
 }
 
 /// What a handler answered.
@@ -73,8 +74,8 @@ pub(super) enum Miss {
     Unauthorized,
     /// The peer closed the unused connection in the moment when it was used again.
     Idle,
-    /// The call's budget is used up.
-    OutOfTime,
+    /// The call's budget is used up: with an error if the handler was not reached within it.
+    OutOfTime(Option<Box<LinkError>>),
     /// This node, or the caller, has ended.
     ShutDown,
 }
@@ -82,7 +83,7 @@ pub(super) enum Miss {
 impl Miss {
     /// Whether no other handler can make a difference.
     pub(super) const fn is_final(&self) -> bool {
-        matches!(self, Self::OutOfTime | Self::ShutDown)
+        matches!(self, Self::OutOfTime(_) | Self::ShutDown)
     }
 
     fn lost(error: impl Into<LinkError>, may_have_run: bool) -> Self {
@@ -210,29 +211,30 @@ async fn send(
         budget_us: budget_us(request),
         request_bytes: request.payload_bytes as u64,
         trace: request.trace,
+        schema: request.schema.clone(),
     };
     let header_frame = frame(&header)?;
     if header.is_inline() {
         let frames = &mut [header_frame, request.frame.clone()];
         let written = timeout_at(limit, write(&mut link, frames, request.kind)).await;
-        unsent(written, limit, request)?;
-        let limit = request.deadline.min(started + ADMISSION_TIMEOUT);
+        unsent(written, limit, request, &link)?;
+        let limit = request.deadline.min(Instant::now() + ADMISSION_TIMEOUT);
         return Ok(Sent { link, limit });
     }
     let written = timeout_at(limit, link.sender.write_framed(&mut [header_frame])).await;
-    unsent(written, limit, request)?;
-    let limit = request.deadline.min(started + ADMISSION_TIMEOUT);
+    unsent(written, limit, request, &link)?;
+    let limit = request.deadline.min(Instant::now() + ADMISSION_TIMEOUT);
     match timeout_at(limit, link.receiver.recv_bytes()).await {
         Ok(Ok(frame)) if tag(&frame) == Some(Tag::Proceed) => {}
         Ok(Ok(_)) => return Err(Miss::not_run(unexpected())),
-        Ok(Err(error)) => return Err(ended(error, Progress::Unsent)),
+        Ok(Err(error)) => return Err(ended(error, Progress::Unsent, &link)),
         Err(_) => return Err(expired(limit, request, RecvError::TimedOut.into())),
     }
     // It is admitted: from here on it takes what it takes. The handler ends a transfer that stalls.
     let limit = request.deadline;
     let frames = &mut [request.frame.clone()];
     let sent = timeout_at(limit, write(&mut link, frames, request.kind)).await;
-    unsent(sent, limit, request)?;
+    unsent(sent, limit, request, &link)?;
     Ok(Sent { link, limit })
 }
 
@@ -250,19 +252,28 @@ enum Received {
 }
 
 /// Waits for the reply. From here on the function may have run.
+///
+/// The handler has answered with the first bytes that arrive: how long the rest takes is a matter
+/// of the reply's size and of the call's budget.
 async fn receive(link: &mut Link, request: &Request, mut limit: Instant) -> Result<Received, Miss> {
     let mut progress = Progress::Sent;
     loop {
         let frame = tokio::select! {
             biased;
-            frame = link.receiver.recv_bytes() => frame.map_err(|error| ended(error, progress))?,
+            frame = link.receiver.recv_bytes() => frame,
             () = sleep_until(limit) => {
                 if limit == request.deadline {
-                    return Err(Miss::OutOfTime);
+                    return Err(Miss::OutOfTime(None));
                 }
-                return Err(Miss::lost(RecvError::TimedOut, true));
+                if link.receiver.buffered_bytes() == 0 {
+                    return Err(Miss::lost(RecvError::TimedOut, true));
+                }
+                progress = Progress::Running;
+                limit = request.deadline;
+                continue;
             }
         };
+        let frame = frame.map_err(|error| ended(error, progress, link))?;
         match (tag(&frame), request.kind) {
             (Some(Tag::Value | Tag::Error), Kind::Call) => return Ok(Received::Reply(frame)),
             (Some(Tag::Started), Kind::Stream) => return Ok(Received::Started),
@@ -277,26 +288,35 @@ async fn receive(link: &mut Link, request: &Request, mut limit: Instant) -> Resu
 
 /// How far a call has got when its stream ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+enum Progress {
     Unsent,
     Sent,
     Running,
 }
 
 /// What the end of a stream means.
-pub(super) fn ended(error: RecvError, progress: Progress) -> Miss {
+///
+/// Safe to be asked again is only what a peer never saw: it closed the whole connection, which it
+/// does when nothing is under way on it. A stream that ends by itself was served.
+fn ended(error: RecvError, progress: Progress, link: &Link) -> Miss {
     match error {
         RecvError::Closed(close) if is_verdict(&close) => {
             let has_run = progress == Progress::Running || HandlerFailure == close;
             Miss::Refused { close, has_run }
         }
-        RecvError::Closed(close) if Success == close && progress != Progress::Running => Miss::Idle,
+        RecvError::Closed(_) if progress != Progress::Running && was_idle(link) => Miss::Idle,
         error => Miss::lost(lost(error), progress != Progress::Unsent),
     }
 }
 
+/// Whether the peer closed the connection as one that was not in use.
+fn was_idle(link: &Link) -> bool {
+    matches!(link.connection().close_reason(),
+        Some(ConnectionError::ApplicationClosed(close)) if close == Success)
+}
+
 /// This node itself closes a connection on which a peer fell silent: the peer is lost.
-fn lost(error: RecvError) -> LinkError {
+pub(super) fn lost(error: RecvError) -> LinkError {
     if error.is_cancelled() {
         let lost = ReadError::ConnectionLost(ConnectionError::TimedOut);
         return LinkError::Recv(RecvError::Io(lost));
@@ -308,6 +328,7 @@ fn unsent(
     written: Result<Result<(), SendError>, tokio::time::error::Elapsed>,
     limit: Instant,
     request: &Request,
+    link: &Link,
 ) -> Result<(), Miss> {
     match written {
         Ok(Ok(())) => Ok(()),
@@ -315,7 +336,7 @@ fn unsent(
             close,
             has_run: false,
         }),
-        Ok(Err(SendError::Closed(close))) if Success == close => Err(Miss::Idle),
+        Ok(Err(SendError::Closed(_))) if was_idle(link) => Err(Miss::Idle),
         Ok(Err(error)) => Err(Miss::not_run(error)),
         Err(_) => Err(expired(limit, request, SendError::TimedOut.into())),
     }
@@ -323,7 +344,7 @@ fn unsent(
 
 fn expired(limit: Instant, request: &Request, error: LinkError) -> Miss {
     if limit == request.deadline {
-        Miss::OutOfTime
+        Miss::OutOfTime(Some(Box::new(error)))
     } else {
         Miss::not_run(error)
     }

@@ -11,6 +11,7 @@ use crate::{
         function::effective_id,
         metrics::CallerMetrics,
         status::{HandlerConditions, When},
+        wire::schema_tag,
     },
     primitives::{Datum, FunctionId, ShortFmtExt},
     tickets::{PeerInfo, TicketValidator},
@@ -35,6 +36,7 @@ pub struct Builder<'f, Req: Datum, Res: Datum, E: Datum = ()> {
     online_when: OnlineWhen,
     is_idempotent: bool,
     hedge_after: Option<Duration>,
+    schema: Option<String>,
     types: PhantomData<fn(Req) -> Result<Res, E>>,
 }
 
@@ -50,6 +52,7 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
             online_when: Box::new(|conditions| conditions.minimum_of(1)),
             is_idempotent: false,
             hedge_after: None,
+            schema: None,
             types: PhantomData,
         }
     }
@@ -124,6 +127,15 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
         self
     }
 
+    /// Sets a tag that names what requests and replies mean, such as `"orders v2"`. By a
+    /// handler with another tag a call is
+    /// refused with `SchemaMismatch` (11 409), which names both; one without a tag answers it.
+    /// Default none. Of a tag above 256 bytes the digest counts.
+    pub fn with_schema(mut self, tag: impl Into<String>) -> Self {
+        self.schema = Some(schema_tag(tag.into()));
+        self
+    }
+
     /// The caller. Never fails and never waits; handlers that are known already are eligible at
     /// once.
     pub fn build(self) -> Caller<Req, Res, E> {
@@ -141,6 +153,7 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
             online_when: self.online_when,
             is_idempotent: self.is_idempotent,
             hedge_after: self.hedge_after,
+            schema: self.schema,
         });
         let (core, scope) = (self.core.clone(), self.core.scope.child());
         let candidates = Candidates::new(*core.discovery.me().content());
@@ -159,6 +172,7 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
                 config,
                 candidates,
                 metrics,
+                line: Arc::default(),
                 scope,
             },
             when,

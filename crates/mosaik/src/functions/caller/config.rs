@@ -25,6 +25,8 @@ pub struct Config {
     pub online_when: Box<dyn Fn(HandlerConditions) -> HandlerConditions + Send + Sync>,
     /// Whether a call may run more than once.
     pub is_idempotent: bool,
+    /// The tag that handlers must share, if they have one.
+    pub schema: Option<String>,
     /// How long a reply may take before a second handler is asked too.
     pub hedge_after: Option<Duration>,
 }
@@ -37,6 +39,7 @@ impl fmt::Debug for Config {
             .field("caller_auth", &self.caller_auth.len())
             .field("call_timeout", &self.call_timeout)
             .field("is_idempotent", &self.is_idempotent)
+            .field("schema", &self.schema)
             .field("hedge_after", &self.hedge_after)
             .finish_non_exhaustive()
     }

@@ -10,6 +10,7 @@ use super::{
     balance::choose,
     config::Config,
     introduction::{deliver_own_entry, introduce},
+    line::{Line, Turn},
     measure::measure_near,
     search::{Failure, Search},
 };
@@ -24,6 +25,9 @@ use crate::{
     primitives::{Digest, Scope},
 };
 
+/// A handler that has no place free says so sooner than this, beside a round trip.
+const REFUSED_WITHIN: Duration = Duration::from_millis(100);
+
 /// Makes the calls of one caller, whatever their types.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
@@ -31,6 +35,7 @@ pub(super) struct Dispatcher {
     pub(super) config: Arc<Config>,
     pub(super) candidates: Candidates,
     pub(super) metrics: CallerMetrics,
+    pub(super) line: Arc<Line>,
     pub(super) scope: Scope,
 }
 
@@ -38,25 +43,35 @@ impl Dispatcher {
     /// Finds a handler for a request, and its answer.
     pub(super) async fn dispatch(&self, request: &Request) -> Result<Answer, Failure> {
         let mut search = Search::default();
+        let mut turn = None;
         loop {
             if self.scope.is_cancelled() {
                 return Err(Failure::Unavailable);
             }
             let Some(candidate) = self.next_candidate(&mut search, request).await else {
-                match self.wait(&mut search, request.deadline).await {
+                match self.wait(&mut search, &mut turn, request.deadline).await {
                     Waited::Changed => continue,
                     Waited::OutOfTime => return Err(search.give_up()),
                     Waited::ShutDown => return Err(Failure::Unavailable),
                 }
             };
-            let (candidate, result) = self.attempt(&mut search, candidate, request).await;
+            let refused_within = REFUSED_WITHIN + candidate.route.distance().value;
+            let attempt = self.attempt(&mut search, candidate, request);
+            let (candidate, result) = if turn.is_none() {
+                attempt.await
+            } else {
+                Box::pin(in_turn(attempt, &mut turn, refused_within)).await
+            };
             match result {
                 Ok(answer) => {
+                    if let Some(turn) = turn {
+                        turn.answered();
+                    }
                     self.metrics.completed.increment(1);
                     self.measure_now_and_then(&candidate);
                     return Ok(answer);
                 }
-                Err(Miss::OutOfTime) => return Err(search.give_up()),
+                Err(Miss::OutOfTime(error)) => return Err(search.give_up_after(error)),
                 Err(Miss::ShutDown) => return Err(Failure::Unavailable),
                 Err(Miss::Idle) => search.retry_idle(candidate),
                 Err(miss) => {
@@ -229,8 +244,13 @@ impl Dispatcher {
                 .is_some_and(|info| self.core.discovery.authorize(&info, validators).is_ok())
     }
 
-    /// Waits until it makes sense to ask again.
-    async fn wait(&self, search: &mut Search, deadline: Instant) -> Waited {
+    /// Waits until it makes sense to ask again. Where all places are taken, calls do so in turns.
+    async fn wait(
+        &self,
+        search: &mut Search,
+        turn: &mut Option<Turn>,
+        deadline: Instant,
+    ) -> Waited {
         let Some(watch) = &mut search.watch else {
             // What changed before is not missed: there is another look before the first wait.
             search.watch = Some(self.candidates.watch());
@@ -241,13 +261,33 @@ impl Dispatcher {
             };
         };
         let mut watch = watch.clone();
+        let mut is_due = false;
+        if search.is_full() {
+            let next = async {
+                match turn.take() {
+                    None => self.line.turn().await,
+                    Some(turn) => self.line.again(turn).await,
+                }
+            };
+            let next = tokio::select! {
+                biased;
+                next = next => next,
+                () = self.scope.cancelled() => return Waited::ShutDown,
+                () = sleep_until(deadline) => return Waited::OutOfTime,
+            };
+            *turn = Some(next.turn);
+            is_due = next.was_waited_for;
+        } else {
+            // What it waits for now concerns no other call.
+            *turn = None;
+        }
         let has_candidates = self
             .candidates
             .look(|snapshot| !snapshot.candidates.is_empty());
-        let again_at = if has_candidates {
-            deadline.min(Instant::now() + search.pause())
-        } else {
-            deadline
+        let again_at = match (has_candidates, is_due) {
+            (true, true) => Instant::now(),
+            (true, false) => deadline.min(Instant::now() + search.pause()),
+            (false, _) => deadline,
         };
         tokio::select! {
             biased;
@@ -271,6 +311,21 @@ impl Dispatcher {
     fn is_closed(&self) -> bool {
         self.candidates.look(|snapshot| snapshot.is_closed)
     }
+}
+
+/// Makes an attempt whose turn it is. Who is not refused soon is admitted: the next may ask.
+async fn in_turn<T>(
+    attempt: impl Future<Output = T>,
+    turn: &mut Option<Turn>,
+    refused_within: Duration,
+) -> T {
+    let mut attempt = core::pin::pin!(attempt);
+    tokio::select! {
+        biased;
+        outcome = &mut attempt => return outcome,
+        () = sleep(refused_within) => *turn = None,
+    }
+    attempt.await
 }
 
 /// Whether the other one of two attempts makes no difference any more.

@@ -119,8 +119,10 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
     /// Resolves when a handler has admitted the call, within the caller's default budget; until
     /// then everything said at [`call`](Self::call) holds. The stream itself may take as long as
     /// it likes, and stays with its handler: it is never begun again elsewhere. Items not taken
-    /// hold up the handler's function, once the buffers between them (1.5 MiB) are full. Dropping the
-    /// stream ends the function.
+    /// hold up the handler's function, once the buffers between them (1.5 MiB) are full; nobody else
+    /// is held up. A handler that can deliver nothing for its
+    /// [stall limit](crate::functions::handler::Builder::with_stall_limit), 10 minutes by default, ends the
+    /// stream. Dropping the stream ends the function.
     ///
     /// # Errors
     ///
@@ -203,6 +205,7 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
             payload_bytes,
             deadline: Instant::now() + timeout.min(MAX_TIMEOUT),
             trace: TraceParent::of(span),
+            schema: self.dispatcher.config.schema.clone(),
         })
     }
 }

@@ -9,6 +9,7 @@ mod dispatch;
 mod follower;
 mod handle;
 mod introduction;
+mod line;
 mod measure;
 mod probe;
 mod replies;

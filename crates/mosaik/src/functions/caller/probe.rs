@@ -28,6 +28,7 @@ impl Probe {
             budget_us: 0,
             request_bytes: 0,
             trace: None,
+            schema: None,
         };
         let asked = Instant::now();
         let frames = &mut [frame(&header).ok()?];

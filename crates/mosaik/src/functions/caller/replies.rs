@@ -7,16 +7,20 @@ use core::{
     task::{Context, Poll},
 };
 
-use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::BoxFuture,
+    stream::{BoxStream, FusedStream},
+};
 
 use super::{
     CallError,
-    attempt::{Miss, Progress, Replying, ended},
+    attempt::{Replying, lost},
     decoding::decode,
     search::Failure,
 };
 use crate::{
-    functions_layer::wire::{FRAMES_PER_RECEIPT, NotAllowed, TAG_BYTES},
+    functions_layer::wire::{FRAMES_PER_RECEIPT, NotAllowed, TAG_BYTES, is_verdict},
     net::{
         Link,
         close::Success,
@@ -29,15 +33,16 @@ use crate::{
 ///
 /// [`CallError::Application`] and [`CallError::Decode`] are items among others; any other error
 /// is the last one: [`CallError::Rejected`] with the code 11 403 when a ticket of the caller or of
-/// the handler expires or is removed meanwhile. The stream ends when the function's does. It
-/// outlives the caller that it came from.
+/// the handler expires or is removed meanwhile. The stream ends when the function's does, and stays
+/// ended. It outlives the caller that it came from.
 ///
 /// # On drop
 ///
 /// The handler drops the running function.
 #[must_use = "streams do nothing unless polled"]
 pub struct Replies<Res: Datum, E: Datum = ()> {
-    frames: BoxStream<'static, Result<Bytes, Failure>>,
+    /// `None` after the end.
+    frames: Option<BoxStream<'static, Result<Bytes, Failure>>>,
     types: PhantomData<fn() -> Result<Res, E>>,
 }
 
@@ -66,7 +71,7 @@ impl<Res: Datum, E: Datum> Replies<Res, E> {
             }
         });
         Self {
-            frames: Box::pin(frames),
+            frames: Some(Box::pin(frames)),
             types: PhantomData,
         }
     }
@@ -124,11 +129,10 @@ impl Intake {
             Err(_) if scope.is_cancelled() => return Err(Some(Failure::Unavailable)),
             Err(error) => error,
         };
-        Err(match ended(error, Progress::Running) {
-            Miss::Refused { close, .. } => Some(Failure::Rejected(close)),
-            Miss::Lost { error, .. } => Some(Failure::Transport(error)),
-            Miss::Unauthorized | Miss::Idle | Miss::OutOfTime | Miss::ShutDown => None,
-        })
+        Err(Some(match error {
+            RecvError::Closed(close) if is_verdict(&close) => Failure::Rejected(close),
+            error => Failure::Transport(Box::new(lost(error))),
+        }))
     }
 }
 
@@ -155,12 +159,25 @@ impl<Res: Datum, E: Datum> Stream for Replies<Res, E> {
     type Item = Result<Res, CallError<E>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.frames.poll_next_unpin(cx).map(|frame| {
-            Some(match frame? {
+        let Some(frames) = &mut self.frames else {
+            return Poll::Ready(None);
+        };
+        frames.poll_next_unpin(cx).map(|frame| {
+            let Some(frame) = frame else {
+                self.frames = None;
+                return None;
+            };
+            Some(match frame {
                 Ok(frame) => decode(&frame),
                 Err(failure) => Err(failure.into()),
             })
         })
+    }
+}
+
+impl<Res: Datum, E: Datum> FusedStream for Replies<Res, E> {
+    fn is_terminated(&self) -> bool {
+        self.frames.is_none()
     }
 }
 

@@ -9,7 +9,7 @@ use super::attempt::Miss;
 use crate::{
     functions_layer::{
         candidates::{Candidate, Snapshot},
-        wire::{NoCapacity, NotAllowed},
+        wire::{NoCapacity, NotAllowed, SchemaMismatch},
     },
     net::{
         close::{DifferentNetwork, ProtocolViolation},
@@ -102,12 +102,16 @@ impl Search {
                     });
                 } else if NoCapacity == close {
                     candidate.route.was_full(now);
-                } else if has_run || DifferentNetwork == close || ProtocolViolation == close {
+                } else if has_run
+                    || DifferentNetwork == close
+                    || ProtocolViolation == close
+                    || SchemaMismatch == close
+                {
                     self.excluded.push(peer);
                 }
                 self.refusal = Some(close);
             }
-            Miss::Unauthorized | Miss::Idle | Miss::OutOfTime | Miss::ShutDown => {}
+            Miss::Unauthorized | Miss::Idle | Miss::OutOfTime(_) | Miss::ShutDown => {}
         }
     }
 
@@ -124,13 +128,16 @@ impl Search {
         self.tried.clear();
     }
 
+    /// Whether the last handler that was asked had no place free.
+    pub(super) fn is_full(&self) -> bool {
+        self.refusal
+            .as_ref()
+            .is_some_and(|close| NoCapacity == *close)
+    }
+
     /// How long to wait before all are asked again, if nothing changes before.
     pub(super) fn pause(&mut self) -> Duration {
-        let is_full = self
-            .refusal
-            .as_ref()
-            .is_some_and(|close| NoCapacity == *close);
-        let max = if is_full {
+        let max = if self.is_full() {
             MAX_PAUSE_WHEN_FULL
         } else {
             MAX_PAUSE
@@ -141,6 +148,12 @@ impl Search {
         self.pauses += 1;
         // Calls that failed together do not come back together.
         pause.mul_f64(0.5 + 0.5 * rand::random::<f64>())
+    }
+
+    /// What a call ends with whose budget is used up while it tries to reach a handler.
+    pub(super) fn give_up_after(mut self, error: Option<Box<LinkError>>) -> Failure {
+        self.loss = error.or(self.loss);
+        self.give_up()
     }
 
     /// What a call ends with when its budget is used up.

@@ -27,6 +27,7 @@ use crate::{
     net::{
         Acceptor, Link,
         close::{ProtocolViolation, Success},
+        limits::MIN_BYTES_PER_SECOND,
         link::RecvError,
     },
     primitives::{ShortFmtExt, TraceParent},
@@ -36,11 +37,9 @@ use crate::{
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call may wait for memory for its request. Less than callers wait for the verdict.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a request may take, besides a second for each [`REQUEST_BYTES_PER_SECOND`] of it that
-/// have arrived.
+/// How long a request may take, besides a second for each [`MIN_BYTES_PER_SECOND`] of it that have
+/// arrived.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Slower senders are given up.
-const REQUEST_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// The longest budget that is told apart from none.
 const MAX_BUDGET: Duration = Duration::from_hours(365 * 24);
 
@@ -74,7 +73,10 @@ async fn serve(handlers: &Handlers, mut link: Link) {
         return link.close_now(Success).await;
     }
     let _running = handlers.running.token();
-    match (admit(handlers, &link.peer(), header.as_ref()), header) {
+    match (
+        admit(handlers, &link.peer(), || link.rtt(), header.as_ref()),
+        header,
+    ) {
         (Ok(admitted), Some(header)) => {
             let span = tracing::info_span!("serve",
                 function = %header.function.short(), caller = %link.peer().short());
@@ -276,7 +278,7 @@ async fn receive_request(
 
 /// How long a sender may have taken for what has arrived of its request.
 fn patience(received_bytes: usize) -> Duration {
-    let millis = received_bytes as u64 * 1000 / REQUEST_BYTES_PER_SECOND;
+    let millis = received_bytes as u64 * 1000 / MIN_BYTES_PER_SECOND;
     REQUEST_TIMEOUT + Duration::from_millis(millis)
 }
 

@@ -1,6 +1,6 @@
 //! Who is served: the verdict on a call, by its header alone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use iroh::endpoint::ApplicationClose;
 
@@ -8,10 +8,12 @@ use super::{handlers::Handlers, registered::Registered};
 use crate::{
     functions_layer::{
         CallContext,
-        wire::{FunctionNotFound, Header, Kind, NoCapacity, NotAllowed},
+        core::Core,
+        wire::{FunctionNotFound, Header, Kind, NoCapacity, NotAllowed, schema_mismatch},
     },
     net::close::{ProtocolViolation, UnknownPeer},
     primitives::{FunctionId, PeerId},
+    tickets::PeerInfo,
 };
 
 /// A call that may run as soon as there is a place for it.
@@ -20,10 +22,12 @@ pub(super) struct Admitted {
     pub(super) registered: Arc<Registered>,
 }
 
-/// Decides about a call. `header` is `None` when it could not be read.
+/// Decides about a call. `header` is `None` when it could not be read. The round-trip time is
+/// taken in if the catalog has none: `require` never sees an unmeasured peer.
 pub(super) fn admit(
     handlers: &Handlers,
     peer: &PeerId,
+    rtt: impl FnOnce() -> Option<Duration>,
     header: Option<&Header>,
 ) -> Result<Admitted, ApplicationClose> {
     let core = &handlers.core;
@@ -32,6 +36,10 @@ pub(super) fn admit(
         // Known, but stale or too far away: a sync would not change that.
         None if core.discovery.knows(peer) => return Err(NotAllowed.into()),
         None => return Err(UnknownPeer.into()),
+    };
+    let caller = match caller.rtt() {
+        None => measured(core, caller, rtt()),
+        Some(_) => caller,
     };
     let header = header.ok_or(ProtocolViolation)?;
     let registered = handlers
@@ -45,6 +53,12 @@ pub(super) fn admit(
             .is_ok();
     if !is_allowed {
         return Err(NotAllowed.into());
+    }
+    if let (Some(own), Some(theirs)) = (&registered.config.schema, &header.schema)
+        && own != theirs
+    {
+        registered.warn_of_schema(peer, own, theirs);
+        return Err(schema_mismatch(own, theirs));
     }
     let is_well_formed = registered.service.kind() == header.kind
         && header.request_bytes <= core.config.max_message_bytes as u64;
@@ -60,6 +74,12 @@ pub(super) fn admit(
     })
 }
 
+fn measured(core: &Core, caller: PeerInfo, rtt: Option<Duration>) -> PeerInfo {
+    let Some(rtt) = rtt else { return caller };
+    core.discovery.record_rtt(*caller.id(), rtt);
+    core.discovery.info(caller.id()).unwrap_or(caller)
+}
+
 /// Decides about the same call many times, to measure it; returns how many would be admitted.
 pub(in crate::functions_layer) fn admit_often(
     handlers: &Handlers,
@@ -73,9 +93,10 @@ pub(in crate::functions_layer) fn admit_often(
         budget_us: 0,
         request_bytes: 0,
         trace: None,
+        schema: None,
     };
     let is_admitted = |_: &usize| {
-        let admitted = admit(handlers, peer, Some(&header));
+        let admitted = admit(handlers, peer, || None, Some(&header));
         admitted.is_ok_and(|admitted| admitted.registered.begin().is_some())
     };
     (0..times).filter(is_admitted).count()

@@ -1,7 +1,7 @@
 //! Registers a handler.
 
 use core::{fmt, marker::PhantomData};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::Stream;
 
@@ -15,10 +15,14 @@ use crate::{
     functions_layer::{
         CallContext, Function,
         function::{derived_id, effective_id},
+        wire::schema_tag,
     },
     primitives::{Datum, FunctionId},
     tickets::{PeerInfo, TicketValidator},
 };
+
+/// How long a caller may take nothing of a stream of replies.
+const STALL_LIMIT: Duration = Duration::from_mins(10);
 
 type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
 
@@ -40,6 +44,8 @@ pub struct Builder<'f, Req: Datum, Res: Datum, E: Datum = ()> {
     caller_auth: Vec<Arc<dyn TicketValidator>>,
     handler_auth: Vec<Arc<dyn TicketValidator>>,
     max_concurrent: usize,
+    stall_limit: Duration,
+    schema: Option<String>,
     types: PhantomData<fn(Req) -> Result<Res, E>>,
 }
 
@@ -52,6 +58,8 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
             caller_auth: Vec::new(),
             handler_auth: Vec::new(),
             max_concurrent: usize::MAX,
+            stall_limit: STALL_LIMIT,
+            schema: None,
             types: PhantomData,
         }
     }
@@ -96,6 +104,23 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
     /// their callers try again, here or elsewhere. 0 refuses all. Default unlimited.
     pub const fn with_max_concurrent(mut self, calls: usize) -> Self {
         self.max_concurrent = calls;
+        self
+    }
+
+    /// Sets how long a caller of a stream of replies may take nothing while items wait for it.
+    /// Default 10 minutes. Then the call ends, its place is free, and the caller is told with
+    /// `Undelivered` (104). Without effect on functions with one reply.
+    pub const fn with_stall_limit(mut self, limit: Duration) -> Self {
+        self.stall_limit = limit;
+        self
+    }
+
+    /// Sets a tag that names what requests and replies mean, such as `"orders v2"`. A call of
+    /// a caller with another tag is
+    /// refused with `SchemaMismatch` (11 409), which names both; one without a tag is served.
+    /// Default none. Of a tag above 256 bytes the digest counts.
+    pub fn with_schema(mut self, tag: impl Into<String>) -> Self {
+        self.schema = Some(schema_tag(tag.into()));
         self
     }
 
@@ -146,7 +171,8 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
     /// An application error is an item like any other; the reply ends when the stream does. The
     /// stream is polled only as fast as the caller takes its items, give or take what the
     /// buffers between them hold (1.5 MiB), and is dropped when the caller drops its end. A call
-    /// occupies its place under [`with_max_concurrent`](Self::with_max_concurrent) until then.
+    /// occupies its place under [`with_max_concurrent`](Self::with_max_concurrent) until then, or
+    /// until the caller has taken nothing for the [stall limit](Self::with_stall_limit).
     ///
     /// # Errors
     ///
@@ -188,6 +214,8 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
             caller_auth: self.caller_auth,
             handler_auth: self.handler_auth,
             max_concurrent: self.max_concurrent,
+            stall_limit: self.stall_limit,
+            schema: self.schema,
         };
         let registered = Registered::new(
             effective_id(base, &config.caller_auth, &config.handler_auth),

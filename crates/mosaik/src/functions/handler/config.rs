@@ -1,6 +1,6 @@
 //! What a handler was registered with.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     primitives::FunctionId,
@@ -19,6 +19,10 @@ pub struct HandlerConfig {
     pub handler_auth: Vec<Arc<dyn TicketValidator>>,
     /// Calls running at once; more are refused.
     pub max_concurrent: usize,
+    /// How long a caller of a stream of replies may take nothing.
+    pub stall_limit: Duration,
+    /// The tag that callers must share, if they have one.
+    pub schema: Option<String>,
 }
 
 impl fmt::Debug for HandlerConfig {
@@ -28,6 +32,8 @@ impl fmt::Debug for HandlerConfig {
             .field("caller_auth", &self.caller_auth.len())
             .field("handler_auth", &self.handler_auth.len())
             .field("max_concurrent", &self.max_concurrent)
+            .field("stall_limit", &self.stall_limit)
+            .field("schema", &self.schema)
             .finish_non_exhaustive()
     }
 }

@@ -1,16 +1,22 @@
 //! A registered function, and the places for its calls.
 
 use core::panic::AssertUnwindSafe;
-use std::{fmt, panic::catch_unwind, sync::Arc};
+use std::{fmt, panic::catch_unwind, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use tokio_util::sync::WaitForCancellationFuture;
 
 use super::{HandlerConfig, Stats, service::Service};
 use crate::{
     functions_layer::metrics::HandlerMetrics,
-    primitives::{FunctionId, Scope, ShortFmtExt},
+    primitives::{FunctionId, PeerId, Scope, ShortFmtExt},
     tickets::PeerInfo,
 };
+
+/// The least time between two warnings of callers with another schema.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// A function that is served by this node.
 pub(super) struct Registered {
@@ -20,6 +26,8 @@ pub(super) struct Registered {
     pub(super) stats: Stats,
     metrics: Arc<HandlerMetrics>,
     scope: Scope,
+    /// When a caller with another schema was last told of in the log.
+    warned: Mutex<Option<Instant>>,
 }
 
 impl Registered {
@@ -37,6 +45,7 @@ impl Registered {
             stats: Stats::default(),
             metrics,
             scope,
+            warned: Mutex::default(),
         }
     }
 
@@ -47,6 +56,16 @@ impl Registered {
                 "a requirement on callers panicked, the call is refused");
             false
         })
+    }
+
+    /// Says in the log that a caller has another schema, now and then.
+    pub(super) fn warn_of_schema(&self, caller: &PeerId, own: &str, theirs: &str) {
+        let mut warned = self.warned.lock();
+        if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            *warned = Some(Instant::now());
+            tracing::warn!(function = %self.id.short(), peer = %caller.short(), schema = own,
+                caller_schema = ?theirs, "caller with another schema refused");
+        }
     }
 
     /// A place for one call, if one is free.

@@ -7,7 +7,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use iroh::endpoint::ApplicationClose;
 use tokio::{
     task::consume_budget,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -19,7 +19,11 @@ use crate::{
     functions_layer::wire::{
         FunctionNotFound, HandlerFailure, MAX_RECEIPT_BYTES, MAX_WRITES_AHEAD, NotAllowed, Tag,
     },
-    net::{Link, LinkSender, close::Success, link::RecvError},
+    net::{
+        Link, LinkSender,
+        close::{Success, Undelivered},
+        link::RecvError,
+    },
     primitives::BytesMut,
 };
 
@@ -27,7 +31,8 @@ use crate::{
 const NOTICE_AFTER: Duration = Duration::from_millis(500);
 /// How long the notice may take to be written.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a caller may take to make room for a reply.
+/// How long a caller may take to make room for a reply, beside a second for each 256 KiB that it
+/// has taken of it.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long that may take when the caller has left too much untaken already.
 const HURRIED_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -148,8 +153,10 @@ pub(super) async fn many(
     drop(work);
     match outcome {
         Ok(()) => {
+            let limit = place.registered().config.stall_limit;
             place.served();
-            link.close_within(Success, REPLY_TIMEOUT).await;
+            // A reader that pauses before the end is one that pauses.
+            link.close_within(Success, limit).await;
         }
         // An endless stream ends by its caller leaving.
         Err(Ended::Interrupted(Interruption::Left)) => place.served(),
@@ -161,6 +168,11 @@ pub(super) async fn many(
         Err(Ended::Denied) => {
             drop(place);
             end(link, NotAllowed.into(), mid_frame, heard).await;
+        }
+        Err(Ended::Stalled) => {
+            tracing::debug!(peer = %link.peer().fmt_short(), "a caller takes no replies");
+            drop(place);
+            link.abort(Undelivered);
         }
         Err(Ended::Failed) => fail(link, place, HandlerFailure.into()).await,
     }
@@ -180,6 +192,8 @@ async fn end(link: Link, verdict: ApplicationClose, mid_frame: bool, heard: bool
 
 enum Ended {
     Failed,
+    /// The caller takes nothing.
+    Stalled,
     Denied,
     Interrupted(Interruption),
 }
@@ -246,6 +260,7 @@ impl Delivery<'_> {
         if bytes == 0 {
             return Ok(());
         }
+        let stall_limit = self.registered.config.stall_limit;
         while let Some(receipt) = self.link.receiver.recv::<u64>().now_or_never() {
             self.on_receipt(receipt)?;
         }
@@ -259,20 +274,25 @@ impl Delivery<'_> {
                 () = sleep_until(self.deadline) => {
                     return Err(interrupted(Interruption::Expired));
                 }
+                () = sleep(stall_limit) => return Err(Ended::Stalled),
             };
             self.on_receipt(receipt)?;
         }
         self.mid_frame = true;
-        tokio::select! {
-            biased;
-            written = self.link.sender.flush() => {
-                written.map_err(|_| interrupted(Interruption::Left))?;
-            }
-            () = self.registered.withdrawn() => {
-                return Err(interrupted(Interruption::Withdrawn));
-            }
-            () = sleep_until(self.deadline) => {
-                return Err(interrupted(Interruption::Expired));
+        let mut frames = &mut [self.link.sender.take_queued()][..];
+        while !frames.is_empty() {
+            tokio::select! {
+                biased;
+                written = self.link.sender.write_some(&mut frames) => {
+                    written.map_err(|_| interrupted(Interruption::Left))?;
+                }
+                () = self.registered.withdrawn() => {
+                    return Err(interrupted(Interruption::Withdrawn));
+                }
+                () = sleep_until(self.deadline) => {
+                    return Err(interrupted(Interruption::Expired));
+                }
+                () = sleep(stall_limit) => return Err(Ended::Stalled),
             }
         }
         self.mid_frame = false;

@@ -261,7 +261,7 @@ impl RecvError {
 impl From<ReadError> for RecvError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Reset(code) => Self::Closed(close::from_code(code)),
+            ReadError::Reset(code) => Self::Closed(close::from_reset(code)),
             ReadError::ConnectionLost(ConnectionError::ApplicationClosed(reason)) => {
                 Self::Closed(reason)
             }

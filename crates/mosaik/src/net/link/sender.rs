@@ -4,13 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use iroh::endpoint::{ApplicationClose, SendStream};
 use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     LinkState, SendError,
     frame::{begin_frame, finish_frame, put_close},
 };
 use crate::{
-    net::limits::{CLOSE_TIMEOUT, MAX_FRAME_BYTES},
+    net::{
+        close::{Success, Undelivered},
+        limits::{CLOSE_TIMEOUT, MAX_FRAME_BYTES, MIN_BYTES_PER_SECOND, STREAM_WINDOW_BYTES},
+    },
     primitives::{Bytes, BytesMut, encoding},
 };
 
@@ -74,6 +78,11 @@ impl LinkSender {
         } else {
             self.buffer.extend_from_slice(&frames);
         }
+    }
+
+    /// Takes what is queued, to be written by the caller.
+    pub(crate) fn take_queued(&mut self) -> Bytes {
+        self.buffer.split().freeze()
     }
 
     /// Hands everything queued to the transport; waits while the peer takes nothing.
@@ -183,18 +192,38 @@ impl LinkSender {
         let _ = tokio::time::timeout(limit, delivered).await;
     }
 
-    /// Writes what is queued and closes with a reason, or resets when that takes too long.
+    /// Writes what is queued and closes with a reason, or resets when that takes longer than the
+    /// limit and a second for each 256 KiB that the peer has taken meanwhile. A regular end
+    /// that can't be written is none: it resets with `Undelivered` (104).
     pub(crate) async fn close_within(mut self, reason: &ApplicationClose, limit: Duration) {
-        self.state.set_drop_code(reason);
+        if reason == Success {
+            self.state.set_drop_code(&Undelivered.into());
+        } else {
+            self.state.set_drop_code(reason);
+        }
         put_close(&mut self.buffer, reason);
-        let written = tokio::time::timeout(limit, self.flush()).await;
-        if matches!(written, Ok(Ok(())))
-            && let Some(mut stream) = self.stream.take()
-        {
+        let started = Instant::now();
+        let mut frames = &mut [self.take_queued()][..];
+        let mut written_bytes = 0;
+        while !frames.is_empty() {
+            let due = started + limit + allowance(written_bytes);
+            match timeout_at(due, self.write_some(&mut frames)).await {
+                Ok(Ok(bytes)) => written_bytes += bytes,
+                _ => return,
+            }
+        }
+        if let Some(mut stream) = self.stream.take() {
             // Fails only when the stream is closed already.
             let _ = stream.finish();
         }
     }
+}
+
+/// How much longer a peer may take for what was written. What its window holds need not have been
+/// taken by anybody.
+fn allowance(written_bytes: usize) -> Duration {
+    let taken_bytes = written_bytes.saturating_sub(STREAM_WINDOW_BYTES as usize) as u64;
+    Duration::from_millis(taken_bytes * 1000 / MIN_BYTES_PER_SECOND)
 }
 
 impl Drop for LinkSender {

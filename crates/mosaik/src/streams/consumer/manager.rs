@@ -17,13 +17,11 @@ use super::{
 use crate::{
     primitives::{Digest, PeerId, Scope},
     streams_layer::{guard, wire::STREAMS_ALPN},
-    tickets::PeerInfo,
+    tickets::{CLOCK_LOOK, PeerInfo},
 };
 
 /// How long a measurement on a connection of our own may take.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Tickets are looked at again at least this often, in case the wall clock is set.
-const MAX_EXPIRY_TIMER: Duration = Duration::from_hours(1);
 
 type Finished = (PeerId, u64, Outcome);
 
@@ -140,7 +138,7 @@ impl Manager {
             Ok(expires) => {
                 let left = expires.and_then(|expires| expires.remaining_at(Utc::now()));
                 Sight::Fit {
-                    expires: left.map(|left| Instant::now() + left.min(MAX_EXPIRY_TIMER)),
+                    expires: left.map(|left| Instant::now() + left.min(CLOCK_LOOK)),
                 }
             }
             Err(_) => Sight::Unauthorized,

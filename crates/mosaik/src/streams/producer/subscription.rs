@@ -9,12 +9,11 @@ use std::{
     time::Duration,
 };
 
-use chrono::Utc;
 use iroh::endpoint::ApplicationClose;
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -42,8 +41,6 @@ use crate::{
 
 /// How long the answer to a consumer may take to be written.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Tickets are looked at again at least this often, in case the wall clock is set.
-const MAX_EXPIRY_TIMER: Duration = Duration::from_hours(1);
 
 /// How a subscription ended.
 enum End {
@@ -193,10 +190,7 @@ async fn supervise(
 
 /// Resolves when tickets must be validated again.
 async fn expiry(expires: Option<Expiration>) {
-    match expires.and_then(|expires| expires.remaining_at(Utc::now())) {
-        Some(left) => sleep(left.min(MAX_EXPIRY_TIMER)).await,
-        None => std::future::pending().await,
-    }
+    expires.unwrap_or(Expiration::Never).passed().await;
 }
 
 fn has_expired(expires: Option<Expiration>) -> bool {

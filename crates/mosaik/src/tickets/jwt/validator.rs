@@ -26,7 +26,7 @@ use crate::{
 const SIGNATURE_CONTEXT: &str = "mosaik tickets jwt validator v1";
 const VERDICT_CONTEXT: &str = "mosaik tickets jwt verdict v1";
 
-/// How far ahead an issuer's clock may be: as far as discovery lets clocks differ by default.
+/// How far ahead an issuer's clock may be, for tokens that are valid from now on: as far as discovery lets clocks differ by default.
 const MAX_ISSUER_SKEW: Duration = Duration::from_secs(10);
 
 /// Accepts JSON web tokens that are signed by one of the configured keys.
@@ -36,7 +36,7 @@ const MAX_ISSUER_SKEW: Duration = Duration::from_secs(10);
 /// - The subject is the id of the peer that carries the token, as 64 lower-case hex digits. So
 ///   that nobody else can use it: tickets are public.
 /// - The token has an expiry (`exp`), and it is still to come: at the second of expiry a token is
-///   expired. It is not from the future (`nbf`, and `iat` by more than 10 s).
+///   expired. It is not from the future (`nbf` and `iat`) by more than 10 s.
 /// - What the settings below demand.
 ///
 /// Nothing in a token selects a key but the name of its algorithm, in which each key is fixed.
@@ -222,9 +222,9 @@ impl Jwt {
         self
     }
 
-    /// How far the clocks of issuer and validator may differ; none by default. Tokens are
-    /// accepted this much before `nbf` and after `exp`, and the expiration that a validation
-    /// answers moves accordingly.
+    /// How far the clocks of issuer and validator may differ. Tokens are accepted this much before
+    /// `nbf` and `iat`, 10 s at least, and after `exp`, by default not at all; the expiration that a
+    /// validation answers moves accordingly.
     #[must_use]
     pub const fn leeway(mut self, duration: Duration) -> Self {
         self.ids.forget();
@@ -309,11 +309,11 @@ impl Jwt {
     }
 
     fn check_issue(&self, claims: &Map<String, Value>, now: DateTime<Utc>) -> Result<(), Refusal> {
-        if time(claims, NOT_BEFORE)?.is_some_and(|nbf| later(now, self.leeway) < nbf.ceil) {
+        let skew = self.leeway.max(MAX_ISSUER_SKEW);
+        if time(claims, NOT_BEFORE)?.is_some_and(|nbf| later(now, skew) < nbf.ceil) {
             return Err(Refusal::NotYetValid);
         }
         let issued = time(claims, ISSUED)?;
-        let skew = self.leeway.max(MAX_ISSUER_SKEW);
         if issued.is_some_and(|iat| later(now, skew) < iat.ceil) {
             return Err(Refusal::IssuedInFuture);
         }
