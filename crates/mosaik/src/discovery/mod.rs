@@ -44,6 +44,7 @@ mod mdns;
 mod metrics;
 mod ping;
 mod reconcile;
+mod remembered;
 mod rivalry;
 mod rtt;
 mod rtt_probes;
@@ -61,5 +62,6 @@ pub use config::{Config, ConfigBuilder, ConfigBuilderError, IntoConfig};
 pub use error::Error;
 pub use event::{AnnounceEvent, Event};
 pub use handle::{Dial, Discovery};
+pub(crate) use remembered::Remembered;
 
 pub use crate::tickets::{PeerEntry, PeerEntryVersion, PeerInfo, SignedPeerEntry};
