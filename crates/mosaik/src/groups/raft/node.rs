@@ -126,15 +126,18 @@ impl Node {
             stored,
         });
         let told = Arc::new(Told::default());
+        let network = Network::new(options.peers.clone(), told.clone());
+        let progress = network.progress();
         let raft = Consensus::new(
             options.member,
             Arc::new(config),
-            Network::new(options.peers.clone(), told.clone()),
+            network,
             log.clone(),
             Applier(applied.clone()),
         )
         .await
         .map_err(Stopped::because)?;
+        progress.follow(raft.metrics());
         let core = Arc::new_cyclic(|this| NodeCore {
             member: options.member,
             lineage: options.lineage,
