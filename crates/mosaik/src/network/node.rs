@@ -5,7 +5,10 @@ use tokio::sync::oneshot;
 
 #[cfg(feature = "prometheus")]
 use super::exporter::Exporter;
-use super::{Error, LeftBehind, NetworkBuilder, shutdown::Shutdown};
+use super::{
+    Error, LeftBehind, NetworkBuilder,
+    shutdown::{Released, Shutdown},
+};
 use crate::{
     discovery::{Discovery, IntoConfig, Remembered},
     functions_layer::Functions,
@@ -126,7 +129,7 @@ impl Network {
         let shutdown = Shutdown {
             discovery: discovery.clone(),
             local: local.clone(),
-            links,
+            links: Released(links),
             store,
             scope,
             closing: Scope::new(),

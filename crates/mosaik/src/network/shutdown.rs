@@ -42,11 +42,21 @@ impl LeftBehind {
     }
 }
 
+/// Lets go of the acceptors and connections when dropped: also when the runtime ended before this
+/// could run, nothing may keep the sockets.
+pub(super) struct Released(pub(super) Links);
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
 /// The orderly end of a node.
 pub(super) struct Shutdown {
     pub(super) discovery: Discovery,
     pub(super) local: LocalNode,
-    pub(super) links: Links,
+    pub(super) links: Released,
     pub(super) store: Option<NodeStore>,
     pub(super) scope: Scope,
     /// Runs this.
@@ -60,8 +70,8 @@ impl Shutdown {
             subsystems.await;
             self.discovery.depart().await;
             self.scope.cancel();
-            self.links.close_all(GracefulShutdown);
-            self.links.release();
+            self.links.0.close_all(GracefulShutdown);
+            drop(self.links);
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.local.endpoint().close()).await;
             let tasks = self.scope.finish(TASKS_TIMEOUT).await;
             if let Some(store) = self.store {
