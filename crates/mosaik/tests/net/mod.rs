@@ -163,7 +163,7 @@ async fn a_stranger_gets_room_for_a_handshake_only() {
     let flood = async {
         let part = [7; 1024];
         // A message that never ends: the target waits for the rest.
-        let _first = say(&connection, &frame(&[0u8; 900])[..500]).await;
+        let _first = say(&connection, &frame(&vec![0u8; 900])[..500]).await;
         while let Ok((mut send, _recv)) = connection.open_bi().await {
             while accepted < 4 << 20 && send.write_all(&part).await.is_ok() {
                 accepted += part.len();
