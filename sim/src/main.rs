@@ -211,7 +211,7 @@ impl Run {
         let seen = each_until(&self.nodes, self.options.patience, move |c| {
             c.get(&id).is_none()
         });
-        let (seen, ()) = futures::join!(seen, leaving.shutdown());
+        let (seen, _) = futures::join!(seen, leaving.shutdown());
         println!("departure       {}", seen?);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::{fmt::Display, io::Write, net::SocketAddr, path::PathBuf, str::FromStr,
 use anyhow::Context;
 use mosaik::{
     Digest, Network, NetworkId, PeerId, SecretKey, Tag, discovery,
-    iroh::{EndpointAddr, RelayMode, TransportAddr},
+    iroh::{EndpointAddr, RelayMode},
 };
 
 use crate::stop::Stop;
@@ -28,7 +28,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH", conflicts_with = "secret")]
     secret_file: Option<PathBuf>,
 
-    /// Peer to dial at start: a peer id, or `<peer id>@<ip:port>`. Repeat for several.
+    /// Peer to dial at start: a peer id, `<peer id>@<ip:port>`, or `<peer id>@<host:port>`, whose
+    /// name is looked up at each attempt. Repeat for several.
     #[arg(short, long)]
     peers: Vec<Peer>,
 
@@ -52,6 +53,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "IP:PORT")]
     bind: Vec<SocketAddr>,
 
+    /// Address at which others reach this node although no socket here has it, as behind a
+    /// forwarded port. Repeat for several.
+    #[arg(long, value_name = "IP:PORT")]
+    external: Vec<SocketAddr>,
+
     /// Find and be found by nodes on the local segment.
     #[arg(long)]
     mdns: bool,
@@ -59,23 +65,42 @@ pub(crate) struct Options {
 
 /// A peer to dial.
 #[derive(Debug, Clone)]
-struct Peer(EndpointAddr);
+enum Peer {
+    At(EndpointAddr),
+    AtHost(PeerId, String),
+}
+
+impl Peer {
+    fn id(&self) -> PeerId {
+        match self {
+            Self::At(addr) => addr.id,
+            Self::AtHost(id, _) => *id,
+        }
+    }
+}
 
 impl FromStr for Peer {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        let (id, addr) = match text.split_once('@') {
-            Some((id, addr)) => (id, Some(addr.parse::<SocketAddr>()?)),
+        let (id, host) = match text.split_once('@') {
+            Some((id, host)) => (id, Some(host)),
             None => (text, None),
         };
         let id = id
             .parse::<PeerId>()
             .context("not a peer id of 64 hex digits")?;
-        Ok(Self(EndpointAddr::from_parts(
-            id,
-            addr.map(TransportAddr::Ip),
-        )))
+        let Some(host) = host else {
+            return Ok(Self::At(id.into()));
+        };
+        if let Ok(addr) = host.parse() {
+            return Ok(Self::At(EndpointAddr::new(id).with_ip_addr(addr)));
+        }
+        let (name, port) = host.rsplit_once(':').context("there is no port")?;
+        port.parse::<u16>().context("not a port")?;
+        // A name with colons is an address that was mistyped.
+        anyhow::ensure!(!name.is_empty() && !name.contains(':'), "not a host name");
+        Ok(Self::AtHost(id, host.to_owned()))
     }
 }
 
@@ -87,8 +112,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     } else {
         RelayMode::Default
     };
-    let peers: Vec<_> = options.peers.iter().map(|peer| peer.0.clone()).collect();
-    let discovery = discovery::Config::builder()
+    let mut discovery = discovery::Config::builder()
         .with_tags(
             options
                 .tags
@@ -96,15 +120,27 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
                 .map(|tag| Tag::from(tag.as_str()))
                 .collect::<Vec<_>>(),
         )
-        .with_bootstrap(peers)
         .with_no_dht_bootstrap(options.no_dht)
         .with_dht_nodes(options.dht_node.clone());
+    for peer in options.peers.iter().cloned() {
+        discovery = match peer {
+            Peer::At(addr) => discovery.with_bootstrap(addr),
+            Peer::AtHost(id, host) => discovery.with_bootstrap_host(id, host),
+        };
+    }
     let mut builder = Network::builder(network_id)
         .with_relay_mode(relay_mode)
         .with_mdns_discovery(options.mdns)
         .with_addresses(
             options
                 .bind
+                .iter()
+                .copied()
+                .collect::<std::collections::BTreeSet<_>>(),
+        )
+        .with_external_addresses(
+            options
+                .external
                 .iter()
                 .copied()
                 .collect::<std::collections::BTreeSet<_>>(),
@@ -169,11 +205,7 @@ fn print(network: &Network, options: &Options) -> std::io::Result<()> {
     writeln!(out, "network: {}", network.network_id())?;
     writeln!(out, "peer id: {}", network.local().id())?;
     writeln!(out, "tags   : {}", list(&options.tags))?;
-    writeln!(
-        out,
-        "peers  : {}",
-        list(options.peers.iter().map(|peer| peer.0.id))
-    )?;
+    writeln!(out, "peers  : {}", list(options.peers.iter().map(Peer::id)))?;
     writeln!(out, "ips    : {}", list(addr.ip_addrs()))?;
     writeln!(out, "relays : {relays}")?;
     writeln!(out, "press Ctrl+C to stop")?;

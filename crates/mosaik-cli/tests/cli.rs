@@ -93,6 +93,7 @@ fn wrong_arguments_exit_with_2_and_usage() {
         &["dht"],
         &["fly"],
         &["beacon", "-n", "x", "--peers", "not-an-id"],
+        &["beacon", "-n", "x", "--external", "no-address"],
         &["dht", "-n", "x", "--timeout", "0"],
         &["dht", "-n", "x", "--check-status=maybe"],
         &["beacon", "-n", "x", "--secret", "a", "--secret-file", "b"],
@@ -185,6 +186,96 @@ fn beacons_dial_each_other() {
     ));
     assert_eq!(second.field("peers  :"), id);
     assert_eq!(second.field("tags   :"), "a, b");
+}
+
+/// Regression: a second address of a family was refused.
+#[test]
+fn a_beacon_binds_several_addresses_and_tells_those_that_are_forwarded() {
+    let external = ["--external", "198.51.100.7:4000"];
+    let beacon = Beacon::start(mosaik(
+        &[OFFLINE, &["--bind", "127.0.0.2:0"], &external].concat(),
+    ));
+    let addresses = beacon.field("ips    :");
+    for part in ["127.0.0.1:", "127.0.0.2:", "198.51.100.7:4000"] {
+        assert!(addresses.contains(part), "{addresses}");
+    }
+}
+
+/// A node of this process, where that of a beacon is not known by itself.
+async fn node(
+    discovery: mosaik::discovery::ConfigBuilder,
+    storage: Option<&std::path::Path>,
+) -> mosaik::Network {
+    let mut builder = mosaik::Network::builder("cli-test")
+        .with_relay_mode(mosaik::iroh::RelayMode::Disabled)
+        .with_addresses(["127.0.0.1:0".parse().unwrap()])
+        .with_discovery(discovery.no_dht_bootstrap());
+    if let Some(directory) = storage {
+        builder = builder.with_storage(directory);
+    }
+    builder.build().await.unwrap()
+}
+
+/// Waits until a node knows a beacon.
+async fn until_known(node: &mosaik::Network, beacon: mosaik::PeerId) {
+    let mut catalog = node.discovery().catalog_watch();
+    let known = catalog.wait_for(|catalog| catalog.get(&beacon).is_some());
+    let limit = std::time::Duration::from_secs(20);
+    tokio::time::timeout(limit, known).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_bootstrap_peer_may_have_a_host_name() {
+    let first = Beacon::start(mosaik(OFFLINE));
+    let id = first.field("peer id:");
+    let (_, port) = first.field("ips    :").rsplit_once(':').unwrap();
+    let host = format!("localhost:{port}");
+    let discovery = mosaik::discovery::Config::builder();
+    let node = node(
+        discovery.with_bootstrap_host(id.parse().unwrap(), host.clone()),
+        None,
+    )
+    .await;
+    until_known(&node, id.parse().unwrap()).await;
+
+    let peer = format!("{id}@{host}");
+    let second = Beacon::start(mosaik(&[OFFLINE, &["-p", &peer]].concat()));
+    assert_eq!(second.field("peers  :"), id);
+    until_known(&node, second.field("peer id:").parse().unwrap()).await;
+    node.shutdown().await;
+}
+
+/// A node with storage finds its network again by the addresses that it had, without any other
+/// way to find peers.
+#[tokio::test]
+async fn a_node_remembers_where_its_peers_were() {
+    let beacon = Beacon::start(mosaik(OFFLINE));
+    let id: mosaik::PeerId = beacon.field("peer id:").parse().unwrap();
+    let addr =
+        mosaik::iroh::EndpointAddr::new(id).with_ip_addr(beacon.field("ips    :").parse().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let nobody = mosaik::discovery::Config::builder;
+    let first = node(nobody().with_bootstrap(addr), Some(directory.path())).await;
+    until_known(&first, id).await;
+    let file = directory.path().join("addresses");
+    let written = async {
+        while !std::fs::read_to_string(&file).is_ok_and(|text| text.contains(&id.to_string())) {
+            // Nothing tells of it.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let limit = std::time::Duration::from_secs(20);
+    tokio::time::timeout(limit, written).await.unwrap();
+    first.shutdown().await;
+
+    let again = node(nobody(), Some(directory.path())).await;
+    until_known(&again, id).await;
+    again.shutdown().await;
+
+    std::fs::write(&file, "mosaik addresses 9\nwhat a later version writes").unwrap();
+    let harmless = node(nobody(), Some(directory.path())).await;
+    assert_eq!(harmless.discovery().catalog().peers_count(), 0);
+    harmless.shutdown().await;
 }
 
 #[test]

@@ -12,6 +12,9 @@
     reason = "tests spawn what they need and fail by panicking"
 )]
 
+// Every `#[tokio::test]` of this binary ends with a check that nothing outlives it.
+extern crate mosaik_test as tokio;
+
 mod discovery;
 mod functions;
 mod groups;

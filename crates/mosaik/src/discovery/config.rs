@@ -55,6 +55,10 @@ pub struct Config {
     pub events_backlog: usize,
     /// Peers that are dialed at start, and again while they can't be reached. Default none.
     pub bootstrap_peers: Vec<EndpointAddr>,
+    /// Bootstrap peers whose address is a name, as `host:port`, which is looked up at each attempt.
+    /// Default none.
+    #[serde(default)]
+    pub bootstrap_hosts: Vec<(PeerId, String)>,
     /// Tags in the local entry from the start. Default none; at most 1024.
     pub tags: Vec<Tag>,
     /// Age of an entry's update after which it is hidden and removed. Default 300 s; not 0.
@@ -91,6 +95,7 @@ impl Default for Config {
         Self {
             events_backlog: DEFAULT_EVENTS_BACKLOG,
             bootstrap_peers: Vec::new(),
+            bootstrap_hosts: Vec::new(),
             tags: Vec::new(),
             purge_after: DEFAULT_PURGE_AFTER,
             max_time_drift: DEFAULT_MAX_TIME_DRIFT,
@@ -114,9 +119,11 @@ impl Config {
         ConfigBuilder::default()
     }
 
-    /// The ids of the bootstrap peers, in the order given.
+    /// The ids of the bootstrap peers, in the order given, those with host names last.
     pub fn bootstrap_peers_ids(&self) -> Vec<PeerId> {
-        self.bootstrap_peers.iter().map(|addr| addr.id).collect()
+        let hosts = self.bootstrap_hosts.iter().map(|(peer, _)| *peer);
+        let peers = self.bootstrap_peers.iter().map(|addr| addr.id);
+        peers.chain(hosts).collect()
     }
 
     fn validate(&self) -> Result<(), ConfigBuilderError> {
@@ -144,6 +151,10 @@ impl Config {
                 !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
             })
         };
+        let mut hosts = self.bootstrap_hosts.iter().map(|(_, host)| host);
+        if let Some(host) = hosts.find(|host| !has_port(host)) {
+            return Err(format!("the bootstrap host {host} is not of the form host:port").into());
+        }
         if let Some(node) = self.dht_nodes.iter().find(|node| !has_port(node)) {
             return Err(format!("the DHT node {node} is not of the form host:port").into());
         }
@@ -204,6 +215,16 @@ impl ConfigBuilder {
     #[must_use]
     pub fn with_bootstrap<V>(mut self, peers: impl IntoIterOrSingle<EndpointAddr, V>) -> Self {
         self.0.bootstrap_peers.extend(peers.iterator());
+        self
+    }
+
+    /// Adds a bootstrap peer at a host name, as `host:port`.
+    ///
+    /// The name is looked up again at each attempt, so that the peer may move. Its id is needed
+    /// too: it is what the peer proves to be.
+    #[must_use]
+    pub fn with_bootstrap_host(mut self, peer: PeerId, host: impl Into<String>) -> Self {
+        self.0.bootstrap_hosts.push((peer, host.into()));
         self
     }
 
@@ -386,6 +407,7 @@ mod tests {
 
     #[test]
     fn bad_values_are_refused() {
+        let peer = iroh::SecretKey::generate().public();
         let bad = [
             Config::builder().with_announce_interval(Duration::ZERO),
             Config::builder().with_purge_after(Duration::ZERO),
@@ -394,6 +416,7 @@ mod tests {
             Config::builder().with_dht_publish_interval(Some(Duration::ZERO)),
             Config::builder().with_events_backlog(0),
             Config::builder().with_dht_nodes("router.example.net"),
+            Config::builder().with_bootstrap_host(peer, "example.net"),
             Config::builder().with_dht_nodes(["127.0.0.1:1", "127.0.0.1:0"]),
             Config::builder().with_announce_interval(Duration::MAX),
             Config::builder().with_purge_after(Duration::MAX),

@@ -28,6 +28,7 @@ use super::{
     liveness::Prober,
     metrics::DiscoveryMetrics,
     ping::{PING_TIMEOUT, Pinger},
+    remembered::Remembered,
     rtt_probes::RttProbes,
     seeker::Seeker,
     settling::Settling,
@@ -44,7 +45,7 @@ use crate::{
         Tag, TicketClass, UniqueId,
     },
     tickets::{Expiration, InvalidTicket, PeerEntry, PeerInfo, SignedPeerEntry, Ticket},
-    tickets::{LimitError, TicketCache, TicketValidator},
+    tickets::{LimitError, TicketCache, TicketValidator, listed},
 };
 
 /// Peers that are told directly when this node leaves.
@@ -67,11 +68,6 @@ pub struct Discovery(Arc<Inner>);
 struct Inner {
     network_id: NetworkId,
     config: Config,
-    #[cfg_attr(
-        not(feature = "mdns"),
-        allow(dead_code, reason = "only mDNS needs it after the start")
-    )]
-    endpoint: Endpoint,
     store: SharedStore,
     links: Links,
     dialer: Dialer,
@@ -84,13 +80,15 @@ struct Inner {
 }
 
 impl Discovery {
-    /// Starts discovery and installs its protocols.
+    /// Starts discovery and installs its protocols; with the addresses of a former run, if the
+    /// node has where to keep them.
     pub(crate) fn start(
         config: Config,
         local: &LocalNode,
         links: &Links,
         router: &Router,
         clock: Clock,
+        remembered: Option<Remembered>,
         scope: &Scope,
     ) -> Self {
         let (node, scope) = (scope.clone(), scope.child());
@@ -133,6 +131,11 @@ impl Discovery {
         let seeker = Seeker {
             config: config.clone(),
             store: store.clone(),
+            links: links.clone(),
+            remembered: remembered
+                .as_ref()
+                .map(Remembered::addrs)
+                .unwrap_or_default(),
             syncer: syncer.clone(),
             gossip: gossip.clone(),
             scope: scope.clone(),
@@ -158,6 +161,12 @@ impl Discovery {
         keep_up(&scope, "rtt_probes", metrics, move || {
             probes.clone().run(interval)
         });
+        if let Some(remembered) = remembered {
+            let kept = store.clone();
+            keep_up(&scope, "addresses", metrics, move || {
+                remembered.clone().keep(kept.clone())
+            });
+        }
         let purged = store.clone();
         keep_up(&scope, "purge", metrics, move || {
             purge_when_due(purged.clone())
@@ -168,7 +177,7 @@ impl Discovery {
             endpoint.clone(),
             node,
         ));
-        let (followed, updated) = (endpoint.clone(), store.clone());
+        let (followed, updated) = (endpoint, store.clone());
         keep_up(&scope, "address", metrics, move || {
             follow_address(followed.clone(), updated.clone())
         });
@@ -176,7 +185,6 @@ impl Discovery {
         Self(Arc::new(Inner {
             network_id,
             config,
-            endpoint,
             store,
             links,
             dialer,
@@ -494,7 +502,10 @@ impl Discovery {
     /// Looks for peers of this network on the local segment from now on.
     #[cfg(feature = "mdns")]
     pub(crate) fn look_around(&self) {
-        let (endpoint, store) = (self.0.endpoint.clone(), self.0.store.clone());
+        let Some(endpoint) = self.0.links.endpoint() else {
+            return;
+        };
+        let store = self.0.store.clone();
         let dialer = self.0.dialer.clone();
         let (metrics, pending) = (
             store.metrics.clone(),
@@ -674,7 +685,7 @@ async fn end_if_shut_out(store: SharedStore, links: Links, endpoint: Endpoint, n
 async fn follow_address(endpoint: Endpoint, store: SharedStore) {
     let mut addresses = endpoint.watch_addr();
     loop {
-        let addr = addresses.get();
+        let addr = listed(addresses.get());
         store.update_local(|entry| {
             if *entry.address() == addr {
                 return entry;

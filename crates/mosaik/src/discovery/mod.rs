@@ -45,6 +45,7 @@ mod mdns;
 mod metrics;
 mod ping;
 mod reconcile;
+mod remembered;
 mod rivalry;
 mod rtt;
 mod rtt_probes;
@@ -63,5 +64,6 @@ pub use duplicate::Duplicate;
 pub use error::Error;
 pub use event::{AnnounceEvent, Event};
 pub use handle::{Dial, Discovery};
+pub(crate) use remembered::Remembered;
 
 pub use crate::tickets::{PeerEntry, PeerEntryVersion, PeerInfo, SignedPeerEntry};

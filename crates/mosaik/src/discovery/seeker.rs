@@ -4,22 +4,21 @@
 //! A network that was cut heals from here: both sides keep trying the peers that they lost, also
 //! when they have other neighbours.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use iroh::EndpointAddr;
+use iroh::{EndpointAddr, TransportAddr};
 use rand::seq::IteratorRandom;
 use tokio::time::Instant;
 
 use super::{
     Config, Error, gossip::GossipHandle, settling::Pending, store::SharedStore, sync::Syncer,
 };
-use crate::primitives::{
-    PeerId, Scope,
-    backoff::{Backoff, ExponentialBackoff},
+use crate::{
+    net::Links,
+    primitives::{
+        PeerId, Scope,
+        backoff::{Backoff, ExponentialBackoff},
+    },
 };
 
 /// How often it is checked who is missing.
@@ -30,6 +29,10 @@ const MIN_BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
 /// Longest wait between attempts while this node knows nobody.
 const MAX_BACKOFF_ALONE: Duration = Duration::from_secs(1);
+/// The same for peers of a former run, which may be many and long gone.
+const MAX_BACKOFF_REMEMBERED: Duration = Duration::from_secs(5);
+/// How long the lookup of a bootstrap peer's host name may take.
+const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 /// Mean time between syncs with a random peer, against anything that gossip lost.
 const ANTI_ENTROPY: Duration = Duration::from_secs(15);
 
@@ -38,6 +41,9 @@ const ANTI_ENTROPY: Duration = Duration::from_secs(15);
 pub(crate) struct Seeker {
     pub(crate) config: Config,
     pub(crate) store: SharedStore,
+    pub(crate) links: Links,
+    /// Where peers were in a former run.
+    pub(crate) remembered: Vec<EndpointAddr>,
     pub(crate) syncer: Syncer,
     pub(crate) gossip: GossipHandle,
     pub(crate) scope: Scope,
@@ -69,13 +75,13 @@ impl Search {
 
 impl Seeker {
     /// Runs until the node ends.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         let mut searches = HashMap::<PeerId, Search>::new();
         let (done, mut outcomes) = tokio::sync::mpsc::channel::<(PeerId, bool)>(64);
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut next_anti_entropy = Instant::now() + ANTI_ENTROPY.mul_f64(rand::random());
-        if self.config.bootstrap_peers.is_empty() {
+        if self.config.bootstrap_peers.is_empty() && self.config.bootstrap_hosts.is_empty() {
             self.pending.answer();
         }
         loop {
@@ -102,24 +108,43 @@ impl Seeker {
     }
 
     /// Starts to look for who is missing, and stops to look for who is there.
-    fn update(&self, searches: &mut HashMap<PeerId, Search>) {
+    fn update(&mut self, searches: &mut HashMap<PeerId, Search>) {
         let catalog = self.store.catalog();
-        let missing: HashMap<PeerId, EndpointAddr> = self
-            .config
-            .bootstrap_peers
+        let is_here = |peer: &PeerId| catalog.signed.contains_key(peer);
+        // Found: from here on it is like any other.
+        self.remembered.retain(|addr| !is_here(&addr.id));
+        let bootstrap = self.config.bootstrap_peers.iter().cloned();
+        let hosts = self.config.bootstrap_hosts.iter();
+        let missing = self
+            .remembered
             .iter()
             .cloned()
-            .chain(self.store.vanished())
-            .filter(|addr| addr.id != catalog.local_id() && !catalog.signed.contains_key(&addr.id))
-            .map(|addr| (addr.id, addr))
-            .collect();
+            .map(|addr| (addr, MAX_BACKOFF_REMEMBERED));
+        let missing = missing.chain(
+            bootstrap
+                .chain(hosts.map(|(peer, _)| (*peer).into()))
+                .chain(self.store.vanished())
+                .map(|addr| (addr, MAX_BACKOFF_ALONE)),
+        );
+        let mut wanted = HashMap::<PeerId, (EndpointAddr, Duration)>::new();
+        for (addr, patience) in missing {
+            if addr.id != catalog.local_id() && !is_here(&addr.id) {
+                let (known, shortest) = wanted
+                    .entry(addr.id)
+                    .or_insert_with(|| (addr.id.into(), patience));
+                known.addrs.extend(addr.addrs);
+                *shortest = patience.min(*shortest);
+            }
+        }
         let alone = catalog.signed.is_empty();
-        let wanted: HashSet<PeerId> = missing.keys().copied().collect();
-        searches.retain(|peer, search| search.running || wanted.contains(peer));
-        for (peer, addr) in missing {
-            let search = searches.entry(peer).or_insert_with(|| Search::new(addr));
+        searches.retain(|peer, search| search.running || wanted.contains_key(peer));
+        for (peer, (addr, patience)) in wanted {
+            let search = searches
+                .entry(peer)
+                .or_insert_with(|| Search::new(peer.into()));
+            search.addr = addr;
             if alone {
-                search.next = search.next.min(Instant::now() + MAX_BACKOFF_ALONE);
+                search.next = search.next.min(Instant::now() + patience);
             }
         }
     }
@@ -130,8 +155,9 @@ impl Seeker {
         search: &Search,
         done: tokio::sync::mpsc::Sender<(PeerId, bool)>,
     ) {
-        let (seeker, addr) = (self.clone(), search.addr.clone());
+        let (seeker, mut addr) = (self.clone(), search.addr.clone());
         self.scope.spawn(async move {
+            seeker.look_up(&mut addr).await;
             let outcome = seeker.syncer.sync(addr).await;
             if let Err(error) = &outcome {
                 seeker.on_failure(&peer, error);
@@ -139,6 +165,33 @@ impl Seeker {
             // Fails only when the seeker has ended.
             let _ = done.send((peer, outcome.is_ok())).await;
         });
+    }
+
+    /// Adds what the names of a bootstrap peer stand for now.
+    async fn look_up(&self, addr: &mut EndpointAddr) {
+        let mut hosts = self.config.bootstrap_hosts.iter();
+        let endpoint = self.links.endpoint();
+        while let Some((_, host)) = hosts.find(|(peer, _)| *peer == addr.id) {
+            if let Ok(known) = host.parse() {
+                addr.addrs.insert(TransportAddr::Ip(known));
+                continue;
+            }
+            let (Some((name, Ok(port))), Some(Ok(names))) = (
+                host.rsplit_once(':')
+                    .map(|(name, port)| (name, port.parse())),
+                endpoint.as_ref().map(|endpoint| endpoint.dns_resolver()),
+            ) else {
+                continue;
+            };
+            match names.lookup_ipv4_ipv6(name, NAME_TIMEOUT).await {
+                Ok(ips) => addr
+                    .addrs
+                    .extend(ips.map(|ip| TransportAddr::Ip(SocketAddr::new(ip, port)))),
+                Err(error) => {
+                    tracing::debug!(host, %error, "a bootstrap peer's name can't be looked up");
+                }
+            }
+        }
     }
 
     fn on_failure(&self, peer: &PeerId, error: &Error) {
@@ -156,8 +209,8 @@ impl Seeker {
     }
 
     fn is_bootstrap(&self, peer: &PeerId) -> bool {
-        let mut peers = self.config.bootstrap_peers.iter();
-        peers.any(|addr| addr.id == *peer)
+        let (peers, hosts) = (&self.config.bootstrap_peers, &self.config.bootstrap_hosts);
+        peers.iter().any(|addr| addr.id == *peer) || hosts.iter().any(|(host, _)| host == peer)
     }
 
     fn on_outcome(&self, searches: &mut HashMap<PeerId, Search>, peer: PeerId, answered: bool) {

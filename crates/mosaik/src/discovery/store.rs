@@ -20,7 +20,7 @@ use super::{
 use crate::{
     net::Links,
     primitives::{NetworkId, PeerId, ShortFmtExt},
-    tickets::{LimitError, PeerEntry, PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
+    tickets::{LimitError, PeerEntry, PeerEntryVersion, SignedPeerEntry, UnverifiedEntry, listed},
 };
 
 /// Changed peers that a slow subsystem may lag behind before it must look at everything again.
@@ -105,7 +105,7 @@ impl Store {
         let entry = PeerEntry {
             version: PeerEntryVersion::from_millis(start_ms, start_ms),
             tags: config.tags.iter().copied().collect(),
-            ..PeerEntry::new(network_id, addr)
+            ..PeerEntry::new(network_id, listed(addr))
         };
         let local = entry
             .signed_by(&secret)

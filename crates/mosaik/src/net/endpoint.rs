@@ -12,11 +12,14 @@ use iroh::{
     },
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     Links, LocalNode, Router,
+    bindings::bind_each,
     limits::{
-        CONNECTION_WINDOW_BYTES, INITIAL_RTT, KEEP_ALIVE, MAX_SILENCE, MAX_STREAMS_PER_CONNECTION,
-        STREAM_WINDOW_BYTES,
+        CONNECTION_WINDOW_BYTES, INITIAL_RTT, KEEP_ALIVE, MAX_SILENCE, STREAM_WINDOW_BYTES,
+        UNPROVEN_WINDOW_BYTES,
     },
     metrics::TransportMetrics,
     router::Acceptors,
@@ -37,6 +40,7 @@ pub(crate) struct EndpointOptions {
     pub(crate) secret_key: SecretKey,
     pub(crate) relay_mode: RelayMode,
     pub(crate) addresses: BTreeSet<SocketAddr>,
+    pub(crate) external_addresses: BTreeSet<SocketAddr>,
     pub(crate) hook: Option<EndpointHook>,
 }
 
@@ -63,11 +67,13 @@ pub(crate) async fn bind(
     let addresses = MemoryLookup::with_provenance("catalog");
     let metrics = TransportMetrics::register(&options.network_id);
     let whole = WholeProtocols::default();
+    let freed = CancellationToken::new();
     let proof = DialerProof {
         network: options.network_id,
         protocols: whole.clone(),
         metrics: metrics.clone(),
         scope: scope.clone(),
+        _freed: freed.clone().drop_guard(),
     };
     let mut builder = Endpoint::builder(presets::Minimal)
         .secret_key(options.secret_key)
@@ -77,12 +83,12 @@ pub(crate) async fn bind(
         .transport_config(transport_config())
         .hooks(proof);
     if !options.addresses.is_empty() {
-        builder = builder.clear_ip_transports();
-        for address in options.addresses {
-            builder = builder
-                .bind_addr(address)
-                .map_err(EndpointError::InvalidAddress)?;
-        }
+        builder = bind_each(builder, options.addresses)
+            .await
+            .map_err(EndpointError::InvalidAddress)?;
+    }
+    for address in options.external_addresses {
+        builder = builder.external_addr(address);
     }
     if let Some(hook) = options.hook {
         builder = hook(builder);
@@ -91,23 +97,18 @@ pub(crate) async fn bind(
     publish_in_process(&endpoint, scope);
 
     let acceptors = Acceptors::new(whole);
-    let links = Links::new(
-        endpoint.clone(),
-        options.network_id,
-        addresses,
-        acceptors.clone(),
-        metrics,
-        scope.clone(),
-    );
-    let router = Router::new(endpoint.clone(), links.clone(), acceptors, scope.clone());
+    let local = LocalNode::new(options.network_id, endpoint.clone(), freed);
+    let links = Links::new(&local, addresses, acceptors.clone(), metrics, scope.clone());
+    let router = Router::new(endpoint, links.clone(), acceptors, scope.clone());
     Ok(Transport {
-        local: LocalNode::new(options.network_id, endpoint),
+        local,
         links,
         router,
     })
 }
 
-/// The transport's settings: windows for bulk data, and silence noticed within seconds.
+/// The transport's settings: room for a handshake only, silence noticed within seconds. Who has
+/// proven the network gets the rest, see `handshake`.
 pub(crate) fn transport_config() -> QuicTransportConfig {
     let idle = IdleTimeout::try_from(MAX_SILENCE).ok();
     QuicTransportConfig::builder()
@@ -116,9 +117,11 @@ pub(crate) fn transport_config() -> QuicTransportConfig {
         .keep_alive_interval(KEEP_ALIVE)
         .default_path_max_idle_timeout(MAX_SILENCE)
         .default_path_keep_alive_interval(KEEP_ALIVE)
-        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS_PER_CONNECTION))
+        // Until the other side has proven the network: what the handshake needs.
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .receive_window(VarInt::from_u32(UNPROVEN_WINDOW_BYTES))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .send_window(u64::from(CONNECTION_WINDOW_BYTES))
         .build()
 }

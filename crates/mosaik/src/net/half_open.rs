@@ -7,12 +7,13 @@
 //! that say nothing lose theirs first.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
 
-use iroh::{TransportAddr, endpoint::IncomingAddr};
+use iroh::{RelayUrl, TransportAddr, endpoint::IncomingAddr};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +51,7 @@ pub(super) struct Place {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Origin {
     Ip(IpAddr),
-    Peer(PeerId),
+    Relay(RelayUrl),
     Other(TransportAddr),
 }
 
@@ -97,7 +98,9 @@ impl State {
                 .or_insert((0, *number))
                 .0 += 1;
         }
-        let crowd = origins.values().max_by_key(|(count, _)| *count);
+        let crowd = origins
+            .values()
+            .max_by_key(|(count, oldest)| (*count, Reverse(*oldest)));
         if let Some(taken) = crowd.and_then(|(_, oldest)| self.places.remove(oldest)) {
             taken.given_away.cancel();
         }
@@ -132,11 +135,12 @@ impl Origin {
     fn of(source: &IncomingAddr) -> Self {
         match source {
             IncomingAddr::Ip(address) => Self::Ip(match address.ip().to_canonical() {
-                // A subscriber of a provider has a whole /64.
-                IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+                // A site has a whole /48.
+                IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80).into(),
                 ip @ IpAddr::V4(_) => ip,
             }),
-            IncomingAddr::Relay { endpoint_id, .. } => Self::Peer(*endpoint_id),
+            // Who comes over a relay has as many ids as it likes.
+            IncomingAddr::Relay { url, .. } => Self::Relay(url.clone()),
             other => Self::Other(other.clone().into()),
         }
     }
@@ -207,11 +211,41 @@ mod tests {
         assert!(table.0.lock().places.is_empty());
     }
 
+    /// Regression: ids that strangers made up for a relay were origins of their own.
+    #[test]
+    fn a_relay_is_one_origin() {
+        let table = Arc::<HalfOpen>::default();
+        let over = |n: usize| IncomingAddr::Relay {
+            url: "https://relay.example.net".parse().unwrap(),
+            endpoint_id: iroh::SecretKey::from_bytes(blake3::hash(&n.to_le_bytes()).as_bytes())
+                .public(),
+        };
+        let lonely = table.enter(at([10, 0, 0, 1], 1)).unwrap();
+        let crowd: Vec<_> = (1..MAX_HALF_OPEN)
+            .map(|n| table.enter(over(n)).unwrap())
+            .collect();
+        let newest = table.enter(over(0)).unwrap();
+        assert!(is_given_away(&crowd[0]));
+        assert!(!is_given_away(&lonely) && !is_given_away(&newest));
+    }
+
+    #[test]
+    fn of_origins_alike_the_oldest_place_is_given_away() {
+        let table = Arc::<HalfOpen>::default();
+        let from = |n: usize| at([10, 0, (n >> 8) as u8, n as u8], 1);
+        let held: Vec<_> = (0..=MAX_HALF_OPEN)
+            .map(|n| table.enter(from(n)).unwrap())
+            .collect();
+        assert!(is_given_away(&held[0]));
+        assert!(!held[1..].iter().any(is_given_away));
+    }
+
     #[test]
     fn a_subnet_is_one_origin() {
         let of = |ip: &str| Origin::of(&IncomingAddr::Ip(SocketAddr::new(ip.parse().unwrap(), 1)));
         assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:1::1"));
         assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
         assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
     }

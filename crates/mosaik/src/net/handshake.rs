@@ -17,7 +17,10 @@ use subtle::ConstantTimeEq;
 use super::{
     close::{DifferentNetwork, ProtocolViolation},
     exporter_secret,
-    limits::{HANDSHAKE_TIMEOUT, MAX_HANDSHAKE_FRAME_BYTES},
+    limits::{
+        CONNECTION_WINDOW_BYTES, HANDSHAKE_TIMEOUT, MAX_HANDSHAKE_FRAME_BYTES,
+        MAX_STREAMS_PER_CONNECTION,
+    },
     link::{Frame, FrameBuffer, OpenError, RecvError, begin_frame, finish_frame},
     metrics::Refusal,
 };
@@ -70,7 +73,14 @@ async fn dial_steps(connection: &Connection, network: &NetworkId) -> Result<(), 
         connection.close(refusal.error_code, &refusal.reason);
         return Err(OpenError::Closed(refusal));
     }
+    widen(connection);
     Ok(())
+}
+
+/// Gives a proven peer the room of members: until here it could make this node hold a few kilobytes.
+fn widen(connection: &Connection) {
+    connection.set_receive_window(CONNECTION_WINDOW_BYTES.into());
+    connection.set_max_concurrent_bi_streams(MAX_STREAMS_PER_CONNECTION.into());
 }
 
 /// Checks the proof of a dialer and answers with this node's own.
@@ -99,6 +109,7 @@ async fn accept_steps(connection: &Connection, network: &NetworkId) -> Result<()
     // To its end, so that the transport need not ask the dialer to stop: who serves the connection
     // can then tell by that which streams were refused.
     ended(&mut recv).await.map_err(|_| broken())?;
+    widen(connection);
     let welcome = Welcome {
         proof: proof(connection, network, Role::Acceptor),
     };

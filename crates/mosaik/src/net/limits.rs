@@ -50,6 +50,11 @@ pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// this size is used up before. Whoever writes little by little must not run further ahead of the
 /// reader than that in writes either.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 1536 * 1024;
+/// Flow-control window of a connection whose other side is still unproven: for the handshake.
+pub(crate) const UNPROVEN_WINDOW_BYTES: u32 = 16 * 1024;
+/// Streams of one direction that a peer may have open at once for a protocol that brings its own
+/// framing.
+pub(crate) const MAX_UNI_STREAMS_PER_CONNECTION: u32 = 100;
 /// Flow-control window of one connection, and what may be sent and not yet acknowledged.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 /// Streams of this node's own on one connection that the window above suffices for, when nobody

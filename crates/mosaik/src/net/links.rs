@@ -27,6 +27,7 @@ use super::{
         STREAM_TIMEOUT, connection_window_bytes,
     },
     link::{Link, LinkReceiver, LinkSender, LinkState, OpenError},
+    local::{LocalNode, WeakEndpoint},
     metrics::{Refusal, TransportMetrics},
     router::Acceptors,
 };
@@ -45,8 +46,11 @@ const LOST_BACKLOG: usize = 256;
 pub(crate) struct Links(Arc<Inner>);
 
 struct Inner {
-    endpoint: Endpoint,
+    id: PeerId,
     network: NetworkId,
+    /// Weak, as are all ways from a handle to the endpoint: handles outlive their node, and the
+    /// sockets must not.
+    endpoint: WeakEndpoint,
     scope: Scope,
     acceptors: Acceptors,
     addresses: AddressBook,
@@ -85,16 +89,16 @@ impl Pooled {
 
 impl Links {
     pub(super) fn new(
-        endpoint: Endpoint,
-        network: NetworkId,
+        local: &LocalNode,
         addresses: MemoryLookup,
         acceptors: Acceptors,
         metrics: TransportMetrics,
         scope: Scope,
     ) -> Self {
         Self(Arc::new(Inner {
-            endpoint,
-            network,
+            id: local.id(),
+            network: *local.network_id(),
+            endpoint: local.weak_endpoint(),
             scope,
             acceptors,
             addresses: AddressBook::new(addresses),
@@ -113,6 +117,9 @@ impl Links {
         alpn: &'static [u8],
         peer: impl Into<EndpointAddr>,
     ) -> Result<Link, OpenError> {
+        if self.0.scope.is_cancelled() {
+            return Err(OpenError::Cancelled);
+        }
         let opening = self.open_or_dial(alpn, peer.into());
         match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
             Ok(Err(_)) if self.0.scope.is_cancelled() => Err(OpenError::Cancelled),
@@ -223,7 +230,12 @@ impl Links {
     }
 
     pub(crate) fn id(&self) -> PeerId {
-        self.0.endpoint.id()
+        self.0.id
+    }
+
+    /// The transport itself, until the node ends.
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        self.0.endpoint.upgrade()
     }
 
     pub(crate) fn network_id(&self) -> &NetworkId {
@@ -238,6 +250,12 @@ impl Links {
                 pooled.connection.close(reason.error_code, &reason.reason);
             }
         }
+    }
+
+    /// Lets go of the acceptors, which hold this, and of all connections: the end of the node.
+    pub(crate) fn release(&self) {
+        self.0.acceptors.clear();
+        self.0.pool.lock().clear();
     }
 
     fn slot(&self, key: Key) -> Arc<Slot> {
@@ -276,7 +294,8 @@ impl Links {
     async fn dial(&self, alpn: &'static [u8], peer: EndpointAddr) -> Result<Pooled, OpenError> {
         tracing::debug!(peer = %peer.id.fmt_short(), protocol = %alpn.escape_ascii(), "dialing");
         self.give(&peer);
-        let dialing = self.0.endpoint.connect(peer, alpn);
+        let endpoint = self.endpoint().ok_or(OpenError::Cancelled)?;
+        let dialing = endpoint.connect(peer, alpn);
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, dialing)
             .await
             .map_err(|_| OpenError::TimedOut)?

@@ -1,29 +1,60 @@
 //! This node's own place on the network.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use iroh::{Endpoint, EndpointAddr, SecretKey};
+use tokio_util::sync::CancellationToken;
 
 use crate::primitives::{NetworkId, PeerId, ShortFmtExt};
 
 /// Cheap handle to this node's transport.
 ///
 /// Outlives its [`Network`](crate::Network): accessors then keep answering with what was last
-/// known.
+/// known. As it gives access to the endpoint itself, the node's sockets stay bound for as long as
+/// a clone of this, or of its endpoint, is held; no other handle has this effect.
 #[derive(Clone)]
 pub struct LocalNode(Arc<Inner>);
 
 struct Inner {
     network_id: NetworkId,
     endpoint: Endpoint,
+    freed: CancellationToken,
+}
+
+/// A node's endpoint, for as long as the node lives.
+#[derive(Clone)]
+pub(super) struct WeakEndpoint(Weak<Inner>);
+
+impl WeakEndpoint {
+    pub(super) fn upgrade(&self) -> Option<Endpoint> {
+        self.0.upgrade().map(|node| node.endpoint.clone())
+    }
 }
 
 impl LocalNode {
-    pub(crate) fn new(network_id: NetworkId, endpoint: Endpoint) -> Self {
+    /// `freed` is cancelled once the endpoint, with all its clones, is gone.
+    pub(super) fn new(network_id: NetworkId, endpoint: Endpoint, freed: CancellationToken) -> Self {
         Self(Arc::new(Inner {
             network_id,
             endpoint,
+            freed,
         }))
+    }
+
+    pub(super) fn weak_endpoint(&self) -> WeakEndpoint {
+        WeakEndpoint(Arc::downgrade(&self.0))
+    }
+
+    /// Lets go of the endpoint; waits until its sockets are free, for `limit` at most. `false` if
+    /// somebody else holds it.
+    pub(crate) async fn free(self, limit: Duration) -> bool {
+        let freed = self.0.freed.clone();
+        drop(self);
+        tokio::time::timeout(limit, freed.cancelled()).await.is_ok()
     }
 
     /// The network that this node belongs to.

@@ -18,6 +18,7 @@
 
 mod activity;
 mod addresses;
+mod bindings;
 pub mod close;
 mod endpoint;
 #[cfg(any(test, feature = "unstable-fuzz"))]

@@ -13,7 +13,7 @@ use super::{
     Link, Links,
     half_open::{HalfOpen, Place},
     handshake,
-    limits::HANDSHAKE_TIMEOUT,
+    limits::{HANDSHAKE_TIMEOUT, MAX_UNI_STREAMS_PER_CONNECTION},
     metrics::Refusal,
     whole::{Accepted, WholeProtocols, count_until_closed},
 };
@@ -63,6 +63,13 @@ impl Acceptors {
             Some(Service::Links(acceptor)) => Some(acceptor.clone()),
             _ => None,
         }
+    }
+
+    /// Lets go of everybody: they hold the pool, which holds this.
+    pub(super) fn clear(&self) {
+        let services = std::mem::take(&mut *self.services.write());
+        // They may be the last to hold a lot of things.
+        drop(services);
     }
 
     fn find(&self, alpn: &[u8]) -> Option<(&'static [u8], Service)> {
@@ -177,6 +184,8 @@ impl Router {
             Ok((alpn, Service::Links(_))) => self.links.adopt_accepted(alpn, connection),
             Ok((_, Service::Connections(acceptor))) => {
                 if let Some(counted) = whole.enter(connection.remote_id()) {
+                    let streams = MAX_UNI_STREAMS_PER_CONNECTION.into();
+                    connection.set_max_concurrent_uni_streams(streams);
                     let metrics = self.links.metrics();
                     count_until_closed(&connection, metrics, &self.scope, counted);
                     return Some((connection, acceptor));

@@ -7,11 +7,12 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use iroh::endpoint::{AfterHandshakeOutcome, ApplicationClose, Connection, EndpointHooks, Side};
 use parking_lot::{Mutex, RwLock};
+use tokio_util::sync::DropGuard;
 
 use super::{
     close::UnexpectedClose,
     handshake,
-    limits::{MAX_CONNECTIONS_PER_PEER, MAX_WHOLE_CONNECTIONS},
+    limits::{MAX_CONNECTIONS_PER_PEER, MAX_UNI_STREAMS_PER_CONNECTION, MAX_WHOLE_CONNECTIONS},
     metrics::TransportMetrics,
 };
 use crate::primitives::{NetworkId, PeerId, Scope};
@@ -38,6 +39,8 @@ pub(super) struct DialerProof {
     pub(super) protocols: WholeProtocols,
     pub(super) metrics: TransportMetrics,
     pub(super) scope: Scope,
+    /// Dropped with the endpoint, whose last clone may be anybody's.
+    pub(super) _freed: DropGuard,
 }
 
 impl EndpointHooks for DialerProof {
@@ -48,6 +51,8 @@ impl EndpointHooks for DialerProof {
         }
         match handshake::dial(connection, &self.network).await {
             Ok(()) => {
+                let streams = MAX_UNI_STREAMS_PER_CONNECTION.into();
+                connection.set_max_concurrent_uni_streams(streams);
                 count_until_closed(connection, &self.metrics, &self.scope, ());
                 AfterHandshakeOutcome::Accept
             }
@@ -152,6 +157,7 @@ mod tests {
             secret_key: SecretKey::generate(),
             relay_mode: RelayMode::Disabled,
             addresses: BTreeSet::from(["127.0.0.1:0".parse().unwrap()]),
+            external_addresses: BTreeSet::new(),
             hook: None,
         };
         let transport = bind(options, &Scope::new()).await.unwrap();

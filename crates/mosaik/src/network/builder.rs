@@ -23,6 +23,8 @@ pub struct NetworkConfig {
     pub relay_mode: RelayMode,
     /// Socket addresses to bind. Default none: a random port on all interfaces.
     pub addresses: BTreeSet<SocketAddr>,
+    /// Addresses at which others reach the node although no socket here has them. Default none.
+    pub external_addresses: BTreeSet<SocketAddr>,
     /// Decides the peer id. Default random.
     pub secret_key: SecretKey,
     /// Whether peers on the local segment are looked for. Default `false`.
@@ -82,6 +84,7 @@ impl Default for NetworkBuilder {
                 network_id: NetworkId::zero(),
                 relay_mode: RelayMode::Default,
                 addresses: BTreeSet::new(),
+                external_addresses: BTreeSet::new(),
                 secret_key: SecretKey::generate(),
                 mdns_discovery: false,
                 discovery: discovery::ConfigBuilder::default(),
@@ -118,9 +121,21 @@ impl NetworkBuilder {
     }
 
     /// Sets the socket addresses to bind, replacing those set before; port 0 is any free port.
+    ///
+    /// Of several addresses of one family each serves its own subnet. One of them serves the rest:
+    /// the unspecified address, or else the one on the interface of the default route.
     #[must_use]
     pub fn with_addresses<V: Into<BTreeSet<SocketAddr>>>(mut self, value: V) -> Self {
         self.config.addresses = value.into();
+        self
+    }
+
+    /// Sets addresses at which others reach this node although no socket of it has them, as behind
+    /// a port that a router, a load balancer or a container's host forwards; replaces those set
+    /// before. They are told to others beside those that the node finds out itself.
+    #[must_use]
+    pub fn with_external_addresses<V: Into<BTreeSet<SocketAddr>>>(mut self, value: V) -> Self {
+        self.config.external_addresses = value.into();
         self
     }
 

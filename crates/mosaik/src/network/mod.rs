@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `with_relay_mode` | the public relays |
 //! | `with_addresses` | a random port on all interfaces |
+//! | `with_external_addresses` | those that the node finds out itself |
 //! | `with_secret_key` | a random identity, or that of the storage |
 //! | `with_mdns_discovery` | off |
 //! | `with_discovery`, `with_streams`, `with_functions`, `with_groups` | the defaults of these |
@@ -24,6 +25,7 @@ pub mod error;
 #[cfg(feature = "prometheus")]
 mod exporter;
 mod node;
+mod shutdown;
 
 pub use builder::{NetworkBuilder, NetworkConfig};
 pub use declared_functions::{CallerOf, FunctionCaller, FunctionHandler, HandlerOf};
@@ -36,6 +38,7 @@ pub use error::Error;
 pub use error::Error as NetworkError;
 pub use iroh::RelayMode;
 pub use node::Network;
+pub use shutdown::LeftBehind;
 
 pub use crate::{
     net::{CloseReason, LocalNode, close, close::make_close_reason, link},

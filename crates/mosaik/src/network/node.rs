@@ -1,26 +1,22 @@
 //! One node of one network.
 
-use std::time::Duration;
-
 use futures::{FutureExt, future::BoxFuture};
+use tokio::sync::oneshot;
 
 #[cfg(feature = "prometheus")]
 use super::exporter::Exporter;
-use super::{Error, NetworkBuilder};
+use super::{
+    Error, LeftBehind, NetworkBuilder,
+    shutdown::{Released, Shutdown},
+};
 use crate::{
-    discovery::{Discovery, IntoConfig},
+    discovery::{Discovery, IntoConfig, Remembered},
     functions_layer::Functions,
     groups::{Groups, NodeStore},
-    net::{self, EndpointOptions, Links, LocalNode, close::GracefulShutdown},
+    net::{self, EndpointOptions, LocalNode},
     primitives::{NetworkId, Scope},
     streams_layer::Streams,
 };
-
-/// How long the endpoint may take to tell its peers that it closes. It would wait for about a second
-/// for peers that are gone themselves; those that are not have heard it long before.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long tasks may take to end after that.
-const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One node of one network. Any number may live in a process.
 ///
@@ -90,12 +86,14 @@ impl Network {
         #[cfg(not(feature = "storage"))]
         let store = None;
 
+        let remembered = remembered(store.as_ref()).await;
         let scope = Scope::new();
         let options = EndpointOptions {
             network_id,
             secret_key: config.secret_key,
             relay_mode: config.relay_mode,
             addresses: config.addresses,
+            external_addresses: config.external_addresses,
             hook: builder.endpoint_hook,
         };
         let transport = net::bind(options, &scope).await?;
@@ -106,6 +104,7 @@ impl Network {
             &links,
             &router,
             builder.clock,
+            remembered,
             &scope,
         );
         let streams = Streams::start(streams_config, &discovery, &router, &scope);
@@ -130,7 +129,7 @@ impl Network {
         let shutdown = Shutdown {
             discovery: discovery.clone(),
             local: local.clone(),
-            links,
+            links: Released(links),
             store,
             scope,
             closing: Scope::new(),
@@ -180,16 +179,43 @@ impl Network {
         &self.groups
     }
 
-    /// Leaves the network and waits until everything has ended: at most some seconds.
-    pub async fn shutdown(mut self) {
-        if let Some(shutdown) = self.shutdown.take() {
-            let subsystems = self.close_subsystems();
-            shutdown.run(subsystems).await;
+    /// Leaves the network and waits until everything has ended: at most some seconds. Then the
+    /// node's ports are free, its tasks have ended, and its store is closed, also while handles
+    /// of it are kept; [`LocalNode`] alone keeps the sockets.
+    ///
+    /// Returns what did not end in time, and what has panicked: nothing, if all is well.
+    ///
+    /// # Cancel safety
+    ///
+    /// A node whose shutdown is no longer awaited goes on to leave in the background.
+    pub async fn shutdown(mut self) -> LeftBehind {
+        let left = self.start_shutdown();
+        // Before the end is awaited: this holds the endpoint.
+        drop(self);
+        match left {
+            // Without an answer the runtime has ended, and everything with it.
+            Some(left) => left.await.unwrap_or_default(),
+            None => LeftBehind::default(),
         }
     }
 }
 
 impl Network {
+    /// Starts the orderly end, the first time; tells what is left when it is done.
+    fn start_shutdown(&mut self) -> Option<oneshot::Receiver<LeftBehind>> {
+        let shutdown = self.shutdown.take()?;
+        let (closing, end) = (
+            shutdown.closing.clone(),
+            shutdown.run(self.close_subsystems()),
+        );
+        let (done, left) = oneshot::channel();
+        closing.spawn_orderly(async move {
+            // Fails when nobody waits.
+            let _ = done.send(end.await);
+        });
+        Some(left)
+    }
+
     /// Starts to close everything that stands on discovery; resolves when that is done, after some
     /// seconds at most.
     fn close_subsystems(&self) -> BoxFuture<'static, ()> {
@@ -228,42 +254,21 @@ impl AsRef<Groups> for Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        if let Some(shutdown) = self.shutdown.take() {
-            let closing = shutdown.closing.clone();
-            closing.spawn_orderly(shutdown.run(self.close_subsystems()));
-        }
+        self.start_shutdown();
     }
 }
 
-/// The orderly end of a node.
-struct Shutdown {
-    discovery: Discovery,
-    local: LocalNode,
-    links: Links,
-    store: Option<NodeStore>,
-    scope: Scope,
-    closing: Scope,
+/// The addresses that a former run has left in the store's directory.
+#[cfg(feature = "storage")]
+async fn remembered(store: Option<&NodeStore>) -> Option<Remembered> {
+    let directory = store?.path().to_owned();
+    let loading = tokio::task::spawn_blocking(move || Remembered::load(&directory));
+    loading.await.ok()
 }
 
-impl Shutdown {
-    /// From the top layer down.
-    fn run(self, subsystems: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            subsystems.await;
-            self.discovery.depart().await;
-            self.scope.cancel();
-            self.links.close_all(GracefulShutdown);
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.local.endpoint().close()).await;
-            let left = self.scope.finish(TASKS_TIMEOUT).await;
-            if left > 0 {
-                tracing::warn!(tasks = left, "tasks did not end in time");
-            }
-            if let Some(store) = self.store {
-                // It ends by itself if the runtime ends first.
-                let _ = tokio::task::spawn_blocking(move || store.close()).await;
-            }
-        })
-    }
+#[cfg(not(feature = "storage"))]
+async fn remembered(_: Option<&NodeStore>) -> Option<Remembered> {
+    None
 }
 
 /// Opens the node's store, and says with which identity.

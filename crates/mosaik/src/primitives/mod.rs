@@ -14,6 +14,7 @@ mod format;
 pub(crate) mod fuzz;
 mod ids;
 mod one_or_many;
+mod reach;
 mod scope;
 mod signal;
 mod trace;
@@ -31,6 +32,7 @@ pub use ids::{
 };
 #[doc(hidden)]
 pub use one_or_many::{IntoIterOrSingle, Variant};
+pub(crate) use reach::Reach;
 pub(crate) use scope::Scope;
 pub(crate) use signal::{Signal, WakerSlot};
 pub(crate) use trace::TraceParent;

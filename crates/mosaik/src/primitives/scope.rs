@@ -1,6 +1,8 @@
 //! Ownership of background tasks.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{collections::BTreeMap, fmt, future::Future, panic::Location, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFuture},
@@ -15,8 +17,28 @@ use tokio_util::{
 pub(crate) struct Scope {
     token: CancellationToken,
     tracker: TaskTracker,
+    kinds: Arc<Kinds>,
     runtime: tokio::runtime::Handle,
 }
+
+/// The tasks of a tree of scopes, by the line that spawns them.
+#[derive(Debug, Default)]
+struct Kinds(Mutex<BTreeMap<&'static Location<'static>, Count>>);
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    running: usize,
+    panicked: usize,
+}
+
+/// Counts a task as running, until it is dropped.
+struct Running {
+    kinds: Arc<Kinds>,
+    spawned_at: &'static Location<'static>,
+}
+
+/// How many tasks of each kind: the kind is the place in this library that spawns them.
+pub(crate) type TaskCounts = BTreeMap<String, usize>;
 
 impl Scope {
     /// A root scope on the current runtime.
@@ -24,6 +46,7 @@ impl Scope {
         Self {
             token: CancellationToken::new(),
             tracker: TaskTracker::new(),
+            kinds: Arc::default(),
             runtime: tokio::runtime::Handle::current(),
         }
     }
@@ -33,12 +56,14 @@ impl Scope {
         Self {
             token: self.token.child_token(),
             tracker: self.tracker.clone(),
+            kinds: self.kinds.clone(),
             runtime: self.runtime.clone(),
         }
     }
 
     /// Runs a task until it finishes or the scope is cancelled, at which point its future is
     /// dropped at the await where it stands.
+    #[track_caller]
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let token = self.token.clone();
         self.track(async move {
@@ -51,12 +76,29 @@ impl Scope {
     }
 
     /// Runs a task that watches the scope's cancellation itself, to end in an orderly way.
+    #[track_caller]
     pub(crate) fn spawn_orderly(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.track(task);
     }
 
+    #[track_caller]
     fn track(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tracker.spawn_on(task, &self.runtime);
+        let running = Running::begin(&self.kinds, Location::caller());
+        let counted = async move {
+            let _running = running;
+            task.await;
+        };
+        self.tracker.spawn_on(counted, &self.runtime);
+    }
+
+    /// The tasks of the whole tree that run now.
+    pub(crate) fn running(&self) -> TaskCounts {
+        self.kinds.counts(|count| count.running)
+    }
+
+    /// The tasks of the whole tree that have panicked so far.
+    pub(crate) fn panicked(&self) -> TaskCounts {
+        self.kinds.counts(|count| count.panicked)
     }
 
     /// Starts the end of everything on this scope.
@@ -76,12 +118,46 @@ impl Scope {
 
     /// Cancels, then waits until the whole tree's tasks have ended, or `limit` has passed.
     ///
-    /// Returns how many tasks were still running then.
-    pub(crate) async fn finish(&self, limit: Duration) -> usize {
+    /// Returns the tasks that were still running then.
+    pub(crate) async fn finish(&self, limit: Duration) -> TaskCounts {
         self.cancel();
         self.tracker.close();
         let _ = tokio::time::timeout(limit, self.tracker.wait()).await;
-        self.tracker.len()
+        self.running()
+    }
+}
+
+impl Kinds {
+    fn counts(&self, of: impl Fn(&Count) -> usize) -> TaskCounts {
+        let mut counts = TaskCounts::new();
+        for (place, count) in &*self.0.lock() {
+            let count = of(count);
+            if count > 0 {
+                let place = format!("{}:{}", place.file(), place.line());
+                *counts.entry(place).or_default() += count;
+            }
+        }
+        counts
+    }
+}
+
+impl Running {
+    fn begin(kinds: &Arc<Kinds>, spawned_at: &'static Location<'static>) -> Self {
+        kinds.0.lock().entry(spawned_at).or_default().running += 1;
+        Self {
+            kinds: kinds.clone(),
+            spawned_at,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut kinds = self.kinds.0.lock();
+        let count = kinds.entry(self.spawned_at).or_default();
+        count.running -= 1;
+        // The task itself unwinds: it owns this.
+        count.panicked += usize::from(std::thread::panicking());
     }
 }
 
@@ -91,5 +167,26 @@ impl fmt::Debug for Scope {
             .field("cancelled", &self.is_cancelled())
             .field("tasks", &self.tracker.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_goes_on_and_what_has_panicked_is_told_by_its_place() {
+        let scope = Scope::new();
+        scope.spawn(async { panic!("a test of panics") });
+        let (stuck, end) = tokio::sync::oneshot::channel::<()>();
+        let line = line!() + 1;
+        scope.child().spawn_orderly(async move { drop(end.await) });
+        scope.spawn(std::future::pending());
+        let left = scope.finish(Duration::from_millis(100)).await;
+        let place = format!("{}:{line}", file!());
+        assert_eq!(left, TaskCounts::from([(place, 1)]));
+        assert_eq!(scope.panicked().values().sum::<usize>(), 1);
+        drop(stuck);
+        assert!(scope.finish(Duration::from_secs(5)).await.is_empty());
     }
 }

@@ -4,7 +4,9 @@
 
 use std::io;
 
-use crate::tickets::PeerEntry;
+use iroh::{EndpointAddr, TransportAddr};
+
+use crate::{primitives::Reach, tickets::PeerEntry};
 
 /// Most tags of an entry.
 pub(crate) const MAX_TAGS: usize = 1024;
@@ -22,6 +24,23 @@ pub(crate) const MAX_ADDRESSES: usize = 64;
 pub(crate) const MAX_TICKET_BYTES: usize = 64 * 1024;
 /// Most bytes of an encoded entry, without its signature.
 pub(crate) const MAX_ENTRY_BYTES: usize = 256 * 1024;
+
+/// The addresses that an entry can list: no custom ones, which others can't decode, and of more than
+/// there is room for the most useful ones: relays, then public addresses, then private ones.
+pub(crate) fn listed(mut addr: EndpointAddr) -> EndpointAddr {
+    addr.addrs.retain(|addr| !addr.is_custom());
+    if addr.addrs.len() > MAX_ADDRESSES {
+        let mut addrs: Vec<_> = addr.addrs.into_iter().collect();
+        // Stable, so that alike ones keep their order and the choice does not flap.
+        addrs.sort_by_key(|addr| match addr {
+            TransportAddr::Ip(addr) => Some(Reach::of(addr.ip())),
+            _ => None,
+        });
+        addrs.truncate(MAX_ADDRESSES);
+        addr.addrs = addrs.into_iter().collect();
+    }
+    addr
+}
 
 /// An entry is above one of its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

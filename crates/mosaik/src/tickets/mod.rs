@@ -40,7 +40,7 @@ pub use keys::{
 pub(crate) use limits::MAX_ENTRY_BYTES;
 pub(crate) use limits::{
     LimitError, MAX_ADDRESSES, MAX_FUNCTIONS, MAX_GROUPS, MAX_STREAMS, MAX_TAGS, MAX_TICKET_BYTES,
-    MAX_TICKETS,
+    MAX_TICKETS, listed,
 };
 pub use signed::SignedPeerEntry;
 pub(crate) use signed::UnverifiedEntry;

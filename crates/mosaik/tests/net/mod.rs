@@ -1,5 +1,9 @@
 //! The transport's bounds: who is accepted, and what waits for how long.
 
+mod bindings;
+mod ends;
+mod many_addresses;
+
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -147,4 +151,41 @@ async fn a_clean_end_in_place_of_a_message_has_its_code() {
         .map(|code| u32::try_from(code).unwrap());
     let expected = mosaik::iroh::endpoint::ApplicationClose::from(UnexpectedClose).error_code;
     assert_eq!(code.map(Into::into), Some(expected));
+}
+
+/// Regression: strangers could have a node hold 32 MiB for each of their connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_gets_room_for_a_handshake_only() {
+    let (a, id) = target().await;
+    let stranger = Intruder::new().await;
+    let connection = stranger.connect(&a, SYNC_ALPN).await;
+    let mut accepted = 0;
+    let flood = async {
+        let part = [7; 1024];
+        // A message that never ends: the target waits for the rest.
+        let _first = say(&connection, &frame(&vec![0u8; 900])[..500]).await;
+        while let Ok((mut send, _recv)) = connection.open_bi().await {
+            while accepted < 4 << 20 && send.write_all(&part).await.is_ok() {
+                accepted += part.len();
+            }
+        }
+    };
+    // What is not accepted is not accepted later either.
+    let _ = tokio::time::timeout(Duration::from_secs(1), flood).await;
+    assert!(accepted <= 32 << 10, "{accepted} bytes");
+
+    let connection = stranger.connect(&a, SYNC_ALPN).await;
+    let first = connection.open_bi().await.unwrap();
+    let second = tokio::time::timeout(Duration::from_millis(300), connection.open_bi()).await;
+    assert!(second.is_err(), "a second stream before the proof");
+    drop(first);
+    let uni = tokio::time::timeout(Duration::from_millis(300), connection.open_uni()).await;
+    assert!(uni.is_err(), "a stream that nobody reads");
+
+    let member = Intruder::new().await.join(&a, SYNC_ALPN).await;
+    for _ in 0..100 {
+        let (mut send, _) = within(5, member.open_bi()).await.unwrap();
+        within(5, send.write_all(&[0; 1 << 16])).await.unwrap();
+    }
+    assert_eq!(a.network_id(), &id);
 }

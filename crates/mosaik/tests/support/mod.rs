@@ -9,7 +9,7 @@ use std::{future::Future, panic::Location, sync::OnceLock, time::Duration};
 
 use mosaik::{
     Digest, Network, NetworkId, discovery,
-    iroh::{EndpointAddr, RelayMode},
+    iroh::{EndpointAddr, RelayMode, endpoint::EndpointHooks},
     network::NetworkBuilder,
 };
 
@@ -25,7 +25,14 @@ pub fn builder(network: NetworkId, discovery: discovery::ConfigBuilder) -> Netwo
         .with_relay_mode(RelayMode::Disabled)
         .with_addresses(["127.0.0.1:0".parse().unwrap()])
         .with_discovery(discovery.no_dht_bootstrap())
+        .with_endpoint(|endpoint| endpoint.hooks(Watched(tokio::ends::held())))
 }
+
+/// Dropped with the sockets of a node, which must not outlive the test.
+#[derive(Debug)]
+struct Watched(#[allow(dead_code, reason = "it counts")] tokio::ends::Held);
+
+impl EndpointHooks for Watched {}
 
 /// A node that knows nobody.
 pub async fn node(network: NetworkId) -> Network {

@@ -1,9 +1,6 @@
 //! What a slot says: where one peer can be reached.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    str::FromStr,
-};
+use std::{net::SocketAddr, str::FromStr};
 
 use chrono::{DateTime, Utc};
 use iroh::{EndpointAddr, RelayUrl, TransportAddr};
@@ -20,7 +17,7 @@ use super::{
     Slot,
     error::{ResolveError, WriteError},
 };
-use crate::primitives::PeerId;
+use crate::primitives::{PeerId, Reach};
 
 /// How long caches may keep a record, and for how long a fresh claim may be invisible.
 pub(super) const TTL_SECS: u32 = 600;
@@ -55,9 +52,9 @@ impl Record {
     /// The record of a peer at an address, published now.
     pub(super) fn new(addr: &EndpointAddr) -> Self {
         let mut addresses: Vec<_> = addr.ip_addrs().copied().collect();
-        addresses.sort_by_key(|addr| reach(addr.ip()));
+        addresses.sort_by_key(|addr| Reach::of(addr.ip()));
         // Of no use to another machine, but better than nothing on one.
-        let useful = addresses.partition_point(|addr| reach(addr.ip()) < Reach::Machine);
+        let useful = addresses.partition_point(|addr| Reach::of(addr.ip()) < Reach::Machine);
         if useful > 0 {
             addresses.truncate(useful);
         }
@@ -167,31 +164,6 @@ fn parsed<T: FromStr>(packet: &SignedPacket, name: &str) -> Vec<T> {
     texts(packet, name)
         .filter_map(|text| text.parse().ok())
         .collect()
-}
-
-/// From how far an address can be dialed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reach {
-    World,
-    Site,
-    Segment,
-    Machine,
-}
-
-fn reach(ip: IpAddr) -> Reach {
-    match ip.to_canonical() {
-        ip if ip.is_loopback() || ip.is_unspecified() => Reach::Machine,
-        IpAddr::V4(ip) if ip.is_link_local() => Reach::Segment,
-        IpAddr::V4(ip) if ip.is_private() || is_carrier_grade_nat(ip.octets()) => Reach::Site,
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => Reach::Segment,
-        IpAddr::V6(ip) if ip.is_unique_local() => Reach::Site,
-        _ => Reach::World,
-    }
-}
-
-/// 100.64.0.0/10 (RFC 6598).
-const fn is_carrier_grade_nat(octets: [u8; 4]) -> bool {
-    octets[0] == 100 && octets[1] & 0xc0 == 64
 }
 
 #[cfg(test)]

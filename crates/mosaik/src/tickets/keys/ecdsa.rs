@@ -89,13 +89,14 @@ macro_rules! key_pairs {
         pub struct $secret($lib::ecdsa::SigningKey);
 
         impl $secret {
-            /// Takes the big-endian bytes of the secret number.
+            /// Takes the big-endian bytes of the secret number. The array that it is given is
+            /// wiped; copies of it are the caller's.
             ///
             /// # Panics
             ///
             /// When it is zero, or not below the order of the curve.
-            pub fn from_bytes(bytes: [u8; $scalar_len]) -> Self {
-                Self::try_from_bytes(bytes).unwrap_or_else(|error| panic!("{error}"))
+            pub fn from_bytes(mut bytes: [u8; $scalar_len]) -> Self {
+                Self::take(&mut bytes).unwrap_or_else(|error| panic!("{error}"))
             }
 
             /// The same as [`from_bytes`](Self::from_bytes), for input that may be wrong.
@@ -104,7 +105,12 @@ macro_rules! key_pairs {
             ///
             /// When the number is zero, or not below the order of the curve.
             pub fn try_from_bytes(mut bytes: [u8; $scalar_len]) -> Result<Self, InvalidKey> {
-                let key = $lib::ecdsa::SigningKey::from_slice(&bytes);
+                Self::take(&mut bytes)
+            }
+
+            /// Reads the key, and wipes where it was.
+            fn take(bytes: &mut [u8; $scalar_len]) -> Result<Self, InvalidKey> {
+                let key = $lib::ecdsa::SigningKey::from_slice(&*bytes);
                 bytes.zeroize();
                 key.map(Self).map_err(|_| InvalidKey::Scalar)
             }
@@ -114,7 +120,7 @@ macro_rules! key_pairs {
                 loop {
                     let mut bytes: [u8; $scalar_len] = rand::random();
                     bytes[0] &= $top_mask;
-                    if let Ok(key) = Self::try_from_bytes(bytes) {
+                    if let Ok(key) = Self::take(&mut bytes) {
                         return key;
                     }
                 }
