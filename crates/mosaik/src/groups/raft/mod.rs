@@ -41,7 +41,7 @@ mod window;
 mod wire;
 
 pub(crate) use core::NodeCore;
-pub(crate) use node::{Inheritance, Node, NodeOptions, Stopped};
+pub(crate) use node::{Ended, Inheritance, Node, NodeOptions, Stopped};
 pub(crate) use peers::Peers;
 pub(crate) use view::View;
 

@@ -5,10 +5,11 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
 };
 
+use metrics::Counter;
 use openraft::{ChangeMembers, alias::LogIdOf, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
 use tokio::{
@@ -61,6 +62,8 @@ pub(crate) struct NodeOptions {
     pub(crate) store: Option<GroupStore>,
     pub(crate) submissions: Arc<Submissions>,
     pub(crate) status: Arc<Status>,
+    /// Counts commands that can't be read here.
+    pub(crate) undecodable: Counter,
     pub(crate) peers: Arc<dyn Peers>,
     /// What an earlier instance leaves to this one.
     pub(crate) inheritance: Option<Inheritance>,
@@ -122,6 +125,7 @@ impl Node {
             submissions: options.submissions.clone(),
             status: options.status.clone(),
             log: log.clone(),
+            undecodable: options.undecodable,
             state,
             stored,
         });
@@ -151,9 +155,11 @@ impl Node {
             view: watch::Sender::new(Arc::default()),
             tenure: Mutex::new(None),
             tenures: watch::Sender::new(0),
+            tenure_count: AtomicU64::new(0),
             pump: Mutex::new(()),
             undecided: AtomicUsize::new(0),
             contact: Mutex::default(),
+            over: Mutex::new(false),
             caught_up: AtomicBool::new(false),
             supplies: Semaphore::new(MAX_SUPPLIES),
             partial: Mutex::new(None),
@@ -223,11 +229,6 @@ impl Node {
     /// Whether this member leads, and has applied all that its predecessors committed.
     pub(crate) fn is_in_office(&self) -> bool {
         *self.0.tenures.borrow() != 0
-    }
-
-    /// How many commands this member has applied.
-    pub(crate) fn applied_commands(&self) -> Index {
-        self.0.applied.position().index()
     }
 
     /// Founds the group with these voters. To be called once, on one of them.
@@ -337,13 +338,38 @@ impl Node {
         self.0.log.last_id().as_ref().map(point_of)
     }
 
-    /// The last entry that this member has applied.
+    /// Stops taking part. What comes back is all that is left: from then on nothing of this instance
+    /// changes the machine, the log, or what the member says of itself. Waits for a command that is
+    /// being applied.
+    pub(crate) async fn shutdown(&self) -> Ended {
+        self.0.scope.cancel();
+        self.0.end_tenure();
+        *self.0.over.lock() = true;
+        // A task of the library that panicked has been reported by the runtime.
+        let _ = self.0.raft.shutdown().await;
+        // The library's apply task goes on by itself.
+        self.0.applied.end().await;
+        Ended(self.0.clone())
+    }
+}
+
+/// A consensus instance that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended(Arc<NodeCore>);
+
+impl Ended {
+    /// How many commands were applied.
+    pub(crate) fn applied_commands(&self) -> Index {
+        self.0.applied.position().index()
+    }
+
+    /// The last entry that was applied.
     pub(crate) fn last_applied(&self) -> Option<LogPoint> {
         self.0.applied.last_id().as_ref().map(point_of)
     }
 
-    /// Leaves log and state to a successor; to be called after the end. Only what was applied is
-    /// kept, or also what might have been committed elsewhere.
+    /// Leaves log and state to a successor. Only what was applied is kept, or also what might have
+    /// been committed elsewhere.
     pub(crate) async fn bequeath(&self, with_uncommitted: bool) -> Result<Inheritance, Stopped> {
         let state = self.0.applied.inheritance();
         let applied = self.0.applied.last_index().unwrap_or(0);
@@ -354,14 +380,6 @@ impl Node {
         };
         let log = self.0.log.inherit(kept).await.map_err(Stopped::because)?;
         Ok(Inheritance { log, state })
-    }
-
-    /// Stops taking part.
-    pub(crate) async fn shutdown(&self) {
-        self.0.scope.cancel();
-        self.0.end_tenure();
-        // A task of the library that panicked has been reported by the runtime.
-        let _ = self.0.raft.shutdown().await;
     }
 }
 

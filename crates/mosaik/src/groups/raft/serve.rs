@@ -24,6 +24,8 @@ use crate::{
 const MAX_OPEN_APPENDS: usize = 64;
 /// Between two attempts to reach the leader.
 const FORWARD_RETRY: Duration = Duration::from_millis(20);
+/// A stream to the leader that can't be opened within this time is tried anew.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An append request on its way to the disk; `None` when consensus has stopped.
 type Appending = BoxFuture<'static, Option<StreamAppendResult<Types>>>;
@@ -148,30 +150,29 @@ impl NodeCore {
             return Err(Gone);
         }
         let parcel = Parcel { first, count, row };
-        let index = self.propose(origin, parcel).map_err(|_| Gone)?;
+        let new = self.propose(origin, parcel).map_err(|_| Gone)?;
         Ok(Accepted {
             first,
             count,
-            index: index.map(|index| index.0),
+            new: new.map(|(first, index)| (first, index.0)),
         })
     }
 
     /// Sends this member's commands to whoever leads, for as long as the member exists.
     pub(super) async fn forward_commands(&self) {
-        let mut session = 0;
         loop {
-            self.submissions.wait_unsent().await;
             while !self.submissions.is_empty() && self.submissions.route() != Route::Local {
-                session += 1;
                 if let Some(leader) = self.remote_leader() {
+                    let route = self.submissions.new_session();
                     // However it ends: what was not applied is sent again.
-                    let _ = self.forward_to(leader, session).await;
-                    if self.submissions.route() == Route::Remote(session) {
+                    let _ = self.forward_to(leader, route).await;
+                    if self.submissions.route() == route {
                         self.submissions.set_route(Route::Hold);
                     }
                 }
                 tokio::time::sleep(FORWARD_RETRY).await;
             }
+            self.submissions.wait_unsent().await;
         }
     }
 
@@ -181,13 +182,14 @@ impl NodeCore {
     }
 
     /// One forwarding session; ends when the leader does or another one is known.
-    async fn forward_to(&self, leader: MemberId, session: u64) -> Result<(), Gone> {
-        let route = Route::Remote(session);
+    async fn forward_to(&self, leader: MemberId, route: Route) -> Result<(), Gone> {
         let mut view = self.subscribe();
-        let Duplex { mut tx, mut rx } = self
-            .peers
-            .open(leader, Channel::Forward(self.submissions.origin()))
-            .await?;
+        let channel = Channel::Forward(self.submissions.origin());
+        let opening = tokio::time::timeout(OPEN_TIMEOUT, self.peers.open(leader, channel));
+        let Duplex { mut tx, mut rx } = tokio::select! {
+            _ = view.wait_for(|view| view.leader != Some(leader)) => return Ok(()),
+            opened = opening => opened.map_err(|_| Gone)??,
+        };
         self.submissions.set_route(route);
         loop {
             let mut queued = false;
@@ -196,14 +198,19 @@ impl NodeCore {
                 queued = true;
             }
             if queued {
-                tx.flush().await?;
+                // A leader that takes nothing any more must not keep the next one waiting.
+                tokio::select! {
+                    biased;
+                    flushed = tx.flush() => flushed?,
+                    _ = view.wait_for(|view| view.leader != Some(leader)) => return Ok(()),
+                }
             }
             tokio::select! {
                 _ = view.wait_for(|view| view.leader != Some(leader)) => return Ok(()),
                 frame = rx.recv() => {
                     let accepted: Accepted = wire::decode(&frame?)?;
-                    let index = accepted.index.map(Index);
-                    self.submissions.accepted(accepted.first, accepted.count, index);
+                    let new = accepted.new.map(|(first, index)| (first, Index(index)));
+                    self.submissions.accepted(accepted.first, accepted.count, new);
                 }
                 () = self.submissions.wait_unsent() => {
                     if self.submissions.route() != route {

@@ -247,6 +247,7 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
                 inheritance: None,
                 submissions: submissions.clone(),
                 status: status.clone(),
+                undecodable: metrics::Counter::noop(),
                 peers: Arc::new(End {
                     mesh: mesh.clone(),
                     local: member,
@@ -432,12 +433,12 @@ async fn commands_that_are_sent_twice_take_effect_once() {
     let core = leading.node.core();
     assert_eq!(
         core.propose(origin, parcel(1, &[10, 11])),
-        Ok(Some(Index(1)))
+        Ok(Some((1, Index(1))))
     );
     assert_eq!(core.propose(origin, parcel(1, &[10, 11])), Ok(None));
     assert_eq!(
         core.propose(origin, parcel(2, &[11, 12])),
-        Ok(Some(Index(3))),
+        Ok(Some((3, Index(3)))),
         "only the new one goes in"
     );
     leading.reaches(3).await;

@@ -134,12 +134,13 @@ pub(crate) struct Forward {
     pub(crate) row: Bytes,
 }
 
-/// The commands are in the leader's log: from this user index on, or had been there before.
+/// The commands are in the leader's log, or were overtaken there.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Accepted {
     pub(crate) first: u64,
     pub(crate) count: u32,
-    pub(crate) index: Option<u64>,
+    /// The number and the index of the first that is new there.
+    pub(crate) new: Option<(u64, u64)>,
 }
 
 pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Bytes, Gone> {
