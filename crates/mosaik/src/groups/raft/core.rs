@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{
+    acks::Acks,
     applied::Applied, apply::Applier, log::Log, peers::Peers, rounds::Rounds, snapshot::Partial,
     told::Told, types::Types, view::View,
 };
@@ -47,6 +48,9 @@ pub(crate) struct NodeCore {
     pub(super) raft: Consensus,
     pub(super) log: Log,
     pub(super) told: Arc<Told>,
+    pub(super) acks: Arc<Acks>,
+    /// Whether this member stands for election by itself.
+    pub(super) elects: bool,
     pub(super) rounds: Mutex<Rounds>,
     pub(super) applied: Arc<Applied>,
     pub(super) submissions: Arc<Submissions>,
@@ -253,18 +257,17 @@ impl NodeCore {
     }
 
     /// Whether this leader has heard of a majority within its time, or has only begun to lead.
-    fn quorum_lives(&self, view: &View) -> bool {
+    pub(super) fn quorum_lives(&self, view: &View) -> bool {
         let fresh = |elapsed: Duration| elapsed < self.timing.election;
         let since = self.contact.lock().leading_since;
         since.is_some_and(|since| fresh(since.elapsed()))
             || self.quorum_silence(view).is_some_and(fresh)
     }
 
-    /// Whether the consensus library accepts proposals.
+    /// Whether a majority was heard of lately, so that commands may be accepted.
     pub(super) fn holds_lease(&self, view: &View) -> bool {
-        let lease = Duration::from_millis(self.raft.config().election_timeout_max);
         self.quorum_silence(view)
-            .is_some_and(|silence| silence < lease)
+            .is_some_and(|silence| silence < self.timing.election)
     }
 
     /// How long ago a majority was heard of.
@@ -274,7 +277,9 @@ impl NodeCore {
         }
         let data = self.raft.data_metrics();
         let data = data.borrow_watched();
-        data.last_quorum_acked.as_ref().map(|at| at.elapsed())
+        let entries = data.last_quorum_acked.as_ref().map(|at| at.elapsed());
+        let beats = self.acks.silence(&self.member, &view.configs);
+        entries.into_iter().chain(beats).min()
     }
 
     /// Brings the published state up to date: who leads, and whether this member is online.

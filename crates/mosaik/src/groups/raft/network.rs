@@ -17,12 +17,15 @@ use openraft::{
     errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2},
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
         TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
 
+use tokio::time::Instant;
+
 use super::{
+    acks::Acks,
     peers::Peers,
     session::Session,
     shelf::InUse,
@@ -46,25 +49,28 @@ pub(super) type Rpc<T> = Result<T, RPCError<Types>>;
 pub(crate) struct Network {
     peers: Arc<dyn Peers>,
     told: Arc<Told>,
+    acks: Arc<Acks>,
 }
 
 /// Sends to one member.
 pub(crate) struct Client {
     peers: Arc<dyn Peers>,
     told: Arc<Told>,
+    acks: Arc<Acks>,
     target: MemberId,
     heartbeats: bool,
 }
 
 impl Network {
-    pub(super) fn new(peers: Arc<dyn Peers>, told: Arc<Told>) -> Self {
-        Self { peers, told }
+    pub(super) fn new(peers: Arc<dyn Peers>, told: Arc<Told>, acks: Arc<Acks>) -> Self {
+        Self { peers, told, acks }
     }
 
     fn client(&self, target: MemberId, heartbeats: bool) -> Client {
         Client {
             peers: self.peers.clone(),
             told: self.told.clone(),
+            acks: self.acks.clone(),
             target,
             heartbeats,
         }
@@ -104,8 +110,14 @@ impl Client {
     ) -> Rpc<StreamAppendResult<Types>> {
         let committed = request.leader_commit.as_ref();
         self.told.note(committed.map(openraft::LogId::index));
+        let asked = Instant::now();
         match self.ask(&Request::Heartbeat(request)).await? {
-            Response::Heartbeat(result) => Ok(result),
+            Response::Heartbeat(result) => {
+                if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+                    self.acks.note(self.target, asked);
+                }
+                Ok(result)
+            }
             _ => refused(),
         }
     }
@@ -199,13 +211,11 @@ impl RaftNetworkV2<Types> for Client {
 
     async fn pre_vote(
         &mut self,
-        request: VoteRequest<Types>,
+        _: VoteRequest<Types>,
         _: RPCOption,
     ) -> Rpc<VoteResponse<Types>> {
-        match self.ask(&Request::PreVote(request)).await? {
-            Response::Vote(response) => Ok(response),
-            _ => refused(),
-        }
+        // See `elections`.
+        refused()
     }
 
     async fn full_snapshot(

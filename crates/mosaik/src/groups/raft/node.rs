@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    acks::Acks,
     applied::{Applied, AppliedOptions, State},
     apply::Applier,
     config::raft_config,
@@ -54,7 +55,7 @@ pub(crate) struct NodeOptions {
     pub(crate) group: GroupId,
     pub(crate) network: NetworkId,
     pub(crate) timing: Timing,
-    /// Whether the library itself may stand for election; reluctant members do it by themselves.
+    /// Whether the instance stands for election by itself; reluctant members are told to.
     pub(crate) elects: bool,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
@@ -117,7 +118,6 @@ impl Node {
         let mut stored = log.stored_snapshot().await.map_err(Stopped::because)?;
         // Whoever continues an earlier instance has it applied.
         stored.take_if(|stored| state.has_applied(stored.meta.last_log_id.as_ref()));
-        let config = raft_config(&options.timing, options.elects);
         let applied = Applied::new(AppliedOptions {
             group: options.group,
             network: options.network,
@@ -130,10 +130,11 @@ impl Node {
             stored,
         });
         let told = Arc::new(Told::default());
+        let acks = Arc::new(Acks::new(options.timing));
         let raft = Consensus::new(
             options.member,
-            Arc::new(config),
-            Network::new(options.peers.clone(), told.clone()),
+            Arc::new(raft_config()),
+            Network::new(options.peers.clone(), told.clone(), acks.clone()),
             log.clone(),
             Applier(applied.clone()),
         )
@@ -147,6 +148,8 @@ impl Node {
             raft,
             log,
             told,
+            acks,
+            elects: options.elects,
             rounds: Mutex::default(),
             applied,
             submissions: options.submissions,
@@ -237,11 +240,10 @@ impl Node {
         reason = "the library maps ids to nodes, and ours are empty"
     )]
     pub(crate) async fn found(&self, voters: BTreeSet<MemberId>) -> Result<(), Stopped> {
-        self.0
-            .raft
-            .initialize(voters)
-            .await
-            .map_err(Stopped::because)
+        let founded = self.0.raft.initialize(voters).await;
+        founded.map_err(Stopped::because)?;
+        self.stand();
+        Ok(())
     }
 
     /// Adds members that replicate and don't vote.
@@ -307,9 +309,12 @@ impl Node {
     }
 
     /// Stands for election, unless a leader lives.
-    pub(crate) async fn stand(&self) {
-        // Fails only when consensus has stopped.
-        let _ = self.0.raft.trigger().elect(true).await;
+    pub(crate) fn stand(&self) {
+        let core = self.0.clone();
+        self.0.scope.spawn(async move {
+            core.refresh();
+            core.stand().await;
+        });
     }
 
     /// Tries members again at once that could not be reached.
@@ -354,7 +359,6 @@ impl Node {
 }
 
 /// A consensus instance that has ended.
-#[derive(Debug)]
 pub(crate) struct Ended(Arc<NodeCore>);
 
 impl Ended {

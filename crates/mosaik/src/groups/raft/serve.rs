@@ -36,13 +36,12 @@ impl NodeCore {
         let response = match wire::decode(request)? {
             Request::Heartbeat(request) => self.on_heartbeat(request).await,
             Request::Vote(request) => {
-                let vote = self.while_running(self.raft.vote(request)).await;
+                let vote = self.while_running(self.raft.vote(self.admitted(request))).await;
                 vote.map(Response::Vote)
             }
-            Request::PreVote(request) => {
-                let vote = self.while_running(self.raft.pre_vote(request)).await;
-                vote.map(Response::Vote)
-            }
+            Request::PreVote { last } => Some(Response::PreVote {
+                granted: self.would_vote(last.as_ref()),
+            }),
             Request::Transfer(request) => {
                 let handling = self.raft.handle_transfer_leader(request);
                 self.while_running(handling).await.map(Response::Transfer)
@@ -61,10 +60,22 @@ impl NodeCore {
             request.prev_log_id,
             request.entries.last().map(|e| e.log_id),
         );
+        let leader = request.vote.leader_id;
         let appending = self.raft.append_entries(request);
-        let response = self.while_running(appending).await?;
         let last = last.or(prev);
-        Some(Response::Heartbeat(response.into_stream_result(prev, last)))
+        tokio::select! {
+            biased;
+            response = self.while_running(appending) => {
+                Some(Response::Heartbeat(response?.into_stream_result(prev, last)))
+            }
+            // The library answers when everything accepted is on disk. That this member lives and
+            // follows does not depend on how fast its disk is.
+            () = tokio::time::sleep(self.timing.beat / 4),
+                if self.stands_by(leader.voted_for, leader.term) && prev <= self.log.last_id() =>
+            {
+                Some(Response::Heartbeat(Ok(prev)))
+            }
+        }
     }
 
     fn note(&self, request: &AppendEntriesRequest<Types>) {

@@ -33,7 +33,7 @@ impl NodeCore {
     pub(super) fn update_tenure(&self, view: &View) {
         let mut tenure = self.tenure.lock();
         if let Some(current) = &*tenure {
-            if view.leading && view.term == current.term {
+            if view.leading && view.term == current.term && self.holds_lease(view) {
                 return;
             }
             *tenure = None;

@@ -26,7 +26,10 @@ pub(crate) enum Request {
     /// An append without entries: the leader's sign of life.
     Heartbeat(AppendEntriesRequest<Types>),
     Vote(VoteRequest<Types>),
-    PreVote(VoteRequest<Types>),
+    /// Would the receiver vote for one whose log ends like this?
+    PreVote {
+        last: Option<LogIdOf<Types>>,
+    },
     Transfer(TransferLeaderRequest<Types>),
     /// Has the receiver given no vote after the one for the asking leader, in this term?
     Confirm {
@@ -45,6 +48,9 @@ pub(crate) enum Request {
 pub(crate) enum Response {
     Heartbeat(StreamAppendResult<Types>),
     Vote(VoteResponse<Types>),
+    PreVote {
+        granted: bool,
+    },
     Transfer(TransferLeaderResponse<Types>),
     /// This member confirms.
     Confirmed(MemberId),
