@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use futures::{StreamExt, stream};
 use mosaik_sim::{
-    groups::{self, Meeting, Plan, Report},
+    groups::{self, Churn, Meeting, Plan, Report},
     stats::Spread,
 };
 use rand::Rng;
@@ -41,7 +41,10 @@ pub(crate) struct Options {
     /// continued by a minority.
     #[arg(long, conflicts_with = "firewall")]
     rivals: bool,
-    /// How many members there are; three to five by default, as the seed says.
+    /// Members come and go, in order, within the time of an election, instead of faults.
+    #[arg(long, conflicts_with_all = ["firewall", "processes", "rivals"])]
+    churn: bool,
+    /// How many members there are; three to seven by default, as the seed says.
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=9))]
     members: Option<u8>,
     /// How long the faults of one run go on.
@@ -143,6 +146,11 @@ async fn one(seed: u64, options: &Options, program: &PathBuf) -> (u64, Option<Re
         show(&meeting, options);
         let outcome = groups::meet(&meeting, Path::new(program)).await;
         (meeting.to_string(), outcome)
+    } else if options.churn {
+        let churn = Churn::draw(seed, drawn);
+        show(&churn, options);
+        let outcome = groups::come_and_go(&churn).await;
+        (churn.to_string(), outcome)
     } else {
         let plan = Plan::draw(seed, drawn);
         show(&plan, options);
@@ -175,7 +183,13 @@ fn arguments(seed: u64, options: &Options) -> String {
         .map(|members| format!("--members {members} "));
     format!(
         "--seed {seed} {}{}{}--length {}",
-        if options.rivals { "--rivals " } else { "" },
+        if options.rivals {
+            "--rivals "
+        } else if options.churn {
+            "--churn "
+        } else {
+            ""
+        },
         if options.firewall {
             "--firewall "
         } else if options.processes {
@@ -213,7 +227,7 @@ impl Total {
         );
         println!(
             "of those that did not: {} commands acknowledged, none lost or applied twice; {} \
-             unknown, {} strong reads, {} terms; serving again after {recoveries}",
+             unknown, {} reads, {} terms; serving again after {recoveries}",
             self.acknowledged, self.unknown, self.reads, self.terms
         );
     }

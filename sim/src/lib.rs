@@ -28,4 +28,4 @@ mod wait;
 
 pub use fleet::{EVENTS_BACKLOG, Fleet, show_logs};
 pub use hub::{Conditions, Hub, Traffic};
-pub use wait::{Late, each_until, timed};
+pub use wait::{Late, bound, each_until, timed};

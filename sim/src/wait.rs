@@ -1,7 +1,7 @@
 //! Waiting for many catalogs at once.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -9,6 +9,19 @@ use futures::future::join_all;
 use mosaik::{Network, discovery::Catalog};
 
 use crate::stats::Spread;
+
+/// A limit, as the environment scales it: `MOSAIK_TEST_PATIENCE` multiplies all of them, for
+/// machines that are busy with other things.
+pub fn bound(limit: Duration) -> Duration {
+    static PATIENCE: OnceLock<f64> = OnceLock::new();
+    let patience = *PATIENCE.get_or_init(|| {
+        let set = std::env::var("MOSAIK_TEST_PATIENCE").ok();
+        let set = set.and_then(|factor| factor.parse().ok());
+        set.filter(|factor| (0.1..=1000.0).contains(factor))
+            .unwrap_or(1.0)
+    });
+    limit.mul_f64(patience)
+}
 
 /// Some catalogs did not become as expected in time.
 #[derive(Debug, Clone, PartialEq, Eq)]

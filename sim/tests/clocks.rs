@@ -13,7 +13,7 @@ use metrics::{
     Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 use mosaik::{NetworkId, discovery, primitives::Short};
-use mosaik_sim::{Conditions, each_until};
+use mosaik_sim::{Conditions, bound, each_until};
 use tokio::sync::watch;
 
 use crate::support::{Formed, PATIENCE, change_reaches, converged};
@@ -30,7 +30,7 @@ async fn a_node_whose_clock_is_ahead_is_refused_and_harms_nobody() {
     let ahead = builder.with_clock(|| SystemTime::now() + SKEW).build();
     let ahead = ahead.await.unwrap();
     // It has met the others when it knows them.
-    let met = each_until([&ahead], PATIENCE, |catalog| catalog.len() == 5);
+    let met = each_until([&ahead], bound(PATIENCE), |catalog| catalog.len() == 5);
     met.await.unwrap();
     ahead.discovery().add_tags("from the future");
     change_reaches(&formed.nodes[1], "as ever", &formed.nodes).await;
@@ -89,7 +89,7 @@ async fn refused(network: NetworkId) {
     let network = Short(network).to_string();
     let mut refusals = REFUSALS.subscribe();
     let counted = refusals.wait_for(|counts| counts.get(&network).is_some_and(|count| *count > 0));
-    let counted = tokio::time::timeout(PATIENCE, counted).await;
+    let counted = tokio::time::timeout(bound(PATIENCE), counted).await;
     counted.expect("refusals are counted").unwrap();
 }
 

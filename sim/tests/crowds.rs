@@ -8,7 +8,7 @@ use mosaik::{
     discovery::{self, Event},
     network::RelayMode,
 };
-use mosaik_sim::{Conditions, EVENTS_BACKLOG, Fleet, each_until, invariants::History};
+use mosaik_sim::{Conditions, EVENTS_BACKLOG, Fleet, bound, each_until, invariants::History};
 
 use crate::support::{Formed, PATIENCE, change_reaches, converged};
 
@@ -40,7 +40,7 @@ async fn fifty_nodes_join_at_the_same_instant_over_udp() {
     });
     let (joined, nodes) = mosaik_sim::timed(async {
         let nodes = try_join_all(starts).await.unwrap();
-        let known = each_until(&nodes, PATIENCE, |c| c.len() == CROWD);
+        let known = each_until(&nodes, bound(PATIENCE), |c| c.len() == CROWD);
         known.await.unwrap();
         nodes
     })

@@ -3,7 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use futures::future::join_all;
-use mosaik_sim::groups::{Fault, Meeting, Options, Plan, Planned, Target, enter, meet, probe, run};
+use mosaik_sim::groups::{
+    Churn, Fault, Going, Meeting, Options, Plan, Planned, Step, Target, come_and_go, enter, meet,
+    probe, run,
+};
 
 /// The program that is started as a member.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mosaik-sim");
@@ -92,6 +95,39 @@ async fn a_rival_that_arrives_during_an_election_is_not_given_way_to() {
         ..quiet()
     }))
     .await;
+}
+
+/// The only voter goes as soon as two newcomers have seen it lead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_that_goes_at_once_leaves_a_group_that_serves() {
+    let ways = [Going::Leave, Going::Drop, Going::Shutdown].map(|how| {
+        let steps = [
+            Step::Come(true),
+            Step::Come(true),
+            Step::Go(Target::Leader, how),
+        ];
+        Churn {
+            seed: 0,
+            steps: steps.map(|step| (Duration::ZERO, step)).into(),
+            clients: 0,
+        }
+    });
+    churn(&ways).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_come_and_go_within_the_time_of_an_election() {
+    churn(&[1, 2, 3].map(|seed| Churn::draw(seed, Options::default()))).await;
+}
+
+async fn churn(all: &[Churn]) {
+    let all = all.iter().map(|churn| async move {
+        match come_and_go(churn).await {
+            Ok(report) => eprintln!("seed {}: {report}", churn.seed),
+            Err(error) => panic!("{churn}{error:#}"),
+        }
+    });
+    join_all(all).await;
 }
 
 fn quiet() -> Meeting {

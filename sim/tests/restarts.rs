@@ -4,7 +4,7 @@ use std::{num::NonZero, time::Duration};
 
 use mosaik::{Group, GroupKey, Network, discovery, groups::ConsensusConfig};
 use mosaik_sim::{
-    Conditions, Fleet,
+    Conditions, Fleet, bound,
     groups::{Action, Bank, Command},
     timed,
 };
@@ -45,7 +45,7 @@ async fn is_started_again(seed: u64, durable: bool) {
     };
     let mut members = futures::future::join_all((0..3).map(start)).await;
     for (n, (_, group)) in (0..).zip(&members) {
-        timeout(PATIENCE, served(group, n)).await.unwrap();
+        timeout(bound(PATIENCE), served(group, n)).await.unwrap();
     }
     let restarted = members.iter().position(|(_, group)| !group.is_leader());
     let restarted = restarted.unwrap();
@@ -57,7 +57,7 @@ async fn is_started_again(seed: u64, durable: bool) {
         node.shutdown().await;
     }
     let (_again, member) = start(restarted).await;
-    let (took, served) = timed(timeout(SOON, served(&member, 3))).await;
+    let (took, served) = timed(timeout(bound(SOON), served(&member, 3))).await;
     eprintln!("serves again after {took:?}");
     served.unwrap();
     drop(group);

@@ -10,7 +10,7 @@ use mosaik::{
         status::{ChannelInfo, State},
     },
 };
-use mosaik_sim::{Conditions, Fleet, timed};
+use mosaik_sim::{Conditions, Fleet, bound, timed};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::support::PATIENCE;
@@ -45,7 +45,7 @@ impl Order {
     /// Receives this many in a row.
     async fn receive(&mut self, consumer: &mut Consumer<Numbered>, count: usize) {
         for _ in 0..count {
-            let datum = timeout(PATIENCE, consumer.recv()).await.unwrap();
+            let datum = timeout(bound(PATIENCE), consumer.recv()).await.unwrap();
             self.next(datum.unwrap());
         }
     }
@@ -70,7 +70,7 @@ fn send(node: &Network, run: u32) -> (Producer<Numbered>, JoinSet<()>) {
 
 async fn until(channel: &ChannelInfo, state: State) -> Duration {
     let mut states = channel.state_watcher().clone();
-    let reached = timeout(PATIENCE, states.wait_for(|s| *s == state));
+    let reached = timeout(bound(PATIENCE), states.wait_for(|s| *s == state));
     let (took, reached) = timed(async { reached.await.map(drop) }).await;
     reached.unwrap_or_else(|_| panic!("not {state:?} but {:?}", channel.state()));
     took
@@ -119,7 +119,7 @@ async fn producer_comes_back(seed: u64, when: Again) {
     if when != Again::AtOnce {
         let noticed = until(&channel, State::Connecting).await;
         eprintln!("noticed after {noticed:?}");
-        assert!(noticed < GONE_WITHIN);
+        assert!(noticed < bound(GONE_WITHIN));
         assert!(!consumer.when().subscribed().is_condition_met());
         while let Ok(datum) = consumer.try_recv() {
             order.next(datum);
@@ -127,7 +127,7 @@ async fn producer_comes_back(seed: u64, when: Again) {
     }
     if when == Again::WhenForgotten {
         until(&channel, State::Terminated).await;
-        timeout(PATIENCE, async {
+        timeout(bound(PATIENCE), async {
             let mut catalogs = home.discovery().catalog_watch();
             let gone = catalogs.wait_for(|catalog| catalog.get(&fleet.id(1)).is_none());
             gone.await.map(drop)
@@ -142,7 +142,10 @@ async fn producer_comes_back(seed: u64, when: Again) {
     let (producer, sending) = send(&second, 1);
     let (back, datum) = timed(async {
         loop {
-            let datum = timeout(PATIENCE, consumer.recv()).await.unwrap().unwrap();
+            let datum = timeout(bound(PATIENCE), consumer.recv())
+                .await
+                .unwrap()
+                .unwrap();
             if datum.0 == 1 {
                 return datum;
             }
@@ -151,12 +154,12 @@ async fn producer_comes_back(seed: u64, when: Again) {
     })
     .await;
     eprintln!("back after {back:?}");
-    let bound = if when == Again::AtOnce {
-        GONE_WITHIN
+    let limit = if when == Again::AtOnce {
+        bound(GONE_WITHIN)
     } else {
-        BACK_WITHIN
+        bound(BACK_WITHIN)
     };
-    assert!(back < bound, "{back:?}");
+    assert!(back < limit, "{back:?}");
     order.resume(datum);
     assert_eq!(datum, (1, 0), "it waits for a consumer");
     order.receive(&mut consumer, 200).await;
@@ -176,7 +179,7 @@ async fn a_consumer_that_crashed_is_put_out_and_let_in_again_and_another_misses_
     let mut vanishing = first.streams().consume::<Numbered>();
     let (producer, sending) = send(&home, 0);
     let both = producer.when().subscribed().minimum_of(2);
-    timeout(PATIENCE, both).await.unwrap();
+    timeout(bound(PATIENCE), both).await.unwrap();
     let (mut all, mut some) = (Order::default(), Order::default());
     all.receive(&mut staying, 200).await;
     some.receive(&mut vanishing, 200).await;
@@ -192,7 +195,7 @@ async fn a_consumer_that_crashed_is_put_out_and_let_in_again_and_another_misses_
     })
     .await;
     eprintln!("gone after {gone:?}");
-    assert!(gone < GONE_WITHIN);
+    assert!(gone < bound(GONE_WITHIN));
     assert_eq!(channel.state(), State::Terminated);
     assert!(of(&producer, id).is_none());
     // The crashed one sees that as well, if it lives on somewhere.
@@ -214,7 +217,7 @@ async fn a_consumer_that_crashed_is_put_out_and_let_in_again_and_another_misses_
     })
     .await;
     eprintln!("back after {back:?}");
-    assert!(back < BACK_WITHIN, "{back:?}");
+    assert!(back < bound(BACK_WITHIN), "{back:?}");
     some.resume(datum);
     some.receive(&mut again, 200).await;
     all.receive(&mut staying, 200).await;
@@ -247,18 +250,18 @@ async fn a_pause_ends(seed: u64, paused: usize) {
     fleet.hub().pause(fleet.id(paused));
     let noticed = until(&channel, State::Connecting).await;
     eprintln!("noticed after {noticed:?}");
-    assert!(noticed < GONE_WITHIN);
-    timeout(GONE_WITHIN, producer.when().offline())
+    assert!(noticed < bound(GONE_WITHIN));
+    timeout(bound(GONE_WITHIN), producer.when().offline())
         .await
         .unwrap();
     while let Ok(datum) = consumer.try_recv() {
         order.next(datum);
     }
     fleet.hub().resume(fleet.id(paused));
-    let (back, datum) = timed(timeout(PATIENCE, consumer.recv())).await;
+    let (back, datum) = timed(timeout(bound(PATIENCE), consumer.recv())).await;
     eprintln!("back after {back:?}");
     order.resume(datum.unwrap().unwrap());
-    assert!(back < GONE_WITHIN, "{back:?}");
+    assert!(back < bound(GONE_WITHIN), "{back:?}");
     order.receive(&mut consumer, 200).await;
     assert_eq!(consumer.producers().count(), 1);
     assert_eq!(producer.consumers().count(), 1);

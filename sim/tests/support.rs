@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use futures::future::select_all;
 use mosaik::{Network, PeerId, discovery::Event};
 use mosaik_sim::{
-    Conditions, Fleet, each_until,
+    Conditions, Fleet, bound, each_until,
     invariants::{History, convergence},
 };
 
@@ -87,7 +87,7 @@ pub(crate) async fn converged(nodes: &[Network]) {
             select_all(changes).await.0.unwrap();
         }
     };
-    if tokio::time::timeout(PATIENCE, agreed).await.is_err() {
+    if tokio::time::timeout(bound(PATIENCE), agreed).await.is_err() {
         panic!("not agreed: {}", convergence::check(nodes).unwrap_err());
     }
 }
@@ -100,7 +100,7 @@ pub(crate) async fn change_reaches<'a>(
 ) -> Duration {
     owner.discovery().add_tags(tag);
     let id = owner.local().id();
-    let seen = each_until(others, PATIENCE, move |catalog| {
+    let seen = each_until(others, bound(PATIENCE), move |catalog| {
         let entry = catalog.get(&id);
         entry.is_some_and(|entry| entry.tags().contains(&tag.into())) || catalog.local_id() == id
     });
@@ -112,7 +112,7 @@ pub(crate) async fn forgotten<'a>(
     nodes: impl IntoIterator<Item = &'a Network>,
     peers: Vec<PeerId>,
 ) -> Duration {
-    let none = each_until(nodes, PATIENCE, move |catalog| {
+    let none = each_until(nodes, bound(PATIENCE), move |catalog| {
         peers.iter().all(|peer| catalog.get(peer).is_none())
     });
     none.await.unwrap().max()

@@ -38,11 +38,11 @@ fn parse(input: ParseStream<'_>) -> syn::Result<Declaration> {
 
 fn check(entry: &Entry) -> syn::Result<()> {
     match entry.key.to_string().as_str() {
-        "require" | "require_ticket" | "online_when" => Ok(()),
-        "max_consumers" | "buffer_size" | "disconnect_lagging" => {
+        "require" | "require_ticket" | "online_when" | "schema" => Ok(()),
+        "max_consumers" | "buffer_size" | "buffer_bytes" | "disconnect_lagging" | "lag_policy" => {
             entry.only_for(Side::Provider, &SIDES)
         }
-        "criteria" | "backoff" => entry.only_for(Side::User, &SIDES),
+        "criteria" | "backoff" | "receive_buffer_bytes" => entry.only_for(Side::User, &SIDES),
         _ => Err(entry.unknown("stream")),
     }
 }
@@ -57,11 +57,15 @@ fn setter(entry: &Entry, side: Side) -> Option<TokenStream> {
             key.as_str(),
         ),
         "online_when" => (entry.side.is_none_or(|owner| owner == side), "online_when"),
+        "schema" => (entry.side.is_none_or(|owner| owner == side), "with_schema"),
         "max_consumers" => (side == Side::Provider, "with_max_consumers"),
         "buffer_size" => (side == Side::Provider, "with_buffer_size"),
+        "buffer_bytes" => (side == Side::Provider, "with_buffer_bytes"),
+        "lag_policy" => (side == Side::Provider, "with_lag_policy"),
         "disconnect_lagging" => (side == Side::Provider, "disconnect_lagging"),
         "criteria" => (side == Side::User, "with_criteria"),
         "backoff" => (side == Side::User, "with_backoff"),
+        "receive_buffer_bytes" => (side == Side::User, "with_receive_buffer_bytes"),
         _ => (false, ""),
     };
     applies.then(|| entry.call(method))
@@ -80,22 +84,16 @@ impl Declaration {
         let setters = self.setters(Side::Provider);
         let trait_path = quote!(#mosaik::streams::StreamProducer);
         let online = online(mosaik, &trait_path, "producer", &quote!(Self::Producer));
-        let (network, opened) = (hidden("network"), hidden("opened"));
+        let network = hidden("network");
         self.head.implement(
             &trait_path,
             &quote! {
                 type Producer = #mosaik::streams::Producer<#datum>;
 
                 fn producer(#network: &#mosaik::network::Network) -> Self::Producer {
-                    match #mosaik::streams::Streams::producer::<#datum>(#network.streams())
+                    #mosaik::streams::Streams::producer::<#datum>(#network.streams())
                         #setters
-                        .build()
-                    {
-                        ::core::result::Result::Ok(#opened) => #opened,
-                        ::core::result::Result::Err(
-                            #mosaik::streams::producer::BuilderError::AlreadyExists(#opened)
-                        ) => #opened,
-                    }
+                        .open()
                 }
 
                 #online

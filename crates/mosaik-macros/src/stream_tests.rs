@@ -35,7 +35,12 @@ fn setters(expansion: &str, side: &str) -> String {
     let rest = &expansion[start..];
     let open = "(network . streams ())";
     let start = rest.find(open).expect("the builder is opened") + open.len();
-    let end = rest.find(". build ()").expect("the builder is finished");
+    let end = if side == "producer" {
+        ". open ()"
+    } else {
+        ". build ()"
+    };
+    let end = rest.find(end).expect("the builder is finished");
     rest[start..end].trim().to_owned()
 }
 
@@ -55,12 +60,7 @@ fn default_form_declares_a_unit_struct_and_both_sides() {
             type Producer = m::streams::Producer<Order>;
 
             fn producer(network: &m::network::Network) -> Self::Producer {
-                match m::streams::Streams::producer::<Order>(network.streams()).build() {
-                    ::core::result::Result::Ok(opened) => opened,
-                    ::core::result::Result::Err(
-                        m::streams::producer::BuilderError::AlreadyExists(opened)
-                    ) => opened,
-                }
+                m::streams::Streams::producer::<Order>(network.streams()).open()
             }
 
             fn online_producer(
@@ -237,16 +237,24 @@ fn other_keys_go_to_the_side_that_has_them() {
         consumer online_when: |c| c.minimum_of(4),
         max_consumers: 5,
         producer buffer_size: 6,
+        producer buffer_bytes: 7,
         disconnect_lagging: false,
+        lag_policy: LagPolicy::Wait,
         criteria: every(),
-        consumer backoff: policy()
+        consumer backoff: policy(),
+        receive_buffer_bytes: 8,
+        schema: "v1",
+        consumer schema: "v2",
     });
     let expected = quote! {
         .online_when(|c| c.minimum_of(2))
         .online_when(|c| c.minimum_of(3))
         .with_max_consumers(5)
         .with_buffer_size(6)
+        .with_buffer_bytes(7)
         .disconnect_lagging(false)
+        .with_lag_policy(LagPolicy::Wait)
+        .with_schema("v1")
     };
     assert_eq!(setters(&expansion, "producer"), calls(&expected));
     let expected = quote! {
@@ -254,6 +262,9 @@ fn other_keys_go_to_the_side_that_has_them() {
         .online_when(|c| c.minimum_of(4))
         .with_criteria(every())
         .with_backoff(policy())
+        .with_receive_buffer_bytes(8)
+        .with_schema("v1")
+        .with_schema("v2")
     };
     assert_eq!(setters(&expansion, "consumer"), calls(&expected));
 }
@@ -291,7 +302,9 @@ fn keys_on_a_side_that_lacks_them_are_errors() {
     for key in [
         quote!(max_consumers),
         quote!(buffer_size),
+        quote!(buffer_bytes),
         quote!(disconnect_lagging),
+        quote!(lag_policy),
     ] {
         let expected = format!("`{key}` is a producer-side config key");
         assert_eq!(
@@ -303,7 +316,11 @@ fn keys_on_a_side_that_lacks_them_are_errors() {
             expected
         );
     }
-    for key in [quote!(criteria), quote!(backoff)] {
+    for key in [
+        quote!(criteria),
+        quote!(backoff),
+        quote!(receive_buffer_bytes),
+    ] {
         let expected = format!("`{key}` is a consumer-side config key");
         assert_eq!(
             error(quote!([m] Orders = Order, producer #key: 1)),

@@ -22,7 +22,8 @@ pub use crate::{function, stream};
 ///   Attributes and doc comments are put on it.
 /// * The struct implements [`StreamProducer`](crate::streams::StreamProducer) and
 ///   [`StreamConsumer`](crate::streams::StreamConsumer), or only the one that `side` names.
-///   `Name::producer(&network)` returns the existing producer if the node has one already.
+///   `Name::producer(&network)` returns the existing producer if the node has one already, and one
+///   that has ended, with an error in the log, if the node's entry has no room for another stream.
 /// * Without an id, the id is derived from the **datum type's** path, which changes when the type
 ///   moves: streams between separately built programs should have an explicit one. A string
 ///   literal is decoded if it is 64 hex digits and else hashed, at compile time; any other
@@ -36,9 +37,13 @@ pub use crate::{function, stream};
 /// | `online_when` | when the handle is online | both sides | that side |
 /// | `max_consumers` | simultaneous subscriptions, default unlimited | producer | producer |
 /// | `buffer_size` | datums kept per consumer, default 1024 | producer | producer |
+/// | `buffer_bytes` | their bytes, default 16 MiB | producer | producer |
 /// | `disconnect_lagging` | cut slow consumers, default `true` | producer | producer |
+/// | `lag_policy` | what happens to slow consumers | producer | producer |
+/// | `schema` | a tag that both ends must share | both sides | that side |
 /// | `criteria` | selection of datums, default all | consumer | consumer |
 /// | `backoff` | reconnection policy | consumer | consumer |
+/// | `receive_buffer_bytes` | what may be received and not yet taken, default 64 MiB | consumer | consumer |
 ///
 /// `require` and `require_ticket` accumulate; of the others the last wins. In a one-sided
 /// declaration an unprefixed requirement applies to that side, and what concerns the other side

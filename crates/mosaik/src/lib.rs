@@ -103,10 +103,12 @@ pub mod tickets;
 /// [`stream!`](crate::stream) and open it with [`StreamProducer`] and [`StreamConsumer`].
 ///
 /// - **No history, at most once, in order** per producer and subscription. There is no
-///   acknowledgement; what is in flight when a connection ends is lost.
+///   acknowledgement; what is in flight when a connection ends is lost, and the consumer is told how
+///   much that was, by [`Consumer::events`](streams::Consumer::events). What was accepted before an
+///   orderly end is delivered.
 /// - **Back-pressure.** `send` waits while the producer is offline (by default: without a consumer)
-///   and while a consumer that keeps reading has no room. One that holds up others for a second is
-///   disconnected, unless the [`LagPolicy`](streams::producer::LagPolicy) says otherwise.
+///   and while a consumer has no room. One that holds up others for a second is disconnected, unless
+///   the [`LagPolicy`](streams::producer::LagPolicy) says otherwise.
 /// - **Who is connected** is decided on both sides, by predicates over catalog entries and by
 ///   tickets, and decided again whenever an entry changes.
 /// - **Broken subscriptions** are made again by the consumer for as long as the producer offers the

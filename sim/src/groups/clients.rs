@@ -2,20 +2,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mosaik::futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Action, Answer, Command, Plan, Query,
     cluster::Cluster,
-    history::{Deed, History, Outcome, Record},
+    history::{Calls, Deed, History, Outcome, Record},
     local::Site,
 };
 
-/// How long a client waits for anything: longer than the group does by default.
+/// How long a client waits for anything before it goes on: longer than the group does by default.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How many registers there are, and how many counters.
 const KEYS: u8 = 2;
@@ -27,22 +30,28 @@ pub(super) struct Client<'a> {
     number: usize,
     cluster: &'a Cluster,
     history: History,
+    calls: Calls,
     /// What members have told that can't be.
     complaints: Arc<Mutex<Vec<String>>>,
     commands: u64,
 }
+
+/// How many commands are given at once when a client doesn't wait for each of them.
+const BURST: usize = 4;
 
 impl<'a> Client<'a> {
     pub(super) fn new(
         number: usize,
         cluster: &'a Cluster,
         history: &History,
+        calls: &Calls,
         complaints: &Arc<Mutex<Vec<String>>>,
     ) -> Self {
         Self {
             number,
             cluster,
             history: history.clone(),
+            calls: calls.clone(),
             complaints: complaints.clone(),
             commands: 0,
         }
@@ -58,10 +67,16 @@ impl<'a> Client<'a> {
             let (kind, amount) = (random.random_range(0..100), random.random_range(1..1 << 32));
             let pause = Duration::from_millis(random.random_range(0..MAX_PAUSE_MS));
             let deed = match kind {
-                0..30 => self.command(key, None),
-                30..55 => self.command(key, Some(amount)),
-                55..80 => Deed::ReadRegister(key),
-                _ => Deed::ReadCounter(key),
+                0..25 => Deed::Execute(self.command(key, None)),
+                25..45 => Deed::Execute(self.command(key, Some(amount))),
+                45..50 => Deed::Feed(self.command(key, Some(amount))),
+                50..55 => {
+                    self.burst(member, key).await;
+                    continue;
+                }
+                55..75 => Deed::ReadRegister(key),
+                75..90 => Deed::ReadCounter(key),
+                _ => Deed::GlanceAtCounter(key),
             };
             self.perform(member, deed).await;
             sleep(pause).await;
@@ -70,7 +85,7 @@ impl<'a> Client<'a> {
 
     /// A write through a member: whether it was acknowledged.
     pub(super) async fn write(&mut self, member: usize) -> bool {
-        let deed = self.command(0, None);
+        let deed = Deed::Execute(self.command(0, None));
         let outcome = self.perform(member, deed).await;
         matches!(outcome, Some(Outcome::Acknowledged(_)))
     }
@@ -80,7 +95,7 @@ impl<'a> Client<'a> {
         for key in 0..KEYS {
             for deed in [Deed::ReadRegister(key), Deed::ReadCounter(key)] {
                 let outcome = self.perform(member, deed).await;
-                if !matches!(outcome, Some(Outcome::Value(_))) {
+                if !matches!(outcome, Some(Outcome::Value(..))) {
                     return false;
                 }
             }
@@ -89,34 +104,61 @@ impl<'a> Client<'a> {
     }
 
     /// A command that nobody else gives: writes its own id, or adds.
-    fn command(&mut self, key: u8, amount: Option<u64>) -> Deed {
+    fn command(&mut self, key: u8, amount: Option<u64>) -> Command {
         self.commands += 1;
         let id = (self.number as u64) << 32 | self.commands;
         let action = amount.map_or(Action::Write(id), Action::Add);
-        Deed::Execute(Command { id, key, action })
+        Command { id, key, action }
+    }
+
+    /// Gives several commands through one handle without waiting for each: they take effect in
+    /// this order.
+    async fn burst(&mut self, member: usize, key: u8) {
+        let commands: Vec<_> = (0..BURST).map(|_| self.command(key, None)).collect();
+        let Some(site) = self.cluster.site(member) else {
+            return sleep(Duration::from_millis(MAX_PAUSE_MS)).await;
+        };
+        let given = commands.into_iter().map(Deed::Execute);
+        let given: Vec<_> = given.map(|deed| self.begin(&site, member, deed)).collect();
+        // Whether they come in time is not this client's affair.
+        let _ = timeout(PATIENCE, join_all(given)).await;
     }
 
     /// Does something through a member; `None` if it does not run.
     async fn perform(&self, member: usize, deed: Deed) -> Option<Outcome> {
         let site = self.cluster.site(member)?;
-        let called = self.history.now();
-        let outcome = timeout(PATIENCE, carry_out(&*site, deed)).await;
-        if outcome.is_err() {
+        let ended = self.begin(&site, member, deed);
+        let Ok(Ok(outcome)) = timeout(PATIENCE, ended).await else {
             tracing::debug!(member, ?deed, "no answer");
-        }
-        let outcome = outcome.ok().flatten().unwrap_or(Outcome::Unknown);
-        self.history.add(Record {
-            client: self.number,
-            member,
-            deed,
-            outcome,
-            called,
-            returned: self.history.now(),
-        });
+            return Some(Outcome::Unknown);
+        };
         if let Outcome::Acknowledged(index) = outcome {
             self.sees_own(&*site, index).await;
         }
         Some(outcome)
+    }
+
+    /// Begins to do something; what came of it is recorded when that is known, whoever waits.
+    fn begin(&self, site: &Arc<dyn Site>, member: usize, deed: Deed) -> oneshot::Receiver<Outcome> {
+        let (client, history) = (self.number, self.history.clone());
+        let called = history.now();
+        let outcome = carry_out(&**site, deed);
+        let (told, ended) = oneshot::channel();
+        let what = format!("{deed:?} of client {client} through member {member} at {called} µs");
+        self.calls.follow(what, async move {
+            let outcome = outcome.await.unwrap_or(Outcome::Unknown);
+            history.add(Record {
+                client,
+                member,
+                deed,
+                outcome,
+                called,
+                returned: history.now(),
+            });
+            // Nobody waits any more: fine.
+            let _ = told.send(outcome);
+        });
+        ended
     }
 
     /// An acknowledged command is applied where it was given.
@@ -134,18 +176,23 @@ impl<'a> Client<'a> {
 }
 
 fn carry_out(site: &dyn Site, deed: Deed) -> BoxFuture<'static, Option<Outcome>> {
-    let query = match deed {
+    let (query, strong) = match deed {
         Deed::Execute(command) => {
             let done = site.execute(command);
             return Box::pin(async move { done.await.map(Outcome::Acknowledged) });
         }
-        Deed::ReadRegister(key) => Query::Register(key),
-        Deed::ReadCounter(key) => Query::Counter(key),
+        Deed::Feed(command) => {
+            let fed = site.feed(command);
+            return Box::pin(async move { fed.await.map(Outcome::Accepted) });
+        }
+        Deed::ReadRegister(key) => (Query::Register(key), true),
+        Deed::ReadCounter(key) => (Query::Counter(key), true),
+        Deed::GlanceAtCounter(key) => (Query::Counter(key), false),
     };
-    let answer = site.query(query, true);
+    let answer = site.query(query, strong);
     Box::pin(async move {
         match answer.await? {
-            (Answer::Value(value), _) => Some(Outcome::Value(value)),
+            (Answer::Value(value), position) => Some(Outcome::Value(value, position)),
             (Answer::Applied(_), _) => None,
         }
     })

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use mosaik::{Digest, PeerId, discovery};
@@ -13,8 +14,8 @@ use tempfile::TempDir;
 use tokio::{process::Command, sync::OwnedMutexGuard};
 
 use super::{
-    Plan, Setup, Target, Wiring,
-    control::{GroupSetup, Request, Tenure},
+    Going, Plan, Setup, Target, Wiring,
+    control::{Belief, GroupSetup, Request, Tenure},
     firewall::Firewall,
     leaders::Leaders,
     local::{Member, Site, Skew},
@@ -22,11 +23,17 @@ use super::{
 };
 use crate::{Conditions, Fleet, task::Task};
 
+/// How long a node lives on whose member has left: longer than that takes.
+const LEAVING: Duration = Duration::from_secs(3);
+
 /// The members of one group.
 pub(super) struct Cluster {
     fleet: Fleet,
     group: GroupSetup,
     durable: bool,
+    conditions: Conditions,
+    observers: Vec<usize>,
+    volatile: Vec<usize>,
     /// What is started as a member; none when members run in this process.
     program: Option<PathBuf>,
     /// What is between members in namespaces; all others talk through the hub.
@@ -74,14 +81,20 @@ impl Cluster {
             })),
         };
         Ok(Self {
-            fleet: Fleet::new(plan.seed, Conditions::default()),
+            fleet: Fleet::new(plan.seed, plan.conditions),
             group: GroupSetup {
                 key: Digest::from(format!("group {}", plan.seed).as_str()),
                 founders: plan.founders,
                 snapshot_interval: plan.snapshot_interval,
                 evict_after_ms: u64::try_from(plan.evict_after.as_millis())?,
+                max_voters: plan.max_voters,
+                replayed: plan.replayed,
+                pace_us: u64::try_from(plan.pace.as_micros())?,
             },
             durable: plan.durable,
+            conditions: plan.conditions,
+            observers: plan.observers.clone(),
+            volatile: plan.volatile.clone(),
             program: program.map(Path::to_owned),
             firewall: if plan.firewall {
                 Some(Firewall::new(plan.members).await?)
@@ -122,8 +135,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// Loses and delays packets, everywhere.
-    pub(super) async fn weather(&self, conditions: Conditions) -> anyhow::Result<()> {
+    /// Loses and delays packets, everywhere; or, with none, no more than ever.
+    pub(super) async fn weather(&self, weather: Option<Conditions>) -> anyhow::Result<()> {
+        let conditions = weather.map_or(self.conditions, |weather| Conditions {
+            latency: weather.latency.max(self.conditions.latency),
+            bandwidth: self.conditions.bandwidth,
+            ..weather
+        });
         if let Some(firewall) = &self.firewall {
             return firewall.lose(conditions.loss).await;
         }
@@ -149,24 +167,42 @@ impl Cluster {
         self.places[member].unit.clone().try_lock_owned().ok()
     }
 
+    /// Members that run.
+    pub(super) fn running(&self) -> Vec<usize> {
+        (0..self.len())
+            .filter(|n| self.site(*n).is_some())
+            .collect()
+    }
+
     /// Starts a member, with what it kept on disk.
     pub(super) async fn start(&self, unit: &mut Unit) -> anyhow::Result<()> {
+        let others: Vec<_> = (0..self.len()).filter(|n| *n != unit.number).collect();
+        self.start_among(unit, &others).await
+    }
+
+    /// Starts a member that knows these others.
+    pub(super) async fn start_among(
+        &self,
+        unit: &mut Unit,
+        others: &[usize],
+    ) -> anyhow::Result<()> {
         if let Some(ending) = unit.ending.take() {
             ending.ended().await;
         }
         let number = unit.number;
         let (leaders, life) = (self.leaders.clone(), unit.life);
         let leads = move |tenure: Tenure| leaders.note(tenure, number, life);
-        let peers = (0..self.len()).filter(|n| *n != number).map(|n| self.id(n));
-        let storage = self.durable.then(|| self.directory(number));
+        let peers = others.iter().map(|n| self.id(*n));
+        let durable = self.is_durable(number);
+        let storage = durable.then(|| self.directory(number));
+        let observes = self.observers.contains(&number);
         let (running, site): (_, Arc<dyn Site>) = match &self.program {
             Some(program) => {
                 let (command, wiring, bridge) = match &self.firewall {
                     Some(firewall) => {
-                        let others = (0..self.len()).filter(|n| *n != number);
                         let wiring = Wiring::Udp {
                             own: Firewall::address(number),
-                            others: others.map(Firewall::address).collect(),
+                            others: others.iter().copied().map(Firewall::address).collect(),
                         };
                         (firewall.command(number, program), wiring, None)
                     }
@@ -183,6 +219,7 @@ impl Cluster {
                     wiring,
                     storage,
                     skew_ms: unit.skew_ms,
+                    observes,
                     group: self.group.clone(),
                 };
                 let process = Process::start(command, &setup, bridge, leads).await?;
@@ -196,7 +233,7 @@ impl Cluster {
                 if let Some(directory) = storage {
                     builder = builder.with_storage(directory);
                 }
-                let member = Member::start(builder, self.group.clone(), self.durable, leads);
+                let member = Member::start(builder, self.group.clone(), durable, observes, leads);
                 let member = Arc::new(member.await?);
                 (Running::Local(member.clone(), skew), member)
             }
@@ -213,6 +250,9 @@ impl Cluster {
             return Ok(false);
         };
         self.hub().crash(self.id(unit.number));
+        if self.durable && !self.is_durable(unit.number) {
+            unit.life += 1;
+        }
         match running {
             Running::Local(member, _) => {
                 // Its packets are lost already; what is left is to free what it holds.
@@ -223,6 +263,88 @@ impl Cluster {
         Ok(true)
     }
 
+    /// Lets a member of this process go for good, in order. It does not run any more when this
+    /// returns, but need not have ended yet.
+    pub(super) fn depart(&self, unit: &mut Unit, how: Going) {
+        *self.places[unit.number].site.lock() = None;
+        let Some(Running::Local(member, _)) = unit.running.take() else {
+            return;
+        };
+        match how {
+            Going::Leave => member.leave(),
+            Going::Drop => member.vanish(),
+            Going::Shutdown => {}
+        }
+        unit.ending = Some(Task::spawn(async move {
+            if how == Going::Leave {
+                // The node lives on for longer than leaving takes.
+                tokio::time::sleep(LEAVING).await;
+            }
+            member.shutdown().await;
+        }));
+    }
+
+    /// What is not as it should be for these members to be all of the group, in words.
+    pub(super) async fn doubts(&self, members: &[usize]) -> Vec<String> {
+        let mut doubts = Vec::new();
+        let ids =
+            |of: &[usize]| -> BTreeSet<_> { of.iter().map(|n| *self.id(*n).as_bytes()).collect() };
+        let (all, observers) = (ids(members), ids(&self.observers));
+        let voters = (all.len() - observers.len()).min(self.group.max_voters);
+        let mut first: Option<Belief> = None;
+        for member in members {
+            let belief = match self.site(*member) {
+                Some(site) => site.belief().await,
+                None => None,
+            };
+            let Some(belief) = belief else {
+                doubts.push(format!("member {member} does not run"));
+                continue;
+            };
+            let own = *self.id(*member).as_bytes();
+            let mut doubt = |what: &str| doubts.push(format!("member {member} {what}"));
+            if !belief.online {
+                doubt("is not online");
+            }
+            match belief.leader {
+                None => doubt("knows no leader"),
+                Some(leader) if (leader == own) != belief.leads => {
+                    doubt("contradicts itself about leading");
+                }
+                Some(leader) if !all.contains(&leader) => doubt("follows who is gone"),
+                Some(_) => {}
+            }
+            let count = belief.voters.len();
+            if count != voters {
+                doubt(&format!("counts {count} voters instead of {voters}"));
+            }
+            if !belief.voters.is_disjoint(&observers) {
+                doubt("lets an observer vote");
+            }
+            let members: BTreeSet<_> = belief.voters.union(&belief.learners).copied().collect();
+            let (gone, missing) = (&members - &all, &all - &members);
+            if !gone.is_empty() || !missing.is_empty() {
+                let (gone, missing) = (gone.len(), missing.len());
+                doubt(&format!(
+                    "counts {gone} who are none and lacks {missing} members"
+                ));
+            }
+            let agrees = first.as_ref().is_none_or(|first| {
+                (&first.leader, &first.voters, &first.learners)
+                    == (&belief.leader, &belief.voters, &belief.learners)
+            });
+            if !agrees {
+                doubt("disagrees with another about leader or members");
+            }
+            first.get_or_insert(belief);
+        }
+        doubts
+    }
+
+    fn is_durable(&self, member: usize) -> bool {
+        self.durable && !self.volatile.contains(&member)
+    }
+
     /// Makes a member that does not run forget everything.
     pub(super) async fn wipe(&self, unit: &mut Unit) -> anyhow::Result<()> {
         unit.life += 1;
@@ -230,7 +352,9 @@ impl Cluster {
             if let Some(ending) = unit.ending.take() {
                 ending.ended().await;
             }
-            std::fs::remove_dir_all(self.directory(unit.number))?;
+            if self.is_durable(unit.number) {
+                std::fs::remove_dir_all(self.directory(unit.number))?;
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What a member in a process of its own is told, and what it answers: frames on its standard
 //! input and output, each a length (four bytes, little endian) and a postcard message.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf};
 
 use mosaik::{Digest, NetworkId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -23,6 +23,22 @@ pub struct GroupSetup {
     pub snapshot_interval: u64,
     /// After how many milliseconds an unreachable member is removed.
     pub evict_after_ms: u64,
+    /// How many members vote at most.
+    pub max_voters: usize,
+    /// Whether newcomers are brought up to date with the log alone.
+    pub replayed: bool,
+    /// How many microseconds a command takes to be applied.
+    pub pace_us: u64,
+}
+
+/// What a member believes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Belief {
+    pub(super) online: bool,
+    pub(super) leads: bool,
+    pub(super) leader: Option<[u8; 32]>,
+    pub(super) voters: BTreeSet<[u8; 32]>,
+    pub(super) learners: BTreeSet<[u8; 32]>,
 }
 
 /// How a member in a process of its own is set up.
@@ -40,6 +56,8 @@ pub struct Setup {
     pub storage: Option<PathBuf>,
     /// How far its clock is ahead, in milliseconds.
     pub skew_ms: i64,
+    /// Whether it neither votes nor leads.
+    pub observes: bool,
     /// The group.
     pub group: GroupSetup,
 }
@@ -62,6 +80,8 @@ pub enum Wiring {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Request {
     Execute(u64, Command),
+    Feed(u64, Command),
+    Believe(u64),
     Query(u64, Query, bool),
     Leave,
     Join,
@@ -74,8 +94,11 @@ pub(super) enum Request {
 pub(super) enum Reply {
     /// The node runs and has joined the group.
     Ready,
-    /// The index of an acknowledged command; none when its outcome is unknown.
+    /// The index of a command that was acknowledged, or only accepted; none when its outcome is
+    /// unknown.
     Executed(u64, Option<u64>),
+    /// What it believes.
+    Believed(u64, Belief),
     /// The answer to a query, with the position of the state that it was made from.
     Answered(u64, Option<(Answer, u64)>),
     /// It leads.

@@ -9,7 +9,6 @@ use tokio::{
 };
 
 use super::{Fault, Plan, Planned, Target, cluster::Cluster};
-use crate::Conditions;
 
 /// Directions in which nothing passes: members from, members to.
 type Cuts = Vec<(Vec<usize>, Vec<usize>)>;
@@ -59,9 +58,9 @@ impl Network<'_> {
             Fault::Mute(one) => vec![(vec![who(one)], all_but(&[who(one)]))],
             Fault::Deafen(one) => vec![(all_but(&[who(one)]), vec![who(one)])],
             Fault::Weather(conditions) => {
-                cluster.weather(*conditions).await?;
+                cluster.weather(Some(*conditions)).await?;
                 sleep(lasts).await;
-                return cluster.weather(Conditions::default()).await;
+                return cluster.weather(None).await;
             }
             Fault::CrashAll => {
                 let all = (0..cluster.len()).map(|n| self.crash(n, false, lasts));

@@ -1,10 +1,13 @@
 //! The machine that the group replicates: registers, counters, and a list of all that was applied.
 
-use std::{collections::BTreeMap, num::NonZero, ops::Range};
+use std::{collections::BTreeMap, num::NonZero, ops::Range, time::Duration};
 
 use mosaik::{
     UniqueId,
-    groups::{ApplyContext, Snapshot, SnapshotStateMachine, SnapshotSync, StateMachine},
+    groups::{
+        ApplyContext, LeadershipPreference, LogReplaySync, Snapshot, SnapshotStateMachine,
+        SnapshotSync, StateMachine,
+    },
     id,
 };
 use serde::{Deserialize, Serialize};
@@ -54,7 +57,13 @@ pub enum Answer {
 pub struct Bank {
     state: State,
     snapshot_interval: NonZero<u64>,
+    pace: Duration,
+    observes: bool,
 }
+
+/// The same machine for groups that bring newcomers up to date with the log alone.
+#[derive(Debug)]
+pub struct Replayed(Bank);
 
 /// All that the machine holds.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +90,29 @@ impl Bank {
         Self {
             state: State::default(),
             snapshot_interval,
+            pace: Duration::ZERO,
+            observes: false,
         }
+    }
+
+    /// Needs so long for each command.
+    #[must_use]
+    pub fn with_pace(mut self, pace: Duration) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// Neither votes nor leads, if so.
+    #[must_use]
+    pub fn observing(mut self, observes: bool) -> Self {
+        self.observes = observes;
+        self
+    }
+
+    /// Without snapshots.
+    #[must_use]
+    pub fn replayed(self) -> Replayed {
+        Replayed(self)
     }
 }
 
@@ -96,6 +127,10 @@ impl StateMachine for Bank {
     }
 
     fn apply(&mut self, command: Command, _: &dyn ApplyContext) {
+        if !self.pace.is_zero() {
+            // A machine that works for long; the library has to bear that.
+            std::thread::sleep(self.pace);
+        }
         self.state.applied.push(command.id);
         match command.action {
             Action::Write(value) => drop(self.state.registers.insert(command.key, value)),
@@ -117,6 +152,46 @@ impl StateMachine for Bank {
 
     fn state_sync(&self) -> SnapshotSync<Self> {
         SnapshotSync::default().with_interval(self.snapshot_interval)
+    }
+
+    fn leadership_preference(&self) -> LeadershipPreference {
+        if self.observes {
+            LeadershipPreference::Observer
+        } else {
+            LeadershipPreference::Normal
+        }
+    }
+}
+
+impl StateMachine for Replayed {
+    type Command = Command;
+    type Query = Query;
+    type QueryResult = Answer;
+    type StateSync = LogReplaySync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        id!("mosaik.sim.bank.replayed.v1")
+    }
+
+    fn apply(&mut self, command: Command, context: &dyn ApplyContext) {
+        self.0.apply(command, context);
+    }
+
+    fn query(&self, query: Query) -> Answer {
+        self.0.query(query)
+    }
+
+    fn state_sync(&self) -> LogReplaySync<Self> {
+        LogReplaySync::default()
+    }
+
+    fn leadership_preference(&self) -> LeadershipPreference {
+        self.0.leadership_preference()
+    }
+
+    fn reset(&mut self) -> bool {
+        self.0.state = State::default();
+        true
     }
 }
 

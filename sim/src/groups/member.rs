@@ -41,6 +41,7 @@ pub async fn run() -> anyhow::Result<()> {
         skew.apply(builder(&setup)?),
         setup.group.clone(),
         setup.storage.is_some(),
+        setup.observes,
         // Full only when nobody reads any more.
         move |tenure| drop(leads.try_send(Reply::Leads(tenure))),
     );
@@ -57,6 +58,16 @@ pub async fn run() -> anyhow::Result<()> {
                     // Fails only at the end.
                     let _ = replies.send(reply).await;
                 }));
+            }
+            Request::Feed(number, command) => {
+                let (fed, replies) = (member.feed(command), replies.clone());
+                running.push(Task::spawn(async move {
+                    let _ = replies.send(Reply::Executed(number, fed.await)).await;
+                }));
+            }
+            Request::Believe(number) => {
+                let belief = member.belief().await.unwrap_or_default();
+                let _ = replies.send(Reply::Believed(number, belief)).await;
             }
             Request::Query(number, query, strong) => {
                 let (answer, replies) = (member.query(query, strong), replies.clone());

@@ -1,6 +1,6 @@
 //! What happens in a run, all of it drawn from a seed.
 
-use std::{fmt, time::Duration};
+use std::{fmt, num::NonZeroU64, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::index};
 
@@ -9,6 +9,9 @@ use crate::Conditions;
 /// How far clocks are set wrong at most, in milliseconds: two of them stay within the ten seconds
 /// that discovery accepts.
 const MAX_SKEW_MS: i64 = 4500;
+
+/// Sets what is drawn about the setting of a run apart from what happens in it.
+const SETTING: u64 = 0x5e77_1296;
 
 /// What is asked of all runs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,6 +52,18 @@ pub struct Plan {
     pub skews_ms: Vec<i64>,
     /// How many clients there are.
     pub clients: usize,
+    /// What the network is like without faults.
+    pub conditions: Conditions,
+    /// How long a command takes to be applied.
+    pub pace: Duration,
+    /// Whether newcomers are brought up to date with the log alone.
+    pub replayed: bool,
+    /// How many members vote at most.
+    pub max_voters: usize,
+    /// Members that neither vote nor lead.
+    pub observers: Vec<usize>,
+    /// Members that keep nothing on disk where others do; all of them forgetful.
+    pub volatile: Vec<usize>,
     /// The faults, in the order in which they begin.
     pub faults: Vec<Planned>,
 }
@@ -110,32 +125,58 @@ impl Plan {
     /// The run of a seed.
     pub fn draw(seed: u64, options: Options) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
+        let mut setting = SmallRng::seed_from_u64(seed ^ SETTING);
+        let large = setting.random_bool(0.15);
         let members = random.random_range(0..10);
         let members = options.members.unwrap_or(match members {
+            _ if large => setting.random_range(6..=7),
             0..6 => 3,
             6..7 => 4,
             _ => 5,
         });
+        let observers = if members > 3 && setting.random_bool(0.25) {
+            vec![setting.random_range(0..members)]
+        } else {
+            Vec::new()
+        };
+        let max_voters = if setting.random_bool(0.3) { 3 } else { 5 };
+        let voters = max_voters.min(members - observers.len());
         let processes = options.processes || options.firewall;
         let durable = random.random_bool(0.7) || processes;
         // A group may shrink by evictions, or members may forget and leave: with both, what is left
         // could be too few.
         let evicts = durable && random.random_bool(0.25);
-        let forgetful = if evicts { 0 } else { (members - 1) / 2 };
+        let forgetful = if evicts { 0 } else { (voters - 1) / 2 };
+        let forgetful = index::sample(&mut random, members, forgetful).into_vec();
+        let volatile = if durable && setting.random_bool(0.3) {
+            forgetful.clone()
+        } else {
+            Vec::new()
+        };
         let mut plan = Self {
             seed,
             members,
-            founders: members,
+            founders: members - observers.len(),
             processes,
             firewall: options.firewall,
             durable,
             snapshot_interval: [40, 300, 1_000_000][random.random_range(0..3)],
             evict_after: Duration::from_millis(if evicts { 1500 } else { 30_000 }),
-            forgetful: index::sample(&mut random, members, forgetful).into_vec(),
+            forgetful,
             skews_ms: (0..members)
                 .map(|_| random.random_range(-MAX_SKEW_MS..=MAX_SKEW_MS))
                 .collect(),
             clients: random.random_range(6..=12),
+            conditions: Self::draw_conditions(&mut setting),
+            pace: if setting.random_bool(0.2) {
+                Duration::from_millis(setting.random_range(1..=5))
+            } else {
+                Duration::ZERO
+            },
+            replayed: setting.random_bool(0.25),
+            max_voters,
+            observers,
+            volatile,
             faults: Vec::new(),
         };
         let length = options.length.unwrap_or(Duration::from_secs(5));
@@ -152,6 +193,26 @@ impl Plan {
                 fault,
             });
         }
+    }
+
+    /// Near or far, and now and then narrow.
+    fn draw_conditions(random: &mut SmallRng) -> Conditions {
+        let far = random.random_bool(0.25);
+        let narrow = random.random_bool(0.1);
+        let latency = Duration::from_millis(random.random_range(75..=200));
+        let bandwidth = NonZeroU64::new(random.random_range(64..=256) * 1024);
+        Conditions {
+            latency: if far { latency } else { Duration::ZERO },
+            jitter: if far { latency / 20 } else { Duration::ZERO },
+            loss: 0.0,
+            bandwidth: bandwidth.filter(|_| narrow),
+        }
+    }
+
+    /// How long it may take, after all faults have ended, until every member serves again.
+    pub(super) fn recovery(&self) -> Duration {
+        let ordinary = self.conditions == Conditions::default() && self.pace.is_zero();
+        crate::bound(Duration::from_secs(if ordinary { 20 } else { 40 }))
     }
 
     /// The client's part of the seed.
@@ -223,6 +284,15 @@ impl fmt::Display for Plan {
             "in one process"
         };
         let kept = if self.durable { "on disk" } else { "in memory" };
+        let Self {
+            conditions,
+            pace,
+            replayed,
+            max_voters,
+            observers,
+            volatile,
+            ..
+        } = self;
         writeln!(
             f,
             "seed {}: {} members, {place}, {kept}, {} clients, a snapshot every {} commands, \
@@ -233,6 +303,11 @@ impl fmt::Display for Plan {
             self.snapshot_interval,
             self.evict_after,
             self.skews_ms
+        )?;
+        writeln!(
+            f,
+            "  {conditions:?}, {pace:?} a command, replayed: {replayed}, {max_voters} voters, \
+             observers {observers:?}, in memory {volatile:?}"
         )?;
         for Planned { at, lasts, fault } in &self.faults {
             writeln!(f, "  {at:>9.3?} for {lasts:>9.3?}: {fault:?}")?;
@@ -256,7 +331,9 @@ mod tests {
     fn those_who_remember_are_a_majority() {
         for seed in 0..500 {
             let plan = Plan::draw(seed, Options::default());
-            assert!(plan.forgetful.len() * 2 < plan.members);
+            let voters = plan.max_voters.min(plan.members - plan.observers.len());
+            assert!(plan.forgetful.len() * 2 < voters);
+            assert!(plan.volatile.iter().all(|n| plan.forgetful.contains(n)));
             for Planned { fault, .. } in &plan.faults {
                 match fault {
                     Fault::Crash { target, wipe: true } | Fault::Leave(target) => {

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     Answer, Command, Query, Setup,
-    control::{Reply, Request, Tenure, read, write},
+    control::{Belief, Reply, Request, Tenure, read, write},
     local::Site,
 };
 use crate::{hub::Bridge, task::Task};
@@ -52,6 +52,7 @@ pub(super) struct ProcessSite {
 struct Waiting {
     executions: HashMap<u64, oneshot::Sender<Option<u64>>>,
     queries: HashMap<u64, oneshot::Sender<Option<(Answer, u64)>>>,
+    beliefs: HashMap<u64, oneshot::Sender<Option<Belief>>>,
     ended: bool,
 }
 
@@ -77,7 +78,7 @@ impl Process {
             match reply {
                 Some(Reply::Ready) => break,
                 Some(Reply::Leads(tenure)) => leads(tenure),
-                Some(Reply::Executed(..) | Reply::Answered(..)) => {}
+                Some(Reply::Executed(..) | Reply::Answered(..) | Reply::Believed(..)) => {}
                 None => bail!("the process has ended"),
             }
         }
@@ -126,34 +127,48 @@ impl ProcessSite {
         let _ = self.requests.try_send(request);
     }
 
-    fn number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+    /// Asks for something; what waits is answered with none when the process has ended.
+    fn ask<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(u64) -> Request,
+        table: impl FnOnce(&mut Waiting) -> &mut HashMap<u64, oneshot::Sender<Option<T>>>,
+    ) -> BoxFuture<'static, Option<T>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut waiting = self.waiting.lock();
+            if !waiting.ended && self.requests.try_send(request(number)).is_ok() {
+                table(&mut waiting).insert(number, reply);
+            }
+        }
+        async move { answer.await.ok()? }.boxed()
     }
 }
 
 impl Site for ProcessSite {
     fn execute(&self, command: Command) -> BoxFuture<'static, Option<u64>> {
-        let (number, (reply, outcome)) = (self.number(), oneshot::channel());
-        {
-            let mut waiting = self.waiting.lock();
-            if !waiting.ended {
-                waiting.executions.insert(number, reply);
-            }
-        }
-        self.tell(Request::Execute(number, command));
-        async move { outcome.await.ok()? }.boxed()
+        self.ask(
+            |number| Request::Execute(number, command),
+            |waiting| &mut waiting.executions,
+        )
     }
 
     fn query(&self, query: Query, strong: bool) -> BoxFuture<'static, Option<(Answer, u64)>> {
-        let (number, (reply, answer)) = (self.number(), oneshot::channel());
-        {
-            let mut waiting = self.waiting.lock();
-            if !waiting.ended {
-                waiting.queries.insert(number, reply);
-            }
-        }
-        self.tell(Request::Query(number, query, strong));
-        async move { answer.await.ok()? }.boxed()
+        self.ask(
+            |number| Request::Query(number, query, strong),
+            |waiting| &mut waiting.queries,
+        )
+    }
+
+    fn feed(&self, command: Command) -> BoxFuture<'static, Option<u64>> {
+        self.ask(
+            |number| Request::Feed(number, command),
+            |waiting| &mut waiting.executions,
+        )
+    }
+
+    fn belief(&self) -> BoxFuture<'static, Option<Belief>> {
+        self.ask(Request::Believe, |waiting| &mut waiting.beliefs)
     }
 }
 
@@ -171,6 +186,12 @@ async fn listen(site: Arc<ProcessSite>, mut stdout: ChildStdout, leads: impl Fn(
                 let waiter = site.waiting.lock().queries.remove(&number);
                 if let Some(waiter) = waiter {
                     let _ = waiter.send(answer);
+                }
+            }
+            Reply::Believed(number, belief) => {
+                let waiter = site.waiting.lock().beliefs.remove(&number);
+                if let Some(waiter) = waiter {
+                    let _ = waiter.send(Some(belief));
                 }
             }
             Reply::Leads(tenure) => leads(tenure),

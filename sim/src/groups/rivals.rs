@@ -15,13 +15,17 @@ use anyhow::{Context, anyhow, ensure};
 use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Action, Answer, Command, Options, Plan, Query, Report, Violations, cluster::Cluster,
-    local::Site,
+    history::Calls, local::Site,
 };
+use crate::{Conditions, bound};
 
 /// How long a side may take to form, or to be reformed.
 const FORMATION: Duration = Duration::from_secs(60);
@@ -29,6 +33,8 @@ const FORMATION: Duration = Duration::from_secs(60);
 const RECOVERY: Duration = Duration::from_secs(60);
 /// How long a single answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a call may go on after everybody serves again.
+const PENDING: Duration = Duration::from_secs(10);
 /// Between two attempts.
 const RETRY: Duration = Duration::from_millis(50);
 /// How long a member that was killed stays away.
@@ -112,6 +118,12 @@ impl Meeting {
             forgetful: Vec::new(),
             skews_ms: vec![0; members],
             clients: 0,
+            conditions: Conditions::default(),
+            pace: Duration::ZERO,
+            replayed: false,
+            max_voters: 5,
+            observers: Vec::new(),
+            volatile: Vec::new(),
             faults: Vec::new(),
         }
     }
@@ -159,6 +171,7 @@ struct Encounter<'a> {
     /// The last id that was given to a command.
     ids: Mutex<u64>,
     unknown: Mutex<usize>,
+    calls: Calls,
 }
 
 impl<'a> Encounter<'a> {
@@ -169,6 +182,7 @@ impl<'a> Encounter<'a> {
             all: (0..cluster.len()).collect(),
             ids: Mutex::default(),
             unknown: Mutex::default(),
+            calls: Calls::default(),
         }
     }
 
@@ -186,13 +200,20 @@ impl<'a> Encounter<'a> {
             stop.cancel();
             met
         };
-        let (_, met) = futures::join!(join_all(clients), meeting);
+        let (busy, met) = futures::join!(join_all(clients), meeting);
         let (recovery, last) = met?;
+        // What was acknowledged meanwhile belongs to the history of that side, or to the one that
+        // all have afterwards.
+        let mut acknowledged = acknowledged;
+        for (side, busy) in acknowledged.iter_mut().zip(busy) {
+            side.extend(busy);
+        }
 
         let histories = self.all.iter().map(|member| self.applied_by(*member));
         let histories = try_join_all(histories).await?;
         let mut violations = self.judge(&common, &acknowledged, &last, &histories);
         violations.extend(self.cluster.leaders().rivals());
+        violations.extend(self.calls.ended(bound(PENDING)).await);
         if !violations.is_empty() {
             return Err(Violations(violations).into());
         }
@@ -288,7 +309,7 @@ impl<'a> Encounter<'a> {
         let members = &self.meeting.sides[side];
         let mut acknowledged = Vec::new();
         let begun = Instant::now();
-        for n in (0..).take_while(|_| begun.elapsed() < RECOVERY) {
+        for n in (0..).take_while(|_| begun.elapsed() < bound(RECOVERY)) {
             if acknowledged.len() >= self.meeting.commands[side] {
                 return Ok(acknowledged);
             }
@@ -301,19 +322,24 @@ impl<'a> Encounter<'a> {
         Err(anyhow!("side {side} does not serve"))
     }
 
-    /// Goes on using a side, whatever comes of it.
-    async fn go_on(&self, side: &[usize], stop: &CancellationToken) {
+    /// Goes on using a side, whatever comes of it; returns what was acknowledged.
+    async fn go_on(&self, side: &[usize], stop: &CancellationToken) -> Acknowledged {
+        let mut acknowledged = Vec::new();
         let mut n = 0;
         while self.meeting.busy && !stop.is_cancelled() {
             n += 1;
             let command = self.command();
             let executed = self.execute(side[n % side.len()], command);
             tokio::select! {
-                index = executed => *self.unknown.lock() += usize::from(index.is_none()),
-                () = stop.cancelled() => return,
+                index = executed => match index {
+                    Some(index) => acknowledged.push((command.id, index)),
+                    None => *self.unknown.lock() += 1,
+                },
+                () = stop.cancelled() => break,
             }
             sleep(RETRY / 5).await;
         }
+        acknowledged
     }
 
     /// Waits until these members serve one history; returns what they have acknowledged for that.
@@ -326,7 +352,7 @@ impl<'a> Encounter<'a> {
                 sleep(RETRY).await;
             }
         };
-        let agreed = timeout(limit, agreeing).await;
+        let agreed = timeout(bound(limit), agreeing).await;
         agreed.map_err(|_| anyhow!("{members:?} do not agree within {limit:?}"))
     }
 
@@ -359,7 +385,14 @@ impl<'a> Encounter<'a> {
 
     async fn execute(&self, member: usize, command: Command) -> Option<u64> {
         let site: Arc<dyn Site> = self.cluster.site(member)?;
-        timeout(PATIENCE, site.execute(command)).await.ok()?
+        let (told, ended) = oneshot::channel();
+        let done = site.execute(command);
+        let what = format!("{command:?} through member {member}");
+        self.calls.follow(what, async move {
+            // Nobody waits any more: fine.
+            let _ = told.send(done.await);
+        });
+        timeout(PATIENCE, ended).await.ok()?.ok()?
     }
 
     async fn ask(&self, member: usize) -> Option<Vec<u64>> {

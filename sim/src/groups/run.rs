@@ -10,14 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Answer, Deed, History, Outcome, Plan, Query, Record, Violations, clients::Client,
-    cluster::Cluster, faults, verdict::judge,
+    cluster::Cluster, faults, history::Calls, verdict::judge,
 };
-use crate::stats::Millis;
+use crate::{bound, stats::Millis};
 
 /// How long the group may take to form.
 const FORMATION: Duration = Duration::from_secs(60);
-/// How long it may take, after all faults have ended, until every member serves again.
-const RECOVERY: Duration = Duration::from_secs(20);
+/// How long a call may go on after every member serves again.
+const PENDING: Duration = Duration::from_secs(10);
+/// How long it may take then until all members agree who they are.
+const AGREEMENT: Duration = Duration::from_secs(20);
 /// How long clients go on when every member serves again.
 const CALM: Duration = Duration::from_millis(300);
 /// Between two attempts.
@@ -30,7 +32,7 @@ pub struct Report {
     pub acknowledged: usize,
     /// Commands whose outcome the clients were not told.
     pub unknown: usize,
-    /// Strong reads that were answered.
+    /// Reads that were answered.
     pub reads: usize,
     /// Terms that had a leader.
     pub terms: usize,
@@ -70,25 +72,27 @@ pub async fn run(plan: &Plan, program: &Path) -> anyhow::Result<Report> {
 
 async fn drive(plan: &Plan, cluster: &Cluster) -> anyhow::Result<Report> {
     let (history, complaints) = (History::new(), Arc::new(Mutex::new(Vec::new())));
+    let calls = Calls::default();
     let starts = (0..plan.members).map(|n| async move {
         let mut unit = cluster.control(n).context("nobody else has it")?;
         cluster.start(&mut unit).await
     });
     try_join_all(starts).await?;
-    let mut observer = Client::new(plan.clients, cluster, &history, &complaints);
-    timeout(FORMATION, served(&mut observer, plan.members))
+    let mut observer = Client::new(plan.clients, cluster, &history, &calls, &complaints);
+    let members: Vec<_> = (0..plan.members).collect();
+    timeout(bound(FORMATION), served(&mut observer, &members))
         .await
         .map_err(|_| anyhow!("the group has not formed within {FORMATION:?}"))?;
 
     let stop = CancellationToken::new();
     let clients = (0..plan.clients).map(|n| {
-        let client = Client::new(n, cluster, &history, &complaints);
+        let client = Client::new(n, cluster, &history, &calls, &complaints);
         client.run(plan, stop.clone())
     });
     let suffering = async {
         faults::happen(plan, cluster).await?;
         let healed = Instant::now();
-        let served = timeout(RECOVERY, served(&mut observer, plan.members)).await;
+        let served = timeout(plan.recovery(), served(&mut observer, &members)).await;
         let recovery = served.ok().map(|()| healed.elapsed());
         sleep(CALM).await;
         stop.cancel();
@@ -99,16 +103,15 @@ async fn drive(plan: &Plan, cluster: &Cluster) -> anyhow::Result<Report> {
     let mut violations = Violations(std::mem::take(&mut complaints.lock()));
     let Some(recovery) = recovery else {
         violations.0.push(format!(
-            "not every member serves {RECOVERY:?} after the last fault"
+            "not every member serves {:?} after the last fault",
+            plan.recovery()
         ));
+        violations.0.extend(cluster.doubts(&members).await);
         return Err(violations.into());
     };
-
-    let applied = (0..plan.members).map(|member| applied_by(cluster, member));
-    let applied = try_join_all(applied).await?;
-    let records = history.records();
-    violations.0.extend(judge(&records, &applied).0);
-    violations.0.extend(cluster.leaders().rivals());
+    violations
+        .0
+        .extend(look(cluster, &members, &history, &calls).await?);
     let histories = cluster.leaders().histories();
     if histories != 1 {
         violations
@@ -118,22 +121,53 @@ async fn drive(plan: &Plan, cluster: &Cluster) -> anyhow::Result<Report> {
     if !violations.0.is_empty() {
         return Err(violations.into());
     }
+    Ok(report(cluster, &history.records(), recovery))
+}
+
+/// Looks at what is left when these members serve; returns what must not be, in words.
+pub(super) async fn look(
+    cluster: &Cluster,
+    members: &[usize],
+    history: &History,
+    calls: &Calls,
+) -> anyhow::Result<Vec<String>> {
+    let mut found = calls.ended(bound(PENDING)).await;
+    let begun = Instant::now();
+    loop {
+        let doubts = cluster.doubts(members).await;
+        if doubts.is_empty() {
+            break;
+        }
+        if begun.elapsed() > bound(AGREEMENT) {
+            found.extend(doubts);
+            break;
+        }
+        sleep(RETRY).await;
+    }
+    let applied = members.iter().map(|member| applied_by(cluster, *member));
+    let applied = try_join_all(applied).await?;
+    found.extend(judge(&history.records(), &applied).0);
+    found.extend(cluster.leaders().rivals());
+    Ok(found)
+}
+
+pub(super) fn report(cluster: &Cluster, records: &[Record], recovery: Duration) -> Report {
     let count = |wanted: fn(&Deed, &Outcome) -> bool| {
         records
             .iter()
             .filter(|r| wanted(&r.deed, &r.outcome))
             .count()
     };
-    Ok(Report {
+    Report {
         acknowledged: count(|_, outcome| matches!(outcome, Outcome::Acknowledged(_))),
         unknown: count(|deed, outcome| {
             matches!(deed, Deed::Execute(_)) && *outcome == Outcome::Unknown
         }),
-        reads: count(|_, outcome| matches!(outcome, Outcome::Value(_))),
+        reads: count(|_, outcome| matches!(outcome, Outcome::Value(..))),
         terms: cluster.leaders().terms(),
-        longest_pause: longest_pause(&records),
+        longest_pause: longest_pause(records),
         recovery,
-    })
+    }
 }
 
 fn longest_pause(records: &[Record]) -> Duration {
@@ -147,9 +181,9 @@ fn longest_pause(records: &[Record]) -> Duration {
 }
 
 /// Resolves once every member has acknowledged a command and answered strong reads.
-async fn served(observer: &mut Client<'_>, members: usize) {
-    for member in 0..members {
-        while !(observer.write(member).await && observer.read_all(member).await) {
+pub(super) async fn served(observer: &mut Client<'_>, members: &[usize]) {
+    for member in members {
+        while !(observer.write(*member).await && observer.read_all(*member).await) {
             sleep(RETRY).await;
         }
     }
@@ -167,6 +201,6 @@ async fn applied_by(cluster: &Cluster, member: usize) -> anyhow::Result<Vec<u64>
             sleep(RETRY).await;
         }
     };
-    let answer = timeout(RECOVERY, answer).await;
+    let answer = timeout(bound(AGREEMENT), answer).await;
     answer.with_context(|| format!("member {member} does not say what it has applied"))
 }

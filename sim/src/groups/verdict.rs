@@ -8,6 +8,7 @@ use std::{
 use super::{
     Action, Counter, CounterDeed, Deed, Outcome, Record, Register, RegisterDeed,
     linearizability::{Model, Operation, Verdict, check},
+    positions,
 };
 
 /// Everything that was promised and did not hold, in words.
@@ -50,19 +51,25 @@ pub(super) fn judge(records: &[Record], applied: &[Vec<u64>]) -> Violations {
         }
     }
     for record in records {
-        if let (Deed::Execute(command), Outcome::Acknowledged(index)) =
-            (record.deed, record.outcome)
-        {
-            match at.get(&command.id) {
-                None => found.push(format!("an acknowledged command is lost: {record:?}")),
-                Some(position) if *position as u64 + 1 != index => found.push(format!(
-                    "a command is at {} and was acknowledged at {index}: {record:?}",
-                    position + 1
-                )),
-                Some(_) => {}
+        let Some(command) = record.deed.command() else {
+            continue;
+        };
+        let position = at.get(&command.id).map(|position| *position as u64 + 1);
+        match (record.outcome, position) {
+            (Outcome::Acknowledged(_), None) => {
+                found.push(format!("an acknowledged command is lost: {record:?}"));
             }
+            (Outcome::Acknowledged(index) | Outcome::Accepted(index), Some(position))
+                if position != index =>
+            {
+                found.push(format!(
+                    "a command is at {position} and {index} was told: {record:?}"
+                ));
+            }
+            _ => {}
         }
     }
+    found.extend(positions::check(records, longest));
     let applied: HashSet<u64> = at.into_keys().collect();
     let mut objects: BTreeMap<(bool, u8), Vec<&Record>> = BTreeMap::new();
     for record in records {
@@ -87,22 +94,22 @@ pub(super) fn judge(records: &[Record], applied: &[Vec<u64>]) -> Violations {
 
 fn register_deed(deed: Deed, outcome: Outcome) -> Option<RegisterDeed> {
     match (deed, outcome) {
-        (Deed::Execute(command), _) => match command.action {
+        (Deed::Execute(command) | Deed::Feed(command), _) => match command.action {
             Action::Write(value) => Some(RegisterDeed::Write(value)),
             Action::Add(_) => None,
         },
-        (Deed::ReadRegister(_), Outcome::Value(value)) => Some(RegisterDeed::Read(value)),
+        (Deed::ReadRegister(_), Outcome::Value(value, _)) => Some(RegisterDeed::Read(value)),
         _ => None,
     }
 }
 
 fn counter_deed(deed: Deed, outcome: Outcome) -> Option<CounterDeed> {
     match (deed, outcome) {
-        (Deed::Execute(command), _) => match command.action {
+        (Deed::Execute(command) | Deed::Feed(command), _) => match command.action {
             Action::Add(amount) => Some(CounterDeed::Add(amount)),
             Action::Write(_) => None,
         },
-        (Deed::ReadCounter(_), Outcome::Value(sum)) => Some(CounterDeed::Read(sum)),
+        (Deed::ReadCounter(_), Outcome::Value(sum, _)) => Some(CounterDeed::Read(sum)),
         _ => None,
     }
 }
@@ -119,8 +126,9 @@ fn linearizable<M: Model>(
     let mut kept = Vec::new();
     let mut history = Vec::new();
     for record in records {
-        let known = record.outcome != Outcome::Unknown;
-        if let Deed::Execute(command) = record.deed
+        // Who was only told that its command is accepted doesn't know when it takes effect.
+        let known = !matches!(record.outcome, Outcome::Unknown | Outcome::Accepted(_));
+        if let Some(command) = record.deed.command()
             && !known
             && !applied.contains(&command.id)
         {
@@ -193,8 +201,8 @@ mod tests {
             add(1, 5, Outcome::Acknowledged(1), 0),
             add(2, 6, Outcome::Unknown, 2),
             add(3, 7, Outcome::Unknown, 4),
-            record(Deed::ReadCounter(0), Outcome::Value(12), 6),
-            record(Deed::ReadRegister(0), Outcome::Value(0), 8),
+            record(Deed::ReadCounter(0), Outcome::Value(12, 2), 6),
+            record(Deed::ReadRegister(0), Outcome::Value(0, 2), 8),
             record(Deed::ReadRegister(0), Outcome::Unknown, 10),
         ];
         // A member may lag behind.
@@ -214,12 +222,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_only_accepted_may_be_lost_but_not_elsewhere() {
+        let Record { deed, .. } = add(1, 5, Outcome::Unknown, 0);
+        let fed = Deed::Feed(deed.command().unwrap());
+        let records = [record(fed, Outcome::Accepted(1), 0)];
+        assert_eq!(count(&records, &[vec![]]), 0);
+        assert_eq!(count(&records, &[vec![1]]), 0);
+        assert_eq!(count(&records, &[vec![2, 1]]), 1);
+    }
+
+    #[test]
     fn a_command_without_effect_must_not_have_been_seen() {
         let records = [
             add(1, 5, Outcome::Unknown, 0),
-            record(Deed::ReadCounter(0), Outcome::Value(5), 2),
+            record(Deed::ReadCounter(0), Outcome::Value(5, 1), 2),
         ];
         assert_eq!(count(&records, &[vec![1]]), 0);
-        assert_eq!(count(&records, &[vec![]]), 1, "seen, then lost");
+        // By both checkers, the one of orders and the one of positions.
+        assert_eq!(count(&records, &[vec![]]), 2, "seen, then lost");
     }
 }

@@ -6,6 +6,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use tokio::time::Instant;
+
 /// Where wall-clock time comes from; replaced in tests of clock skew.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
@@ -26,6 +28,33 @@ impl Clock {
 impl Default for Clock {
     fn default() -> Self {
         Self::new(SystemTime::now)
+    }
+}
+
+/// By how much the wall clock must have left the monotonic one to have been set.
+const STEP_MS: u64 = 1000;
+
+/// Notices when the wall clock is set, or has gone on while the machine slept.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    wall_ms: u64,
+    at: Instant,
+}
+
+impl Steps {
+    pub(crate) fn new(clock: &Clock) -> Self {
+        Self {
+            wall_ms: clock.now_ms(),
+            at: Instant::now(),
+        }
+    }
+
+    /// Whether that has happened since this was asked last.
+    pub(crate) fn stepped(&mut self, clock: &Clock) -> bool {
+        let elapsed = u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let expected_ms = self.wall_ms.saturating_add(elapsed);
+        *self = Self::new(clock);
+        self.wall_ms.abs_diff(expected_ms) > STEP_MS
     }
 }
 

@@ -38,6 +38,9 @@ impl Dialer {
     /// Syncs catalogs with a peer and joins it in gossip.
     pub(crate) async fn join(&self, addr: EndpointAddr) -> Result<(), Error> {
         let peer = addr.id;
+        if peer == self.links.id() {
+            return Ok(());
+        }
         self.syncer.sync(addr).await?;
         self.gossip.join(vec![peer]);
         self.syncer.follow_up(peer);

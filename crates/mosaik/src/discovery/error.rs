@@ -6,6 +6,7 @@ use crate::{
         link::{LinkError, OpenError, RecvError, SendError},
     },
     primitives::{NetworkId, PeerId, ShortFmtExt},
+    tickets::LimitError,
 };
 
 /// A failure of a discovery operation.
@@ -35,6 +36,16 @@ pub enum Error {
     /// The peer could not be reached or the exchange broke off.
     #[error("exchange with the peer failed")]
     Link(#[from] LinkError),
+    /// This node's entry has no room for the change, and stays as it is.
+    #[error("this node's entry is full, {what}: {len}, at most {max} allowed")]
+    EntryFull {
+        /// What there would be too much of.
+        what: &'static str,
+        /// How much there would be.
+        len: usize,
+        /// How much there may be.
+        max: usize,
+    },
     /// Something else failed.
     #[error(transparent)]
     Other(#[from] Box<dyn std::error::Error + Send + Sync>),
@@ -55,6 +66,12 @@ impl Error {
             }
             _ => self,
         }
+    }
+}
+
+impl From<LimitError> for Error {
+    fn from(LimitError { what, len, max }: LimitError) -> Self {
+        Self::EntryFull { what, len, max }
     }
 }
 

@@ -42,6 +42,11 @@ const COALESCE: Duration = Duration::from_millis(2);
 const REJOIN: Duration = Duration::from_mins(2);
 /// Gossip is silent when nothing was heard for this long although something changed.
 const SILENCE: Duration = Duration::from_secs(2);
+/// How long the gossip layer may take for one message. It waits itself for a neighbour that does not
+/// read, and then serves nobody.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the gossip layer is asked whether it does its work.
+const CHECK: Duration = Duration::from_secs(5);
 /// Joins are spread over this time: many at the same instant can leave a node deaf.
 const JOIN_SPREAD: Duration = Duration::from_millis(30);
 
@@ -119,6 +124,7 @@ impl GossipWorker {
         let (sender, mut receiver) = self.layer.actor().subscribe(topic, known).await?.split();
         let mut next_heartbeat = Instant::now() + self.heartbeat_delay();
         let mut next_rejoin = Instant::now() + REJOIN;
+        let mut next_check = Instant::now() + CHECK;
         let store = self.store.clone();
         self.announce(&sender).await?;
         loop {
@@ -137,11 +143,16 @@ impl GossipWorker {
                     self.join_soon(self.random_peers(2));
                 }
                 () = sleep_until(self.join_at), if !self.to_join.is_empty() => {
-                    sender.join_peers(self.to_join.drain().collect()).await?;
+                    taken(sender.join_peers(self.to_join.drain().collect())).await?;
+                }
+                () = sleep_until(next_check) => {
+                    next_check = Instant::now() + CHECK;
+                    // Answered once all that came before was sent.
+                    drop(taken(self.layer.actor().subscribe(topic, Vec::new())).await?);
                 }
                 Some(command) = self.inbox.recv() => self.obey(&sender, command).await?,
                 event = next(&mut receiver) => match event {
-                    Some(Ok(event)) => self.on_event(&sender, event).await?,
+                    Some(Ok(event)) => self.on_event(&sender, event, receiver.neighbors()).await?,
                     Some(Err(error)) => return Err(error.into()),
                     None => return Ok(()),
                 },
@@ -181,7 +192,13 @@ impl GossipWorker {
         self.to_join.extend(peers);
     }
 
-    async fn on_event(&mut self, sender: &GossipSender, event: TopicEvent) -> Result<(), Error> {
+    /// Reacts to an event; `current` are the neighbours of now.
+    async fn on_event(
+        &mut self,
+        sender: &GossipSender,
+        event: TopicEvent,
+        current: impl Iterator<Item = PeerId>,
+    ) -> Result<(), Error> {
         match event {
             TopicEvent::NeighborUp(peer) => {
                 self.neighbors.insert(peer);
@@ -199,6 +216,8 @@ impl GossipWorker {
                 self.on_message(&message);
             }
             TopicEvent::Lagged => {
+                self.neighbors = current.collect();
+                self.store.metrics.neighbors(self.neighbors.len());
                 tracing::debug!("gossip lagged, syncing the catalog with a neighbour");
                 if let Some(peer) = self.neighbors.iter().choose(&mut rand::rng()) {
                     self.syncer.request((*peer).into());
@@ -221,7 +240,7 @@ impl GossipWorker {
                 if self.is_timely(stamp_ms, entry.entry().id())
                     && let Ok(entry) = self.store.offer(entry)
                 {
-                    self.suspicions.clear(entry.id(), Some(entry.version()));
+                    self.suspicions.clear(entry.id());
                 }
             }
             Announcement::Heartbeat {
@@ -247,29 +266,26 @@ impl GossipWorker {
                     Some(Some(renewed)) => {
                         // Refused when a newer one has arrived meanwhile.
                         let _ = self.store.admit(renewed);
-                        self.suspicions.clear(&peer, Some(version));
+                        self.suspicions.clear(&peer);
                     }
                     Some(None) => drop(self.store.refused(Refusal::BadSignature, &peer)),
-                    // Whoever passed this on has the content, or is about to get it.
-                    None if peer != catalog.local_id() => {
+                    // Whoever passed this on has the content, or is about to get it. Of its own
+                    // entry this node has the newest, unless somebody else uses its key.
+                    None if peer != catalog.local_id() || version > catalog.local().version() => {
                         self.syncer.request(message.delivered_from.into());
                     }
                     None => {}
                 }
             }
             Announcement::Departure(goodbye) => {
-                self.store.goodbye(&goodbye, self.config.max_time_drift);
+                self.store.goodbye(&goodbye);
             }
             Announcement::Suspicion { peer, version } => {
                 let catalog = self.store.catalog();
                 if peer == catalog.local_id() {
                     self.store.refute(version, &message.delivered_from);
-                } else if catalog
-                    .signed
-                    .get(&peer)
-                    .is_some_and(|e| e.version() <= version)
-                {
-                    self.suspicions.suspect(peer, version);
+                } else if let Some(held) = self.store.suspectable(&peer, version) {
+                    self.suspicions.suspect(peer, held);
                 }
             }
         }
@@ -278,11 +294,17 @@ impl GossipWorker {
     /// Whether an announcement's stamp agrees with this node's clock.
     fn is_timely(&self, stamp_ms: u64, peer: &PeerId) -> bool {
         let drift = u64::try_from(self.config.max_time_drift.as_millis()).unwrap_or(u64::MAX);
-        let timely = stamp_ms.abs_diff(self.store.clock.now_ms()) <= drift;
-        if !timely {
-            self.store.refused(Refusal::FutureDated, peer);
+        let now = self.store.clock.now_ms();
+        if stamp_ms.abs_diff(now) <= drift {
+            return true;
         }
-        timely
+        let refusal = if stamp_ms > now {
+            Refusal::FutureDated
+        } else {
+            Refusal::Stale
+        };
+        self.store.refused(refusal, peer);
+        false
     }
 
     /// Broadcasts the local entry.
@@ -310,9 +332,9 @@ impl GossipWorker {
         };
         self.store.metrics.announced(bytes.len());
         if to_neighbors {
-            sender.broadcast_neighbors(bytes).await?;
+            taken(sender.broadcast_neighbors(bytes)).await?;
         } else {
-            sender.broadcast(bytes).await?;
+            taken(sender.broadcast(bytes)).await?;
         }
         Ok(())
     }
@@ -324,7 +346,7 @@ impl GossipWorker {
     ) -> Result<(), Error> {
         let bytes = encode(message)?;
         self.store.metrics.announced(bytes.len());
-        Ok(sender.broadcast(bytes).await?)
+        taken(sender.broadcast(bytes)).await
     }
 
     fn random_peers(&self, count: usize) -> Vec<PeerId> {
@@ -340,6 +362,16 @@ impl GossipWorker {
         let jitter = f64::from(self.config.announce_jitter);
         let factor = 1.0 - jitter + 2.0 * jitter * rand::random::<f64>();
         pause(self.config.announce_interval, factor)
+    }
+}
+
+/// Bounds what is asked of the gossip layer.
+async fn taken<T>(
+    asked: impl Future<Output = Result<T, iroh_gossip::api::ApiError>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(SEND_TIMEOUT, asked).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(_) => Err(Error::Other("the gossip layer stands still".into())),
     }
 }
 

@@ -20,8 +20,8 @@ use super::dht::DhtWorker;
 #[cfg(feature = "mdns")]
 use super::mdns;
 use super::{
-    Catalog, Config, Error, Event,
-    clock::Clock,
+    Catalog, Config, Duplicate, Error, Event,
+    clock::{Clock, Steps},
     dialer::Dialer,
     gossip::{GossipHandle, gossip_channel},
     gossip_worker::GossipWorker,
@@ -38,7 +38,7 @@ use super::{
     wire::{ANNOUNCE_ALPN, PING_ALPN, SYNC_ALPN},
 };
 use crate::{
-    net::{Links, LocalNode, Router},
+    net::{Links, LocalNode, Router, close::Cancelled},
     primitives::{
         FunctionId, GroupId, IntoIterOrSingle, NetworkId, PeerId, Scope, ShortFmtExt, StreamId,
         Tag, TicketClass, UniqueId,
@@ -51,6 +51,11 @@ use crate::{
 const MAX_DIRECT_GOODBYES: usize = 8;
 /// How long gossip gets to pass a goodbye on.
 const GOSSIP_FLUSH: Duration = Duration::from_millis(100);
+/// How long peers have to renew their entries after this node's clock was set or the machine has
+/// slept: until then none of them counts as silent.
+const CLOCK_GRACE: Duration = Duration::from_secs(5);
+/// How long the endpoint may take to close when another process has this node's identity.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The view that a node has of its network, and its own entry in it. Cheap to clone.
 ///
@@ -88,7 +93,7 @@ impl Discovery {
         clock: Clock,
         scope: &Scope,
     ) -> Self {
-        let scope = scope.child();
+        let (node, scope) = (scope.clone(), scope.child());
         let network_id = *local.network_id();
         let (links, endpoint) = (links.clone(), local.endpoint().clone());
         let store = Arc::new(Store::new(
@@ -157,6 +162,12 @@ impl Discovery {
         keep_up(&scope, "purge", metrics, move || {
             purge_when_due(purged.clone())
         });
+        scope.spawn(end_if_shut_out(
+            store.clone(),
+            links.clone(),
+            endpoint.clone(),
+            node,
+        ));
         let (followed, updated) = (endpoint.clone(), store.clone());
         keep_up(&scope, "address", metrics, move || {
             follow_address(followed.clone(), updated.clone())
@@ -203,6 +214,15 @@ impl Discovery {
         self.0.store.catalog().local().clone()
     }
 
+    /// Another process that was found to run with this node's secret key, and which of the two was
+    /// shut out; `None` while there is none. The receiver has already seen the current value.
+    ///
+    /// Each process must have a key of its own. Of two that have the same, the one that started
+    /// first goes on; the other ends within seconds, as if it had been shut down, without a goodbye.
+    pub fn duplicate(&self) -> watch::Receiver<Option<Duplicate>> {
+        self.0.store.duplicate()
+    }
+
     // ---- finding peers
 
     /// Connects to peers: remembers their addresses, syncs catalogs and joins them in gossip.
@@ -241,8 +261,9 @@ impl Discovery {
         async move { outcome.await.unwrap_or(Err(Error::Cancelled)) }
     }
 
-    /// Pings a peer, given by address or by bare id: returns its current entry, measures its
-    /// round-trip time, and takes the entry into the catalog.
+    /// Pings a peer, given by address or by bare id: returns its current entry. That of a peer which
+    /// this node knows is renewed, and its round-trip time measured; another peer does not enter the
+    /// catalog.
     ///
     /// Takes 5 s at most. The peer learns nothing about this node but its id.
     ///
@@ -296,9 +317,22 @@ impl Discovery {
 
     /// Adds tags to the local entry. Visible when this returns, and announced at once; nothing
     /// happens when all are there already.
+    ///
+    /// An entry that has no room for them stays as it is, with an error in the log:
+    /// [`try_add_tags`](Self::try_add_tags) returns it.
     pub fn add_tags<V>(&self, tags: impl IntoIterOrSingle<Tag, V>) {
         let tags: Vec<Tag> = tags.iterator().into_iter().collect();
         self.0.store.update_local(|entry| entry.add_tags(tags));
+    }
+
+    /// As [`add_tags`](Self::add_tags), and tells when there is no room.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EntryFull`]: the entry holds 1024 tags and 256 KiB at most, and stays as it is.
+    pub fn try_add_tags<V>(&self, tags: impl IntoIterOrSingle<Tag, V>) -> Result<(), Error> {
+        let tags: Vec<Tag> = tags.iterator().into_iter().collect();
+        self.try_update(|entry| entry.add_tags(tags))
     }
 
     /// Removes tags from the local entry, with the same effect as [`add_tags`](Self::add_tags).
@@ -308,8 +342,21 @@ impl Discovery {
     }
 
     /// Adds a ticket to the local entry. Tickets are public to all nodes of the network.
+    ///
+    /// An entry that has no room for it stays as it is, with an error in the log:
+    /// [`try_add_ticket`](Self::try_add_ticket) returns it.
     pub fn add_ticket(&self, ticket: Ticket) {
         self.0.store.update_local(|entry| entry.add_ticket(ticket));
+    }
+
+    /// As [`add_ticket`](Self::add_ticket), and tells when there is no room.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EntryFull`]: the entry holds 64 tickets of 64 KiB and 256 KiB in all at most, and
+    /// stays as it is.
+    pub fn try_add_ticket(&self, ticket: Ticket) -> Result<(), Error> {
+        self.try_update(|entry| entry.add_ticket(ticket))
     }
 
     /// Removes a ticket from the local entry.
@@ -326,10 +373,27 @@ impl Discovery {
 
     /// Replaces all tickets of the ticket's class by this one, in one step: nobody sees an entry
     /// with both or neither.
+    ///
+    /// An entry that has no room for it stays as it is, with an error in the log:
+    /// [`try_replace_ticket`](Self::try_replace_ticket) returns it.
     pub fn replace_ticket(&self, ticket: Ticket) {
         self.0
             .store
             .update_local(|entry| entry.replace_ticket(ticket));
+    }
+
+    /// As [`replace_ticket`](Self::replace_ticket), and tells when there is no room.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_add_ticket`](Self::try_add_ticket).
+    pub fn try_replace_ticket(&self, ticket: Ticket) -> Result<(), Error> {
+        self.try_update(|entry| entry.replace_ticket(ticket))
+    }
+
+    fn try_update(&self, change: impl FnOnce(PeerEntry) -> PeerEntry) -> Result<(), Error> {
+        self.0.store.try_update_local(change)?;
+        Ok(())
     }
 
     // ---- for the other subsystems
@@ -342,8 +406,10 @@ impl Discovery {
         &self.0.links
     }
 
-    pub(crate) fn add_stream(&self, id: StreamId) {
-        self.0.store.update_local(|entry| entry.add_streams(id));
+    /// Advertises a stream, if the local entry has room for it.
+    pub(crate) fn add_stream(&self, id: StreamId) -> Result<(), LimitError> {
+        let add = |entry: PeerEntry| entry.add_streams(id);
+        self.0.store.try_update_local(add).map(|_| ())
     }
 
     pub(crate) fn remove_stream(&self, id: StreamId) {
@@ -362,8 +428,10 @@ impl Discovery {
             .update_local(|entry| entry.remove_functions(id));
     }
 
-    pub(crate) fn add_group(&self, id: GroupId) {
-        self.0.store.update_local(|entry| entry.add_groups(id));
+    /// Advertises a group, if the local entry has room for it.
+    pub(crate) fn add_group(&self, id: GroupId) -> Result<(), LimitError> {
+        let add = |entry: PeerEntry| entry.add_groups(id);
+        self.0.store.try_update_local(add).map(|_| ())
     }
 
     pub(crate) fn remove_group(&self, id: GroupId) {
@@ -448,7 +516,12 @@ impl Discovery {
         Box::pin(async move {
             let inner = &discovery.0;
             let window = inner.config.graceful_departure_window;
-            inner.gossip.depart(inner.store.sign_goodbye());
+            let Some(goodbye) = inner.store.sign_goodbye() else {
+                // Another process speaks for this identity, and does not leave.
+                inner.store.dismiss_audience();
+                return inner.scope.cancel();
+            };
+            inner.gossip.depart(goodbye);
             let connected = inner.links.connected_peers();
             let mut told = connected
                 .into_iter()
@@ -530,7 +603,6 @@ impl Protocols {
             links.clone(),
             gossip.clone(),
             suspicions.clone(),
-            config.max_time_drift,
         );
         let (worker, acceptor) = GossipWorker::new(
             endpoint.clone(),
@@ -562,17 +634,39 @@ where
     scope.spawn(keep_running(name, metrics.clone(), work));
 }
 
-/// Removes entries when they become stale.
+/// Removes entries when they become stale, and tombstones when they expire.
 async fn purge_when_due(store: SharedStore) {
+    let mut steps = Steps::new(&store.clock);
     loop {
-        let wait = match store.next_stale_ms() {
+        let wait = match store.next_due_ms() {
             Some(due) => Duration::from_millis(due.saturating_sub(store.clock.now_ms())),
             None => Duration::from_hours(1),
         };
         tokio::select! {
-            () = sleep(wait) => store.purge(),
-            () = store.deadlines.notified() => {}
+            () = sleep(wait) => {}
+            () = store.deadlines.notified() => {
+                if !store.next_due_ms().is_some_and(|due| due <= store.clock.now_ms()) {
+                    continue;
+                }
+            }
         }
+        if steps.stepped(&store.clock) {
+            sleep(CLOCK_GRACE).await;
+        }
+        store.purge();
+    }
+}
+
+/// Ends the whole node when another process with its key was there first.
+async fn end_if_shut_out(store: SharedStore, links: Links, endpoint: Endpoint, node: Scope) {
+    let mut duplicate = store.duplicate();
+    let shut_out = duplicate.wait_for(|other| other.as_ref().is_some_and(|other| other.shut_out));
+    if shut_out.await.is_ok() {
+        store.dismiss_audience();
+        links.close_all(Cancelled);
+        // Who finds the address of this process must not wait for it.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, endpoint.close()).await;
+        node.cancel();
     }
 }
 

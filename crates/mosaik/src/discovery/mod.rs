@@ -29,6 +29,7 @@ mod config;
 #[cfg(feature = "dht")]
 pub mod dht;
 mod dialer;
+mod duplicate;
 mod entry;
 mod error;
 mod event;
@@ -58,6 +59,7 @@ pub(crate) mod wire;
 
 pub use catalog::Catalog;
 pub use config::{Config, ConfigBuilder, ConfigBuilderError, IntoConfig};
+pub use duplicate::Duplicate;
 pub use error::Error;
 pub use event::{AnnounceEvent, Event};
 pub use handle::{Dial, Discovery};

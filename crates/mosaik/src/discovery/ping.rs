@@ -34,6 +34,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a probe on somebody's behalf may take.
 const PROBE_FOR_TIMEOUT: Duration = Duration::from_millis(800);
+/// Round trips that a probe of a far peer may take.
+const PATIENCE_ROUND_TRIPS: u32 = 3;
 /// Probes on others' behalf that run at once; more are answered with "not reached".
 const MAX_PROBES_FOR: usize = 32;
 /// Largest message: one entry.
@@ -49,7 +51,6 @@ pub(crate) struct Pinger {
     links: Links,
     gossip: GossipHandle,
     suspicions: Arc<Suspicions>,
-    max_time_drift: Duration,
     probes_for: Arc<Semaphore>,
 }
 
@@ -59,7 +60,6 @@ impl Pinger {
         links: Links,
         gossip: GossipHandle,
         suspicions: Arc<Suspicions>,
-        max_time_drift: Duration,
     ) -> Self {
         let probes_for = Arc::new(Semaphore::new(MAX_PROBES_FOR));
         Self {
@@ -67,12 +67,12 @@ impl Pinger {
             links,
             gossip,
             suspicions,
-            max_time_drift,
             probes_for,
         }
     }
 
-    /// Pings a peer: measures its round-trip time and takes in its current entry.
+    /// Pings a peer: of one that is in the catalog, measures the round-trip time and takes in the
+    /// current entry. Another one stays out, as it does not know this node either.
     pub(crate) async fn ping(
         &self,
         addr: impl Into<EndpointAddr>,
@@ -83,9 +83,11 @@ impl Pinger {
         match self.exchange(addr, &Request::Ping, limit).await? {
             (PingReply::Entry(entry), rtt) if *entry.entry().id() == peer => {
                 let verified = entry.verify().ok_or(Error::InvalidSignature)?;
-                // Refused when it is known already.
-                let _ = self.store.admit(verified.clone());
-                self.store.record_rtt(peer, rtt);
+                if self.store.catalog().contains(&peer) {
+                    // Refused when it is known already.
+                    let _ = self.store.admit(verified.clone());
+                    self.store.record_rtt(peer, rtt);
+                }
                 Ok(verified)
             }
             _ => Err(unexpected()),
@@ -102,14 +104,16 @@ impl Pinger {
 
     /// Says goodbye to a peer.
     pub(crate) async fn leave(&self, peer: PeerId, limit: Duration) -> Result<(), Error> {
-        let goodbye = self.store.sign_goodbye();
+        let Some(goodbye) = self.store.sign_goodbye() else {
+            return Ok(());
+        };
         self.ask(peer, &Request::Leave(goodbye), limit)
             .await
             .map(drop)
     }
 
-    /// Whether a peer answers, and if so, whether its catalog has the same content.
-    pub(super) async fn probe(&self, peer: PeerId, limit: Duration) -> Option<bool> {
+    /// Whether a peer answers, and if so, the fingerprints of this node's catalog and of its.
+    pub(super) async fn probe(&self, peer: PeerId, limit: Duration) -> Option<(u128, u128)> {
         let deadline = Instant::now() + limit;
         let fingerprint = self.store.content_fingerprint();
         match self
@@ -126,7 +130,7 @@ impl Pinger {
                     self.store.refute(version, &peer);
                     let _ = timeout_at(deadline, self.push(peer)).await;
                 }
-                Some(fingerprint == self.store.content_fingerprint())
+                Some((self.store.content_fingerprint(), fingerprint))
             }
             _ => None,
         }
@@ -188,24 +192,31 @@ impl Pinger {
             Err(_) => return,
         };
         let suspected = self.suspicions.suspected(&peer);
-        self.suspicions.clear(&peer, None);
+        self.suspicions.clear(&peer);
         let reply = match request {
             PingRequest::Ping => PingReply::Entry(self.store.catalog().local().clone()),
             PingRequest::ProbeFor { peer } => PingReply::Reached(self.try_for_other(peer).await),
-            PingRequest::Probe { .. } => self.alive(
-                suspected.or_else(|| self.store.departed(&peer).map(|(version, _)| version)),
-            ),
+            PingRequest::Probe { fingerprint } => PingReply::Alive {
+                // What a full catalog lacks is not to be synced.
+                fingerprint: if self.store.is_full() {
+                    fingerprint
+                } else {
+                    self.store.content_fingerprint()
+                },
+                suspected: suspected
+                    .or_else(|| self.store.departed(&peer).map(|(version, _)| version)),
+            },
             PingRequest::Push { entry } => {
                 if let Ok(entry) = self.store.offer(entry) {
                     self.gossip.relay(entry);
                 }
-                self.alive(None)
+                self.alive()
             }
             PingRequest::Leave(goodbye) => {
                 if goodbye.peer == peer {
-                    self.store.goodbye(&goodbye, self.max_time_drift);
+                    self.store.goodbye(&goodbye);
                 }
-                self.alive(None)
+                self.alive()
             }
         };
         if link.send(&reply).await.is_ok() {
@@ -216,18 +227,25 @@ impl Pinger {
 
     async fn try_for_other(&self, peer: PeerId) -> bool {
         match self.probes_for.try_acquire() {
-            Ok(_permit) => self.probe(peer, PROBE_FOR_TIMEOUT).await.is_some(),
+            Ok(_permit) => {
+                let limit = self.at_least_round_trips(PROBE_FOR_TIMEOUT, &[peer]);
+                self.probe(peer, limit).await.is_some()
+            }
             Err(_) => false,
         }
     }
 
-    fn alive(
-        &self,
-        suspected: Option<crate::tickets::PeerEntryVersion>,
-    ) -> PingReply<SignedPeerEntry> {
+    /// A time limit that leaves far peers time for their answer, which goes over these hops.
+    pub(super) fn at_least_round_trips(&self, limit: Duration, hops: &[PeerId]) -> Duration {
+        let catalog = self.store.catalog();
+        let way: Duration = hops.iter().filter_map(|peer| catalog.rtt(peer)).sum();
+        limit.max(way.saturating_mul(PATIENCE_ROUND_TRIPS).min(PING_TIMEOUT))
+    }
+
+    fn alive(&self) -> PingReply<SignedPeerEntry> {
         PingReply::Alive {
             fingerprint: self.store.content_fingerprint(),
-            suspected,
+            suspected: None,
         }
     }
 }

@@ -91,6 +91,12 @@ struct Tombstone {
     expires_ms: u64,
 }
 
+impl Tombstone {
+    fn is_in_force(&self, version: PeerEntryVersion, now_ms: u64) -> bool {
+        version <= self.version && self.expires_ms > now_ms
+    }
+}
+
 /// What a change of the state causes.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(
@@ -113,7 +119,8 @@ pub(crate) enum Effect {
 pub(crate) struct State {
     catalog: Catalog,
     tombstones: HashMap<PeerId, Tombstone>,
-    tombstone_order: VecDeque<PeerId>,
+    /// The same by the time when they expire.
+    tombstones_by_end: BTreeSet<(u64, PeerId)>,
     /// Remote signed entries by the time of their update: the first is the next to become stale.
     by_update: BTreeSet<(u64, PeerId)>,
     vanished: VecDeque<EndpointAddr>,
@@ -130,7 +137,7 @@ impl State {
             content_fingerprint: 0,
             catalog,
             tombstones: HashMap::new(),
-            tombstone_order: VecDeque::new(),
+            tombstones_by_end: BTreeSet::new(),
             by_update: BTreeSet::new(),
             vanished: VecDeque::new(),
             published_rtts: HashMap::new(),
@@ -176,38 +183,68 @@ impl State {
         version: PeerEntryVersion,
         now_ms: u64,
     ) -> Result<(), Refusal> {
-        let newest = now_ms.saturating_add(self.max_time_drift_ms);
-        if version.update_ms() > newest || version.start_ms() > version.update_ms() {
+        if !self.counts(version, now_ms) {
             return Err(Refusal::FutureDated);
         }
         if version.update_ms() < self.catalog.stale_before() {
             return Err(Refusal::Stale);
         }
-        if self
-            .tombstones
-            .get(id)
-            .is_some_and(|tombstone| version <= tombstone.version)
-        {
+        if self.tombstones.get(id).is_some_and(|tombstone| {
+            tombstone.is_in_force(version, now_ms) && self.counts(tombstone.version, now_ms)
+        }) {
             return Err(Refusal::Departed);
         }
         if self
             .catalog
             .signed
             .get(id)
-            .is_some_and(|known| version <= known.version())
+            .is_some_and(|known| version <= known.version() && self.counts(known.version(), now_ms))
         {
             return Err(Refusal::NotNewer);
         }
         Ok(())
     }
 
+    /// Whether a version can exist by this node's clock.
+    ///
+    /// One that is known and does not count was made by a clock that was wrong, or taken in by one:
+    /// it stands in the way of none that counts. So a fleet whose clocks are set back goes on, and
+    /// nobody can bring an old entry back while its owner's clock is right.
+    pub(crate) fn counts(&self, version: PeerEntryVersion, now_ms: u64) -> bool {
+        let newest = now_ms.saturating_add(self.max_time_drift_ms);
+        version.start_ms() <= version.update_ms() && version.update_ms() <= newest
+    }
+
+    /// Whether there is room for a peer that is not known, with this version.
+    pub(crate) fn has_room(
+        &self,
+        id: &PeerId,
+        version: PeerEntryVersion,
+        connected: impl FnOnce() -> HashSet<PeerId>,
+    ) -> bool {
+        self.catalog.signed.contains_key(id)
+            || !self.is_full()
+            || self.dispensable(id, version, &connected()).is_some()
+    }
+
+    /// Whether there are as many signed entries as there may be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.catalog.signed.size() >= self.max_peers
+    }
+
     /// Whether this node's own entry may have had a version that somebody claims without proof.
     ///
     /// A node that believes it signs something newer, which nobody must have to refuse: not even
     /// peers whose clocks are behind. So only half of what clocks may differ by is allowed for.
+    /// See [`is_possible`](Self::is_possible) for what somebody else may believe.
     pub(crate) fn is_credible(&self, version: PeerEntryVersion, now_ms: u64) -> bool {
         let newest = now_ms.saturating_add(self.max_time_drift_ms / 2);
         version.start_ms() <= version.update_ms() && version.update_ms() <= newest
+    }
+
+    /// Whether anybody whose clock differs no more than it may could believe in a version.
+    pub(crate) fn is_possible(&self, version: PeerEntryVersion, now_ms: u64) -> bool {
+        self.counts(version, now_ms.saturating_add(self.max_time_drift_ms))
     }
 
     /// Admits a verified entry. `connected` tells who is connected with this node, if room must be
@@ -222,7 +259,7 @@ impl State {
         let id = *entry.id();
         let mut effects = Vec::new();
         let previous = self.catalog.signed.get(&id).cloned();
-        if previous.is_none() && self.catalog.signed.size() >= self.max_peers {
+        if previous.is_none() && self.is_full() {
             effects = self.make_room(&entry, &connected())?;
         }
         self.forget_tombstone(&id);
@@ -313,7 +350,9 @@ impl State {
         )
     }
 
-    /// Takes a departure in: the peer's entry up to `version` goes, and can't come back.
+    /// Takes a departure in: the peer's entry up to `version` goes, and can't come back. Who is
+    /// found dead goes at the very version that this node holds, so that nobody's claim reaches
+    /// further.
     pub(crate) fn depart(
         &mut self,
         id: PeerId,
@@ -322,15 +361,17 @@ impl State {
         now_ms: u64,
     ) -> Vec<Effect> {
         let known = self.catalog.signed.get(&id).cloned();
-        if id == self.catalog.local_id
-            || known
-                .as_ref()
-                .is_some_and(|entry| entry.version() > version)
-            || self
-                .tombstones
-                .get(&id)
-                .is_some_and(|tombstone| tombstone.version >= version)
-        {
+        let outlived = known.as_ref().map(|entry| entry.version());
+        let outlived = match departure {
+            Departure::Goodbye => {
+                outlived.is_some_and(|known| known > version && self.counts(known, now_ms))
+            }
+            Departure::Vanished => outlived != Some(version),
+        };
+        let buried = self.tombstones.get(&id).is_some_and(|tombstone| {
+            tombstone.version >= version && self.counts(tombstone.version, now_ms)
+        });
+        if id == self.catalog.local_id || outlived || buried {
             return Vec::new();
         }
         self.bury(id, version, departure, now_ms);
@@ -376,21 +417,16 @@ impl State {
         for id in unsigned {
             effects.extend(self.remove_unsigned(&id).unwrap_or_default());
         }
-        while let Some(id) = self.tombstone_order.front() {
-            match self.tombstones.get(id) {
-                Some(tombstone) if tombstone.expires_ms > now_ms => break,
-                _ => {
-                    let id = *id;
-                    self.tombstone_order.pop_front();
-                    self.tombstones.remove(&id);
-                }
-            }
+        while let Some(&(expires_ms, id)) = self.tombstones_by_end.first()
+            && expires_ms <= now_ms
+        {
+            self.forget_tombstone(&id);
         }
         effects
     }
 
-    /// When the next entry becomes stale, in ms since the epoch.
-    pub(crate) fn next_stale_ms(&self) -> Option<u64> {
+    /// When the next entry becomes stale or the next tombstone expires, in ms since the epoch.
+    pub(crate) fn next_due_ms(&self) -> Option<u64> {
         let age = u64::try_from(self.catalog.purge_after.as_millis()).unwrap_or(u64::MAX);
         let signed = self.by_update.first().map(|(update_ms, _)| *update_ms);
         let unsigned = self
@@ -399,15 +435,21 @@ impl State {
             .values()
             .map(|entry| entry.version().update_ms())
             .min();
-        let first = [signed, unsigned].into_iter().flatten().min()?;
-        Some(first.saturating_add(age).saturating_add(1))
+        let oldest = [signed, unsigned].into_iter().flatten().min();
+        let stale = oldest.map(|update_ms| update_ms.saturating_add(age).saturating_add(1));
+        let expired = self.tombstones_by_end.first().map(|(end, _)| *end);
+        [stale, expired].into_iter().flatten().min()
     }
 
     /// The version up to which a peer is known to have departed.
-    pub(crate) fn departed(&self, id: &PeerId) -> Option<(PeerEntryVersion, Departure)> {
-        self.tombstones
-            .get(id)
-            .map(|tombstone| (tombstone.version, tombstone.departure))
+    pub(crate) fn departed(
+        &self,
+        id: &PeerId,
+        now_ms: u64,
+    ) -> Option<(PeerEntryVersion, Departure)> {
+        let tombstone = self.tombstones.get(id)?;
+        let counts = self.counts(tombstone.version, now_ms) && tombstone.expires_ms > now_ms;
+        counts.then_some((tombstone.version, tombstone.departure))
     }
 
     /// Takes a round-trip time sample of a remote peer in; of others nothing is kept.
@@ -454,7 +496,7 @@ impl State {
         let age = u64::try_from(self.catalog.purge_after.as_millis()).unwrap_or(u64::MAX);
         self.forget_tombstone(&id);
         if self.tombstones.len() >= MAX_TOMBSTONES
-            && let Some(oldest) = self.tombstone_order.pop_front()
+            && let Some((_, oldest)) = self.tombstones_by_end.pop_first()
         {
             self.tombstones.remove(&oldest);
         }
@@ -467,12 +509,12 @@ impl State {
                 expires_ms,
             },
         );
-        self.tombstone_order.push_back(id);
+        self.tombstones_by_end.insert((expires_ms, id));
     }
 
     fn forget_tombstone(&mut self, id: &PeerId) {
-        if self.tombstones.remove(id).is_some() {
-            self.tombstone_order.retain(|other| other != id);
+        if let Some(tombstone) = self.tombstones.remove(id) {
+            self.tombstones_by_end.remove(&(tombstone.expires_ms, *id));
         }
     }
 
@@ -486,12 +528,9 @@ impl State {
         newcomer: &PeerEntry,
         connected: &HashSet<PeerId>,
     ) -> Result<Vec<Effect>, Refusal> {
-        let in_use = |id: &PeerId| connected.contains(id) || self.catalog.rtts.contains_key(id);
-        let mut silent = self.by_update.iter().filter(|(_, id)| !in_use(id));
-        let (update_ms, id) = *silent.next().ok_or(Refusal::CatalogFull)?;
-        if update_ms > newcomer.version().update_ms() && !in_use(newcomer.id()) {
-            return Err(Refusal::CatalogFull);
-        }
+        let id = self
+            .dispensable(newcomer.id(), newcomer.version(), connected)
+            .ok_or(Refusal::CatalogFull)?;
         match self.catalog.signed.get(&id).cloned() {
             Some(entry) => {
                 self.remove_signed(&entry);
@@ -499,6 +538,19 @@ impl State {
             }
             None => Err(Refusal::CatalogFull),
         }
+    }
+
+    /// Who would go for a newcomer.
+    fn dispensable(
+        &self,
+        newcomer: &PeerId,
+        version: PeerEntryVersion,
+        connected: &HashSet<PeerId>,
+    ) -> Option<PeerId> {
+        let in_use = |id: &PeerId| connected.contains(id) || self.catalog.rtts.contains_key(id);
+        let mut silent = self.by_update.iter().filter(|(_, id)| !in_use(id));
+        let (update_ms, id) = *silent.next()?;
+        (update_ms <= version.update_ms() || in_use(newcomer)).then_some(id)
     }
 
     /// Adds an entry to the fingerprint, or takes it out again.

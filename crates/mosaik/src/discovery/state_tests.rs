@@ -214,7 +214,7 @@ fn stale_entries_are_hidden_at_once_and_removed_when_due() {
     let peer = world.peer();
     world.admit(&peer.at(NOW, NOW)).unwrap();
     let early = world.state.catalog().clone();
-    assert_eq!(world.state.next_stale_ms(), Some(NOW + 300_001));
+    assert_eq!(world.state.next_due_ms(), Some(NOW + 300_001));
     world.advance(PURGE_AFTER);
     assert_eq!(early.peers_count(), 1, "exactly at the limit it is visible");
     assert!(world.state.purge(world.now()).is_empty());
@@ -229,7 +229,7 @@ fn stale_entries_are_hidden_at_once_and_removed_when_due() {
         events(world.state.purge(now)),
         [Event::PeerDeparted(peer.id())]
     );
-    assert_eq!(world.state.next_stale_ms(), None);
+    assert_eq!(world.state.next_due_ms(), Some(now + 300_000));
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn a_full_catalog_drops_the_longest_silent_peer() {
     assert_eq!(catalog.peers_count(), 3);
     assert!(!catalog.contains(&peers[0].id()));
     assert_eq!(
-        world.state.departed(&peers[0].id()),
+        world.state.departed(&peers[0].id(), NOW),
         None,
         "it may come back"
     );
@@ -414,4 +414,76 @@ fn catalogs_iterate_in_order_of_ids() {
     let mut reversed: Vec<_> = catalog.iter().rev().map(|(id, _)| *id).collect();
     reversed.reverse();
     assert_eq!(reversed, ids);
+}
+
+#[test]
+fn a_version_of_a_wrong_clock_stands_in_nobodys_way() {
+    let mut world = World::new();
+    let peer = world.peer();
+    let ahead = peer.at(NOW, NOW + 5);
+    world.admit(&ahead).unwrap();
+    let set_back = |world: &World| {
+        world.now.store(NOW - 3_600_000, Ordering::Relaxed);
+    };
+    set_back(&world);
+    let now = world.now();
+    // A claim of the future, a late copy, and an entry of now.
+    assert_eq!(
+        world.admit(&peer.at(NOW, NOW + 6)),
+        Err(Refusal::FutureDated)
+    );
+    assert_eq!(
+        world.admit(&peer.at(now - 600_000, now - 400_000)),
+        Err(Refusal::Stale)
+    );
+    world.admit(&peer.at(now, now)).unwrap();
+    assert_eq!(
+        world.admit(&peer.at(now - 5, now + 5)),
+        Err(Refusal::NotNewer),
+        "an older run stays out once the clock is right"
+    );
+
+    world.advance(Duration::from_hours(1));
+    let later = world.now();
+    let peer = world.peer();
+    world.admit(&peer.at(later, later)).unwrap();
+    let version = PeerEntryVersion::from_millis(later, later);
+    world
+        .state
+        .depart(peer.id(), version, Departure::Goodbye, later);
+    set_back(&world);
+    assert_eq!(world.state.departed(&peer.id(), world.now()), None);
+    world.admit(&peer.at(now, now)).unwrap();
+}
+
+#[test]
+fn a_claim_removes_the_very_version_that_is_held_or_none() {
+    let mut world = World::new();
+    let peer = world.peer();
+    world.admit(&peer.at(NOW, NOW)).unwrap();
+    let claimed = PeerEntryVersion::from_millis(u64::MAX, u64::MAX);
+    assert!(
+        world
+            .state
+            .depart(peer.id(), claimed, Departure::Vanished, NOW)
+            .is_empty()
+    );
+    assert_eq!(world.state.departed(&peer.id(), NOW), None);
+}
+
+#[test]
+fn a_tombstone_is_due_by_itself() {
+    let mut world = World::new();
+    let peer = world.peer();
+    let version = PeerEntryVersion::from_millis(NOW, NOW);
+    world.admit(&peer.at(NOW, NOW)).unwrap();
+    world
+        .state
+        .depart(peer.id(), version, Departure::Goodbye, NOW);
+    assert_eq!(world.state.next_due_ms(), Some(NOW + 300_000));
+    world.advance(PURGE_AFTER);
+    let now = world.now();
+    world.state.purge(now);
+    assert_eq!(world.state.next_due_ms(), None);
+    assert_eq!(world.state.departed(&peer.id(), now), None);
 }

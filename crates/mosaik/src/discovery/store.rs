@@ -1,6 +1,6 @@
 //! The keeper of the catalog: applies the rules under a lock, and tells everybody what changed.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use iroh::{EndpointAddr, SecretKey};
 use parking_lot::Mutex;
@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use super::{
-    Catalog, Config, Event,
-    clock::Clock,
+    Catalog, Config, Duplicate, Event,
+    clock::{Clock, Steps},
     metrics::DiscoveryMetrics,
     rivalry::Rivalry,
     state::{Departure, Effect, Refusal, State},
@@ -25,8 +25,11 @@ use crate::{
 
 /// Changed peers that a slow subsystem may lag behind before it must look at everything again.
 const CHANGES_BACKLOG: usize = 4096;
-/// By how much this node's clock may have stepped back since a former run.
-const MAX_CLOCK_STEP_MS: u64 = 3_600_000;
+/// A process that has run for less than this takes an own entry that it did not make for one of a
+/// former run; later, for one of a process that started after it.
+const NEWCOMER: Duration = Duration::from_secs(10);
+/// Starts of this process's earlier runs that are remembered, after steps of its clock.
+const MAX_FORMER: usize = 8;
 /// Warnings about peers come no faster than this, however many peers misbehave.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -41,6 +44,8 @@ pub(crate) struct Store {
     rivalry: Mutex<Rivalry>,
     /// When a peer was last warned about.
     warned: Mutex<Option<Instant>>,
+    max_time_drift_ms: u64,
+    duplicate: watch::Sender<Option<Duplicate>>,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<DiscoveryMetrics>,
     /// The local entry has a content that was not announced yet.
@@ -53,10 +58,30 @@ pub(crate) struct Store {
 #[derive(Debug)]
 struct Author {
     secret: SecretKey,
+    /// When this run started, as its entry says. A process that began to run alone has chosen it;
+    /// who uses it in another entry has seen this one, and lives.
     start_ms: u64,
     started: Instant,
-    /// The goodbye was said: nothing newer may follow, or others would take the node for alive.
+    /// When the process started.
+    born: Instant,
+    /// The starts of runs that this process has given up.
+    former: VecDeque<u64>,
+    steps: Steps,
+    /// The goodbye was said, or the process was shut out: nothing newer may follow, or others would
+    /// take the node for alive.
     departed: bool,
+}
+
+impl Author {
+    /// Begins a run of the same process, whose entry had the start `shown`.
+    fn begin(&mut self, start_ms: u64, shown: u64) {
+        self.former.extend([self.start_ms, shown]);
+        while self.former.len() > MAX_FORMER {
+            self.former.pop_front();
+        }
+        self.start_ms = start_ms;
+        self.started = Instant::now();
+    }
 }
 
 /// Everybody who is told about changes; gone after shutdown.
@@ -97,12 +122,17 @@ impl Store {
                 secret,
                 start_ms,
                 started: Instant::now(),
+                born: Instant::now(),
+                former: VecDeque::new(),
+                steps: Steps::new(&clock),
                 departed: false,
             }),
             audience: Mutex::new(Some(audience)),
             links,
             rivalry: Mutex::default(),
             warned: Mutex::default(),
+            max_time_drift_ms: u64::try_from(config.max_time_drift.as_millis()).unwrap_or(u64::MAX),
+            duplicate: watch::channel(None).0,
             clock,
             metrics: Arc::new(DiscoveryMetrics::register(&network_id)),
             unannounced: Notify::new(),
@@ -117,10 +147,11 @@ impl Store {
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Catalog> {
-        match &*self.audience.lock() {
-            Some(audience) => audience.catalog.subscribe(),
-            None => watch::channel(self.catalog()).1,
+        if let Some(audience) = &*self.audience.lock() {
+            return audience.catalog.subscribe();
         }
+        // With the audience unlocked: who changes the catalog locks it first.
+        watch::channel(self.catalog()).1
     }
 
     pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
@@ -142,15 +173,51 @@ impl Store {
     }
 
     pub(crate) fn departed(&self, id: &PeerId) -> Option<(PeerEntryVersion, Departure)> {
-        self.state.lock().departed(id)
+        self.state.lock().departed(id, self.clock.now_ms())
+    }
+
+    /// The version at which to suspect a peer that somebody can't reach at `claimed`: the one that
+    /// is held. `None` if that is newer, and if there can't be such a version, which is counted.
+    pub(crate) fn suspectable(
+        &self,
+        peer: &PeerId,
+        claimed: PeerEntryVersion,
+    ) -> Option<PeerEntryVersion> {
+        let held = self.catalog().signed.get(peer)?.version();
+        if !self.counts(claimed) {
+            self.refused(Refusal::FutureDated, peer);
+            return None;
+        }
+        (held <= claimed || !self.counts(held)).then_some(held)
+    }
+
+    /// Whether a version can exist by this node's clock.
+    pub(crate) fn counts(&self, version: PeerEntryVersion) -> bool {
+        self.state.lock().counts(version, self.clock.now_ms())
+    }
+
+    /// Whether the catalog is full: then it is not like those of others.
+    pub(crate) fn is_full(&self) -> bool {
+        self.state.lock().is_full()
+    }
+
+    /// Another process with this node's key, if one was found.
+    pub(crate) fn duplicate(&self) -> watch::Receiver<Option<Duplicate>> {
+        self.duplicate.subscribe()
+    }
+
+    /// Whether another process with this node's key has shut this one out.
+    pub(crate) fn is_shut_out(&self) -> bool {
+        let duplicate = self.duplicate.borrow();
+        duplicate.as_ref().is_some_and(|other| other.shut_out)
     }
 
     pub(crate) fn vanished(&self) -> Vec<EndpointAddr> {
         self.state.lock().vanished().cloned().collect()
     }
 
-    pub(crate) fn next_stale_ms(&self) -> Option<u64> {
-        self.state.lock().next_stale_ms()
+    pub(crate) fn next_due_ms(&self) -> Option<u64> {
+        self.state.lock().next_due_ms()
     }
 
     pub(crate) fn admissible_version(
@@ -158,27 +225,33 @@ impl Store {
         id: &PeerId,
         version: PeerEntryVersion,
     ) -> Result<(), Refusal> {
-        self.state
-            .lock()
-            .admissible_version(id, version, self.clock.now_ms())
+        let state = self.state.lock();
+        state.admissible_version(id, version, self.clock.now_ms())?;
+        if state.has_room(id, version, || self.links.connected_peers()) {
+            Ok(())
+        } else {
+            Err(Refusal::CatalogFull)
+        }
     }
 
     // ---- remote entries
 
     /// Offers an entry that was received; verifies it only if it would be admitted.
     pub(crate) fn offer(&self, entry: UnverifiedEntry) -> Result<SignedPeerEntry, Refusal> {
-        let checked = self
-            .state
-            .lock()
-            .admissible(entry.entry(), self.clock.now_ms());
+        let (id, version) = (*entry.entry().id(), entry.entry().version());
+        let checked = {
+            let state = self.state.lock();
+            let room = || state.has_room(&id, version, || self.links.connected_peers());
+            let admissible = state.admissible(entry.entry(), self.clock.now_ms());
+            admissible.and_then(|()| room().then_some(()).ok_or(Refusal::CatalogFull))
+        };
         if let Err(refusal) = checked {
-            self.refused(refusal, entry.entry().id());
+            self.refused(refusal, &id);
             if refusal == Refusal::OwnEntry {
                 self.outgrow(entry);
             }
             return Err(refusal);
         }
-        let id = *entry.entry().id();
         match entry.verify() {
             Some(entry) => self.admit(entry),
             None => Err(self.refused(Refusal::BadSignature, &id)),
@@ -204,7 +277,7 @@ impl Store {
     /// Counts and logs a refusal.
     pub(crate) fn refused(&self, refusal: Refusal, peer: &PeerId) -> Refusal {
         self.metrics.refused(refusal);
-        if refusal == Refusal::FutureDated && self.may_warn() {
+        if matches!(refusal, Refusal::FutureDated | Refusal::Stale) && self.may_warn() {
             tracing::warn!(peer = %peer.short(), "entry refused: the peer's clock and ours \
                 differ by more than max_time_drift");
         } else if refusal == Refusal::CatalogFull && self.may_warn() {
@@ -239,15 +312,13 @@ impl Store {
     }
 
     /// Takes a goodbye in; `true` if it took effect.
-    pub(crate) fn goodbye(&self, goodbye: &Goodbye, max_time_drift: Duration) -> bool {
+    pub(crate) fn goodbye(&self, goodbye: &Goodbye) -> bool {
         let now = self.clock.now_ms();
-        let drift = u64::try_from(max_time_drift.as_millis()).unwrap_or(u64::MAX);
+        let drift = self.max_time_drift_ms;
         let network_id = self.state.lock().catalog().network_id();
         let refusal = if goodbye.network != network_id {
             Some(Refusal::DifferentNetwork)
-        } else if goodbye.time_ms.abs_diff(now) > drift
-            || goodbye.version.update_ms() > now.saturating_add(drift)
-        {
+        } else if goodbye.time_ms.abs_diff(now) > drift || !self.counts(goodbye.version) {
             Some(Refusal::FutureDated)
         } else if !goodbye.is_signed() {
             Some(Refusal::BadSignature)
@@ -299,7 +370,7 @@ impl Store {
         &self,
         change: impl FnOnce(PeerEntry) -> PeerEntry,
     ) -> Result<bool, LimitError> {
-        let author = self.author.lock();
+        let mut author = self.author.lock();
         let current = self.state.lock().catalog().local().clone();
         let changed = change(current.clone().into_unsigned());
         if changed.content_digest() == *current.content() {
@@ -310,7 +381,7 @@ impl Store {
             let version = current.version();
             self.set_local(&author, PeerEntry { version, ..changed });
         } else {
-            self.sign_local(&author, changed, current.version());
+            self.sign_local(&mut author, changed, current.version());
             self.unannounced.notify_one();
         }
         Ok(true)
@@ -318,33 +389,65 @@ impl Store {
 
     /// Gives the local entry a new version with the same content: a sign of life.
     pub(crate) fn renew_local(&self) -> SignedPeerEntry {
-        let author = self.author.lock();
+        let mut author = self.author.lock();
         let current = self.state.lock().catalog().local().clone();
         if author.departed {
             return current;
         }
-        self.sign_local(&author, current.clone().into_unsigned(), current.version())
+        let version = current.version();
+        self.sign_local(&mut author, current.into_unsigned(), version)
     }
 
-    /// Makes the local entry newer than a version at which `peer` holds this node for gone, and
-    /// announces it if that changed it.
-    ///
-    /// Nothing proves that the version exists: one that can't is counted and ignored.
-    pub(crate) fn refute(&self, version: PeerEntryVersion, peer: &PeerId) {
-        if self.state.lock().is_credible(version, self.clock.now_ms()) {
-            self.outlive(version);
-            return;
+    /// Renews the local entry and announces it if the wall clock was set, or the machine has slept:
+    /// the version may be stale, or of the future, for everybody else.
+    pub(crate) fn follow_clock(&self) {
+        let stepped = {
+            let mut author = self.author.lock();
+            let stepped = author.steps.stepped(&self.clock);
+            stepped || !self.counts(self.catalog().local().version())
+        };
+        if stepped {
+            self.renew_local();
+            self.unannounced.notify_one();
         }
-        self.metrics.refused(Refusal::FutureDated);
-        if self.may_warn() {
-            tracing::warn!(peer = %peer.short(), %version, "a peer claims that this node had a \
-                version that it can't have had");
+    }
+
+    /// Answers the claim of `peer` that this node is gone at a version: makes the local entry newer
+    /// than it was, and announces that if it changed.
+    ///
+    /// Nothing proves that the version exists. It is outgrown if this node may have had it. One that
+    /// others may believe in is answered all the same; one that can't exist for anybody is counted
+    /// and ignored.
+    pub(crate) fn refute(&self, version: PeerEntryVersion, peer: &PeerId) {
+        let now = self.clock.now_ms();
+        let (credible, possible) = {
+            let state = self.state.lock();
+            (
+                state.is_credible(version, now),
+                state.is_possible(version, now),
+            )
+        };
+        let current = self.catalog().local().version();
+        if credible {
+            self.outlive(version);
+        } else if possible {
+            self.outlive(current);
+        }
+        if !credible {
+            self.metrics.refused(Refusal::FutureDated);
+            if self.may_warn() {
+                tracing::warn!(peer = %peer.short(), %version, "a peer claims that this node had a \
+                    version that it can't have had");
+            }
         }
     }
 
     /// Makes the local entry newer than `version`, and announces it if that changed it.
     fn outlive(&self, version: PeerEntryVersion) {
-        let author = self.author.lock();
+        self.outlive_as(&mut self.author.lock(), version);
+    }
+
+    fn outlive_as(&self, author: &mut Author, version: PeerEntryVersion) {
         let current = self.state.lock().catalog().local().clone();
         if author.departed || current.version() > version {
             return;
@@ -353,41 +456,47 @@ impl Store {
             current.version().start_ms().max(version.start_ms()),
             current.version().update_ms().max(version.update_ms()),
         );
-        self.sign_local(&author, current.into_unsigned(), base);
+        self.sign_local(author, current.into_unsigned(), base);
         self.unannounced.notify_one();
     }
 
     /// A signed goodbye for everything up to the current version; the node shows no sign of life
-    /// after that.
-    pub(crate) fn sign_goodbye(&self) -> Goodbye {
+    /// after that. `None` when another process speaks for this identity.
+    pub(crate) fn sign_goodbye(&self) -> Option<Goodbye> {
+        self.follow_clock();
         let mut author = self.author.lock();
+        if self.is_shut_out() {
+            return None;
+        }
         author.departed = true;
         let local = self.state.lock().catalog().local().clone();
-        Goodbye::new(
+        Some(Goodbye::new(
             *local.network_id(),
             local.version(),
             self.clock.now_ms(),
             &author.secret,
-        )
+        ))
     }
 
     fn sign_local(
         &self,
-        author: &Author,
+        author: &mut Author,
         entry: PeerEntry,
         after: PeerEntryVersion,
     ) -> SignedPeerEntry {
         let elapsed = u64::try_from(author.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = self.clock.now_ms();
         // The wall clock may have stepped back: then the monotonic one goes on.
-        let now = self
-            .clock
-            .now_ms()
-            .max(author.start_ms.saturating_add(elapsed));
-        let entry = PeerEntry {
-            version: after.bumped(now),
-            ..entry
-        };
-        self.set_local(author, entry)
+        let mut version = after.bumped(now.max(author.start_ms.saturating_add(elapsed)));
+        if version.update_ms() > now.saturating_add(self.max_time_drift_ms) {
+            // The clock that made the former versions was wrong. Nobody whose clock is right lets
+            // them count, and everybody takes a run that starts now.
+            tracing::warn!(former = %after, "this node's clock was set back: its entry starts a \
+                new run");
+            author.begin(now, after.start_ms());
+            version = PeerEntryVersion::from_millis(now, now);
+        }
+        self.set_local(author, PeerEntry { version, ..entry })
     }
 
     fn set_local(&self, author: &Author, entry: PeerEntry) -> SignedPeerEntry {
@@ -410,14 +519,20 @@ impl Store {
         signed
     }
 
-    /// An own entry from elsewhere: a former run, or a second process with the same key.
+    /// An own entry from elsewhere: of a former run, or of a second process with the same key.
+    ///
+    /// A process that has run for a while is not surprised by its own past: it takes such an entry
+    /// for that of one that started after it, and answers with an entry of *that* run. One that
+    /// finds its own run in an entry that it did not make has been answered by somebody who is alive
+    /// and was there before, and gives way. A former run answers nobody, and only the holder of the
+    /// key can answer at all.
     fn outgrow(&self, entry: UnverifiedEntry) {
-        let (local, now) = (self.catalog().local().version(), self.clock.now_ms());
-        if entry.entry().version() <= local {
+        let version = entry.entry().version();
+        if version <= self.catalog().local().version() {
             return;
         }
-        let newest = now.saturating_add(MAX_CLOCK_STEP_MS);
-        if entry.entry().version().update_ms() > newest {
+        let now = self.clock.now_ms();
+        if !self.state.lock().is_credible(version, now) {
             self.metrics.refused(Refusal::FutureDated);
             return;
         }
@@ -426,13 +541,51 @@ impl Store {
             return;
         };
         self.metrics.rivalled();
-        if self.may_warn() {
-            tracing::warn!(version = %foreign.version(), "somebody else announces entries with \
-                this node's key, or its clock has stepped back");
+        let mut author = self.author.lock();
+        if author.departed || version <= self.catalog().local().version() {
+            return;
         }
-        if self.rivalry.lock().may_step(Instant::now()) {
-            self.outlive(foreign.version());
+        let address = foreign.address().clone();
+        if version.start_ms() == author.start_ms {
+            author.departed = true;
+            tracing::error!(
+                ?address,
+                "another process runs with this node's identity, and was \
+                there first: this node is shut out"
+            );
+            self.duplicate.send_replace(Some(Duplicate {
+                address,
+                shut_out: true,
+            }));
+            return;
         }
+        if !self.rivalry.lock().may_step(Instant::now()) {
+            return;
+        }
+        let own_past = author.former.contains(&version.start_ms());
+        if own_past || author.born.elapsed() < NEWCOMER {
+            if self.may_warn() {
+                tracing::warn!(%version, "an entry of a former run of this node is newer than its \
+                    own, or somebody else uses its key");
+            }
+            let shown = self.catalog().local().version().start_ms();
+            author.begin(version.start_ms().saturating_add(1), shown);
+            let next = PeerEntryVersion::from_millis(author.start_ms, version.update_ms());
+            self.outlive_as(&mut author, next);
+            return;
+        }
+        let duplicate = Some(Duplicate {
+            address: address.clone(),
+            shut_out: false,
+        });
+        if self.duplicate.send_replace(duplicate.clone()) != duplicate {
+            tracing::error!(
+                ?address,
+                "another process was started with this node's identity: it \
+                is shut out"
+            );
+        }
+        self.outlive_as(&mut author, version);
     }
 
     // ---- telling

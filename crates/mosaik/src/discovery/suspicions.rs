@@ -31,16 +31,20 @@ struct Inner {
 }
 
 impl Suspicions {
-    /// Suspects a peer at a version, unless it is suspected already.
-    pub(crate) fn suspect(&self, peer: PeerId, version: PeerEntryVersion) {
+    /// Suspects a peer at the version that this node holds; `false` if it is suspected already.
+    ///
+    /// Others' claims decide neither the version nor the time: whatever they say, the peer has its
+    /// time to show anything newer than what is held.
+    pub(crate) fn suspect(&self, peer: PeerId, held: PeerEntryVersion) -> bool {
         let mut inner = self.inner.lock();
-        if inner.suspected.len() >= MAX_SUSPICIONS {
-            return;
+        if inner.suspected.len() >= MAX_SUSPICIONS || inner.suspected.contains_key(&peer) {
+            return false;
         }
         let deadline = Instant::now() + SUSPICION * (1 + inner.unhealth);
-        inner.suspected.entry(peer).or_insert((version, deadline));
+        inner.suspected.insert(peer, (held, deadline));
         drop(inner);
         self.changed.notify_one();
+        true
     }
 
     /// The version up to which a peer is suspected.
@@ -52,17 +56,9 @@ impl Suspicions {
             .map(|(version, _)| *version)
     }
 
-    /// Clears a peer that gave a sign of life: one that is newer than the suspicion, or a direct
-    /// one (`None`).
-    pub(crate) fn clear(&self, peer: &PeerId, version: Option<PeerEntryVersion>) {
-        let mut inner = self.inner.lock();
-        let newer = |suspected: &PeerEntryVersion| version.is_none_or(|v| v > *suspected);
-        if inner
-            .suspected
-            .get(peer)
-            .is_some_and(|(suspected, _)| newer(suspected))
-        {
-            inner.suspected.remove(peer);
+    /// Clears a peer that gave a sign of life: an entry that was admitted, or a direct one.
+    pub(crate) fn clear(&self, peer: &PeerId) {
+        if self.inner.lock().suspected.remove(peer).is_some() {
             tracing::debug!(peer = %peer.fmt_short(), "suspicion refuted");
         }
     }
@@ -150,15 +146,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_a_newer_version_or_a_direct_sign_refutes() {
+    async fn a_sign_of_life_refutes() {
         let (suspicions, peer) = (Suspicions::default(), SecretKey::generate().public());
-        suspicions.suspect(peer, at(5));
-        suspicions.clear(&peer, Some(at(5)));
-        assert!(suspicions.suspected(&peer).is_some());
-        suspicions.clear(&peer, Some(at(6)));
-        assert!(suspicions.suspected(&peer).is_none());
-        suspicions.suspect(peer, at(7));
-        suspicions.clear(&peer, None);
+        assert!(suspicions.suspect(peer, at(5)));
+        assert!(!suspicions.suspect(peer, at(6)), "it is already");
+        assert_eq!(suspicions.suspected(&peer), Some(at(5)));
+        suspicions.clear(&peer);
         assert!(suspicions.suspected(&peer).is_none());
     }
 

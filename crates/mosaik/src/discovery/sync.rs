@@ -50,6 +50,8 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_TURNS: usize = 4096;
 /// Entries of one turn, encoded; a single larger one still goes.
 const MAX_TURN_BYTES: usize = 256 * 1024;
+/// Entries that are verified before others get their turn on the runtime: some milliseconds.
+const MERGED_AT_ONCE: usize = 32;
 /// Largest message: ranges and ids of the largest catalog.
 const MAX_SYNC_FRAME_BYTES: usize = 4 * 1024 * 1024;
 /// Largest message of an initiator that has no place yet: its first, one range.
@@ -186,7 +188,7 @@ impl Syncer {
         for _ in 0..MAX_TURNS {
             let turn: SyncTurn<UnverifiedEntry> = link.recv_within(TURN_TIMEOUT).await?;
             let finished = turn.is_empty();
-            let reply = session.reply(turn);
+            let reply = session.reply(turn).await;
             if finished && reply.is_empty() {
                 self.0.finished(&link);
                 link.close(Success);
@@ -228,7 +230,7 @@ impl Syncer {
                     serving.insert((Session::new(&self.0, &link), own, place))
                 }
             };
-            let reply = session.reply(turn);
+            let reply = session.reply(turn).await;
             if session.send(&mut link, &reply).await.is_err() {
                 return;
             }
@@ -281,8 +283,10 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(inner: &'a Inner, link: &Link) -> Self {
         let catalog = inner.store.catalog();
+        // What does not count is of no use to the other side, and must not hide what it has.
         let items = catalog
             .iter_signed()
+            .filter(|entry| inner.store.counts(entry.version()))
             .map(|entry| (*entry.id(), entry.version()));
         Self {
             inner,
@@ -306,8 +310,11 @@ impl<'a> Session<'a> {
     }
 
     /// Merges the other side's turn and makes this side's.
-    fn reply(&mut self, turn: SyncTurn<UnverifiedEntry>) -> SyncTurn<SignedPeerEntry> {
-        for entry in turn.entries {
+    async fn reply(&mut self, turn: SyncTurn<UnverifiedEntry>) -> SyncTurn<SignedPeerEntry> {
+        for (index, entry) in turn.entries.into_iter().enumerate() {
+            if index % MERGED_AT_ONCE == MERGED_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
             self.merge(entry);
         }
         for (peer, version) in turn.departed {
@@ -349,9 +356,7 @@ impl<'a> Session<'a> {
     fn merge(&self, entry: UnverifiedEntry) {
         let first_hand = *entry.entry().id() == self.peer;
         if let Ok(entry) = self.inner.store.offer(entry) {
-            self.inner
-                .suspicions
-                .clear(entry.id(), Some(entry.version()));
+            self.inner.suspicions.clear(entry.id());
             if first_hand {
                 // Its owner may not have joined gossip yet.
                 self.inner.gossip.relay(entry);
@@ -364,14 +369,11 @@ impl<'a> Session<'a> {
         let catalog = self.inner.store.catalog();
         if peer == catalog.local_id() {
             self.inner.store.refute(version, &self.peer);
-        } else if catalog
-            .signed
-            .get(&peer)
-            .is_some_and(|entry| entry.version() <= version)
-        {
+        } else if let Some(held) = self.inner.store.suspectable(&peer, version)
             // Hearsay: the peer has the usual time to show that it is there.
-            self.inner.suspicions.suspect(peer, version);
-            self.inner.gossip.suspect(peer, version);
+            && self.inner.suspicions.suspect(peer, held)
+        {
+            self.inner.gossip.suspect(peer, held);
         }
     }
 

@@ -103,10 +103,12 @@ pub(crate) struct SyncTurn<E> {
     #[serde(deserialize_with = "ranges")]
     pub(crate) ranges: Vec<Range>,
     /// Entries that the sender of this turn asks for.
+    #[serde(deserialize_with = "wanted")]
     pub(crate) want: Vec<PeerId>,
     /// Entries that the other side lacks or asked for.
     pub(crate) entries: Vec<E>,
     /// Peers that the sender knows to have departed, up to these versions.
+    #[serde(deserialize_with = "departed")]
     pub(crate) departed: Vec<(PeerId, PeerEntryVersion)>,
 }
 
@@ -179,6 +181,14 @@ fn ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Range>, D::E
     } else {
         Err(D::Error::custom("ranges are not ascending and disjoint"))
     }
+}
+
+fn wanted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PeerId>, D::Error> {
+    bounded(deserializer, MAX_RANGES)
+}
+
+fn departed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Item>, D::Error> {
+    bounded(deserializer, MAX_RANGES)
 }
 
 fn listed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Item>, D::Error> {

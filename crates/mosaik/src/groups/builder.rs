@@ -275,7 +275,7 @@ impl Registry {
             return Group::new(shared);
         }
         self.warn_about_own_tickets(&instance);
-        self.host.discovery.add_group(id);
+        let _ = self.host.discovery.add_group(id);
         let former = self.former(&id);
         let joining = instance.clone();
         instance.scope().spawn(async move {

@@ -63,13 +63,17 @@ impl Keeper {
 
     /// Why the store no longer works, once that is so.
     pub(crate) fn failure(&self) -> Option<StoreError> {
-        let own = self.state.lock().failure.clone();
-        own.or_else(|| self.node.failure().borrow().clone())
+        let node = self.node.failure().borrow().clone();
+        let state = self.state.lock();
+        let of_group = || state.store.as_ref().and_then(GroupStore::failure);
+        node.or_else(of_group).or_else(|| state.failure.clone())
     }
 
-    /// What was kept can't be used.
+    /// This program can't go on from what was kept. What is wrong with the disk itself is known
+    /// from elsewhere, and comes first.
     pub(crate) fn fail(&self, detail: &str) {
-        let error = StoreError::corrupt(self.node.path(), detail);
+        let detail = format!("group {}: {detail}", self.group.short());
+        let error = StoreError::incompatible(self.node.path(), detail);
         self.state.lock().failure.get_or_insert(error);
     }
 
@@ -155,6 +159,7 @@ impl Keeper {
         let mut state = self.state.lock();
         state.lineage = None;
         state.restored = None;
+        state.failure = None;
         state.starts = 1;
         state.store = Some(store);
         Ok(())
@@ -194,7 +199,7 @@ impl Keeper {
 
     fn encode<T: Serialize>(&self, value: &T) -> Result<Bytes, StoreError> {
         encoding::try_serialize(value)
-            .map_err(|error| StoreError::corrupt(self.node.path(), error.to_string()))
+            .map_err(|error| StoreError::incompatible(self.node.path(), error.to_string()))
     }
 }
 
@@ -208,24 +213,33 @@ impl State {
     ) -> Result<MemberId, StoreError> {
         let store = node.group(group);
         let loaded = store.load()?;
-        let damaged =
-            |what: &str| StoreError::corrupt(node.path(), format!("{what} is unreadable"));
+        if let Some(detail) = loaded.set_back {
+            // It can be given up, but not gone on from.
+            self.store = Some(store);
+            let detail = String::from_utf8_lossy(&detail);
+            return Err(StoreError::set_back(node.path(), detail));
+        }
+        let unreadable = |what: &str| {
+            let detail = format!("group {}: {what} is unreadable", group.short());
+            StoreError::incompatible(node.path(), detail)
+        };
         let Some(member) = loaded.member else {
             self.store = Some(store);
             return Ok(MemberId::fresh(local));
         };
         let member: MemberId =
-            encoding::deserialize(&member).map_err(|_| damaged("the member's id"))?;
+            encoding::deserialize(&member).map_err(|_| unreadable("the member's id"))?;
         if !member.is_of(&local) {
-            return Err(damaged("the member's peer"));
+            return Err(unreadable("the member's peer"));
         }
         let starts = loaded.starts.unwrap_or_default();
-        let starts = <[u8; 8]>::try_from(&starts[..]).map_err(|_| damaged("the start counter"))?;
+        let starts =
+            <[u8; 8]>::try_from(&starts[..]).map_err(|_| unreadable("the start counter"))?;
         self.starts = u64::from_le_bytes(starts);
         self.lineage = match loaded.lineage {
             Some(lineage) => {
-                let bytes =
-                    <[u8; 32]>::try_from(&lineage[..]).map_err(|_| damaged("the history's id"))?;
+                let bytes = <[u8; 32]>::try_from(&lineage[..])
+                    .map_err(|_| unreadable("the history's id"))?;
                 Some(Lineage::from_bytes(bytes))
             }
             None => None,
@@ -233,9 +247,57 @@ impl State {
         self.restored = self.lineage;
         if let Some(parent) = loaded.parent {
             self.parent =
-                encoding::deserialize(&parent).map_err(|_| damaged("the history's parent"))?;
+                encoding::deserialize(&parent).map_err(|_| unreadable("the history's parent"))?;
         }
         self.store = Some(store);
         Ok(member)
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "storage")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_member_that_can_not_be_taken_up_again_names_the_program_not_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = NodeStore::open(dir.path()).unwrap();
+        let local: PeerId = iroh::SecretKey::generate().public();
+        let group = crate::Digest::from("group");
+        let (keeper, _) = Keeper::open(node.clone(), group, local);
+        keeper.fail("the state machine panicked");
+        let failure = keeper.failure().unwrap();
+        assert!(
+            matches!(failure, StoreError::Incompatible { .. }),
+            "{failure}"
+        );
+        // What is wrong with the disk comes first.
+        let store = keeper.store().unwrap();
+        let missing = store.missing(7);
+        assert_eq!(keeper.failure().unwrap().to_string(), missing.to_string());
+    }
+
+    #[tokio::test]
+    async fn a_member_that_was_set_back_stays_out_until_it_is_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = NodeStore::open(dir.path()).unwrap();
+        let local: PeerId = iroh::SecretKey::generate().public();
+        let group = crate::Digest::from("group");
+        let (keeper, member) = Keeper::open(node.clone(), group, local);
+        keeper.settle(member).await.unwrap();
+        let store = keeper.store().unwrap();
+        store.set_back("it lacks entry 9").await.unwrap();
+        assert!(matches!(keeper.failure(), Some(StoreError::SetBack { .. })));
+        drop((keeper, store));
+        let (keeper, stranger) = Keeper::open(node.clone(), group, local);
+        assert!(matches!(keeper.failure(), Some(StoreError::SetBack { .. })));
+        assert_ne!(stranger, member);
+        keeper.renew(stranger).await.unwrap();
+        assert!(keeper.failure().is_none());
+        drop(keeper);
+        let (keeper, again) = Keeper::open(node, group, local);
+        assert!(keeper.failure().is_none());
+        assert_eq!(again, stranger);
     }
 }

@@ -5,9 +5,12 @@ use core::{any::Any, marker::PhantomData, ops::Range};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    groups::StateMachine,
+    groups::{StateMachine, catch_up::wire::MAX_BATCHES},
     primitives::{Bytes, BytesMut, encoding},
 };
+
+/// Pieces that are encoded at a time take about this much, or are a single one.
+const MAX_RUN_BYTES: usize = 64 * 1024 * 1024;
 
 /// A machine whose whole state can be taken and replaced; see
 /// [`SnapshotSync`](crate::groups::SnapshotSync).
@@ -96,7 +99,8 @@ pub trait SnapshotStateMachine: StateMachine {
 ///
 /// A few of them are alive at a time, and some for as long as a newcomer needs to fetch one.
 pub trait Snapshot: Default + Clone + Send + 'static {
-    /// What a snapshot consists of. The smaller, the better: a piece is never cut within an item.
+    /// What a snapshot consists of. The smaller, the better: an item is encoded and decoded as a
+    /// whole, and one of more than 1 GiB in encoded form can't be sent to other members.
     type Item: SnapshotItem;
 
     /// How many items there are.
@@ -150,7 +154,8 @@ pub(crate) trait Assembly: Send {
 /// Where one piece ends and the next begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Cutting<'a> {
-    /// Wherever a piece is full; until there are so many pieces, or no more items.
+    /// Wherever a piece is full; until there are so many pieces, or some large ones, or no more
+    /// items.
     Limits {
         items: u64,
         bytes: usize,
@@ -222,18 +227,24 @@ impl<S: Snapshot> Capture for Captured<S> {
         let mut pieces = Vec::new();
         let mut buffer = BytesMut::new();
         let mut begin = from;
+        let (mut encoded, fewest) = (0, len.div_ceil(MAX_BATCHES));
         for (item, next) in items.zip(from + 1..=end) {
             encoding::serialize_into(&item, &mut buffer)?;
             let full = match cutting {
                 Cutting::Limits { items, bytes, .. } => {
-                    next - begin >= items || buffer.len() >= bytes || next == end
+                    next - begin >= items.max(fewest) || buffer.len() >= bytes || next == end
                 }
                 Cutting::Ends(ends) => ends.get(pieces.len()) == Some(&next),
             };
             if full {
+                encoded += buffer.len();
                 pieces.push(finish(next - begin, &mut buffer)?);
                 begin = next;
-                if matches!(cutting, Cutting::Limits { pieces: most, .. } if pieces.len() == most) {
+                let most = match cutting {
+                    Cutting::Limits { pieces, .. } => pieces,
+                    Cutting::Ends(_) => usize::MAX,
+                };
+                if pieces.len() == most || (encoded >= MAX_RUN_BYTES && next < end) {
                     return Ok(pieces);
                 }
             }
@@ -352,5 +363,21 @@ mod tests {
         assert!(assembly.append(&piece.bytes, 3).is_err());
         assert!(assembly.append(&piece.bytes[1..], 2).is_err());
         assert!(assembly.append(b"\xff\xff\xff\xff\x0f", 2).is_err());
+    }
+
+    #[test]
+    fn many_items_in_small_batches_are_not_too_many_pieces() {
+        let count = usize::try_from(3 * MAX_BATCHES).unwrap();
+        let words = Captured(Words(vec![String::new(); count]));
+        let one_by_one = Cutting::Limits {
+            items: 1,
+            bytes: 1 << 20,
+            pieces: usize::MAX,
+        };
+        let pieces = words.encode(0, one_by_one).unwrap();
+        assert_eq!(pieces.len() as u64, MAX_BATCHES);
+        // As they are asked for later.
+        let again = words.encode(0, Cutting::Ends(&[3, 6])).unwrap();
+        assert_eq!(again, pieces[..2]);
     }
 }

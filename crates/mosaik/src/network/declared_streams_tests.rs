@@ -25,10 +25,15 @@ const ALPN: &[u8] = b"/mosaik/streams/1.0";
 struct Subscribe {
     stream_id: StreamId,
     credit: u64,
+    schema: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Accepted {}
+struct Accepted {
+    #[expect(dead_code, reason = "drawn at random")]
+    run: u64,
+    position: u64,
+}
 
 async fn node(id: Digest) -> Network {
     Network::builder(id)
@@ -82,6 +87,7 @@ async fn a_handshake_must_come_in_time_and_be_one() {
         .send(&Subscribe {
             stream_id: Digest::zero(),
             credit: 0,
+            schema: None,
         })
         .await
         .unwrap();
@@ -115,10 +121,11 @@ async fn a_consumer_says_nothing_but_credit() {
     link.send(&Subscribe {
         stream_id: *producer.stream_id(),
         credit: 1,
+        schema: None,
     })
     .await
     .unwrap();
-    link.recv::<Accepted>().await.unwrap();
+    assert_eq!(link.recv::<Accepted>().await.unwrap().position, 0);
     assert!(producer.is_online());
     producer.try_send(1).unwrap();
     producer.try_send(2).unwrap();
@@ -150,6 +157,7 @@ async fn datums_wait_for_credit() {
     link.send(&Subscribe {
         stream_id: *producer.stream_id(),
         credit: 0,
+        schema: None,
     })
     .await
     .unwrap();
@@ -180,6 +188,7 @@ async fn a_peer_without_an_entry_is_unknown() {
         .send(&Subscribe {
             stream_id: *producer.stream_id(),
             credit: 1,
+            schema: None,
         })
         .await;
     assert_eq!(UnknownPeer, closed(&mut link).await);
@@ -192,6 +201,7 @@ async fn a_peer_without_an_entry_is_unknown() {
     link.send(&Subscribe {
         stream_id: *producer.stream_id(),
         credit: 1,
+        schema: None,
     })
     .await
     .unwrap();

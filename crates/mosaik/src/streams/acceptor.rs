@@ -52,12 +52,17 @@ impl Acceptor for StreamsAcceptor {
             let peer = link.peer();
             match subscribe(&hub, &half_open, link).await {
                 Ok((link, request)) => {
-                    hub.metrics.connections_accepted.increment(1);
                     // The task that serves must not keep the stream alive.
                     let producer = producers.get(&request.stream_id);
                     match producer.map(|handles| handles.core().clone()) {
-                        Some(producer) => producer::serve(producer, link, request).await,
-                        None => link.close_now(StreamNotFound).await,
+                        Some(producer) => {
+                            hub.metrics.connections_accepted.increment(1);
+                            producer::serve(producer, link, request).await;
+                        }
+                        None => {
+                            hub.metrics.connections_rejected.increment(1);
+                            link.close_now(StreamNotFound).await;
+                        }
                     }
                 }
                 Err(reason) => {

@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{discovery::Discovery, primitives::StreamId};
+use crate::{discovery::Discovery, primitives::StreamId, tickets::LimitError};
 
 /// The producers of a node, at most one per stream. `P` is what keeps one alive.
 pub(super) struct Producers<P> {
@@ -30,6 +30,8 @@ pub(super) enum Entry<P> {
     Existing(Arc<P>),
     /// The node has shut down.
     Closed(Arc<P>),
+    /// The node's entry has no room for the stream.
+    Full(Arc<P>, LimitError),
 }
 
 impl<P> Producers<P> {
@@ -53,10 +55,15 @@ impl<P> Producers<P> {
         if open.closed {
             return Entry::Closed(made);
         }
-        open.by_stream.insert(id, Arc::downgrade(&made));
-        // With the books locked, so that entry and books change in the same order.
-        self.discovery.add_stream(id);
-        Entry::New(made)
+        // With the books locked, so that entry and books change in the same order, and nobody who
+        // has seen the entry is refused.
+        match self.discovery.add_stream(id) {
+            Ok(()) => {
+                open.by_stream.insert(id, Arc::downgrade(&made));
+                Entry::New(made)
+            }
+            Err(error) => Entry::Full(made, error),
+        }
     }
 
     /// The producer of a stream.

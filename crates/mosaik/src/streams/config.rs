@@ -20,8 +20,7 @@ pub struct Config {
     /// 1.5 to 60 s, ±50 %, giving up 5 minutes after the last established subscription.
     pub backoff: BackoffFactory,
     /// Largest encoded datum, in bytes, that is sent or accepted. Default 64 MiB, at most 2 GiB.
-    /// A consumer ends its subscription to a producer that sends larger ones, so nodes that share
-    /// streams should agree.
+    /// A consumer leaves larger ones out, so nodes that share streams should agree.
     pub max_datum_bytes: usize,
 }
 

@@ -16,9 +16,13 @@ pub(crate) const TARGETS: &[Target] = &[
             stream_id,
             criteria,
             credit: 1,
+            schema: Some("v1".into()),
         })]
     }),
-    Target::decoding::<Accepted>("stream_accepted", || vec![encoded(&Accepted {})]),
+    Target::decoding::<Accepted>("stream_accepted", || {
+        let (run, position) = (1, 2);
+        vec![encoded(&Accepted { run, position })]
+    }),
     Target::decoding::<Credit>("stream_credit", || {
         [0, 1, u64::MAX]
             .map(|bytes| encoded(&Credit { bytes }))

@@ -69,13 +69,16 @@ impl Streams {
     /// A producer with every default; if this node has one of this stream already, another handle
     /// of it, whose configuration stays.
     ///
+    /// When the node's entry has no room for another stream, this is an error in the log, and the
+    /// producer has ended: sends fail with [`Closed`](producer::Error::Closed). Use
+    /// [`producer`](Self::producer) and [`build`](producer::Builder::build) for an error.
+    ///
     /// # Panics
     ///
     /// When the stream is produced on this node with another datum type.
+    #[track_caller]
     pub fn produce<D: Datum>(&self) -> Producer<D> {
-        match self.producer().build() {
-            Ok(producer) | Err(producer::BuilderError::AlreadyExists(producer)) => producer,
-        }
+        self.producer().open()
     }
 
     /// Starts to configure a producer.
@@ -109,9 +112,10 @@ impl Streams {
         }
     }
 
-    /// Ends all streams: subscriptions are closed with 204, consumers end once they are read out.
+    /// Ends all streams: what was accepted is sent, subscriptions are closed with 204, consumers end
+    /// once they are read out.
     ///
-    /// Starts at once; the future waits, for a bounded time, until the peers were told.
+    /// Starts at once; the future waits, for a bounded time, until the peers have it and were told.
     pub(crate) fn close(&self) -> BoxFuture<'static, ()> {
         let hub = self.hub.clone();
         for handles in self.producers.close() {

@@ -12,8 +12,10 @@ use crate::{
     primitives::{NetworkId, PeerId, Scope, ShortFmtExt, StreamId},
 };
 
-/// How long a shutdown waits until the peers were told.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long what was accepted may take to be sent when a stream ends in an orderly way.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a shutdown waits until what was accepted is sent and the peers were told.
+const CLOSE_TIMEOUT: Duration = DRAIN_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 /// What all streams of a node share: the catalog, the links, and the count of what is served here.
 pub(super) struct Hub {

@@ -101,6 +101,10 @@ pub(super) struct ConsumerMetrics {
     /// Taken by the application.
     pub(super) items_received: Counter,
     pub(super) bytes_received: Counter,
+    /// Known to be missed.
+    pub(super) items_lost: Counter,
+    /// Arrived and of no use.
+    pub(super) items_undecodable: Counter,
     pub(super) traffic: Traffic,
 }
 
@@ -112,6 +116,8 @@ impl ConsumerMetrics {
             producers: labels.gauge("mosaik.streams.consumer.producers"),
             items_received: labels.counter("mosaik.streams.consumer.items.received"),
             bytes_received: labels.counter("mosaik.streams.consumer.bytes.received"),
+            items_lost: labels.counter("mosaik.streams.consumer.items.lost"),
+            items_undecodable: labels.counter("mosaik.streams.consumer.items.undecodable"),
             traffic: Traffic::register(&labels),
         }
     }

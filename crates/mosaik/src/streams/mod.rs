@@ -13,10 +13,11 @@
 //! ```
 //!
 //! - **No history.** Delivery starts with the subscription. Datums of one producer arrive in its
-//!   order and at most once; what is in flight when a connection ends is lost.
-//! - **Back-pressure is honest.** A consumer that doesn't read stops its reader, then the QUIC
-//!   stream, then the writer, and then `send`. What happens to one that holds up the others is the
-//!   producer's [`LagPolicy`](producer::LagPolicy).
+//!   order and at most once; what is in flight when a connection ends is lost, and the consumer is
+//!   [told](consumer::Event) how much that was.
+//! - **Back-pressure is honest.** A consumer that doesn't read gives no more credit, which stops the
+//!   writer, and then `send`. What happens to one that holds up the others is the producer's
+//!   [`LagPolicy`](producer::LagPolicy).
 //! - **Selection.** Consumers pick producers and producers admit consumers by predicates over
 //!   catalog entries and by tickets; both are judged again whenever the entry changes.
 //!
@@ -24,7 +25,7 @@
 //! |---|---|---|
 //! | warden: admission and lag | a producer | the producer has ended |
 //! | writer of a subscription | an accepted link | the subscription ends |
-//! | drain | the last handle of a producer | the log is sent, 5 s at most |
+//! | drain | the last handle of a producer, or shutdown | the log is sent, 5 s at most |
 //! | manager | a consumer | the consumer is dropped |
 //! | reader of a subscription | the manager | the subscription ends or the consumer is dropped |
 
@@ -43,6 +44,7 @@ mod hub;
 mod metrics;
 pub mod producer;
 pub mod status;
+mod warnings;
 mod wire;
 
 pub use config::{Config, ConfigBuilder, ConfigBuilderError};

@@ -223,3 +223,19 @@ async fn a_node_without_dht_sends_nothing_to_it() {
     }
     drop(talking);
 }
+
+/// Regression: it pinged who it found, took that into its catalog, and then synced with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_poll_finds_nobody() {
+    let (dht, network) = (testnet().await, random_network());
+    let _a = node_in(network, &dht).await;
+    until_slots(&dht, network, |slots| slots.len() == 1).await;
+    let b = builder(network, discovery::Config::builder());
+    let b = b.with_discovery(config(&dht).with_dht_poll_interval(None));
+    let b = b.build().await.unwrap();
+    let mut events = b.discovery().events();
+    until_slots(&dht, network, |slots| slots.len() == 2).await;
+    let event = tokio::time::timeout(Duration::from_secs(4), events.recv()).await;
+    assert!(event.is_err(), "{event:?}");
+    assert_eq!(b.discovery().catalog().peers_count(), 0);
+}

@@ -58,12 +58,27 @@ async fn what_an_entry_can_not_hold_is_refused_and_the_rest_goes_on() {
     let data = vec![0; (64 << 10) + 1];
     a.discovery()
         .add_ticket(Ticket::new("class".into(), data.into()));
+    let refused = a
+        .discovery()
+        .try_add_tags((0..1025u32).map(Digest::from_u32).collect::<Vec<_>>());
+    assert!(matches!(
+        refused,
+        Err(Error::EntryFull {
+            what: "tags",
+            len: 1025,
+            max: 1024
+        })
+    ));
     assert_eq!(a.discovery().me(), before);
     for i in 0..65u8 {
         a.discovery()
             .add_ticket(Ticket::new("class".into(), vec![i].into()));
     }
     assert_eq!(a.discovery().me().tickets().len(), 64);
+    let one_more = Ticket::new("class".into(), vec![65].into());
+    let refused = a.discovery().try_add_ticket(one_more.clone());
+    assert!(matches!(refused, Err(Error::EntryFull { .. })));
+    a.discovery().try_replace_ticket(one_more).unwrap();
     a.discovery().remove_tickets_of("class".into());
 
     // Above what one gossip message holds: fetched by sync.
@@ -167,5 +182,5 @@ async fn a_ping_takes_as_long_as_it_is_let() {
         Err(Error::Link(LinkError::Recv(RecvError::TimedOut)))
     ));
     assert_eq!(patient.unwrap(), entry);
-    assert!(a.discovery().catalog().get(&slow.id()).is_some());
+    assert!(a.discovery().catalog().get(&slow.id()).is_none());
 }

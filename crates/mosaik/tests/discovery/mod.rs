@@ -1,7 +1,10 @@
 mod catalog;
+mod claims;
+mod clocks;
 mod convergence;
 #[cfg(feature = "dht")]
 mod dht;
+mod duplicates;
 mod hearsay;
 mod hostile;
 mod limits;

@@ -2,16 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    ops::RangeInclusive,
+    num::NonZero,
+    ops::{Range, RangeInclusive},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use mosaik::{
-    Group, GroupKey, Network, UniqueId, Weak,
+    Bytes, Group, GroupKey, Network, UniqueId, Weak,
     groups::{
-        ApplyContext, ConsensusConfig, Cursor, InMemoryLogStore, Index, LogReplaySync,
-        StateMachine, Storage, Term,
+        ApplyContext, ConsensusConfig, Cursor, InMemoryLogStore, Index, LogReplaySync, Snapshot,
+        SnapshotStateMachine, SnapshotSync, StateMachine, Storage, Term,
     },
     id,
 };
@@ -434,4 +435,86 @@ async fn a_durable_member_starts_from_its_snapshot_and_the_log_behind_it() {
         }
         within(20, node.shutdown()).await;
     }
+}
+
+/// A state of a single item, which grows.
+#[derive(Default, Clone)]
+struct Blob(Arc<Vec<u8>>);
+
+impl StateMachine for Blob {
+    type Command = u32;
+    type Query = ();
+    type QueryResult = u64;
+    type StateSync = SnapshotSync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        id!("blob")
+    }
+
+    fn apply(&mut self, mebibytes: u32, _: &dyn ApplyContext) {
+        let bytes = Arc::make_mut(&mut self.0);
+        bytes.resize(bytes.len() + (mebibytes as usize) * 1024 * 1024, 7);
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn state_sync(&self) -> Self::StateSync {
+        SnapshotSync::default()
+            .with_interval(NonZero::new(10).unwrap())
+            .with_kept_commands(0)
+    }
+}
+
+impl SnapshotStateMachine for Blob {
+    type Snapshot = Self;
+
+    fn create_snapshot(&self) -> Self {
+        self.clone()
+    }
+
+    fn install_snapshot(&mut self, snapshot: Self) {
+        *self = snapshot;
+    }
+}
+
+impl Snapshot for Blob {
+    type Item = Bytes;
+
+    fn len(&self) -> u64 {
+        1
+    }
+
+    fn iter_range(&self, range: Range<u64>) -> Option<impl Iterator<Item = Bytes>> {
+        let len = usize::try_from(range.end - range.start).ok()?;
+        Some(std::iter::repeat_n(Bytes::copy_from_slice(&self.0), len))
+    }
+
+    fn append(&mut self, items: impl IntoIterator<Item = Bytes>) {
+        for item in items {
+            self.0 = Arc::new(item.to_vec());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_gets_a_snapshot_that_consists_of_one_large_item() {
+    let (key, mut nodes) = (GroupKey::random(), nodes(2).await);
+    let join = |node: &Network| {
+        let builder = node.groups().with_key(key);
+        builder.with_state_machine(Blob::default()).join()
+    };
+    let newcomer = nodes.pop().unwrap();
+    let first = join(&nodes[0]);
+    within(10, first.when().online()).await;
+    for _ in 0..10 {
+        within(10, first.execute(10)).await.unwrap();
+    }
+    within(10, first.execute(0)).await.unwrap();
+    let group = join(&newcomer);
+    within(60, group.when().online()).await;
+    within(60, group.when().committed().reaches(Index(11))).await;
+    let bytes = within(5, group.query((), Weak)).await.unwrap();
+    assert_eq!(*bytes, 100 * 1024 * 1024);
 }

@@ -1,11 +1,11 @@
 //! Leaders that go away.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mosaik::{Weak, groups::CommandError};
 
 use super::machines::{Ledger, agreed, formed, join_with, leader_of, reaches};
-use crate::support::within;
+use crate::support::{bound, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dropping_the_leaders_handle_hands_over() {
@@ -28,7 +28,7 @@ async fn dropping_the_leaders_handle_hands_over() {
     assert_eq!(seen[0], seen[1]);
     assert_eq!(within(5, groups[0].execute(10)).await.unwrap(), 11);
     println!("writes went on after {:?}", start.elapsed());
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < bound(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

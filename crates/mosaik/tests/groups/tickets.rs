@@ -10,7 +10,7 @@ use mosaik::{
 };
 
 use super::machines::nodes;
-use crate::support::{tickets::Until, until_catalog, within};
+use crate::support::{bound, tickets::Until, until_catalog, within};
 
 struct Password(&'static str);
 
@@ -88,9 +88,11 @@ async fn a_bond_lasts_as_long_as_the_tickets_are_renewed() {
         let group = node.groups().with_key(key).require_ticket(Until);
         group.join()
     };
-    let short = Duration::from_millis(1500);
+    // Long enough to be used before it ends, on a busy machine too.
+    let short = bound(3) / 2;
+    let short_ms = u64::try_from(short.as_millis()).unwrap();
     nodes[0].discovery().add_ticket(Until::ticket(60_000));
-    nodes[1].discovery().add_ticket(Until::ticket(1_500));
+    nodes[1].discovery().add_ticket(Until::ticket(short_ms));
     let groups: Vec<_> = nodes.iter().map(join).collect();
     let bond = bond_with(&groups[0], &nodes[1]).await;
 

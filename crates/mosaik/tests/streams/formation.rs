@@ -92,7 +92,9 @@ async fn the_first_configuration_of_a_stream_stays() {
     assert!(a.discovery().me().streams().contains(first.stream_id()));
     assert_eq!(*first.stream_id(), id!("the stream"));
     let second = a.streams().producer_of(DEF).with_buffer_size(7).build();
-    let producer::BuilderError::AlreadyExists(second) = second.unwrap_err();
+    let Err(producer::BuilderError::AlreadyExists(second)) = second else {
+        panic!("{second:?}");
+    };
     assert_eq!(second.config().buffer_size, 1);
     let text = format!("{second:?}");
     assert!(

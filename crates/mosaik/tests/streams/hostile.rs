@@ -5,13 +5,13 @@ use mosaik::{
     Network, NetworkId, StreamId,
     discovery::PeerEntry,
     id,
-    iroh::endpoint::{RecvStream, SendStream},
-    streams::status::State,
+    iroh::endpoint::{Connection, RecvStream, SendStream},
+    streams::{consumer::Event, status::State},
 };
 
 use super::{connected, deserted, pair};
 use crate::support::{
-    intruder::{Intruder, PING_ALPN, STREAMS_ALPN, end_of, frame, header},
+    intruder::{Intruder, PING_ALPN, STREAMS_ALPN, end_of, frame},
     metrics::{count, counted},
     node, random_network, within,
 };
@@ -43,7 +43,7 @@ async fn a_peer_that_says_nothing_is_not_waited_for() {
 
 /// The schema of a stream changed in one program only.
 #[tokio::test(flavor = "multi_thread")]
-async fn datums_of_another_type_end_the_subscription_once() {
+async fn datums_of_another_type_are_left_out_and_told_of() {
     let (a, b) = pair().await;
     let producer = a
         .streams()
@@ -56,12 +56,13 @@ async fn datums_of_another_type_end_the_subscription_once() {
         .consumer::<(String, String)>()
         .with_stream_id("typed")
         .build();
+    let mut events = mistaken.events();
     within(5, producer.when().online()).await;
     let channel = mistaken.producers().next().unwrap();
     producer.send(u64::MAX).await.unwrap();
-    within(2, channel.disconnected()).await;
-    within(2, producer.when().offline()).await;
-    assert_eq!(mistaken.producers().count(), 0);
+    let event = within(2, events.recv()).await.unwrap();
+    assert!(matches!(event, Event::Undecodable { producer, .. } if producer == a.local().id()));
+    assert!(channel.is_connected() && producer.is_online());
     assert!(mistaken.try_recv().is_err());
 
     let mut right = b
@@ -69,18 +70,18 @@ async fn datums_of_another_type_end_the_subscription_once() {
         .consumer::<u64>()
         .with_stream_id("typed")
         .build();
+    within(5, producer.when().subscribed().minimum_of(2)).await;
     within(5, producer.send(5)).await.unwrap();
     assert_eq!(within(2, right.recv()).await, Some(5));
-    assert_eq!(mistaken.producers().count(), 0, "not in a loop");
 }
 
 const STREAM: StreamId = id!("hostile/stream");
 /// The least that a consumer gives.
 const CREDIT: usize = 64 * 1024;
 
-/// What a producer by hand admits a consumer with: a message without content.
+/// What a producer by hand admits a consumer with: its run, and a position.
 fn accepted() -> Vec<u8> {
-    header(0).to_vec()
+    frame(&(1u64, 0u64))
 }
 
 /// A node that consumes, and a producer by hand that it knows.
@@ -96,17 +97,29 @@ async fn with_producer_by_hand() -> (NetworkId, Network, Intruder) {
 
 /// Answers pings, and returns the first subscription after its request.
 async fn subscription(intruder: &Intruder, id: NetworkId) -> (SendStream, RecvStream) {
+    let connection = connection(intruder, id).await;
+    let link = subscription_on(&connection).await;
+    tokio::spawn(async move {
+        connection.closed().await;
+    });
+    link
+}
+
+/// The next subscription on a connection, after its request.
+async fn subscription_on(connection: &Connection) -> (SendStream, RecvStream) {
+    let (send, mut recv) = within(5, connection.accept_bi()).await.unwrap();
+    let _request = within(5, message(&mut recv)).await;
+    (send, recv)
+}
+
+/// Answers pings, and returns the first connection for streams.
+async fn connection(intruder: &Intruder, id: NetworkId) -> Connection {
     let entry = PeerEntry::new(id, intruder.addr()).add_streams(STREAM);
     let pong = frame(&(0u8, entry.sign(&intruder.secret).unwrap()));
     loop {
         let connection = intruder.accept(&id).await;
         if connection.alpn() == STREAMS_ALPN {
-            let (send, mut recv) = within(5, connection.accept_bi()).await.unwrap();
-            let _request = within(5, message(&mut recv)).await;
-            tokio::spawn(async move {
-                connection.closed().await;
-            });
-            return (send, recv);
+            return connection;
         }
         let pong = pong.clone();
         tokio::spawn(async move {
@@ -206,4 +219,57 @@ async fn a_clean_end_in_place_of_a_message_is_answered_as_that_on_both_sides() {
     assert_eq!(end_of(&mut recv).await, Some(103));
     let violated = counted(&id, "mosaik.network.links.violated", None);
     assert_eq!(violated, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missed_between_two_subscriptions_is_told() {
+    let (id, b, intruder) = with_producer_by_hand().await;
+    let consumer = b.streams().consumer::<u8>().with_stream_id(STREAM);
+    let mut consumer = consumer.build();
+    let mut events = consumer.events();
+    let connection = connection(&intruder, id).await;
+    // A run, a position there, and how many are sent before the link breaks off.
+    let links = [(1u64, 100u64, 3u8), (1, 110, 0), (1, 110, 2), (2, 50, 1)];
+    for (run, position, datums) in links {
+        let (mut send, mut recv) = subscription_on(&connection).await;
+        send.write_all(&frame(&(run, position))).await.unwrap();
+        for n in 0..datums {
+            send.write_all(&frame(&n)).await.unwrap();
+            assert_eq!(within(5, consumer.recv()).await, Some(n));
+        }
+        within(5, consumer.when().subscribed()).await;
+        send.finish().unwrap();
+        assert_eq!(end_of(&mut recv).await, Some(103));
+    }
+    for lost in [Some(7), None] {
+        let producer = intruder.id();
+        let event = within(1, events.recv()).await.unwrap();
+        assert_eq!(event, Event::Lagged { producer, lost });
+    }
+    assert!(events.try_recv().is_err());
+    assert_eq!(consumer.stats().lost(), 7);
+}
+
+/// A record that tells of withheld datums, by hand.
+fn skipped(datums: u64) -> Vec<u8> {
+    let header = (1u32 << 31 | 12).to_le_bytes();
+    [&header[..], &10_206u32.to_le_bytes(), &datums.to_le_bytes()].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_lies_about_gaps_harms_nobody() {
+    let (id, b, intruder) = with_producer_by_hand().await;
+    let consumer = b.streams().consumer::<u8>().with_stream_id(STREAM);
+    let mut consumer = consumer.build();
+    let mut events = consumer.events();
+    let (mut send, _recv) = subscription(&intruder, id).await;
+    send.write_all(&frame(&(1u64, u64::MAX))).await.unwrap();
+    send.write_all(&skipped(u64::MAX)).await.unwrap();
+    send.write_all(&frame(&7u8)).await.unwrap();
+    assert_eq!(within(5, consumer.recv()).await, Some(7));
+    let Event::Lagged { lost, .. } = within(1, events.recv()).await.unwrap() else {
+        panic!("a gap");
+    };
+    assert!(lost.unwrap() <= 1 << 48, "{lost:?}");
+    assert_eq!(consumer.stats().lost(), lost.unwrap());
 }

@@ -2,7 +2,7 @@
 
 use futures::{FutureExt, SinkExt};
 use mosaik::{
-    SecretKey, discovery, id,
+    SecretKey, Ticket, discovery, id,
     streams::{producer, status::State},
 };
 use tokio::sync::mpsc::error::TryRecvError;
@@ -137,4 +137,152 @@ async fn a_producer_whose_transport_ends_is_tried_again() {
     within(5, connecting).await.unwrap();
     within(2, consumer.when().unsubscribed()).await;
     within(2, producer.when().unsubscribed()).await;
+}
+
+/// Regression: the subscriptions were cut before anything of it was sent.
+#[tokio::test]
+async fn what_was_accepted_is_delivered_before_its_node_ends() {
+    const COUNT: u64 = 1000;
+    for is_dropped in [false, true] {
+        let (a, b) = pair().await;
+        let (mut producer, mut consumer) = connected::<Vec<u8>>(&a, &b, "last words").await;
+        let channel = consumer.producers().next().unwrap();
+        for n in 0..COUNT {
+            producer.send(vec![n as u8; 4000]).await.unwrap();
+        }
+        if is_dropped {
+            drop(a);
+        } else {
+            within(8, a.shutdown()).await;
+        }
+        for n in 0..COUNT {
+            let datum = within(5, consumer.recv()).await.unwrap();
+            assert_eq!(datum, vec![n as u8; 4000]);
+        }
+        within(5, channel.disconnected()).await;
+        assert_eq!(channel.stats().lost(), 0);
+        let late = within(1, producer.send(vec![])).await;
+        assert_eq!(late, Err(producer::Error::Closed(None)));
+    }
+}
+
+/// It takes as long as a consumer that does not read is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_does_not_read_holds_up_a_shutdown_for_seconds_only() {
+    let (a, b) = pair().await;
+    let producer = a.streams().producer::<Vec<u8>>().with_stream_id("unread");
+    let mut producer = producer.build().unwrap();
+    let consumer = b.streams().consumer::<Vec<u8>>().with_stream_id("unread");
+    let consumer = consumer.with_receive_buffer_bytes(1).build();
+    within(5, producer.when().online()).await;
+    for _ in 0..10 {
+        producer.send(vec![0; 64 * 1024]).await.unwrap();
+    }
+    let started = std::time::Instant::now();
+    within(9, a.shutdown()).await;
+    assert!(started.elapsed() > std::time::Duration::from_secs(4));
+    deserted(&consumer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_waits_until_what_was_accepted_has_left() {
+    let (a, b) = pair().await;
+    let producer = a.streams().producer::<Vec<u8>>().with_stream_id("flush");
+    let mut producer = producer.build().unwrap();
+    let flushed = producer.flush().now_or_never();
+    assert_eq!(flushed, Some(Ok(())), "nobody is there");
+    let consumer = b.streams().consumer::<Vec<u8>>().with_stream_id("flush");
+    let mut consumer = consumer.with_receive_buffer_bytes(1).build();
+    within(5, producer.when().online()).await;
+    let channel = producer.consumers().next().unwrap();
+    for _ in 0..10 {
+        producer.send(vec![0; 64 * 1024]).await.unwrap();
+    }
+    let unread = tokio::time::timeout(std::time::Duration::from_millis(300), producer.flush());
+    assert!(unread.await.is_err(), "dropped in the middle");
+    let mut other = producer.clone();
+    let flushing = tokio::spawn(async move { other.flush().await });
+    let reading = tokio::spawn(async move {
+        for _ in 0..10 {
+            consumer.recv().await.unwrap();
+        }
+        consumer
+    });
+    within(5, flushing).await.unwrap().unwrap();
+    assert_eq!(channel.stats().datums(), 10);
+    let consumer = within(5, reading).await.unwrap();
+
+    for _ in 0..10 {
+        producer.send(vec![0; 64 * 1024]).await.unwrap();
+    }
+    let mut other = producer.clone();
+    let flushing = tokio::spawn(async move { other.flush().await });
+    drop(consumer);
+    within(5, flushing).await.unwrap().unwrap();
+}
+
+/// Regression: nobody could find such a stream, and sends waited for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_can_not_be_advertised_is_an_error() {
+    let (a, b) = pair().await;
+    // Tickets fill the entry, except for less than another one needs.
+    for size in (0..16).rev().map(|power| 1_usize << power) {
+        for n in 0..8_u8 {
+            let data = [vec![7; size], vec![n]].concat();
+            a.discovery()
+                .add_ticket(Ticket::new(id!("ballast"), data.into()));
+        }
+    }
+    let build = |n: usize| {
+        let producer = a.streams().producer::<usize>();
+        producer.with_stream_id(format!("{n}").as_str()).build()
+    };
+    let mut producers = Vec::new();
+    let refused = loop {
+        match build(producers.len()) {
+            Ok(producer) => producers.push(producer),
+            Err(error) => break error,
+        }
+    };
+    let producer::BuilderError::EntryFull { what, len, max } = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((what, max), ("encoded bytes", 256 * 1024));
+    assert!(len > max);
+    let listed = a.discovery().catalog().local().streams().len();
+    assert_eq!(listed, producers.len(), "and no other is advertised");
+    let mut ended = a.streams().produce::<usize>();
+    let sent = within(1, ended.send(1)).await;
+    assert_eq!(sent, Err(producer::Error::Closed(None)), "not for ever");
+    drop(ended);
+
+    a.discovery().remove_tickets_of(id!("ballast"));
+    let mut last = build(producers.len()).unwrap();
+    let consumer = b.streams().consumer::<usize>();
+    let mut consumer = consumer.with_stream_id(*last.stream_id()).build();
+    within(5, last.send(1)).await.unwrap();
+    assert_eq!(within(5, consumer.recv()).await, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_has_so_many_subscriptions_and_no_more() {
+    const MAX: usize = 256;
+    let (a, b) = pair().await;
+    let mut producer = a.streams().produce::<u8>();
+    let mut consumers: Vec<_> = (0..MAX).map(|_| b.streams().consume::<u8>()).collect();
+    within(20, producer.when().subscribed().minimum_of(MAX)).await;
+    let more = b.streams().consume::<u8>();
+    let refused = more.when().subscribed();
+    assert!(
+        tokio::time::timeout(std::time::Duration::from_millis(500), refused)
+            .await
+            .is_err()
+    );
+    assert_eq!(producer.consumers().count(), MAX);
+    producer.send(7).await.unwrap();
+    for consumer in &mut consumers {
+        assert_eq!(within(5, consumer.recv()).await, Some(7));
+    }
+    consumers.pop();
+    within(5, more.when().subscribed()).await;
 }

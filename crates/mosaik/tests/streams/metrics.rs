@@ -5,7 +5,8 @@ use mosaik::{NetworkId, id};
 
 use super::{eventually, joined, pair};
 use crate::support::{
-    intruder::{Intruder, STREAMS_ALPN, end_of, say},
+    bound,
+    intruder::{Intruder, STREAMS_ALPN, end_of, frame, say},
     metrics::{count, counted},
     within,
 };
@@ -26,7 +27,7 @@ async fn reaches(network: &NetworkId, name: &str, expected: u64) {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
     };
-    let outcome = tokio::time::timeout(std::time::Duration::from_secs(5), reached).await;
+    let outcome = tokio::time::timeout(bound(5), reached).await;
     assert!(outcome.is_ok(), "{name} is {}", value(network, name));
 }
 
@@ -72,6 +73,14 @@ async fn everything_is_counted_once_per_side_and_gauges_go_back() {
     let (_send, mut recv) = say(&connection, b"x").await;
     assert_eq!(end_of(&mut recv).await, Some(401));
     reaches(&network, "connections.rejected", 1).await;
+    let entry = mosaik::discovery::PeerEntry::new(network, stranger.addr());
+    assert!(a.discovery().feed(entry.sign(&stranger.secret).unwrap()));
+    let (nothing, credit) = (id!("produced by nobody"), 1u64);
+    let request = frame(&(nothing, mosaik::Criteria {}, credit, None::<String>));
+    let (_send, mut recv) = say(&connection, &request).await;
+    assert_eq!(end_of(&mut recv).await, Some(10_404));
+    reaches(&network, "connections.rejected", 2).await;
+    assert_eq!(value(&network, "producer.consumers.accepted"), 1);
 
     for _ in 0..3 {
         producer.send(TEXT.to_owned()).await.unwrap();

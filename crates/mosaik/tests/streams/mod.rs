@@ -2,6 +2,7 @@ mod admission;
 mod conditions;
 mod declared;
 mod delivery;
+mod events;
 mod formation;
 mod hostile;
 mod lag;

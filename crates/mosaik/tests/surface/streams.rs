@@ -95,7 +95,12 @@ fn names_and_bounds() {
     assert_eq!(StreamDef::<u8>::default(), StreamDef::new());
     // Exhaustive, as users match it.
     let _ = |error: BuilderError<u8>| match error {
-        BuilderError::AlreadyExists(producer) => producer,
+        BuilderError::AlreadyExists(producer) => Some(producer),
+        BuilderError::EntryFull {
+            what: _,
+            len: _,
+            max: _,
+        } => None,
     };
     let _ = |error: Error<u8>| match error {
         Error::Closed(item) => item,

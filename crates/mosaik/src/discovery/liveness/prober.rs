@@ -1,12 +1,16 @@
 //! The worker that probes, suspects and buries.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use rand::seq::IteratorRandom;
 use tokio::{
-    sync::{broadcast, mpsc},
-    time::{Instant, sleep_until, timeout_at},
+    sync::{Semaphore, broadcast, mpsc},
+    time::{Instant, sleep_until},
 };
 
 use super::ring::Rings;
@@ -38,6 +42,10 @@ const HELPERS: usize = 3;
 const DISAGREEMENT: Duration = Duration::from_secs(4);
 /// Reports of probes that wait for the worker; more are dropped, as the next round reports again.
 const MAX_REPORTS: usize = 64;
+/// Probes because of lost connections that run at once; for more, the next round has to do.
+const MAX_LOSS_PROBES: usize = 32;
+/// Longest pause between syncs with a peer that change neither catalog.
+const MAX_FUTILE_PAUSE: Duration = Duration::from_mins(1);
 
 /// Probes the peers that this node watches.
 #[derive(Clone)]
@@ -57,12 +65,47 @@ struct Rounds {
     subjects: BTreeSet<PeerId>,
     /// When a catalog agreed with this node's last, or gossip was joined anew.
     agreed: Instant,
+    /// Syncs with peers whose catalogs go on to differ.
+    syncs: HashMap<PeerId, Attempt>,
+}
+
+/// A sync because of two fingerprints. It is pointless to repeat it soon while both stay the same:
+/// one side refuses what the other has.
+struct Attempt {
+    fingerprints: (u128, u128),
+    next: Instant,
+    pause: Duration,
 }
 
 /// What an answered probe says about the catalogs of a peer and this node.
 struct Comparison {
     peer: PeerId,
-    agrees: bool,
+    /// This node's, and the peer's.
+    fingerprints: (u128, u128),
+}
+
+impl Rounds {
+    /// Whether a sync may follow from a comparison; if so, it counts as made.
+    fn may_sync(&mut self, comparison: &Comparison) -> bool {
+        let now = Instant::now();
+        let attempt = Attempt {
+            fingerprints: comparison.fingerprints,
+            next: now,
+            pause: PERIOD,
+        };
+        let attempt = self.syncs.entry(comparison.peer).or_insert(attempt);
+        if attempt.fingerprints == comparison.fingerprints {
+            if now < attempt.next {
+                return false;
+            }
+            attempt.pause = (attempt.pause * 2).min(MAX_FUTILE_PAUSE);
+        } else {
+            attempt.fingerprints = comparison.fingerprints;
+            attempt.pause = PERIOD;
+        }
+        attempt.next = now + attempt.pause;
+        true
+    }
 }
 
 impl Prober {
@@ -72,7 +115,9 @@ impl Prober {
             rings: Rings::default(),
             subjects: BTreeSet::new(),
             agreed: Instant::now(),
+            syncs: HashMap::new(),
         };
+        let losses = Arc::new(Semaphore::new(MAX_LOSS_PROBES));
         let mut lost = self.links.lost();
         let mut next_round = Instant::now() + PERIOD.mul_f64(rand::random());
         let (reports, mut comparisons) = mpsc::channel(MAX_REPORTS);
@@ -88,7 +133,9 @@ impl Prober {
                 peer = lost.recv() => match peer {
                     // A lost connection is a hint: look at once instead of at the next round.
                     Ok(peer) if self.store.catalog().contains(&peer) => {
-                        self.spawn_probe(peer, &reports);
+                        if let Ok(place) = losses.clone().try_acquire_owned() {
+                            self.spawn_probe(peer, &reports, place);
+                        }
                     }
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return,
@@ -110,31 +157,48 @@ impl Prober {
     /// Only those that it watched a round ago already: while a catalog fills up, the choice
     /// changes all the time, and each would cost a connection.
     fn start_round(&self, rounds: &mut Rounds, reports: &mpsc::Sender<Comparison>) {
+        self.store.follow_clock();
         let catalog = self.store.catalog();
+        rounds
+            .syncs
+            .retain(|peer, _| catalog.signed.contains_key(peer));
         let subjects = rounds
             .rings
             .subjects(&catalog.local_id(), catalog.signed.keys());
         for subject in subjects.intersection(&rounds.subjects) {
-            self.spawn_probe(*subject, reports);
+            self.spawn_probe(*subject, reports, ());
         }
         rounds.subjects = subjects;
     }
 
-    fn spawn_probe(&self, peer: PeerId, reports: &mpsc::Sender<Comparison>) {
+    /// Probes a peer, and holds a place for as long.
+    fn spawn_probe(
+        &self,
+        peer: PeerId,
+        reports: &mpsc::Sender<Comparison>,
+        place: impl Send + 'static,
+    ) {
         let (prober, reports) = (self.clone(), reports.clone());
         self.scope.spawn(async move {
-            if let Some(agrees) = prober.probe(peer).await {
+            if let Some(fingerprints) = prober.probe(peer).await {
                 // When full, the next round reports again.
-                let _ = reports.try_send(Comparison { peer, agrees });
+                let _ = reports.try_send(Comparison { peer, fingerprints });
             }
+            drop(place);
         });
     }
 
     /// Catalogs that differ are synced. Changes should have spread by gossip: if it is silent, or
     /// catalogs go on to differ, it does not reach this node and is joined anew.
     fn on_comparison(&self, comparison: &Comparison, rounds: &mut Rounds) {
-        if comparison.agrees {
+        let (ours, theirs) = comparison.fingerprints;
+        // A full catalog is never like another.
+        if ours == theirs || self.store.is_full() {
             rounds.agreed = Instant::now();
+            rounds.syncs.remove(&comparison.peer);
+            return;
+        }
+        if !rounds.may_sync(comparison) {
             return;
         }
         self.syncer.request(comparison.peer.into());
@@ -146,20 +210,20 @@ impl Prober {
         }
     }
 
-    /// Probes a peer; `Some(false)` if its catalog differs from this node's, `None` if it did not
+    /// Probes a peer: the fingerprints of this node's catalog and of its, `None` if it did not
     /// answer this node.
-    async fn probe(&self, peer: PeerId) -> Option<bool> {
+    async fn probe(&self, peer: PeerId) -> Option<(u128, u128)> {
         let patience = self.suspicions.patience();
         let timeout = if self.links.is_connected(PING_ALPN, &peer) {
-            DIRECT_TIMEOUT * patience
+            self.pinger.at_least_round_trips(DIRECT_TIMEOUT, &[peer]) * patience
         } else {
             DIAL_TIMEOUT
         };
         let deadline = Instant::now() + timeout;
-        if let Some(agrees) = self.pinger.probe(peer, timeout).await {
+        if let Some(fingerprints) = self.pinger.probe(peer, timeout).await {
             self.suspicions.note_probe(true);
-            self.suspicions.clear(&peer, None);
-            return Some(agrees);
+            self.suspicions.clear(&peer);
+            return Some(fingerprints);
         }
         let version = self.store.catalog().signed.get(&peer)?.version();
         let stalled = deadline.elapsed() > STALL;
@@ -174,9 +238,8 @@ impl Prober {
             return None;
         }
         let current = self.store.catalog().signed.get(&peer)?.version();
-        if current == version && self.suspicions.suspected(&peer).is_none() {
+        if current == version && self.suspicions.suspect(peer, version) {
             tracing::debug!(peer = %peer.short(), "peer can't be reached and is suspected");
-            self.suspicions.suspect(peer, version);
             self.gossip.suspect(peer, version);
         }
         None
@@ -184,17 +247,19 @@ impl Prober {
 
     /// Asks others to probe a peer: whether one of them reached it, `None` if none answered.
     async fn reached_by_others(&self, peer: PeerId, timeout: Duration) -> Option<bool> {
-        let deadline = Instant::now() + timeout;
         let mut answers: FuturesUnordered<_> = self
             .helpers(&peer)
             .into_iter()
-            .map(|helper| self.pinger.probe_for(helper, peer, timeout))
+            .map(|helper| {
+                let limit = self.pinger.at_least_round_trips(timeout, &[helper, peer]);
+                self.pinger.probe_for(helper, peer, limit)
+            })
             .collect();
         if answers.is_empty() {
             return Some(false);
         }
         let mut reached = None;
-        while let Ok(Some(answer)) = timeout_at(deadline, answers.next()).await {
+        while let Some(answer) = answers.next().await {
             match answer {
                 Some(true) => return Some(true),
                 Some(false) => reached = Some(false),

@@ -12,14 +12,14 @@ use tokio::{
 
 use super::{
     pace::Pace,
-    wire::{Answer, Ask, Fetched, MAX_PIECE_BYTES, Piece, Plan, RUN_PIECES, Whole},
+    wire::{Answer, Ask, FRAME_BYTES, Fetched, Piece, Plan, RUN_PIECES, Whole},
 };
 use crate::{
     groups::{
         duplex::{Duplex, Gone},
         lineage::MemberId,
     },
-    primitives::{Bytes, encoding},
+    primitives::{Bytes, BytesMut, encoding},
 };
 
 /// Pieces that are asked for and not yet handed on may take this much, or be a single one.
@@ -225,7 +225,7 @@ impl Fetch<'_> {
         let mut sent = 0_usize;
         let opening = timeout(OPEN, self.sources.open(promised.member)).await;
         let mut stream = opening.ok().and_then(Result::ok).ok_or(sent)?;
-        stream.rx.set_max_frame_bytes(MAX_PIECE_BYTES);
+        stream.rx.set_max_frame_bytes(FRAME_BYTES);
         if let Whole::Snapshot(id) = self.plan.of {
             self.ask(&mut stream, &Ask::Hold(id))
                 .await
@@ -259,7 +259,8 @@ impl Fetch<'_> {
                 Err(_) => return Ok(Ended::Lies),
             }
             for piece in run {
-                let bytes = self.receive(&mut stream).await.map_err(|_| sent)?;
+                let bytes = self.receive_piece(&mut stream, piece, promised.member);
+                let bytes = bytes.await.map_err(|_| sent)?;
                 if !self.plan.pieces[piece].matches(&bytes) {
                     return Ok(Ended::Lies);
                 }
@@ -275,6 +276,27 @@ impl Fetch<'_> {
         let ask = encoding::try_serialize(ask).map_err(|_| Gone)?;
         let sent = timeout(self.patience, stream.tx.send(&ask)).await;
         sent.unwrap_or(Err(Gone))
+    }
+
+    /// Receives a piece frame by frame. Its digest tells later whether it is the right one.
+    async fn receive_piece(
+        &self,
+        stream: &mut Duplex,
+        piece: usize,
+        from: MemberId,
+    ) -> Result<Bytes, Gone> {
+        let len = self.plan.pieces[piece].bytes as usize;
+        let first = self.receive(stream).await?;
+        if len <= FRAME_BYTES {
+            return Ok(first);
+        }
+        let mut bytes = BytesMut::from(&first[..]);
+        // All frames but the last one are full.
+        while bytes.len() < len && bytes.len().is_multiple_of(FRAME_BYTES) && !bytes.is_empty() {
+            self.board.lock().progress(piece, from);
+            bytes.extend_from_slice(&self.receive(stream).await?);
+        }
+        Ok(bytes.freeze())
     }
 
     async fn receive(&self, stream: &mut Duplex) -> Result<Bytes, Gone> {
@@ -428,6 +450,15 @@ impl Board {
             end += 1;
         }
         Some(first..end)
+    }
+
+    /// A part of a piece has arrived: its source is not slow.
+    fn progress(&mut self, piece: usize, from: MemberId) {
+        if let Slot::Asked { since, of, .. } = &mut self.slots[piece]
+            && *of == from
+        {
+            *since = Instant::now();
+        }
     }
 
     fn arrived(&mut self, piece: usize, bytes: Bytes) {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    groups::catch_up::wire::SnapshotId,
+    groups::catch_up::wire::{SnapshotId, frames},
     primitives::{PeerId, Scope},
 };
 
@@ -146,7 +146,11 @@ async fn serve(
                     wrong[0] ^= 1;
                     stream.tx.send(&wrong.into()).await?;
                 }
-                _ => stream.tx.send(piece).await?,
+                _ => {
+                    for frame in frames(piece.clone()) {
+                        stream.tx.send(&frame).await?;
+                    }
+                }
             }
             sent.lock()[place] += 1;
             tokio::time::sleep(Duration::from_millis(1)).await;

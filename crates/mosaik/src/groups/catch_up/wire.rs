@@ -7,9 +7,14 @@ use crate::primitives::Bytes;
 /// A piece is cut when it is at least this large.
 pub(crate) const PIECE_BYTES: usize = 128 * 1024;
 /// A larger piece is neither sent nor accepted; it consists of one item or log entry.
-pub(crate) const MAX_PIECE_BYTES: usize = 48 * 1024 * 1024;
+pub(crate) const MAX_PIECE_BYTES: usize = 1024 * 1024 * 1024;
+/// A piece travels in frames of this size, and one with the rest.
+pub(crate) const FRAME_BYTES: usize = 1024 * 1024;
 /// Pieces that one snapshot may consist of.
 pub(crate) const MAX_PIECES: usize = 1 << 20;
+/// Pieces that a snapshot is cut into at most for the number of its items alone: beyond that, a
+/// piece holds more of them than was asked for.
+pub(crate) const MAX_BATCHES: u64 = if cfg!(test) { 1 << 10 } else { 1 << 18 };
 /// Pieces that are asked for at a time.
 pub(crate) const RUN_PIECES: usize = 8;
 
@@ -75,7 +80,7 @@ pub(crate) enum Ask {
 /// Precedes the pieces that were asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// They follow, one per frame.
+    /// They follow, each in frames of [`FRAME_BYTES`] at most.
     Coming,
     /// They are not, or no longer, here.
     Missing,
@@ -129,6 +134,14 @@ impl Plan {
         }
         hasher.finalize().into()
     }
+}
+
+/// The frames in which a piece travels.
+pub(crate) fn frames(mut piece: Bytes) -> impl Iterator<Item = Bytes> {
+    core::iter::from_fn(move || {
+        let len = piece.len().min(FRAME_BYTES);
+        (len > 0).then(|| piece.split_to(len))
+    })
 }
 
 /// Whether a request for pieces is one that an honest member would make.

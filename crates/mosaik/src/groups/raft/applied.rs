@@ -318,7 +318,13 @@ impl Applied {
 
     /// The log may be discarded behind this snapshot.
     pub(super) fn set_compacted(&self, snapshot: Arc<Held>) {
-        *self.compacted.lock() = Some(snapshot);
+        let mut compacted = self.compacted.lock();
+        if compacted
+            .as_ref()
+            .is_none_or(|other| other.id.index < snapshot.id.index)
+        {
+            *compacted = Some(snapshot);
+        }
     }
 
     /// Makes known what was applied: first the position, then the calls that waited for it.

@@ -5,13 +5,15 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{core::NodeCore, shelf::Held};
-use crate::groups::catch_up::wire::{RUN_PIECES, SnapshotId};
+use crate::groups::catch_up::wire::SnapshotId;
 
 /// How often it is looked whether what was kept back can be discarded.
 const LOOK: Duration = Duration::from_secs(1);
 /// Log entries that are kept back at most for members that fetch a snapshot: who needs longer than
 /// these to install it gets a later one.
 const MAX_KEPT_BACK: u64 = 1 << 20;
+/// What these take in memory, about.
+const MAX_KEPT_BACK_BYTES: u64 = 512 * 1024 * 1024;
 /// A durable member that has spent a while on writing a snapshot does other things for so many
 /// times as long.
 const REST: u32 = 4;
@@ -63,21 +65,21 @@ impl NodeCore {
         }
     }
 
-    /// Writes a snapshot to the disk.
+    /// Writes a snapshot to the disk, unless there is a later one.
     async fn store(&self, held: &Arc<Held>) -> io::Result<()> {
-        let Some(mut writer) = self.log.begin_snapshot().await else {
+        // A part of one that was fetched must not keep this member from writing its own.
+        drop(self.partial.lock().take());
+        let Some(mut writer) = self.log.begin_snapshot(held.id.index).await? else {
             return Ok(());
         };
         let mut from = 0;
         loop {
             let pieces = held.cut(from).await?;
-            for piece in &pieces {
-                writer.add(piece.items, &piece.bytes).await?;
-                from += piece.items;
-            }
-            if pieces.len() < RUN_PIECES {
+            if pieces.is_empty() {
                 break;
             }
+            writer.add(&pieces).await?;
+            from += pieces.iter().map(|piece| piece.items).sum::<u64>();
         }
         writer.finish(&held.meta, &held.head).await
     }
@@ -101,7 +103,10 @@ impl NodeCore {
         };
         let limit = limit.min(snapshot.id.index);
         let needed = self.applied.shelf.needed_from();
-        let needed = needed.filter(|needed| needed + MAX_KEPT_BACK > snapshot.id.index);
+        let needed = needed.filter(|needed| {
+            needed + MAX_KEPT_BACK > snapshot.id.index
+                && self.log.bytes_after(*needed) < MAX_KEPT_BACK_BYTES
+        });
         let up_to = needed.map_or(limit, |needed| needed.min(limit));
         if up_to >= self.log.first_index() {
             // Fails only when consensus has stopped.

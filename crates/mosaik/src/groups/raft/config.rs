@@ -25,6 +25,9 @@ pub(super) fn raft_config() -> openraft::Config {
         // A restarted leader may lack entries that others have committed in its term.
         enable_leader_restore: Some(false),
         max_payload_entries: MAX_ENTRIES_PER_REQUEST,
+        // Members that have lost what they had acknowledged are kept out, see `Client::examine`. Were
+        // one missed, it is no reason for the leader to stop.
+        allow_log_reversion: Some(true),
         broadcast_submitted_on_append: Some(true),
         // Snapshots are taken while commands are applied, and the log is discarded behind them:
         // see `compaction`.

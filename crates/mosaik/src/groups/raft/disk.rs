@@ -19,7 +19,7 @@ use super::{types::Types, wire::SnapshotMeta};
 use crate::{
     groups::{
         Cursor,
-        snapshot::Assembly,
+        snapshot::{Assembly, Encoded},
         store::{
             ChunkWriter, GroupStore, MetaKey, Purged, Rewrite, StoreError, StoredSnapshot, Ticket,
         },
@@ -27,8 +27,9 @@ use crate::{
     primitives::{Bytes, BytesMut, encoding},
 };
 
-/// Pieces of a snapshot that are read at a time take about this much.
-const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+/// A row of a snapshot has so many bytes at most, and what is read or written at a time about as
+/// many.
+const CHUNK_BYTES: usize = if cfg!(test) { 256 } else { 4 * 1024 * 1024 };
 
 /// A group's part of the node's store, in terms of consensus. Clones share it.
 #[derive(Clone, Debug)]
@@ -81,12 +82,31 @@ pub(crate) struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// Adds a piece; resolves when it is on disk.
-    pub(super) async fn add(&mut self, items: u64, bytes: &Bytes) -> io::Result<()> {
-        let mut chunk = BytesMut::with_capacity(bytes.len() + 8);
-        chunk.extend_from_slice(&items.to_le_bytes());
-        chunk.extend_from_slice(bytes);
-        Ok(self.chunks.add(chunk.freeze()).await?)
+    /// Adds pieces; resolves when they are on disk. A large one takes several rows, and several
+    /// writes.
+    pub(super) async fn add(&mut self, pieces: &[Encoded]) -> io::Result<()> {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for piece in pieces {
+            let mut rest = &piece.bytes[..];
+            while !rest.is_empty() {
+                let (part, after) = rest.split_at(rest.len().min(CHUNK_BYTES));
+                rest = after;
+                let items = if rest.is_empty() { piece.items } else { 0 };
+                let mut row = BytesMut::with_capacity(part.len() + 8);
+                row.extend_from_slice(&items.to_le_bytes());
+                row.extend_from_slice(part);
+                rows.push(row.freeze());
+                bytes += part.len();
+                if bytes >= CHUNK_BYTES {
+                    self.chunks.add(core::mem::take(&mut rows)).await?;
+                    bytes = 0;
+                }
+            }
+        }
+        if !rows.is_empty() {
+            self.chunks.add(rows).await?;
+        }
+        Ok(())
     }
 
     /// Makes the snapshot the current one; resolves when that is on disk.
@@ -219,6 +239,15 @@ impl LogDisk {
         Ok(self.store.save_meta([(MetaKey::Vote, vote)]).await?)
     }
 
+    /// Notes that the member has lost what it had acknowledged.
+    pub(super) async fn set_back(&self, acknowledged: u64, last: u64) -> io::Result<()> {
+        let detail = format!(
+            "the member has acknowledged entry {acknowledged} to its leader, and its log ends with \
+             {last}"
+        );
+        Ok(self.store.set_back(&detail).await?)
+    }
+
     /// The change of the log with which a new history begins.
     pub(super) fn rewrite(
         from: u64,
@@ -242,13 +271,19 @@ impl LogDisk {
         Ok(())
     }
 
-    /// Begins to write a snapshot, when nobody else does.
-    pub(super) async fn begin_snapshot(&self) -> SnapshotWriter {
+    /// Begins to write a snapshot of everything up to a consensus index, when nobody else does.
+    /// `None` if there is one already that reaches as far: the log may have been cut off behind it.
+    pub(super) async fn begin_snapshot(&self, index: u64) -> io::Result<Option<SnapshotWriter>> {
         let turn = self.snapshots.clone().lock_owned().await;
-        SnapshotWriter {
+        let current = self.snapshot().await?;
+        let current = current.and_then(|current| current.meta.last_log_id);
+        if current.is_some_and(|current| current.index() >= index) {
+            return Ok(None);
+        }
+        Ok(Some(SnapshotWriter {
             chunks: self.store.begin_snapshot(),
             _turn: turn,
-        }
+        }))
     }
 
     pub(super) async fn snapshot(&self) -> io::Result<Option<StoredHeader>> {
@@ -270,19 +305,26 @@ impl LogDisk {
         mut assembly: Box<dyn Assembly>,
     ) -> io::Result<Box<dyn Assembly>> {
         let stored = header.stored.clone();
-        self.blocking(move |store| {
-            let mut from = 0;
+        let loaded = self.blocking(move |store| {
+            let (mut from, mut piece) = (0, BytesMut::new());
             while from < stored.chunks {
                 for chunk in store.read_chunks(&stored, from, CHUNK_BYTES)? {
-                    if !append(&mut *assembly, &chunk) {
-                        return Err(store.damaged("its snapshot is not readable by this machine"));
-                    }
+                    let Some((items, part)) = chunk.split_first_chunk() else {
+                        return Ok(None);
+                    };
                     from += 1;
+                    piece.extend_from_slice(part);
+                    let items = u64::from_le_bytes(*items);
+                    if items > 0 && !append(&mut *assembly, &piece.split(), items) {
+                        return Ok(None);
+                    }
                 }
             }
-            Ok(assembly)
-        })
-        .await
+            Ok(piece.is_empty().then_some(assembly))
+        });
+        loaded
+            .await?
+            .ok_or_else(|| io::Error::other("the snapshot is not readable by this state machine"))
     }
 
     /// Reads on a thread that may wait for the disk.
@@ -291,17 +333,20 @@ impl LogDisk {
         read: impl FnOnce(&GroupStore) -> Result<T, StoreError> + Send + 'static,
     ) -> io::Result<T> {
         let store = self.store.clone();
-        let reading = tokio::task::spawn_blocking(move || read(&store));
+        let reading = tokio::task::spawn_blocking(move || {
+            // What the disk does not give back, or not as it was, is a failure of the whole store.
+            read(&store).inspect_err(|error| {
+                if matches!(error, StoreError::Corrupt { .. } | StoreError::Io { .. }) {
+                    store.fail(error);
+                }
+            })
+        });
         Ok(reading.await.map_err(io::Error::other)??)
     }
 }
 
 /// Adds a piece that lies on the disk; the machine may panic on what another one has written.
-fn append(assembly: &mut dyn Assembly, chunk: &[u8]) -> bool {
-    let Some((items, piece)) = chunk.split_first_chunk() else {
-        return false;
-    };
-    let items = u64::from_le_bytes(*items);
+pub(super) fn append(assembly: &mut dyn Assembly, piece: &[u8], items: u64) -> bool {
     let appended = catch_unwind(AssertUnwindSafe(|| assembly.append(piece, items)));
     matches!(appended, Ok(Ok(())))
 }

@@ -1,11 +1,7 @@
 //! How a member catches up: with a snapshot that its leader tells it of, or with the log before it
 //! belongs to the membership.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use openraft::{
@@ -20,22 +16,20 @@ use tokio::{
 
 use super::{
     core::NodeCore,
+    disk::append,
     peers::Peers,
     snapshot::{FetchedSnapshot, Partial, SnapshotData},
     types::Types,
     wire::{self, Layout, Manifest, SnapshotHeader, SnapshotReply},
 };
-use crate::{
-    groups::{
-        catch_up::{
-            fetch::{Order, Sources, fetch},
-            wire::{Ask, Fetched, Plan, SnapshotId, Whole},
-        },
-        duplex::{Channel, Duplex, Gone},
-        lineage::MemberId,
-        snapshot::Assembly,
+use crate::groups::{
+    catch_up::{
+        fetch::{Order, Sources, fetch},
+        wire::{Ask, Fetched, Plan, SnapshotId, Whole},
     },
-    primitives::Bytes,
+    duplex::{Channel, Duplex, Gone},
+    lineage::MemberId,
+    snapshot::Encoded,
 };
 
 /// Pieces that wait to be taken in, besides those in the window.
@@ -134,7 +128,7 @@ impl NodeCore {
                 digest,
                 taken: 0,
                 assembly: self.applied.assembly().ok_or(Gone)?,
-                writer: self.log.begin_snapshot().await,
+                writer: self.log.begin_snapshot(id.index).await.map_err(|_| Gone)?,
                 since: Instant::now(),
             },
         };
@@ -290,7 +284,11 @@ impl Keeping<'_> {
         let mut partial = self.partial.take().ok_or(Gone)?;
         let Fetched { piece, bytes } = fetched;
         if let Some(writer) = &mut partial.writer {
-            writer.add(piece.units, &bytes).await.map_err(|_| Gone)?;
+            let piece = Encoded {
+                items: piece.units,
+                bytes: bytes.clone(),
+            };
+            writer.add(&[piece]).await.map_err(|_| Gone)?;
         }
         let appending = tokio::task::spawn_blocking(move || {
             let appended = append(&mut *partial.assembly, &bytes, piece.units);
@@ -314,10 +312,4 @@ impl Drop for Keeping<'_> {
             *self.core.partial.lock() = Some(partial);
         }
     }
-}
-
-/// Adds a piece; the machine's code may panic.
-fn append(assembly: &mut dyn Assembly, bytes: &Bytes, items: u64) -> bool {
-    let appended = catch_unwind(AssertUnwindSafe(|| assembly.append(bytes, items)));
-    matches!(appended, Ok(Ok(())))
 }

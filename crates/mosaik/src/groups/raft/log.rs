@@ -114,10 +114,10 @@ impl Log {
     /// Takes over the entries of a log whose history has ended, up to a consensus index. The disk is
     /// as it was; see [`Log::rewrite`].
     pub(super) async fn inherit(&self, kept: u64) -> io::Result<Self> {
-        self.hold(kept).await?;
+        let last = self.on_disk_only(kept).await?;
         let empty = Window::new(Backing::None, None, None);
         let mut window = core::mem::replace(&mut *self.0.window.lock(), empty);
-        window.truncate(kept.saturating_add(1));
+        window.truncate(kept.saturating_add(1), last);
         let position = window.position();
         let end = window.next_index();
         if let Some(commands) = &self.0.commands {
@@ -190,11 +190,12 @@ impl Log {
         self.0.membership.load(Ordering::SeqCst).checked_sub(1)
     }
 
-    /// Begins to write a snapshot to the disk, if this member is durable.
-    pub(super) async fn begin_snapshot(&self) -> Option<SnapshotWriter> {
+    /// Begins to write a snapshot of everything up to a consensus index to the disk, if this member
+    /// is durable and has none there that reaches as far.
+    pub(super) async fn begin_snapshot(&self, index: u64) -> io::Result<Option<SnapshotWriter>> {
         match &self.0.disk {
-            Some(disk) => Some(disk.begin_snapshot().await),
-            None => None,
+            Some(disk) => disk.begin_snapshot(index).await,
+            None => Ok(None),
         }
     }
 
@@ -247,6 +248,23 @@ impl Log {
     /// The consensus index of the first entry that is not discarded.
     pub(super) fn first_index(&self) -> u64 {
         self.0.window.lock().first_index()
+    }
+
+    /// What the entries behind an index take in memory, about.
+    pub(super) fn bytes_after(&self, index: u64) -> u64 {
+        self.0.window.lock().bytes_after(index)
+    }
+
+    /// Notes that this member has lost an entry that it had acknowledged, so that it never takes
+    /// part again; `false` when it has not, or keeps nothing.
+    pub(super) async fn is_set_back(&self, matched: &LogIdOf<Types>) -> io::Result<bool> {
+        let last = self.last_id();
+        let Some(disk) = self.0.disk.as_ref().filter(|_| last < Some(*matched)) else {
+            return Ok(false);
+        };
+        let last = last.map_or(0, |last| last.index());
+        disk.set_back(matched.index(), last).await?;
+        Ok(true)
     }
 
     /// The last entry, which may not be committed; the one before the log's beginning if there is
@@ -383,27 +401,17 @@ impl Log {
         commands.row(first..=last.index()).map_err(io::Error::other)
     }
 
-    /// Brings an entry back into memory, and all after it.
-    pub(super) async fn hold(&self, index: u64) -> io::Result<()> {
-        let missing = {
+    /// An entry that the log is to end with, if it is on the disk and not in memory.
+    pub(super) async fn on_disk_only(&self, index: u64) -> io::Result<Option<Record>> {
+        let on_disk = {
             let window = self.0.window.lock();
-            index.max(window.first_index())..window.held_from()
+            (window.first_index()..window.held_from()).contains(&index)
         };
-        let Some(disk) = &self.0.disk else {
-            return Ok(());
+        let Some(disk) = self.0.disk.as_ref().filter(|_| on_disk) else {
+            return Ok(None);
         };
-        let mut records = Vec::new();
-        let mut next = missing.start;
-        while next < missing.end {
-            let found = disk.read(next..missing.end, READ_BYTES).await?;
-            if found.is_empty() {
-                return Err(disk.missing(next));
-            }
-            next += found.len() as u64;
-            records.extend(found);
-        }
-        self.0.window.lock().prepend(records);
-        Ok(())
+        let found = disk.read(index..index + 1, 1).await?.pop();
+        found.ok_or_else(|| disk.missing(index)).map(Some)
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::{
     fmt, io,
-    ops::{Bound, RangeBounds},
+    ops::{Bound, Range, RangeBounds},
     sync::atomic::Ordering,
 };
 
+use futures::{Stream, TryStreamExt, stream};
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
     alias::{EntryOf, LogIdOf, VoteOf},
+    entry::RaftEntry,
     storage::{IOFlushed, RaftLogStorage},
 };
 
@@ -23,17 +25,28 @@ impl RaftLogReader<Types> for Log {
     where
         R: RangeBounds<u64> + Clone + fmt::Debug + OptionalSend,
     {
-        let first = match range.start_bound() {
-            Bound::Included(index) => *index,
-            Bound::Excluded(index) => index.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(index) => index.saturating_add(1),
-            Bound::Excluded(index) => *index,
-            Bound::Unbounded => u64::MAX,
-        };
-        self.read(first..end, usize::MAX).await
+        self.read(half_open(&range), usize::MAX).await
+    }
+
+    /// Entries that are to be applied. However many there are, a few are in memory at a time.
+    async fn entries_stream<R>(
+        &mut self,
+        range: R,
+    ) -> impl Stream<Item = io::Result<EntryOf<Types>>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + fmt::Debug + OptionalSend,
+    {
+        let log = self.clone();
+        let steps = stream::try_unfold(half_open(&range), move |rest| {
+            let log = log.clone();
+            async move {
+                let entries = log.read(rest.clone(), READ_BYTES).await?;
+                let next = entries.last().map_or(rest.end, |last| last.index() + 1);
+                let read = stream::iter(entries.into_iter().map(Ok));
+                Ok::<_, io::Error>((!rest.is_empty()).then_some((read, next..rest.end)))
+            }
+        });
+        Box::pin(steps.try_flatten())
     }
 
     async fn limited_get_log_entries(
@@ -99,16 +112,17 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn truncate_after(&mut self, last: Option<LogIdOf<Types>>) -> io::Result<()> {
-        if let Some(last) = last {
-            self.hold(last.index()).await?;
-        }
+        let kept = match last {
+            Some(last) => self.on_disk_only(last.index()).await?,
+            None => None,
+        };
         let end = last.map_or(0, |id| id.index() + 1);
         if self.0.membership.load(Ordering::SeqCst) > end {
             self.0.membership.store(0, Ordering::SeqCst);
         }
         let position = {
             let mut window = self.0.window.lock();
-            window.truncate(end);
+            window.truncate(end, kept);
             window.position()
         };
         if let Some(disk) = &self.0.disk {
@@ -161,4 +175,18 @@ impl RaftLogStorage<Types> for Log {
         }
         Ok(())
     }
+}
+
+fn half_open(range: &impl RangeBounds<u64>) -> Range<u64> {
+    let first = match range.start_bound() {
+        Bound::Included(index) => *index,
+        Bound::Excluded(index) => index.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(index) => index.saturating_add(1),
+        Bound::Excluded(index) => *index,
+        Bound::Unbounded => u64::MAX,
+    };
+    first..end
 }

@@ -1,5 +1,6 @@
 use std::{ops::Range, sync::Arc};
 
+use futures::TryStreamExt as _;
 use openraft::{
     EntryPayload, RaftLogReader as _,
     alias::{EntryOf, LogIdOf, VoteOf},
@@ -118,6 +119,9 @@ impl Model {
             log.try_get_log_entries(start..end).await.unwrap(),
             self.range(start..end)
         );
+        let stream = log.entries_stream(start..end).await;
+        let applied: Vec<_> = stream.try_collect().await.unwrap();
+        assert_eq!(applied, self.range(start..end));
         let some = log.read(start..end, 2000).await.unwrap();
         assert_eq!(some.is_empty(), start == end, "progress");
         assert_eq!(some, self.range(start..start + some.len() as u64));
@@ -217,8 +221,13 @@ async fn a_log_with_a_users_storage() {
 
 #[cfg(feature = "storage")]
 mod durable {
+    use openraft::alias::SnapshotMetaOf;
+
     use super::*;
-    use crate::groups::store::NodeStore;
+    use crate::{
+        groups::{snapshot::Encoded, store::NodeStore},
+        primitives::encoding,
+    };
 
     async fn open(dir: &std::path::Path, commands: Option<Arc<dyn CommandStore>>) -> Log {
         let store = NodeStore::open(dir).unwrap();
@@ -250,6 +259,91 @@ mod durable {
             open(path, commands.clone()).await
         })
         .await;
+    }
+
+    /// Puts a snapshot of bytes together.
+    #[derive(Default)]
+    struct Parts(Vec<(u64, Vec<u8>)>);
+
+    impl Assembly for Parts {
+        fn append(&mut self, piece: &[u8], items: u64) -> Result<(), encoding::DecodeError> {
+            self.0.push((items, piece.to_vec()));
+            Ok(())
+        }
+
+        fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
+            self
+        }
+    }
+
+    fn meta(index: u64) -> SnapshotMetaOf<Types> {
+        SnapshotMetaOf::<Types> {
+            last_log_id: Some(Model::default().id(1, index)),
+            ..SnapshotMetaOf::<Types>::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_on_disk_is_never_replaced_by_an_older_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path(), None).await;
+        // One that was fetched is written; one of this member's own, at an earlier place, waits.
+        let fetched = log.begin_snapshot(500).await.unwrap().unwrap();
+        let mut own = std::pin::pin!(log.begin_snapshot(50));
+        assert!(futures::poll!(&mut own).is_pending());
+        let head = Bytes::from_static(b"head");
+        fetched.finish(&meta(500), &head).await.unwrap();
+        assert!(own.await.unwrap().is_none(), "it is written over");
+        assert!(log.begin_snapshot(500).await.unwrap().is_none());
+        let later = log.begin_snapshot(501).await.unwrap().unwrap();
+        drop(later);
+        let stored = log.stored_snapshot().await.unwrap().unwrap();
+        assert_eq!(stored.meta, meta(500));
+    }
+
+    #[tokio::test]
+    async fn a_large_piece_of_a_snapshot_takes_several_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let piece = |items: u64, len: usize| Encoded {
+            items,
+            bytes: Bytes::from((0..len).map(|n| (n % 251) as u8).collect::<Vec<_>>()),
+        };
+        let pieces = [piece(3, 10), piece(1, 10_000), piece(2, 256), piece(1, 257)];
+        {
+            let log = open(dir.path(), None).await;
+            let mut writer = log.begin_snapshot(9).await.unwrap().unwrap();
+            writer.add(&pieces).await.unwrap();
+            writer.finish(&meta(9), &Bytes::new()).await.unwrap();
+        }
+        let log = open(dir.path(), None).await;
+        let stored = log.stored_snapshot().await.unwrap().unwrap();
+        let loaded = log.load_snapshot(&stored, Box::new(Parts::default()));
+        let loaded = loaded.await.unwrap().into_any().downcast::<Parts>();
+        let expected = pieces.map(|piece| (piece.items, piece.bytes.to_vec()));
+        assert_eq!(loaded.unwrap().0, expected);
+    }
+
+    #[tokio::test]
+    async fn who_has_lost_what_it_acknowledged_says_so_after_every_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let model = Model::default();
+        {
+            let mut log = open(dir.path(), None).await;
+            let rng = &mut StdRng::seed_from_u64(1);
+            let entries = Model {
+                term: 1,
+                ..Model::default()
+            }
+            .append(rng);
+            let last = entries.last().unwrap().log_id;
+            log.blocking_append(entries).await.unwrap();
+            assert!(!log.is_set_back(&last).await.unwrap(), "it has all of it");
+            let later = model.id(1, last.index() + 1);
+            assert!(log.is_set_back(&later).await.unwrap());
+        }
+        let store = NodeStore::open(dir.path()).unwrap();
+        let set_back = store.group(crate::Digest::zero()).load().unwrap().set_back;
+        assert!(set_back.is_some());
     }
 
     #[tokio::test]

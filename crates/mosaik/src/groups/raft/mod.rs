@@ -27,6 +27,7 @@ mod log_storage;
 mod network;
 mod node;
 mod peers;
+mod progress;
 mod pulse;
 mod reads;
 mod rounds;

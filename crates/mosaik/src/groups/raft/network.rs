@@ -12,21 +12,22 @@ use std::{sync::Arc, time::Duration};
 use futures::{Stream, StreamExt, stream};
 use openraft::{
     OptionalSend,
-    alias::{SnapshotOf, VoteOf},
+    alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, VoteOf},
     base::{BoxFuture as RaftFuture, BoxStream},
     errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2},
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
-        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+        StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
+        VoteResponse,
     },
 };
-
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     acks::Acks,
     peers::Peers,
+    progress::{Progress, is_set_back},
     session::Session,
     shelf::InUse,
     snapshot::SnapshotData,
@@ -35,7 +36,7 @@ use super::{
     wire::{self, Manifest, Request, Response, SnapshotHeader, SnapshotReply},
 };
 use crate::groups::{
-    duplex::{Channel, Gone},
+    duplex::{Channel, Duplex, Gone},
     lineage::MemberId,
 };
 
@@ -50,20 +51,33 @@ pub(crate) struct Network {
     peers: Arc<dyn Peers>,
     told: Arc<Told>,
     acks: Arc<Acks>,
+    progress: Progress,
 }
 
 /// Sends to one member.
+#[derive(Clone)]
 pub(crate) struct Client {
     peers: Arc<dyn Peers>,
     told: Arc<Told>,
     acks: Arc<Acks>,
+    progress: Progress,
     target: MemberId,
     heartbeats: bool,
 }
 
 impl Network {
     pub(super) fn new(peers: Arc<dyn Peers>, told: Arc<Told>, acks: Arc<Acks>) -> Self {
-        Self { peers, told, acks }
+        Self {
+            peers,
+            told,
+            acks,
+            progress: Progress::default(),
+        }
+    }
+
+    /// What this leader knows of the others.
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     fn client(&self, target: MemberId, heartbeats: bool) -> Client {
@@ -71,6 +85,7 @@ impl Network {
             peers: self.peers.clone(),
             told: self.told.clone(),
             acks: self.acks.clone(),
+            progress: self.progress.clone(),
             target,
             heartbeats,
         }
@@ -110,16 +125,40 @@ impl Client {
     ) -> Rpc<StreamAppendResult<Types>> {
         let committed = request.leader_commit.as_ref();
         self.told.note(committed.map(openraft::LogId::index));
+        // What the member has acknowledged.
+        let matched = request.prev_log_id;
         let asked = Instant::now();
         match self.ask(&Request::Heartbeat(request)).await? {
             Response::Heartbeat(result) => {
                 if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
                     self.acks.note(self.target, asked);
                 }
-                Ok(result)
+                Ok(self.examine(result, matched).await.map_err(gone)?)
             }
             _ => refused(),
         }
+    }
+
+    /// Keeps it from the consensus library that a member has lost what it has acknowledged: nobody
+    /// must rely on that member any more. Tells the member.
+    async fn examine(
+        &self,
+        result: StreamAppendResult<Types>,
+        matched: Option<LogIdOf<Types>>,
+    ) -> Result<StreamAppendResult<Types>, Gone> {
+        if let (Err(StreamAppendError::Conflict(conflict)), Some(matched)) = (&result, matched)
+            && is_set_back(Some(&matched), conflict)
+        {
+            let told = self.ask(&Request::SetBack { matched }).await;
+            if matches!(told, Ok(Response::SetBack)) {
+                tracing::warn!(
+                    member = %self.target, acknowledged = matched.index(),
+                    "a member has lost what it had acknowledged: it is to stay out of the group"
+                );
+            }
+            return Err(Gone);
+        }
+        Ok(result)
     }
 
     async fn send_snapshot(
@@ -130,16 +169,36 @@ impl Client {
         let SnapshotData::Held(held) = snapshot.snapshot else {
             return Err(Gone);
         };
-        let held = InUse::new(held);
-        let mut stream = self.peers.open(self.target, Channel::Snapshot).await?;
+        // Whoever fails again and again must not keep the snapshot, and the log behind it, alive.
+        sleep_until(self.progress.rest(self.target)).await;
+        let stream = self.peers.open(self.target, Channel::Snapshot).await?;
+        let mut held = InUse::new(held);
+        let sent = Self::offer_snapshot(&held, vote, snapshot.meta, stream).await;
+        if self.progress.note_snapshot(self.target, sent.is_ok()) {
+            held.let_go();
+            tracing::warn!(
+                member = %self.target, index = held.0.id.index,
+                "a member takes no snapshot: it gets the next one after a while"
+            );
+        }
+        sent
+    }
+
+    /// Offers a snapshot, and waits until it is taken.
+    async fn offer_snapshot(
+        held: &InUse,
+        vote: VoteOf<Types>,
+        meta: SnapshotMetaOf<Types>,
+        mut stream: Duplex,
+    ) -> Result<SnapshotResponse<Types>, Gone> {
         let header = SnapshotHeader {
             vote,
-            meta: snapshot.meta.into(),
+            meta: meta.into(),
             head: held.0.head.clone(),
         };
         stream.tx.send(&wire::encode(&header)?).await?;
         let pieces = held.0.pieces().await.map_err(|error| {
-            tracing::warn!(%error, "the snapshot can't be sent");
+            tracing::error!(%error, "the snapshot can't be sent: no member can join with it");
             Gone
         })?;
         let manifest = wire::encode(&Manifest(pieces.to_vec()))?;
@@ -181,14 +240,22 @@ impl RaftNetworkV2<Types> for Client {
             };
             let stream = self.peers.open(self.target, Channel::Append).await;
             let stream = stream.map_err(gone)?;
+            let (client, vote) = (self.clone(), first.vote);
             let mut session = Session::new(self.target, self.told.clone(), input, stream);
             session.send(first).await.map_err(gone)?;
-            let results = stream::unfold(Some(session), |session| async move {
-                let mut session = session?;
-                match session.next_result().await {
+            let results = stream::unfold(Some((session, client)), move |session| async move {
+                let (mut session, client) = session?;
+                let result = match session.next_result().await {
+                    Ok(Some(result)) => {
+                        let matched = client.progress.matched(client.target, &vote);
+                        client.examine(result, matched).await.map(Some)
+                    }
+                    other => other,
+                };
+                match result {
                     Ok(Some(result)) => {
                         let going_on = result.is_ok();
-                        Some((Ok(result), going_on.then_some(session)))
+                        Some((Ok(result), going_on.then_some((session, client))))
                     }
                     Ok(None) => None,
                     Err(error) => Some((Err(gone(error).into()), None)),

@@ -131,15 +131,18 @@ impl Node {
         });
         let told = Arc::new(Told::default());
         let acks = Arc::new(Acks::new(options.timing));
+        let network = Network::new(options.peers.clone(), told.clone(), acks.clone());
+        let progress = network.progress();
         let raft = Consensus::new(
             options.member,
             Arc::new(raft_config()),
-            Network::new(options.peers.clone(), told.clone(), acks.clone()),
+            network,
             log.clone(),
             Applier(applied.clone()),
         )
         .await
         .map_err(Stopped::because)?;
+        progress.follow(raft.metrics());
         let core = Arc::new_cyclic(|this| NodeCore {
             member: options.member,
             lineage: options.lineage,

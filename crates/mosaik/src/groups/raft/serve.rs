@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
-use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use openraft::{
+    alias::LogIdOf,
+    raft::{AppendEntriesRequest, StreamAppendResult},
+};
 
 use super::{
     core::NodeCore,
@@ -50,6 +53,7 @@ impl NodeCore {
                 .stands_by(from, term)
                 .then_some(Response::Confirmed(self.member)),
             Request::ReadIndex { term } => self.answer_read_index(from, term).await.ok(),
+            Request::SetBack { matched } => self.is_set_back(from, matched).await,
         };
         wire::encode(&response.unwrap_or(Response::Refused))
     }
@@ -76,6 +80,13 @@ impl NodeCore {
                 Some(Response::Heartbeat(Ok(prev)))
             }
         }
+    }
+
+    /// Believes a leader only what can be seen here as well.
+    async fn is_set_back(&self, from: MemberId, matched: LogIdOf<Types>) -> Option<Response> {
+        let leader = self.current_leader();
+        let is_set_back = leader == Some(from) && self.log.is_set_back(&matched).await.ok()?;
+        is_set_back.then_some(Response::SetBack)
     }
 
     fn note(&self, request: &AppendEntriesRequest<Types>) {

@@ -95,7 +95,7 @@ impl Held {
                 if pieces.len() > MAX_PIECES {
                     return Err(io::Error::other("the snapshot has too many pieces"));
                 }
-                if run.len() < RUN_PIECES {
+                if run.is_empty() {
                     return Ok(pieces.into());
                 }
             }
@@ -103,7 +103,7 @@ impl Held {
         pieces.await.cloned()
     }
 
-    /// The next pieces from an item on; fewer than [`RUN_PIECES`] at the end.
+    /// The next few pieces from an item on; none at the end.
     pub(super) async fn cut(self: &Arc<Self>, from: u64) -> io::Result<Vec<Encoded>> {
         let items = self.batch_size;
         self.encode(move |capture| {
@@ -160,12 +160,17 @@ impl std::fmt::Debug for Held {
 
 /// Keeps a snapshot, and the log behind it, for as long as this exists and a while longer.
 #[derive(Debug)]
-pub(super) struct InUse(pub(super) Arc<Held>);
+pub(super) struct InUse(pub(super) Arc<Held>, Duration);
 
 impl InUse {
     pub(super) fn new(held: Arc<Held>) -> Self {
         held.usage.lock().users += 1;
-        Self(held)
+        Self(held, GRACE)
+    }
+
+    /// Nobody comes back for it.
+    pub(super) fn let_go(&mut self) {
+        self.1 = Duration::ZERO;
     }
 }
 
@@ -173,7 +178,7 @@ impl Drop for InUse {
     fn drop(&mut self) {
         let mut usage = self.0.usage.lock();
         usage.users -= 1;
-        usage.until = Some(Instant::now() + GRACE);
+        usage.until = usage.until.max(Some(Instant::now() + self.1));
     }
 }
 

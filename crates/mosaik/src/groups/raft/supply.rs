@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     groups::{
-        catch_up::wire::{Answer, Ask, MAX_PIECE_BYTES, PIECE_BYTES, Piece, Whole, in_bounds},
+        catch_up::wire::{Answer, Ask, PIECE_BYTES, Piece, Whole, frames, in_bounds},
         duplex::{Duplex, Gone},
     },
     primitives::{Bytes, encoding},
@@ -27,6 +27,8 @@ use crate::{
 const LAYOUT_PIECES: usize = 128;
 /// What these take at most, about.
 const LAYOUT_BYTES: usize = 4 * 1024 * 1024;
+/// Pieces of the log that are given at a time take about this much, or are a single one.
+const MAX_RUN_BYTES: usize = 48 * 1024 * 1024;
 /// Whoever leads has other things to do as well: it rests for so many times as long as it worked.
 const REST: u32 = 2;
 
@@ -39,8 +41,9 @@ impl NodeCore {
             match wire::decode(&rx.recv().await?)? {
                 Ask::Hold(id) => _held = self.applied.shelf.find(id).map(InUse::new),
                 Ask::Layout { from } => {
-                    let _turn = self.supplies.acquire().await.map_err(|_| Gone)?;
+                    let turn = self.supplies.acquire().await.map_err(|_| Gone)?;
                     let layout = self.layout(from).await.map_err(|_| Gone)?;
+                    drop(turn);
                     tx.send(&wire::encode(&layout)?).await?;
                 }
                 Ask::Pieces { of, from, ends } => {
@@ -52,13 +55,17 @@ impl NodeCore {
                         Whole::Log => self.log_pieces(from, &ends).await.map_err(|_| Gone)?,
                         Whole::Snapshot(id) => match self.applied.shelf.find(id) {
                             Some(held) => {
+                                let count = ends.len();
                                 let read = held.read(from, ends).await;
                                 let read = read.inspect_err(|error| {
                                     tracing::debug!(%error, "a snapshot can't be read");
                                 });
-                                read.ok().map(|pieces| {
-                                    pieces.into_iter().map(|piece| piece.bytes).collect()
-                                })
+                                // Nobody asks for many large ones at a time.
+                                read.ok()
+                                    .filter(|pieces| pieces.len() == count)
+                                    .map(|pieces| {
+                                        pieces.into_iter().map(|piece| piece.bytes).collect()
+                                    })
                             }
                             None => None,
                         },
@@ -69,8 +76,8 @@ impl NodeCore {
                     };
                     drop(turn);
                     tx.queue(&wire::encode(&Answer::Coming)?)?;
-                    for piece in pieces {
-                        tx.send(&piece).await?;
+                    for frame in pieces.into_iter().flat_map(frames) {
+                        tx.send(&frame).await?;
                     }
                 }
             }
@@ -120,7 +127,7 @@ impl NodeCore {
     async fn log_pieces(&self, from: u64, ends: &[u64]) -> io::Result<Option<Vec<Bytes>>> {
         let applied = self.applied.last_index().map_or(0, |index| index + 1);
         let mut parts = Vec::with_capacity(ends.len());
-        let (mut next, mut room) = (from, MAX_PIECE_BYTES);
+        let (mut next, mut room) = (from, MAX_RUN_BYTES);
         for end in ends {
             if *end > applied {
                 return Ok(None);

@@ -40,6 +40,10 @@ pub(crate) enum Request {
     ReadIndex {
         term: Option<u64>,
     },
+    /// The receiver has acknowledged this entry to the sender, who leads, and lacks it now.
+    SetBack {
+        matched: LogIdOf<Types>,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -58,6 +62,8 @@ pub(crate) enum Response {
     ReadIndex {
         next: u64,
     },
+    /// It is true, and this member takes part no more.
+    SetBack,
     /// This member can't answer: it stops, or does not lead.
     Refused,
 }

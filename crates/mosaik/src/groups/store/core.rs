@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32},
+    },
     thread::JoinHandle,
 };
 
@@ -35,15 +38,20 @@ pub(super) struct Open {
 
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    pub(super) numbers: BTreeMap<GroupId, Slot>,
+    pub(super) numbers: BTreeMap<GroupId, Arc<Slot>>,
     pub(super) next: u32,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Slot {
     pub(super) number: u32,
-    /// The number of the next snapshot.
-    pub(super) generation: u32,
+    /// The number of the next snapshot. It counts on over all handles: what an earlier one has
+    /// finished must not be written over.
+    pub(super) generation: AtomicU32,
+    /// Whether the number is on disk, or needs not be.
+    pub(super) registered: AtomicBool,
+    /// Why the group can't go on from what is kept.
+    pub(super) failure: Mutex<Option<StoreError>>,
 }
 
 impl Shared {
@@ -85,7 +93,11 @@ impl Shared {
             let _ = tx.send(result);
         });
         self.queue.submit(changes, Some(done)).await?;
-        rx.await.unwrap_or_else(|_| Err(self.closed()))
+        tokio::select! {
+            biased;
+            written = rx => written.unwrap_or_else(|_| Err(self.closed())),
+            () = self.queue.given_up() => Err(self.queue.reason()),
+        }
     }
 
     /// Forgets that a group has this number; its rows must be discarded.
@@ -102,6 +114,7 @@ impl Shared {
         // A callback may hold the last handle.
         if let Some(writer) = writer
             && writer.thread().id() != std::thread::current().id()
+            && self.queue.wait_for_end()
         {
             // It reports its failures itself.
             let _ = writer.join();

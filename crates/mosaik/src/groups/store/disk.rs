@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io,
+    fs::File,
+    io::{self, Write as _},
     ops::Range,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
@@ -34,6 +35,8 @@ const COMMIT: Key = (STORE, 0, 0);
 
 /// Pages that the database keeps in memory.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// A database of this size is compacted when it is opened and mostly empty.
+const MAX_SPARE_BYTES: u64 = if cfg!(test) { 4 } else { 256 } * 1024 * 1024;
 /// Bytes of checksum before each value.
 const CHECKSUM_LEN: usize = 8;
 
@@ -62,35 +65,54 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Makes a database, or opens one that an interrupted first start has left.
+    /// Makes a database, or opens one that an interrupted first start has left. It gets its name
+    /// once it is complete, so that what is left by one that had no room is no hindrance.
     pub(super) fn create(path: PathBuf) -> Result<Self, StoreError> {
-        let db = guard(&path, "make", || {
-            let db = builder().create(&path)?;
-            let transaction = db.begin_write()?;
-            transaction.open_table(ROWS)?;
-            transaction.open_table(GROUPS)?;
-            transaction.commit()?;
-            Ok(db)
-        })?;
-        Ok(Self { db, path })
+        if !path.exists() {
+            let unfinished = path.with_extension("redb.new");
+            guard(&path, "make", || {
+                match std::fs::remove_file(&unfinished) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error)?,
+                    _ => {}
+                }
+                let db = builder().create(&unfinished)?;
+                let transaction = db.begin_write()?;
+                transaction.open_table(ROWS)?;
+                transaction.open_table(GROUPS)?;
+                transaction.commit()?;
+                drop(db);
+                Ok(std::fs::rename(&unfinished, &path)?)
+            })?;
+        }
+        Self::open(path)
     }
 
     /// Opens a database and verifies all of it.
     pub(super) fn open(path: PathBuf) -> Result<Self, StoreError> {
         std::fs::metadata(&path).map_err(|error| missing_or_io(&path, error))?;
-        let db = guard(&path, "open", || {
+        let mut db = Self::verified(&path)?;
+        if let Err(error) = guard(&path, "compact", || shrink(&mut db, &path)) {
+            // It works without, but not before it is opened again.
+            tracing::warn!(%error, "the store was not compacted");
+            drop(db);
+            db = Self::verified(&path)?;
+        }
+        Ok(Self { db, path })
+    }
+
+    fn verified(path: &Path) -> Result<redb::Database, StoreError> {
+        guard(path, "open", || {
             let verified = Arc::new(AtomicBool::new(false));
             let repaired = verified.clone();
             let mut db = builder()
                 // After a crash the database verifies itself.
                 .set_repair_callback(move |_| repaired.store(true, Ordering::Relaxed))
-                .open(&path)?;
+                .open(path)?;
             if !verified.load(Ordering::Relaxed) && !db.check_integrity()? {
                 tracing::warn!(path = %path.display(), "the store's database was repaired");
             }
             Ok(db)
-        })?;
-        Ok(Self { db, path })
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -241,6 +263,23 @@ impl Disk {
     }
 }
 
+/// Gives space back that a load has left behind: it is reused, but never less otherwise.
+fn shrink(db: &mut redb::Database, path: &Path) -> Result<(), redb::Error> {
+    let size = std::fs::metadata(path)?.len();
+    if size < MAX_SPARE_BYTES {
+        return Ok(());
+    }
+    let transaction = db.begin_write()?;
+    let stats = transaction.stats()?;
+    transaction.abort()?;
+    let used = stats.allocated_pages() * stats.page_size() as u64;
+    if used * 4 < size {
+        db.compact()?;
+        tracing::info!(path = %path.display(), size, used, "the store was compacted");
+    }
+    Ok(())
+}
+
 fn builder() -> redb::Builder {
     let mut builder = redb::Database::builder();
     builder.set_cache_size(CACHE_BYTES);
@@ -291,6 +330,17 @@ fn seal(key: Key, value: &[u8], buffer: &mut BytesMut) {
     buffer.extend_from_slice(value);
 }
 
+/// Whether something can be written beside the database.
+fn room(path: &Path) -> io::Result<()> {
+    let probe = path.with_extension("probe");
+    let written = File::create(&probe).and_then(|mut file| {
+        file.write_all(&[0; 64 * 1024])?;
+        file.sync_all()
+    });
+    let removed = std::fs::remove_file(&probe);
+    written.and(removed)
+}
+
 /// Names errors after this file. The library panics where a damaged page contradicts itself: that
 /// is an error here, too.
 fn guard<T>(
@@ -304,7 +354,13 @@ fn guard<T>(
             .map(String::as_str)
             .or_else(|| payload.downcast_ref::<&str>().copied())
             .unwrap_or("unknown");
-        StoreError::corrupt(path, format!("the database contradicts itself: {detail}"))
+        // Without room the database can't even repair itself: that is no damage.
+        match room(path) {
+            Ok(()) => {
+                StoreError::corrupt(path, format!("the database contradicts itself: {detail}"))
+            }
+            Err(error) => StoreError::io(path, doing)(error),
+        }
     })?;
     result.map_err(|error| match error {
         redb::Error::Io(error)

@@ -23,8 +23,8 @@ pub enum StoreError {
     },
     /// The directory was written by a version of this library with another layout.
     #[error(
-        "{} has layout version {found}, this program knows {supported}: use the version of the \
-         program that wrote it, or give the node an empty directory", path.display()
+        "{} has layout version {found}, this program knows {supported}: start the version of the \
+         program that wrote it", path.display()
     )]
     Version {
         /// The store's directory.
@@ -49,13 +49,40 @@ pub enum StoreError {
     },
     /// What is on the disk is not what was written there.
     #[error(
-        "{} is damaged ({detail}): move the whole directory away, so that the node rejoins its \
-         groups as a new member; never restore an older copy of it", path.display()
+        "{} is damaged ({detail}): stop the node, copy the whole directory to a safe place, as it \
+         may be the only copy of something, and check the disk; if the other members of its groups \
+         have everything, start with another, empty directory, and the node rejoins as a new \
+         member; never restore an older copy", path.display()
     )]
     Corrupt {
         /// The damaged file, or its directory.
         path: PathBuf,
         /// What was found.
+        detail: String,
+    },
+    /// What is on the disk is in order, but this program can't go on from it: it does not decode
+    /// it, or its state machine fails while the log is replayed.
+    #[error(
+        "this program can't go on from what is kept in {} ({detail}): nothing there is damaged; \
+         keep the directory, and start the version of the program that wrote it", path.display()
+    )]
+    Incompatible {
+        /// The store's directory.
+        path: PathBuf,
+        /// What has failed.
+        detail: String,
+    },
+    /// The directory was replaced by an older copy of itself: the member has forgotten what it has
+    /// acknowledged. It stays out of its group, so that it can't take part in a majority for
+    /// something else.
+    #[error(
+        "{} is an older copy of itself ({detail}): stop the node and put the latest files back if \
+         they still exist; otherwise the member has to rejoin its group as a new one", path.display()
+    )]
+    SetBack {
+        /// The store's directory.
+        path: PathBuf,
+        /// What the member has acknowledged, and what was found.
         detail: String,
     },
     /// The operating system refused.
@@ -85,12 +112,28 @@ impl StoreError {
             | Self::Version { path, .. }
             | Self::Owner { path, .. }
             | Self::Corrupt { path, .. }
+            | Self::Incompatible { path, .. }
+            | Self::SetBack { path, .. }
             | Self::Io { path, .. }
             | Self::Closed { path } => path,
         }
     }
 
-    pub(in crate::groups) fn corrupt(path: &Path, detail: impl Into<String>) -> Self {
+    pub(in crate::groups) fn incompatible(path: &Path, detail: impl Into<String>) -> Self {
+        Self::Incompatible {
+            path: path.to_owned(),
+            detail: detail.into(),
+        }
+    }
+
+    pub(in crate::groups) fn set_back(path: &Path, detail: impl Into<String>) -> Self {
+        Self::SetBack {
+            path: path.to_owned(),
+            detail: detail.into(),
+        }
+    }
+
+    pub(super) fn corrupt(path: &Path, detail: impl Into<String>) -> Self {
         Self::Corrupt {
             path: path.to_owned(),
             detail: detail.into(),
@@ -114,7 +157,9 @@ impl From<StoreError> for io::Error {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
             StoreError::Io { source, .. } => source.kind(),
-            StoreError::Corrupt { .. } => io::ErrorKind::InvalidData,
+            StoreError::Corrupt { .. } | StoreError::Incompatible { .. } => {
+                io::ErrorKind::InvalidData
+            }
             _ => io::ErrorKind::Other,
         };
         Self::new(kind, error)

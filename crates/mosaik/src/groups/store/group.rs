@@ -3,17 +3,14 @@
 use std::{
     fmt,
     ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     StoreError,
-    core::Shared,
+    core::{Shared, Slot},
     disk::{Change, Disk, Garbage, Key},
     queue::Ticket,
 };
@@ -47,6 +44,8 @@ pub(crate) enum MetaKey {
     Purged = 5,
     /// See [`StoredSnapshot`].
     Snapshot = 6,
+    /// Why the member must not take part any more: see [`StoreError::SetBack`].
+    SetBack = 9,
 }
 
 /// Up to where the log was cut off at its beginning.
@@ -84,15 +83,21 @@ pub(crate) struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    /// Writes the next chunk; resolves when it is on disk, so that a large snapshot never stands
+    /// Writes the next chunks; resolves when they are on disk, so that a large snapshot never stands
     /// between other writes and the disk.
-    pub(crate) async fn add(&mut self, chunk: Bytes) -> Result<(), StoreError> {
-        let place = self.chunks;
-        let next = place.checked_add(1);
-        self.chunks = next.ok_or_else(|| self.store.corrupt("a snapshot with too many chunks"))?;
-        let index = chunk_index(self.generation, place);
-        let key = (self.store.slot, CHUNK, index);
-        self.store.write(vec![Change::Put(key, chunk)]).await
+    pub(crate) async fn add(
+        &mut self,
+        chunks: impl IntoIterator<Item = Bytes>,
+    ) -> Result<(), StoreError> {
+        let mut changes = Vec::new();
+        for chunk in chunks {
+            let index = chunk_index(self.generation, self.chunks);
+            let next = self.chunks.checked_add(1);
+            self.chunks =
+                next.ok_or_else(|| self.store.unusable("a snapshot with too many chunks"))?;
+            changes.push(Change::Put((self.store.slot, CHUNK, index), chunk));
+        }
+        self.store.write(changes).await
     }
 
     /// Makes the snapshot the current one; resolves when that is on disk.
@@ -133,6 +138,7 @@ pub(crate) struct Loaded {
     pub(crate) committed: Option<Bytes>,
     pub(crate) starts: Option<Bytes>,
     pub(crate) parent: Option<Bytes>,
+    pub(crate) set_back: Option<Bytes>,
     pub(crate) purged: Option<Purged>,
     /// The entries that are there: from the first, to before this.
     pub(crate) entries: Range<u64>,
@@ -148,33 +154,18 @@ pub(crate) struct Loaded {
 pub(crate) struct GroupStore {
     shared: Arc<Shared>,
     group: GroupId,
+    /// The group's number, which its rows begin with.
     slot: u32,
-    state: Arc<State>,
-}
-
-struct State {
-    /// The number of the next snapshot.
-    generation: AtomicU32,
-    /// Whether the group's number is on disk, or needs not be.
-    registered: AtomicBool,
+    state: Arc<Slot>,
 }
 
 impl GroupStore {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        group: GroupId,
-        slot: u32,
-        generation: u32,
-        registered: bool,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, group: GroupId, state: Arc<Slot>) -> Self {
         Self {
             shared,
             group,
-            slot,
-            state: Arc::new(State {
-                generation: AtomicU32::new(generation),
-                registered: AtomicBool::new(registered),
-            }),
+            slot: state.number,
+            state,
         }
     }
 
@@ -200,6 +191,7 @@ impl GroupStore {
             committed: self.meta(MetaKey::Committed)?,
             starts: self.meta(MetaKey::Starts)?,
             parent: self.meta(MetaKey::Parent)?,
+            set_back: self.meta(MetaKey::SetBack)?,
             purged,
             entries,
             last,
@@ -282,8 +274,7 @@ impl GroupStore {
         self.shared.queue().durable()
     }
 
-    /// Entries that are on disk, without gaps, until they exceed `max_bytes`, but at least one. A
-    /// damaged entry is a failure of the whole store.
+    /// Entries that are on disk, without gaps, until they exceed `max_bytes`, but at least one.
     pub(crate) fn read(
         &self,
         range: Range<u64>,
@@ -292,8 +283,7 @@ impl GroupStore {
         let rows = self
             .shared
             .disk()?
-            .range(self.log_range(range.start, range.end), max_bytes)
-            .inspect_err(|error| self.shared.fail(error))?;
+            .range(self.log_range(range.start, range.end), max_bytes)?;
         let entries = rows
             .into_iter()
             .map(|((_, _, index), entry)| (index, entry));
@@ -302,6 +292,27 @@ impl GroupStore {
             .take_while(|(expected, (index, _))| expected == index)
             .map(|(_, entry)| entry)
             .collect())
+    }
+
+    /// The member has lost what it had acknowledged. From now on, also after a restart, the group
+    /// can't go on from what is kept.
+    pub(crate) async fn set_back(&self, detail: &str) -> Result<(), StoreError> {
+        let detail = format!("group {}: {detail}", self.group);
+        let error = StoreError::set_back(self.shared.path(), &detail);
+        let noted = self.save_meta([(MetaKey::SetBack, Bytes::from(detail))]);
+        noted.await?;
+        self.state.failure.lock().get_or_insert(error);
+        Ok(())
+    }
+
+    /// Why the group can't go on from what is kept, although the store works.
+    pub(crate) fn failure(&self) -> Option<StoreError> {
+        self.state.failure.lock().clone()
+    }
+
+    /// The store can't be trusted any more, or not be read: no group can go on with it.
+    pub(crate) fn fail(&self, error: &StoreError) {
+        self.shared.fail(error);
     }
 
     /// An entry that must be there is not: the store can't be trusted any more.
@@ -319,11 +330,6 @@ impl GroupStore {
             store: self.clone(),
             chunks: 0,
         }
-    }
-
-    /// What was kept can't be used.
-    pub(crate) fn damaged(&self, detail: &str) -> StoreError {
-        self.corrupt(detail)
     }
 
     /// The current snapshot, without its chunks.
@@ -415,7 +421,13 @@ impl GroupStore {
 
     fn encode<T: Serialize>(&self, value: &T) -> Result<Bytes, StoreError> {
         encoding::try_serialize(value)
-            .map_err(|error| self.corrupt(format!("a value can't be encoded: {error}")))
+            .map_err(|error| self.unusable(format!("a value can't be encoded: {error}")))
+    }
+
+    /// This program can't use what it finds.
+    fn unusable(&self, detail: impl Into<String>) -> StoreError {
+        let detail = format!("group {}: {}", self.group, detail.into());
+        StoreError::incompatible(self.shared.path(), detail)
     }
 
     fn corrupt(&self, detail: impl Into<String>) -> StoreError {
@@ -429,6 +441,13 @@ impl GroupStore {
     /// Resolves when all earlier writes are on disk.
     pub(super) async fn flush(&self) -> Result<(), StoreError> {
         self.write(Vec::new()).await
+    }
+
+    /// The first entry on disk, needed or not.
+    pub(super) fn first_row(&self) -> u64 {
+        let disk = self.shared.disk().unwrap();
+        let found = disk.bounds(self.log_range(0, u64::MAX)).unwrap();
+        found.map_or(0, |((_, _, first), _)| first)
     }
 
     /// Whether there are no entries on disk but these.
@@ -501,7 +520,7 @@ fn decode_meta<T: serde::de::DeserializeOwned>(
     };
     encoding::deserialize(&row)
         .map(Some)
-        .map_err(|_| StoreError::corrupt(disk.path(), format!("{key:?} is not readable")))
+        .map_err(|_| StoreError::incompatible(disk.path(), format!("{key:?} is not readable")))
 }
 
 fn chunk_index(generation: u32, place: u32) -> u64 {

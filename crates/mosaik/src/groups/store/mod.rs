@@ -23,6 +23,7 @@
 //! | thread | started by | ends when |
 //! |---|---|---|
 //! | `mosaik-store` | [`NodeStore::open`] | the last handle is dropped, or [`NodeStore::close`] |
+//! | `mosaik-disk` looks whether the disk answers | the same | the same, or the disk is given up |
 
 #![cfg_attr(
     not(feature = "storage"),

@@ -1,10 +1,12 @@
 //! The store of a node.
 
 use std::{
-    collections::btree_map::Entry,
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32},
+    },
 };
 
 use iroh::SecretKey;
@@ -18,7 +20,7 @@ use super::{
     disk::{Change, Disk, Garbage, Key, STORE},
     group,
     queue::Queue,
-    writer::Writer,
+    writer::{Writer, watch},
 };
 use crate::primitives::{Bytes, GroupId, PeerId};
 
@@ -73,10 +75,13 @@ impl NodeStore {
             garbage,
             commit,
         };
-        let writer = std::thread::Builder::new()
-            .name("mosaik-store".to_owned())
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let writer = thread("mosaik-store")
             .spawn(move || writer.run_to_the_end())
             .map_err(StoreError::io(path, "start the writer of"))?;
+        let (watched, at) = (queue.clone(), path.to_owned());
+        // Without it everything works as long as the disk does.
+        let _ = thread("mosaik-disk").spawn(move || watch(&watched, &at));
         Ok(Self(Arc::new(Shared {
             path: path.to_owned(),
             queue,
@@ -138,18 +143,17 @@ impl NodeStore {
     /// A group's part of the store. There must be one handle per group at a time.
     pub(crate) fn group(&self, id: GroupId) -> GroupStore {
         let slots = &mut *self.0.slots.lock();
-        let (slot, known) = match slots.numbers.entry(id) {
-            Entry::Occupied(slot) => (*slot.get(), true),
-            Entry::Vacant(entry) => {
-                let slot = Slot {
-                    number: slots.next,
-                    generation: 0,
-                };
-                slots.next += 1;
-                (*entry.insert(slot), false)
-            }
-        };
-        GroupStore::new(self.0.clone(), id, slot.number, slot.generation, known)
+        let slot = slots.numbers.entry(id).or_insert_with(|| {
+            let number = slots.next;
+            slots.next += 1;
+            Arc::new(Slot {
+                number,
+                generation: AtomicU32::new(0),
+                registered: AtomicBool::new(false),
+                failure: Mutex::default(),
+            })
+        });
+        GroupStore::new(self.0.clone(), id, slot.clone())
     }
 
     /// Refuses further work, waits until what is queued is written, and frees the directory,
@@ -187,9 +191,11 @@ fn survey(disk: &Disk) -> Result<(Slots, Garbage), StoreError> {
         garbage.extend(surveyed.garbage);
         let slot = Slot {
             number: *number,
-            generation: surveyed.next_generation,
+            generation: AtomicU32::new(surveyed.next_generation),
+            registered: AtomicBool::new(true),
+            failure: Mutex::default(),
         };
-        slots.numbers.insert(*group, slot);
+        slots.numbers.insert(*group, Arc::new(slot));
         slots.next = slots.next.max(number + 1);
     }
     let mut from = 0;

@@ -2,14 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     StoreError,
@@ -45,6 +48,10 @@ pub(super) struct Queue {
     room: Arc<Semaphore>,
     durable: AtomicU64,
     failure: watch::Sender<Option<StoreError>>,
+    /// Cancelled when the disk does not answer: nobody waits for what is under way.
+    given_up: CancellationToken,
+    /// Told when the writer ends, or is given up.
+    ended: Condvar,
 }
 
 #[derive(Default)]
@@ -54,6 +61,11 @@ struct State {
     riders: BTreeMap<Key, Bytes>,
     tickets: Ticket,
     closed: bool,
+    /// How many batches the writer has begun, and whether it is at one.
+    batches: u64,
+    busy: bool,
+    /// The writer has ended.
+    ended: bool,
 }
 
 /// What one commit takes along.
@@ -71,6 +83,8 @@ impl Queue {
             room: Arc::new(Semaphore::new(MAX_QUEUED_BYTES)),
             durable: AtomicU64::new(0),
             failure: watch::Sender::new(None),
+            given_up: CancellationToken::new(),
+            ended: Condvar::new(),
         }
     }
 
@@ -121,8 +135,9 @@ impl Queue {
         Ok(ticket)
     }
 
-    /// Lets a row go along with the next commit that has room for all that is queued by then; a
-    /// later value for the key replaces it.
+    /// Lets a row go along with the next commit; a later value for the key replaces it. What the
+    /// row speaks of may still wait for a commit of its own: whoever reads it must look whether it
+    /// is there.
     pub(super) fn ride(&self, key: Key, value: Bytes) {
         self.state.lock().riders.insert(key, value);
     }
@@ -137,6 +152,7 @@ impl Queue {
     /// `impatient`, otherwise this waits.
     pub(super) fn take(&self, impatient: bool) -> Option<Batch> {
         let mut state = self.state.lock();
+        state.busy = false;
         while state.pending.is_empty() {
             if state.closed {
                 return (!state.riders.is_empty()).then(|| Batch {
@@ -157,15 +173,11 @@ impl Queue {
         });
         let count = fitting.unwrap_or(state.pending.len());
         let rest = state.pending.split_off(count);
-        // A rider may speak of what was queued before it: it must not overtake that.
-        let riders = if rest.is_empty() {
-            state.take_riders()
-        } else {
-            Vec::new()
-        };
+        state.busy = true;
+        state.batches += 1;
         Some(Batch {
             requests: std::mem::replace(&mut state.pending, rest),
-            riders,
+            riders: state.take_riders(),
         })
     }
 
@@ -189,6 +201,48 @@ impl Queue {
         waiting.answer(&Err(reason.clone()));
     }
 
+    /// The writer has ended.
+    pub(super) fn end(&self) {
+        let mut state = self.state.lock();
+        (state.busy, state.ended) = (false, true);
+        self.ended.notify_all();
+    }
+
+    /// Waits until the writer has ended; returns whether it has, or was given up.
+    pub(super) fn wait_for_end(&self) -> bool {
+        let mut state = self.state.lock();
+        while !state.ended && !self.given_up.is_cancelled() {
+            self.ended.wait(&mut state);
+        }
+        state.ended
+    }
+
+    /// Waits for a while; returns the batch that the writer is at, or that it has ended.
+    pub(super) fn observe(&self, wait: Duration) -> ControlFlow<(), Option<u64>> {
+        let mut state = self.state.lock();
+        if !state.ended {
+            self.ended.wait_for(&mut state, wait);
+        }
+        if state.ended {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(state.busy.then_some(state.batches))
+    }
+
+    /// Lets nobody wait for the writer any more, for this reason. What it is at may still be
+    /// written.
+    pub(super) fn give_up(&self, reason: &StoreError) {
+        self.failed(Batch::default(), reason);
+        self.given_up.cancel();
+        let _state = self.state.lock();
+        self.ended.notify_all();
+    }
+
+    /// Resolves when the writer is given up.
+    pub(super) async fn given_up(&self) {
+        self.given_up.cancelled().await;
+    }
+
     fn refuse(&self, reason: StoreError) {
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
@@ -201,7 +255,7 @@ impl Queue {
         self.room.close();
     }
 
-    fn reason(&self) -> StoreError {
+    pub(super) fn reason(&self) -> StoreError {
         self.failure
             .borrow()
             .clone()

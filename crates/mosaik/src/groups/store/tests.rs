@@ -190,7 +190,7 @@ struct Whole {
 fn save_snapshot(group: &GroupStore, snapshot: Whole) {
     let mut writer = group.begin_snapshot();
     for chunk in snapshot.chunks {
-        block_on(writer.add(chunk)).unwrap();
+        block_on(writer.add([chunk])).unwrap();
     }
     block_on(writer.finish(snapshot.meta)).unwrap();
 }
@@ -210,6 +210,35 @@ fn load_snapshot(group: &GroupStore) -> Result<Option<Whole>, StoreError> {
         meta: stored.meta,
         chunks,
     }))
+}
+
+#[test]
+fn a_second_handle_in_a_row_counts_snapshots_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let chunks = |text: &'static str| (0..3).map(|n| Bytes::from(format!("{text} {n}"))).collect();
+    let whole = Whole {
+        meta: Bytes::from_static(b"old"),
+        chunks: chunks("old"),
+    };
+    save_snapshot(&store.group(id(1)), whole.clone());
+    // The group has ended and is joined again, and ends in the middle of its next snapshot.
+    let group = store.group(id(1));
+    let mut writer = group.begin_snapshot();
+    block_on(writer.add([Bytes::from_static(b"new 0")])).unwrap();
+    drop(writer);
+    assert_eq!(load_snapshot(&group).unwrap(), Some(whole));
+}
+
+#[test]
+fn a_handle_that_wrote_nothing_registers_no_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    drop(store.group(id(1)));
+    append(&store.group(id(1)), entries(1, 0..5, 1));
+    drop(store);
+    let group = open(dir.path()).group(id(1));
+    assert_eq!(group.load().unwrap().entries, 0..5);
 }
 
 #[test]
@@ -680,5 +709,140 @@ fn everything_acknowledged_survives_a_kill() {
                 .unwrap_or(0);
             assert!(found >= *vote, "round {round}: group {n} lost a vote");
         }
+    }
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let group = store.group(id(1));
+    append(&group, entries(1, 0..1, 1));
+    // A callback holds the writer up, as the disk would.
+    let (thaw, frozen) = mpsc::channel::<()>();
+    let (freeze, freezing) = mpsc::channel();
+    let hang = Box::new(move |_| {
+        freeze.send(()).unwrap();
+        frozen.recv().unwrap_or_default();
+    });
+    block_on(group.append(entries(1, 1..2, 1), hang)).unwrap();
+    freezing.recv().unwrap();
+    let (waiting, answered) = done();
+    block_on(group.append(entries(1, 2..3, 1), waiting)).unwrap();
+    let vote = (MetaKey::Vote, Bytes::from_static(b"vote"));
+    let error = block_on(group.save_meta([vote])).unwrap_err();
+    assert!(matches!(&error, StoreError::Io { .. }), "{error}");
+    assert!(answered.recv().unwrap().is_err());
+    let failure = store.failure().borrow().clone();
+    assert!(matches!(failure, Some(StoreError::Io { .. })));
+    // Nobody waits for it at the end either.
+    store.close();
+    drop(thaw);
+}
+
+#[test]
+fn garbage_goes_as_fast_as_it_comes() {
+    const ROUNDS: u64 = 40;
+    const ROWS: u64 = 200;
+    /// The next round begins within the one before: the writer is never idle.
+    fn feed(group: &GroupStore, round: u64, finished: mpsc::Sender<u64>) {
+        let next = group.clone();
+        let done = Box::new(move |written: Result<(), StoreError>| {
+            written.unwrap();
+            if round == ROUNDS {
+                finished.send(next.first_row()).unwrap();
+            } else {
+                feed(&next, round + 1, finished);
+            }
+        });
+        let (first, end) = (round * ROWS, (round + 1) * ROWS);
+        if round > 0 {
+            block_on(group.purge(&purged(first - 1))).unwrap();
+        }
+        block_on(group.append(entries(1, first..end, 1), done)).unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let group = open(dir.path()).group(id(1));
+    let (tx, rx) = mpsc::channel();
+    feed(&group, 0, tx);
+    let behind = ROUNDS * ROWS - rx.recv().unwrap();
+    assert!(behind < 4 * ROWS, "{behind} rows that nobody needs");
+}
+
+#[test]
+fn a_database_that_is_mostly_empty_shrinks_when_it_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("store.redb");
+    {
+        let group = open(dir.path()).group(id(1));
+        let rows = (0..1000).map(|index| (index, Bytes::from(vec![1; 16 * 1024])));
+        append(&group, rows.collect());
+        truncate(&group, 10);
+    }
+    let before = fs::metadata(&file).unwrap().len();
+    let group = open(dir.path()).group(id(1));
+    let after = fs::metadata(&file).unwrap().len();
+    assert!(after * 4 < before, "{before}, then {after} bytes");
+    assert_eq!(group.load().unwrap().entries, 0..10);
+}
+
+#[test]
+fn a_first_start_that_was_interrupted_anywhere_is_completed() {
+    let whole = tempfile::tempdir().unwrap();
+    drop(open(whole.path()));
+    let database = fs::read(whole.path().join("store.redb")).unwrap();
+    for len in [
+        0,
+        1,
+        8,
+        100,
+        512,
+        4096,
+        4097,
+        database.len() / 2,
+        database.len(),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("store.redb.new"), &database[..len]).unwrap();
+        let store = NodeStore::open(dir.path());
+        let store = store.unwrap_or_else(|error| panic!("after {len} bytes: {error}"));
+        append(&store.group(id(1)), entries(1, 0..1, 1));
+    }
+}
+
+#[test]
+fn what_rides_along_is_written_under_a_load_that_never_ends() {
+    let queue = queue::Queue::new();
+    let row = Bytes::from(vec![0; 6 * 1024 * 1024]);
+    for index in 0..2 {
+        let change = disk::Change::Put((0, 1, index), row.clone());
+        block_on(queue.submit(vec![change], None)).unwrap();
+    }
+    queue.ride((0, 0, 4), Bytes::from_static(b"committed"));
+    let batch = queue.take(false).unwrap();
+    assert_eq!(
+        batch.requests.len(),
+        1,
+        "there is more than one commit takes"
+    );
+    assert_eq!(batch.riders.len(), 1);
+}
+
+#[test]
+fn advice_never_destroys_the_only_copy() {
+    let path = Path::new("/var/lib/node");
+    let corrupt = StoreError::corrupt(path, "x").to_string();
+    assert!(corrupt.contains("copy the whole directory"), "{corrupt}");
+    let incompatible = StoreError::incompatible(path, "group 1: the machine panicked").to_string();
+    assert!(
+        incompatible.contains("the machine panicked"),
+        "{incompatible}"
+    );
+    assert!(
+        incompatible.contains("keep the directory"),
+        "{incompatible}"
+    );
+    for word in ["move", "empty", "remove", "delete"] {
+        assert!(!incompatible.contains(word), "{incompatible}");
     }
 }

@@ -1,8 +1,12 @@
 //! The one thread that writes.
 
 use std::{
+    io,
+    ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
+    path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -12,8 +16,10 @@ use super::{
     queue::{Batch, Queue},
 };
 
-/// Garbage rows that go along with a commit that somebody waits for, and with one that nobody does.
+/// Garbage rows that go along with a commit that somebody waits for: at least so many, and twice as
+/// many as it writes, so that garbage never comes faster than it goes.
 const SWEEP_BUSY: usize = 64;
+/// Those that go along with a commit that nobody waits for.
 const SWEEP_IDLE: usize = 2048;
 
 pub(super) struct Writer {
@@ -25,15 +31,50 @@ pub(super) struct Writer {
     pub(super) commit: u64,
 }
 
+/// How often it is looked whether the disk answers.
+const LOOK: Duration = if cfg!(test) {
+    Duration::from_millis(200)
+} else {
+    Duration::from_secs(5)
+};
+/// When it was busy with the same commit for so many looks, it is given up: a slow one may need a
+/// minute for a large one.
+const PATIENCE: u32 = 24;
+
+/// Says so while the disk does not answer, and in the end lets nobody wait for it any more. Looks
+/// are counted rather than time, which passes without the disk while a machine is suspended.
+pub(super) fn watch(queue: &Queue, path: &Path) {
+    let (mut seen, mut looks) = (None, 0);
+    while let ControlFlow::Continue(batch) = queue.observe(LOOK) {
+        looks = if batch.is_some() && batch == seen {
+            looks + 1
+        } else {
+            0
+        };
+        seen = batch;
+        if looks > 0 {
+            let seconds = (LOOK * looks).as_secs();
+            tracing::warn!(path = %path.display(), seconds, "the disk does not answer");
+        }
+        if looks == PATIENCE {
+            let error = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
+            let reason = StoreError::io(path, "write")(error);
+            tracing::error!(error = %reason, "the store takes no more writes");
+            return queue.give_up(&reason);
+        }
+    }
+}
+
 impl Writer {
     /// Runs, and lets nobody wait for a writer that is gone.
     pub(super) fn run_to_the_end(self) {
         let queue = self.queue.clone();
         let path = self.watermark.path().to_owned();
         if panic::catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
-            let reason = StoreError::corrupt(&path, "a callback of a write has panicked");
-            queue.failed(Batch::default(), &reason);
+            let error = io::Error::other("a callback of a write has panicked");
+            queue.failed(Batch::default(), &StoreError::io(&path, "write")(error));
         }
+        queue.end();
     }
 
     /// Commits what is queued, all that is there at a time, until the queue closes or a write
@@ -55,7 +96,7 @@ impl Writer {
         let spare = if batch.is_idle() {
             SWEEP_IDLE
         } else {
-            SWEEP_BUSY
+            SWEEP_BUSY.max(2 * batch.changes().count())
         };
         self.commit += 1;
         self.disk

@@ -36,6 +36,8 @@ pub(crate) struct FrameBuffer {
     bytes: BytesMut,
     /// The frame handed out last, still in front of `bytes`.
     taken: usize,
+    /// How much is still to arrive of a frame that was given up.
+    skipping: usize,
     max_frame_bytes: usize,
 }
 
@@ -50,6 +52,7 @@ impl FrameBuffer {
         Self {
             bytes: BytesMut::new(),
             taken: 0,
+            skipping: 0,
             max_frame_bytes,
         }
     }
@@ -61,13 +64,25 @@ impl FrameBuffer {
     /// Adds received bytes.
     pub(crate) fn extend(&mut self, received: &[u8]) {
         self.release();
-        self.bytes.extend_from_slice(received);
+        let skipped = self.skipping.min(received.len());
+        self.skipping -= skipped;
+        self.bytes.extend_from_slice(&received[skipped..]);
+    }
+
+    /// Gives up the next frame, which was refused as too large and has this many bytes: what has
+    /// arrived of it is thrown away, and what is still to come is not stored.
+    pub(crate) fn skip(&mut self, len: usize) {
+        self.release();
+        let frame = FRAME_HEADER_BYTES + len;
+        let arrived = frame.min(self.bytes.len());
+        bytes::Buf::advance(&mut self.bytes, arrived);
+        self.skipping = frame - arrived;
     }
 
     /// Whether what is left is the beginning of a frame.
     pub(crate) fn is_truncated(&mut self) -> bool {
         self.release();
-        !self.bytes.is_empty() && matches!(self.extent(), Ok(None))
+        self.skipping > 0 || (!self.bytes.is_empty() && matches!(self.extent(), Ok(None)))
     }
 
     /// How many bytes were not handed out yet.
@@ -266,6 +281,32 @@ mod tests {
         let mut buffer = FrameBuffer::new(10);
         buffer.extend(&u32::MAX.to_le_bytes());
         assert!(buffer.pop().is_err());
+    }
+
+    #[test]
+    fn a_frame_that_was_refused_can_be_skipped_without_being_stored() {
+        let mut wire = data(&[1; 1000]);
+        wire.unsplit(data(b"two"));
+        for step in [1, 7, 500, wire.len()] {
+            let mut buffer = FrameBuffer::new(10);
+            let mut got = Vec::new();
+            for part in wire.chunks(step) {
+                buffer.extend(part);
+                match buffer.pop() {
+                    Ok(Some(Frame::Data(bytes))) => got.push(bytes.to_vec()),
+                    Err(RecvError::FrameTooLarge { len, .. }) => {
+                        buffer.skip(len);
+                        assert!(buffer.len() <= step);
+                    }
+                    other => assert!(matches!(other, Ok(None))),
+                }
+            }
+            if let Ok(Some(Frame::Data(bytes))) = buffer.pop() {
+                got.push(bytes.to_vec());
+            }
+            assert_eq!(got, [b"two"], "{step}");
+            assert!(!buffer.is_truncated());
+        }
     }
 
     #[test]

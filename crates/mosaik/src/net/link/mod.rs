@@ -8,7 +8,9 @@ mod stream;
 
 pub(crate) use super::metrics::Violation;
 pub use error::{AcceptError, CloseError, LinkError, OpenError, RecvError, SendError};
-pub(crate) use frame::{FRAME_HEADER_BYTES, Frame, FrameBuffer, begin_frame, finish_frame};
+pub(crate) use frame::{
+    FRAME_HEADER_BYTES, Frame, FrameBuffer, begin_frame, finish_frame, put_close,
+};
 pub(crate) use receiver::LinkReceiver;
 pub(crate) use sender::LinkSender;
 pub use stream::Protocol;

@@ -84,6 +84,12 @@ impl LinkReceiver {
         }
     }
 
+    /// Gives up the next message, which [`pop`](Self::pop) has refused as too large and which has
+    /// this many bytes: what arrives of it is thrown away.
+    pub(crate) fn skip(&mut self, len: usize) {
+        self.buffer.skip(len);
+    }
+
     /// Waits until more bytes have arrived, to be taken with [`pop`](Self::pop). When the peer has
     /// ended its direction instead, the link ends with `UnexpectedClose` (103) if it is dropped.
     ///

@@ -165,6 +165,24 @@ impl LinkSender {
         self.close_within(reason, CLOSE_TIMEOUT).await;
     }
 
+    /// Closes with a reason and waits until the peer's transport has everything, or that takes too
+    /// long.
+    pub(crate) async fn close_delivered(mut self, reason: &ApplicationClose, limit: Duration) {
+        self.state.set_drop_code(reason);
+        put_close(&mut self.buffer, reason);
+        let delivered = async {
+            self.flush().await?;
+            if let Some(mut stream) = self.stream.take() {
+                // Fails only when the stream is closed already.
+                let _ = stream.finish();
+                // Either the peer has everything or it wants nothing more.
+                let _ = stream.stopped().await;
+            }
+            Ok::<_, SendError>(())
+        };
+        let _ = tokio::time::timeout(limit, delivered).await;
+    }
+
     /// Writes what is queued and closes with a reason, or resets when that takes too long.
     pub(crate) async fn close_within(mut self, reason: &ApplicationClose, limit: Duration) {
         self.state.set_drop_code(reason);

@@ -22,6 +22,11 @@ impl Allowance {
         self.0 = self.0.saturating_add_unsigned(credit as u64);
     }
 
+    /// What is left.
+    pub(super) const fn left(&self) -> i64 {
+        self.0
+    }
+
     /// Takes a frame with this many bytes of payload.
     ///
     /// What overdraws the credit is one chunk: a single frame of any size, or several that are

@@ -7,8 +7,8 @@ use super::{Consumer, ConsumerConfig, ConsumerCore};
 use crate::{
     primitives::{BackoffFactory, Datum, Short, StreamId, backoff::Backoff},
     streams_layer::{
-        Criteria, books::Consumers, channel::OnlineWhen, config::factory, hub::Hub,
-        status::ChannelConditions,
+        Criteria, books::Consumers, channel::OnlineWhen, config::factory, definition, hub::Hub,
+        status::ChannelConditions, wire,
     },
     tickets::{PeerInfo, TicketValidator},
 };
@@ -37,13 +37,14 @@ type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
 pub struct Builder<'s, D: Datum> {
     hub: &'s Arc<Hub>,
     books: &'s Consumers<ConsumerCore>,
-    stream_id: StreamId,
+    stream_id: Option<StreamId>,
     criteria: Criteria,
     requirements: Vec<Predicate>,
     ticket_validators: Vec<Arc<dyn TicketValidator>>,
     online_when: OnlineWhen,
     backoff: BackoffFactory,
     receive_buffer_bytes: usize,
+    schema: Option<String>,
     datum: PhantomData<fn(D)>,
 }
 
@@ -53,13 +54,14 @@ impl<'s, D: Datum> Builder<'s, D> {
         books: &'s Consumers<ConsumerCore>,
     ) -> Self {
         Self {
-            stream_id: D::derived_stream_id(),
+            stream_id: None,
             criteria: Criteria::default(),
             requirements: Vec::new(),
             ticket_validators: Vec::new(),
             online_when: Box::new(|subscribed| subscribed.minimum_of(0)),
             backoff: hub.config.backoff.clone(),
             receive_buffer_bytes: DEFAULT_RECEIVE_BUFFER_BYTES,
+            schema: None,
             hub,
             books,
             datum: PhantomData,
@@ -121,18 +123,32 @@ impl<'s, D: Datum> Builder<'s, D> {
     /// [`Datum::derived_stream_id`].
     #[must_use]
     pub fn with_stream_id(mut self, id: impl Into<StreamId>) -> Self {
-        self.stream_id = id.into();
+        self.stream_id = Some(id.into());
         self
     }
 
     /// Sets how much may be received and not yet taken, in bytes: encoded datums and the memory
-    /// that they take as values. Default 64 MiB; at least one datum always fits.
+    /// that they take as values, and what producers were told that they may send. Default 64 MiB.
     ///
-    /// When it is reached, reading stops, and the producers notice: see
-    /// [`LagPolicy`](crate::streams::producer::LagPolicy).
+    /// When it is reached, producers are told to send nothing more; of each one datum of any size,
+    /// or several that are together at most 64 KiB, may still come. What they do then is their
+    /// [`LagPolicy`](crate::streams::producer::LagPolicy). A producer that disconnected this consumer
+    /// because it lagged is subscribed to again once the buffer is half empty.
+    ///
+    /// A producer sends no more at once than its share of half of this. Small values make the
+    /// consumer slow over long distances.
     #[must_use]
     pub const fn with_receive_buffer_bytes(mut self, bytes: usize) -> Self {
         self.receive_buffer_bytes = if bytes == 0 { 1 } else { bytes };
+        self
+    }
+
+    /// Sets a tag that names what the datums mean, such as `"orders v2"`. A producer with another tag
+    /// refuses this consumer with `SchemaMismatch` (10 409), which names both and is logged on both
+    /// sides; one without a tag admits it. Default none. Of a tag above 256 bytes the digest counts.
+    #[must_use]
+    pub fn with_schema(mut self, tag: impl Into<String>) -> Self {
+        self.schema = Some(wire::schema_tag(tag.into()));
         self
     }
 
@@ -145,13 +161,14 @@ impl<'s, D: Datum> Builder<'s, D> {
         let requirements = self.requirements;
         let requires_nothing = requirements.is_empty();
         let config = ConsumerConfig {
-            stream_id: self.stream_id,
+            stream_id: definition::id_or_derived::<D>(self.stream_id),
             criteria: self.criteria,
             require: Box::new(move |peer| requirements.iter().all(|holds| holds(peer))),
             backoff: self.backoff,
             online_when: self.online_when,
             ticket_validators: self.ticket_validators,
             receive_buffer_bytes: self.receive_buffer_bytes,
+            schema: self.schema,
         };
         Consumer::start(self.hub.clone(), self.books, config, requires_nothing)
     }
@@ -160,7 +177,7 @@ impl<'s, D: Datum> Builder<'s, D> {
 impl<D: Datum> fmt::Debug for Builder<'_, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("stream_id", &Short(self.stream_id))
+            .field("stream_id", &self.stream_id.map(Short))
             .field("criteria", &self.criteria)
             .finish_non_exhaustive()
     }

@@ -25,6 +25,8 @@ pub struct ConsumerConfig {
     pub ticket_validators: Vec<Arc<dyn TicketValidator>>,
     /// How much may be received and not yet taken, in bytes.
     pub receive_buffer_bytes: usize,
+    /// What the datums are taken for, if this was said.
+    pub schema: Option<String>,
 }
 
 impl fmt::Debug for ConsumerConfig {
@@ -34,6 +36,7 @@ impl fmt::Debug for ConsumerConfig {
             .field("criteria", &self.criteria)
             .field("ticket_validators", &self.ticket_validators.len())
             .field("receive_buffer_bytes", &self.receive_buffer_bytes)
+            .field("schema", &self.schema)
             .finish_non_exhaustive()
     }
 }

@@ -3,10 +3,14 @@
 use core::fmt;
 use std::sync::Arc;
 
-use super::{ConsumerConfig, queue::Intake};
+use tokio::sync::broadcast;
+
+use super::{ConsumerConfig, Event, events::MAX_KEPT_EVENTS, queue::Intake, seen::Memory};
 use crate::{
     primitives::{Scope, ShortFmtExt, Signal},
-    streams_layer::{channel::Presence, hub::Hub, metrics::ConsumerMetrics},
+    streams_layer::{
+        channel::Presence, hub::Hub, metrics::ConsumerMetrics, status::Stats, warnings::Warnings,
+    },
 };
 
 /// A consumer, without the type of its datums.
@@ -18,6 +22,11 @@ pub(in crate::streams_layer) struct ConsumerCore {
     pub(super) presence: Arc<Presence>,
     pub(super) intake: Arc<dyn Intake>,
     pub(super) metrics: ConsumerMetrics,
+    /// What the application has taken out.
+    pub(super) stats: Stats,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) memory: Memory,
+    pub(super) warnings: Warnings,
     pub(super) scope: Scope,
 }
 
@@ -39,6 +48,10 @@ impl ConsumerCore {
             requires_nothing,
             intake,
             metrics,
+            stats: Stats::running(),
+            events: broadcast::channel(MAX_KEPT_EVENTS).0,
+            memory: Memory::default(),
+            warnings: Warnings::default(),
         })
     }
 

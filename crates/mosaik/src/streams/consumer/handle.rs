@@ -10,10 +10,13 @@ use std::{collections::VecDeque, sync::Arc};
 
 use futures::Stream;
 use parking_lot::Mutex;
-use tokio::{sync::mpsc::error::TryRecvError, task::coop::poll_proceed};
+use tokio::{
+    sync::{broadcast, mpsc::error::TryRecvError},
+    task::coop::poll_proceed,
+};
 
 use super::{
-    ConsumerConfig, ConsumerCore, manager,
+    ConsumerConfig, ConsumerCore, Event, manager,
     queue::{Queue, Received},
 };
 use crate::{
@@ -79,7 +82,7 @@ impl<D: Datum> Consumer<D> {
         }
         Self {
             when: core.presence.when(),
-            stats: Stats::running(),
+            stats: core.stats.clone(),
             queue,
             fetched: Mutex::new(Fetched {
                 items: VecDeque::new(),
@@ -109,13 +112,21 @@ impl<D: Datum> Consumer<D> {
         &self.core.config
     }
 
-    /// What the application has taken out.
+    /// What the application has taken out, and what it will never get.
     pub const fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// All current subscriptions, also those that are being made.
-    pub fn producers(&self) -> impl Iterator<Item = ChannelInfo> {
+    /// Events from now on: gaps in what arrives, and datums that could not be decoded. At most 64
+    /// are kept for a receiver that does not take them; then it loses the oldest and is told so with
+    /// `RecvError::Lagged`. The totals are in [`stats`](Self::stats). After the consumer is dropped
+    /// `recv()` yields `Closed`.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.core.events.subscribe()
+    }
+
+    /// All current subscriptions, as they are now, also those that are being made.
+    pub fn producers(&self) -> impl Iterator<Item = ChannelInfo> + use<D> {
         self.core.presence.channels().iter()
     }
 

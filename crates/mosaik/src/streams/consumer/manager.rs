@@ -143,7 +143,7 @@ impl Manager {
                     expires: left.map(|left| Instant::now() + left.min(MAX_EXPIRY_TIMER)),
                 }
             }
-            Err(_) => Sight::Unfit,
+            Err(_) => Sight::Unauthorized,
         }
     }
 

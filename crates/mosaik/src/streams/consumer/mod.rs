@@ -8,13 +8,16 @@ mod allowance;
 mod builder;
 mod config;
 mod engine;
+mod events;
 mod handle;
 mod manager;
 mod queue;
+mod seen;
 mod state;
 mod subscription;
 
 pub use builder::Builder;
 pub use config::ConsumerConfig;
 pub(super) use engine::ConsumerCore;
+pub use events::{Event, UndecodableReason};
 pub use handle::Consumer;

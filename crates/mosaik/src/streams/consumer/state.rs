@@ -9,6 +9,9 @@ use crate::primitives::{Digest, PeerId};
 /// After this long without a measurement a peer is measured on a connection of our own.
 const MEASURE_AFTER: Duration = Duration::from_secs(1);
 const MAX_MEASURE_INTERVAL: Duration = Duration::from_secs(30);
+/// How soon tickets that were refused are looked at again: they may not be valid yet. Growing by 2.
+const MIN_TICKET_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_TICKET_INTERVAL: Duration = Duration::from_secs(8);
 /// How long an ended subscription rests, unless an entry changes: growing by 2.
 const MIN_REST: Duration = Duration::from_millis(500);
 const MAX_REST: Duration = Duration::from_mins(1);
@@ -22,6 +25,8 @@ pub(super) enum Sight {
     Unmeasured,
     /// It fails a requirement.
     Unfit,
+    /// Its tickets are not valid, which may change by itself.
+    Unauthorized,
     /// It qualifies, until its tickets expire.
     Fit { expires: Option<Instant> },
 }
@@ -87,6 +92,10 @@ struct Record {
 enum Standing {
     New,
     Unfit,
+    Unauthorized {
+        again: Instant,
+        interval: Duration,
+    },
     Measuring {
         again: Instant,
         interval: Duration,
@@ -126,6 +135,21 @@ impl Book {
             (Sight::Unmeasured, standing) => record.measure(peer, standing, now),
             (Sight::Unfit, standing) => {
                 record.standing = Standing::Unfit;
+                close(peer, Some(standing))
+            }
+            (Sight::Unauthorized, Standing::Unauthorized { again, .. })
+                if now < again && !entry_changed =>
+            {
+                Vec::new()
+            }
+            (Sight::Unauthorized, standing) => {
+                let interval = match standing {
+                    Standing::Unauthorized { interval, .. } => interval * 2,
+                    _ => MIN_TICKET_INTERVAL,
+                };
+                let interval = interval.min(MAX_TICKET_INTERVAL);
+                let again = now + interval;
+                record.standing = Standing::Unauthorized { again, interval };
                 close(peer, Some(standing))
             }
             (Sight::Fit { expires }, Standing::Active { generation, .. }) => {
@@ -238,7 +262,7 @@ impl Record {
     fn deadline(&self) -> Option<Instant> {
         match self.standing {
             Standing::New | Standing::Unfit => None,
-            Standing::Measuring { again, .. } => Some(again),
+            Standing::Unauthorized { again, .. } | Standing::Measuring { again, .. } => Some(again),
             Standing::Active { expires, .. } => expires,
             Standing::Ended { retry } => Some(retry),
         }

@@ -137,3 +137,26 @@ async fn expiring_tickets_and_undecodable_datums_set_their_deadlines() {
     book.finished(peer, generation, undecodable, now);
     assert_eq!(book.next_deadline(), Some(now + MAX_REST));
 }
+
+/// Regression: a ticket that was not valid yet was looked at again only when something else changed.
+#[tokio::test(start_paused = true)]
+async fn refused_tickets_are_looked_at_again() {
+    let (mut book, peer, mut now) = (Book::default(), peer(), Instant::now());
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        let unauthorized = book.observe(peer, Sight::Unauthorized, print(1), now);
+        assert!(unauthorized.is_empty());
+        let again = book.next_deadline().unwrap();
+        assert!(book.due(now).is_empty());
+        waits.push((again - now).as_secs());
+        now = again;
+        assert_eq!(book.due(now), [peer]);
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 8]);
+    opened(&book.observe(peer, FIT, print(1), now));
+    let close = [Effect::Close { peer }];
+    assert_eq!(
+        book.observe(peer, Sight::Unauthorized, print(1), now),
+        close
+    );
+}

@@ -4,12 +4,12 @@ use core::future::poll_fn;
 use std::{sync::Arc, time::Duration};
 
 use iroh::endpoint::ApplicationClose;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{
-    ConsumerCore,
-    allowance::Allowance,
-    queue::{DrainError, Reader},
+    ConsumerCore, Event, UndecodableReason,
+    queue::{DrainError, Notes, Reader},
+    seen::{Missed, Seen},
     state::{End, Outcome},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
         status::State,
         wire::{
             Accepted, Credit, MAX_CONTROL_FRAME_BYTES, NoCapacity, NotAllowed, STREAMS_ALPN,
-            StreamNotFound, Subscribe,
+            SchemaMismatch, StreamNotFound, Subscribe, TooSlow,
         },
     },
     tickets::PeerInfo,
@@ -38,12 +38,16 @@ const DELIVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait for a place: one may become free at any time.
 const MAX_CAPACITY_WAIT: Duration = Duration::from_secs(1);
 
-/// How much a producer may have sent that was not taken in, at least and at most. The most is
-/// several times the transport's window, so that waiting for credit never leaves that empty.
-const MIN_CREDIT_BYTES: usize = 64 * 1024;
-const MAX_CREDIT_BYTES: usize = 8 * 1024 * 1024;
-/// Credit is given in portions of this fraction.
-const PORTIONS: usize = 4;
+/// While the application takes datums and there is no room yet for more credit, the producer is told
+/// that it does.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+/// How long a consumer that was too slow may take to catch up before it is tried again all the same:
+/// its queue may be kept full by others.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_mins(1);
+/// More datums than this nobody has missed, whatever a producer says.
+const MAX_LOST: u64 = 1 << 48;
+/// A subscription that lasted this long after the consumer was too slow shows that it no longer is.
+const SETTLED_AFTER: Duration = Duration::from_secs(30);
 
 /// What follows from the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +58,8 @@ enum Next {
     Retry {
         within: Option<Duration>,
     },
+    /// Try again when the policy says so and the queue has room.
+    CatchUp,
     Finish(End),
 }
 
@@ -78,16 +84,14 @@ pub(super) async fn run(core: Arc<ConsumerCore>, info: PeerInfo, deliver: bool) 
     let policy = guard::run(|| (core.config.backoff)());
     let mut subscription = Subscription {
         reader: core.intake.clone().reader(),
-        credit: core
-            .config
-            .receive_buffer_bytes
-            .clamp(MIN_CREDIT_BYTES, MAX_CREDIT_BYTES),
+        seen: core.memory.get(&peer),
         core: &core,
         peer,
         channel,
         policy,
         established: false,
         synced: false,
+        was_too_slow: false,
     };
     let end = subscription.keep().await;
     Outcome {
@@ -103,12 +107,22 @@ struct Subscription<'a> {
     reader: Box<dyn Reader>,
     /// `None` when the user's code that makes it failed.
     policy: Option<Box<dyn Backoff + Send + Sync>>,
-    /// How much the producer may have sent that was not taken in, in bytes of frames.
-    credit: usize,
+    /// How far this consumer is with the producer.
+    seen: Option<Seen>,
     /// Whether the producer ever accepted this subscription.
     established: bool,
     /// Whether catalogs were synced since the last wait.
     synced: bool,
+    /// Whether the last subscription that was accepted ended because this consumer was too slow.
+    was_too_slow: bool,
+}
+
+impl Drop for Subscription<'_> {
+    fn drop(&mut self) {
+        if let Some(seen) = self.seen {
+            self.core.memory.put(self.peer, seen);
+        }
+    }
 }
 
 impl Subscription<'_> {
@@ -127,7 +141,7 @@ impl Subscription<'_> {
                     }
                     None
                 }
-                Next::Sync => None,
+                Next::Sync | Next::CatchUp => None,
                 Next::Retry { within } => within,
             };
             self.channel.set_state(State::Connecting);
@@ -141,13 +155,40 @@ impl Subscription<'_> {
 
     /// Subscribes, and reads until that ends.
     async fn attempt(&mut self) -> Next {
-        match self.subscribe().await {
-            Ok(link) => self.read(link).await,
-            Err(next) => next,
+        // One that could not keep up must have caught up before it holds up others again.
+        let limit = if self.was_too_slow {
+            CATCH_UP_TIMEOUT
+        } else {
+            Duration::ZERO
+        };
+        let caught_up = timeout(limit, poll_fn(|cx| self.reader.poll_begin(true, cx))).await;
+        let credit = match caught_up {
+            Ok(credit) => credit,
+            Err(_) => poll_fn(|cx| self.reader.poll_begin(false, cx)).await,
+        };
+        let link = match self.subscribe(credit).await {
+            Ok(link) => link,
+            Err(next) => {
+                self.reader.end();
+                return next;
+            }
+        };
+        let since = Instant::now();
+        let next = self.read(link).await;
+        self.reader.end();
+        self.was_too_slow = next == Next::CatchUp;
+        if !self.was_too_slow || since.elapsed() >= SETTLED_AFTER {
+            self.reset_policy();
         }
+        next
     }
 
-    async fn subscribe(&mut self) -> Result<Link, Next> {
+    fn reset_policy(&mut self) {
+        let policy = &mut self.policy;
+        guard::run(|| policy.as_mut().map(Backoff::reset));
+    }
+
+    async fn subscribe(&mut self, credit: usize) -> Result<Link, Next> {
         let config = &self.core.config;
         let opened = self.core.hub.links().open(STREAMS_ALPN, self.peer).await;
         let mut link = opened.map_err(|error| after_open(&error))?;
@@ -155,13 +196,17 @@ impl Subscription<'_> {
         let request = Subscribe {
             stream_id: config.stream_id,
             criteria: config.criteria.clone(),
-            credit: self.credit as u64,
+            credit: credit as u64,
+            schema: config.schema.clone(),
         };
         let sent = timeout(ANSWER_TIMEOUT, link.send(&request)).await;
         sent.unwrap_or(Err(SendError::TimedOut))
             .map_err(|error| after_send(&error))?;
         let answer = link.recv_within::<Accepted>(ANSWER_TIMEOUT).await;
-        answer.map_err(|error| after_recv(&error))?;
+        let accepted = answer.map_err(|error| {
+            self.tell_of_mismatch(&error);
+            after_recv(&error)
+        })?;
         link.receiver
             .set_max_frame_bytes(self.core.hub.config.max_datum_bytes);
         if let Some(rtt) = link.rtt() {
@@ -169,58 +214,163 @@ impl Subscription<'_> {
         }
         self.established = true;
         self.synced = false;
-        let policy = &mut self.policy;
-        guard::run(|| policy.as_mut().map(Backoff::reset));
+        if !self.was_too_slow {
+            self.reset_policy();
+        }
+        let (seen, missed) = Seen::resume(self.seen, &accepted);
+        self.seen = Some(seen);
+        match missed {
+            Missed::Nothing => {}
+            Missed::Datums(lost) => self.findings().lagged(Some(lost)),
+            Missed::Unknown => self.findings().lagged(None),
+        }
         self.channel.set_state(State::Connected);
         Ok(link)
     }
 
     async fn read(&mut self, mut link: Link) -> Next {
-        let (stats, traffic) = (self.channel.stats(), &self.core.metrics.traffic);
-        let count = |datums, bytes| {
-            stats.add(datums, bytes);
-            traffic.add(datums, bytes);
-        };
-        let mut allowance = Allowance::new(self.credit);
-        let mut taken_in = 0;
+        let mut signs_of_life = interval(SIGN_OF_LIFE);
+        signs_of_life.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut taken = self.core.stats.datums();
         loop {
-            let drained = self
-                .reader
-                .drain(&mut link.receiver, &mut allowance, &count);
-            let violation = match drained {
-                Ok(bytes) => {
-                    taken_in += bytes;
-                    None
+            let (reader, mut findings) = self.split();
+            match reader.drain(&mut link.receiver, &mut findings) {
+                Ok(()) => {}
+                Err(DrainError::Link(error)) => return self.ended(&error),
+                Err(DrainError::Overdrawn) => {
+                    tracing::warn!(peer = %self.peer.short(),
+                        stream = %self.core.config.stream_id.short(),
+                        "producer sends more than it may, subscription ended");
+                    link.receiver.note(Violation::Overdrawn);
+                    link.close(ProtocolViolation);
+                    return Next::Finish(End::Violation);
                 }
-                Err(DrainError::Link(error)) => return after_recv(&error),
-                Err(DrainError::Undecodable) => Some(Violation::Undecodable),
-                Err(DrainError::Overdrawn) => Some(Violation::Overdrawn),
-            };
-            if let Some(violation) = violation {
-                tracing::warn!(peer = %self.peer.short(),
-                    stream = %self.core.config.stream_id.short(), reason = violation.label(),
-                    "producer breaks the protocol, subscription ended");
-                link.receiver.note(violation);
-                link.close(ProtocolViolation);
-                return Next::Finish(End::Violation);
             }
-            let owing = taken_in >= self.credit / PORTIONS;
-            tokio::select! {
+            let owes = self.reader.owes_credit();
+            let bytes = tokio::select! {
                 biased;
-                () = poll_fn(|cx| self.reader.poll_room(cx)), if owing => {
-                    allowance.give(taken_in);
-                    // Fails when the producer is about to end, or gone; what it sent before, and
-                    // its reason, are still to be read.
-                    let _ = link.sender.send(&Credit { bytes: taken_in as u64 }).await;
-                    taken_in = 0;
+                bytes = poll_fn(|cx| self.reader.poll_credit(cx)), if owes => bytes,
+                _ = signs_of_life.tick(), if owes => {
+                    let now = self.core.stats.datums();
+                    if core::mem::replace(&mut taken, now) == now {
+                        continue;
+                    }
+                    0
                 }
                 // Read on while the queue is full: what may still come is bounded by the credit,
                 // and if the producer goes, that is noticed.
-                filled = link.receiver.fill() => if let Err(error) = filled {
-                    return after_recv(&error);
+                filled = link.receiver.fill() => match filled {
+                    Ok(()) => continue,
+                    Err(error) => return self.ended(&error),
                 },
-            }
+            };
+            // Fails when the producer is about to end, or gone; what it sent before, and its
+            // reason, are still to be read.
+            let _ = link
+                .sender
+                .send(&Credit {
+                    bytes: bytes as u64,
+                })
+                .await;
         }
+    }
+
+    fn ended(&mut self, error: &RecvError) -> Next {
+        let reason = error.close_reason();
+        if reason.is_some_and(|reason| GracefulShutdown == *reason)
+            && let Some(seen) = &mut self.seen
+        {
+            seen.complete();
+        }
+        after_recv(error)
+    }
+
+    /// Says why a producer that uses another schema does not admit us.
+    fn tell_of_mismatch(&self, error: &RecvError) {
+        let Some(reason) = error.close_reason().filter(|r| SchemaMismatch == **r) else {
+            return;
+        };
+        if self.core.warnings.is_due() {
+            let text = String::from_utf8_lossy(&reason.reason);
+            tracing::warn!(peer = %self.peer.short(),
+                stream = %self.core.config.stream_id.short(), reason = ?text,
+                "producer has another schema");
+        }
+    }
+
+    fn findings(&mut self) -> Findings<'_> {
+        self.split().1
+    }
+
+    fn split(&mut self) -> (&mut dyn Reader, Findings<'_>) {
+        let findings = Findings {
+            core: self.core,
+            peer: self.peer,
+            channel: &self.channel,
+            seen: &mut self.seen,
+        };
+        (&mut *self.reader, findings)
+    }
+}
+
+/// Where what is found on a link is noted.
+struct Findings<'a> {
+    core: &'a ConsumerCore,
+    peer: PeerId,
+    channel: &'a Channel,
+    seen: &'a mut Option<Seen>,
+}
+
+impl Findings<'_> {
+    fn advance(&mut self, datums: u64) {
+        if let Some(seen) = self.seen {
+            seen.advance(datums);
+        }
+    }
+
+    fn lagged(&mut self, lost: Option<u64>) {
+        let lost = lost.map(|lost| lost.min(MAX_LOST));
+        let datums = lost.unwrap_or_default();
+        self.channel.stats().add_lost(datums);
+        self.core.stats.add_lost(datums);
+        self.core.metrics.items_lost.increment(datums);
+        tracing::debug!(peer = %self.peer.short(),
+            stream = %self.core.config.stream_id.short(), ?lost, "datums missed");
+        // Fails when nobody wants to know.
+        let _ = self.core.events.send(Event::Lagged {
+            producer: self.peer,
+            lost,
+        });
+    }
+}
+
+impl Notes for Findings<'_> {
+    fn received(&mut self, datums: usize, bytes: usize) {
+        self.advance(datums as u64);
+        self.channel.stats().add(datums, bytes);
+        self.core.metrics.traffic.add(datums, bytes);
+    }
+
+    fn undecodable(&mut self, reason: UndecodableReason) {
+        self.advance(1);
+        self.channel.stats().add_undecodable();
+        self.core.stats.add_undecodable();
+        self.core.metrics.items_undecodable.increment(1);
+        if self.core.warnings.is_due() {
+            tracing::warn!(peer = %self.peer.short(),
+                stream = %self.core.config.stream_id.short(), error = %reason,
+                "datum left out, the stream goes on");
+        }
+        // Fails when nobody wants to know.
+        let _ = self.core.events.send(Event::Undecodable {
+            producer: self.peer,
+            reason,
+        });
+    }
+
+    fn skipped(&mut self, datums: u64) {
+        self.advance(datums);
+        self.lagged(Some(datums));
     }
 }
 
@@ -258,9 +408,12 @@ fn after_close(reason: &ApplicationClose) -> Next {
         Next::Retry {
             within: Some(MAX_CAPACITY_WAIT),
         }
+    } else if TooSlow == *reason {
+        Next::CatchUp
     } else if NotAllowed == *reason {
         Next::Finish(End::NotAllowed)
     } else if StreamNotFound == *reason
+        || SchemaMismatch == *reason
         || DifferentNetwork == *reason
         || GracefulShutdown == *reason
         || Cancelled == *reason
@@ -274,7 +427,7 @@ fn after_close(reason: &ApplicationClose) -> Next {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{net::close::UnexpectedClose, streams_layer::wire::TooSlow};
+    use crate::net::close::UnexpectedClose;
 
     #[test]
     fn codes_decide_what_follows() {
@@ -285,7 +438,8 @@ mod tests {
         for (reason, next) in [
             (ApplicationClose::from(UnknownPeer), Next::Sync),
             (NoCapacity.into(), capped),
-            (TooSlow.into(), RETRY),
+            (TooSlow.into(), Next::CatchUp),
+            (SchemaMismatch.into(), over),
             (UnexpectedClose.into(), RETRY),
             (ProtocolViolation.into(), RETRY),
             (NotAllowed.into(), Next::Finish(End::NotAllowed)),

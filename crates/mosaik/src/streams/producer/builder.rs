@@ -7,18 +7,22 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Handles, LagPolicy, Producer, ProducerConfig, ProducerCore};
 use crate::{
-    primitives::{Datum, Short, StreamId},
+    primitives::{Datum, Short, ShortFmtExt, StreamId},
     streams_layer::{
         books::{Entry, Producers},
         channel::OnlineWhen,
+        definition,
         hub::{DatumType, Hub},
         status::ChannelConditions,
+        wire,
     },
-    tickets::{PeerInfo, TicketValidator},
+    tickets::{LimitError, PeerInfo, TicketValidator},
 };
 
 /// Datums kept per consumer, unless configured otherwise.
 const DEFAULT_BUFFER_SIZE: usize = 1024;
+/// Bytes kept per consumer, unless configured otherwise.
+const DEFAULT_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 
 type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
 
@@ -43,13 +47,15 @@ type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
 pub struct Builder<'s, D: Datum> {
     hub: &'s Arc<Hub>,
     books: &'s Arc<Producers<Handles>>,
-    stream_id: StreamId,
+    stream_id: Option<StreamId>,
     requirements: Vec<Predicate>,
     ticket_validators: Vec<Arc<dyn TicketValidator>>,
     online_when: OnlineWhen,
     lag_policy: LagPolicy,
     buffer_size: usize,
+    buffer_bytes: usize,
     max_consumers: usize,
+    schema: Option<String>,
     undelivered: Option<UnboundedSender<D>>,
 }
 
@@ -61,13 +67,15 @@ impl<'s, D: Datum> Builder<'s, D> {
         Self {
             hub,
             books,
-            stream_id: D::derived_stream_id(),
+            stream_id: None,
             requirements: Vec::new(),
             ticket_validators: Vec::new(),
             online_when: Box::new(|subscribed| subscribed.minimum_of(1)),
             lag_policy: LagPolicy::default(),
             buffer_size: DEFAULT_BUFFER_SIZE,
+            buffer_bytes: DEFAULT_BUFFER_BYTES,
             max_consumers: usize::MAX,
+            schema: None,
             undelivered: None,
         }
     }
@@ -132,7 +140,25 @@ impl<'s, D: Datum> Builder<'s, D> {
         self
     }
 
-    /// Sets how many subscriptions there may be at once. Default unlimited; 0 refuses everyone.
+    /// Sets how many bytes of encoded datums may be accepted and not yet taken by a consumer,
+    /// beside [`with_buffer_size`](Self::with_buffer_size). Default 16 MiB; 0 counts as 1. A datum is
+    /// accepted while there are fewer, so that one of any size passes.
+    #[must_use]
+    pub const fn with_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.buffer_bytes = if bytes == 0 { 1 } else { bytes };
+        self
+    }
+
+    /// Sets a tag that names what the datums mean, such as `"orders v2"`. A consumer with another
+    /// tag is refused with `SchemaMismatch` (10 409), which names both and is logged on both sides;
+    /// one without a tag is admitted. Default none. Of a tag above 256 bytes the digest counts.
+    #[must_use]
+    pub fn with_schema(mut self, tag: impl Into<String>) -> Self {
+        self.schema = Some(wire::schema_tag(tag.into()));
+        self
+    }
+
+    /// Sets how many subscriptions there may be at once, of which a node may have 256. Default unlimited; 0 refuses everyone.
     /// Further consumers are refused with `NoCapacity` (10 509) and keep trying.
     #[must_use]
     pub const fn with_max_consumers(mut self, max: usize) -> Self {
@@ -144,7 +170,7 @@ impl<'s, D: Datum> Builder<'s, D> {
     /// [`Datum::derived_stream_id`].
     #[must_use]
     pub fn with_stream_id(mut self, id: impl Into<StreamId>) -> Self {
-        self.stream_id = id.into();
+        self.stream_id = Some(id.into());
         self
     }
 
@@ -161,16 +187,47 @@ impl<'s, D: Datum> Builder<'s, D> {
     ///
     /// # Errors
     ///
-    /// When this node has a producer of the stream: the error holds another handle of it, and
-    /// this configuration is dropped.
+    /// [`AlreadyExists`](BuilderError::AlreadyExists) when this node has a producer of the stream:
+    /// the error holds another handle of it, and this configuration is dropped.
+    /// [`EntryFull`](BuilderError::EntryFull) when the node's entry has no room for another stream,
+    /// so that nobody could find it.
     ///
     /// # Panics
     ///
     /// When this node produces the stream with another datum type, and when the `online_when`
     /// closure panics.
     pub fn build(self) -> Result<Producer<D>, BuilderError<D>> {
+        self.enter().map_err(|error| match error {
+            Refused::Existing(existing) => BuilderError::existing(existing),
+            Refused::Full(_, LimitError { what, len, max }) => {
+                BuilderError::EntryFull { what, len, max }
+            }
+        })
+    }
+
+    /// Builds the producer; if the node has one of the stream, returns another handle of that.
+    ///
+    /// When the node's entry has no room for another stream, this is an error in the log, and the
+    /// producer has ended: sends fail with [`Closed`](super::Error::Closed).
+    ///
+    /// # Panics
+    ///
+    /// As [`build`](Self::build).
+    #[track_caller]
+    pub fn open(self) -> Producer<D> {
+        self.enter().unwrap_or_else(|error| match error {
+            Refused::Existing(existing) => Producer::of_type(existing),
+            Refused::Full(ended, error) => {
+                let stream = ended.core().stream().short();
+                tracing::error!(%stream, %error, "stream can't be advertised and is not produced");
+                Producer::new(ended)
+            }
+        })
+    }
+
+    fn enter(self) -> Result<Producer<D>, Refused> {
         let (hub, books) = (self.hub, self.books);
-        let stream_id = self.stream_id;
+        let stream_id = definition::id_or_derived::<D>(self.stream_id);
         let undelivered = self
             .undelivered
             .map(|sink| Box::new(sink) as Box<dyn Any + Send + Sync>);
@@ -178,6 +235,7 @@ impl<'s, D: Datum> Builder<'s, D> {
         let config = ProducerConfig {
             stream_id,
             buffer_size: self.buffer_size,
+            buffer_bytes: self.buffer_bytes,
             disconnect_lagging: self.lag_policy == LagPolicy::Disconnect,
             lag_policy: self.lag_policy,
             require: Box::new(move |peer| requirements.iter().all(|holds| holds(peer))),
@@ -185,6 +243,7 @@ impl<'s, D: Datum> Builder<'s, D> {
             network_id: *hub.network_id(),
             max_consumers: self.max_consumers,
             ticket_validators: self.ticket_validators,
+            schema: self.schema,
         };
         // Made before the books are locked: it runs code of the user.
         let core = ProducerCore::new(
@@ -203,7 +262,11 @@ impl<'s, D: Datum> Builder<'s, D> {
                 core.close();
                 Ok(Producer::new(handles))
             }
-            Entry::Existing(existing) => Err(BuilderError::existing(existing)),
+            Entry::Existing(existing) => Err(Refused::Existing(existing)),
+            Entry::Full(handles, error) => {
+                core.close();
+                Err(Refused::Full(handles, error))
+            }
         }
     }
 }
@@ -211,12 +274,19 @@ impl<'s, D: Datum> Builder<'s, D> {
 impl<D: Datum> fmt::Debug for Builder<'_, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("stream_id", &Short(self.stream_id))
+            .field("stream_id", &self.stream_id.map(Short))
             .field("buffer_size", &self.buffer_size)
+            .field("buffer_bytes", &self.buffer_bytes)
             .field("lag_policy", &self.lag_policy)
             .field("max_consumers", &self.max_consumers)
             .finish_non_exhaustive()
     }
+}
+
+/// Why no new producer is on the books.
+enum Refused {
+    Existing(Arc<Handles>),
+    Full(Arc<Handles>, LimitError),
 }
 
 /// Why a producer was not built.
@@ -225,20 +295,38 @@ pub enum BuilderError<D: Datum> {
     /// The node has a producer of this stream, with the configuration that it was built with.
     #[error("Producer for this stream id already exists")]
     AlreadyExists(Producer<D>),
+    /// The stream can't be advertised: the node's catalog entry holds 1024 streams, and 256 KiB in
+    /// all. Others must go first.
+    #[error("the local entry has no room: {len} {what}, at most {max} allowed")]
+    EntryFull {
+        /// What there would be too much of.
+        what: &'static str,
+        /// How much there would be.
+        len: usize,
+        /// How much there may be.
+        max: usize,
+    },
 }
 
 impl<D: Datum> BuilderError<D> {
     #[track_caller]
     fn existing(handles: Arc<Handles>) -> Self {
-        let core = handles.core();
-        core.datum_type().must_be::<D>(&core.config().stream_id);
-        Self::AlreadyExists(Producer::new(handles))
+        Self::AlreadyExists(Producer::of_type(handles))
     }
 }
 
 impl<D: Datum> fmt::Debug for BuilderError<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::AlreadyExists(producer) = self;
-        f.debug_tuple("AlreadyExists").field(producer).finish()
+        match self {
+            Self::AlreadyExists(producer) => {
+                f.debug_tuple("AlreadyExists").field(producer).finish()
+            }
+            Self::EntryFull { what, len, max } => f
+                .debug_struct("EntryFull")
+                .field("what", what)
+                .field("len", len)
+                .field("max", max)
+                .finish(),
+        }
     }
 }

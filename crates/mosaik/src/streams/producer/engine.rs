@@ -7,27 +7,28 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use iroh::endpoint::ApplicationClose;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{ProducerConfig, backlog::CursorId, cuts::Warnings, log::Log, warden};
+use super::{ProducerConfig, backlog::CursorId, log::Log, warden};
 use crate::{
     net::close::GracefulShutdown,
     primitives::{PeerId, Scope, ShortFmtExt, Signal, StreamId},
     streams_layer::{
         books::Producers,
         channel::Presence,
-        hub::{DatumType, Hub},
+        hub::{DRAIN_TIMEOUT, DatumType, Hub},
         metrics::ProducerMetrics,
+        warnings::Warnings,
+        wire::NoCapacity,
     },
 };
 
-/// How long what was accepted may take to be sent after the last handle is gone.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many subscriptions a peer may have, so that it can't make fan-out slow for all.
+const MAX_PER_PEER: usize = 256;
 
 /// A stream's producer, without the type of its datums.
 pub(in crate::streams_layer) struct ProducerCore {
@@ -45,6 +46,8 @@ pub(in crate::streams_layer) struct ProducerCore {
     undelivered: Option<Box<dyn Any + Send + Sync>>,
     places: AtomicUsize,
     subscribers: Mutex<HashMap<CursorId, Subscriber>>,
+    /// Tells this producer from the next one of the stream.
+    pub(super) run: u64,
     started: AtomicBool,
     ended: AtomicBool,
 }
@@ -66,7 +69,7 @@ impl ProducerCore {
         let metrics = ProducerMetrics::register(&config.network_id, &config.stream_id);
         let room = Signal::default();
         Arc::new(Self {
-            log: Log::new(config.buffer_size, room.clone()),
+            log: Log::new(config.buffer_size, config.buffer_bytes, room.clone()),
             presence: Presence::new(&config.online_when, room.clone(), metrics.consumers.clone()),
             scope: hub.scope.child(),
             room,
@@ -79,6 +82,7 @@ impl ProducerCore {
             undelivered,
             places: AtomicUsize::new(0),
             subscribers: Mutex::default(),
+            run: rand::random(),
             started: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         })
@@ -119,14 +123,26 @@ impl ProducerCore {
         taken.ok().map(|_| Place(self.clone()))
     }
 
-    /// Adds a subscription, which gets every datum from now on, unless the stream has ended.
-    pub(super) fn subscribe(self: &Arc<Self>, peer: PeerId, place: Place) -> Option<Subscription> {
+    /// Adds a subscription, which gets every datum from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the stream has ended, or the peer has subscriptions enough.
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        peer: PeerId,
+        place: Place,
+    ) -> Result<Subscription, ApplicationClose> {
         let control = Arc::<Control>::default();
         let mut subscribers = self.subscribers.lock();
         if self.ended.load(Ordering::SeqCst) {
-            return None;
+            return Err(GracefulShutdown.into());
         }
-        let cursor = self.log.attach();
+        let own = subscribers.values().filter(|s| s.peer == peer).count();
+        if own >= MAX_PER_PEER {
+            return Err(NoCapacity.into());
+        }
+        let (cursor, position) = self.log.attach();
         subscribers.insert(
             cursor,
             Subscriber {
@@ -134,9 +150,10 @@ impl ProducerCore {
                 control: control.clone(),
             },
         );
-        Some(Subscription {
+        Ok(Subscription {
             core: self.clone(),
             cursor,
+            position,
             control,
             _place: place,
         })
@@ -169,11 +186,11 @@ impl ProducerCore {
 
     // ---- the end
 
-    /// Ends the stream at once, as the node shuts down.
-    pub(in crate::streams_layer) fn close(&self) {
+    /// Ends the stream as the node shuts down: what was accepted is sent, then subscriptions end.
+    pub(in crate::streams_layer) fn close(self: &Arc<Self>) {
         if self.end() {
-            self.cut_all(GracefulShutdown);
-            self.scope.cancel();
+            let core = self.clone();
+            self.hub.scope.spawn(async move { core.drain().await });
         }
     }
 
@@ -186,13 +203,18 @@ impl ProducerCore {
         }
         let core = self.clone();
         self.hub.scope.spawn(async move {
-            let drained = core.presence.channels().emptied();
-            if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
-                core.cut_all(GracefulShutdown);
-            }
-            core.scope.cancel();
+            core.drain().await;
             core.books.retract(core.config.stream_id);
         });
+    }
+
+    /// Waits until what was accepted is sent, for a bounded time, and ends all subscriptions.
+    async fn drain(&self) {
+        let drained = self.presence.channels().emptied();
+        if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+            self.cut_all(GracefulShutdown);
+        }
+        self.scope.cancel();
     }
 
     /// Accepts nothing more; `false` if that was so already.
@@ -257,6 +279,8 @@ impl Drop for Place {
 pub(super) struct Subscription {
     pub(super) core: Arc<ProducerCore>,
     pub(super) cursor: CursorId,
+    /// Where in the log it begins.
+    pub(super) position: u64,
     pub(super) control: Arc<Control>,
     _place: Place,
 }
@@ -291,7 +315,7 @@ impl Control {
         self.told.notify_one();
     }
 
-    fn look_again(&self) {
+    pub(super) fn look_again(&self) {
         self.look_again.store(true, Ordering::SeqCst);
         self.told.notify_one();
     }

@@ -2,6 +2,7 @@
 
 use core::{
     fmt,
+    future::poll_fn,
     marker::PhantomData,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -22,9 +23,9 @@ use crate::{
 /// Clones, and all handles of one stream on a node, feed the same consumers. Datums of one clone
 /// keep their order; those of several interleave.
 ///
-/// `send(datum).await` waits while the producer is offline, and while a consumer that goes on
-/// taking has no room. It resolves when the datum is accepted, which is not an acknowledgement:
-/// there is none. `flush` never waits, `close` closes this handle only.
+/// `send(datum).await` waits while the producer is offline, and while a consumer has no room. It
+/// resolves when the datum is accepted, which is not an acknowledgement: there is none.
+/// [`flush`](Self::flush) waits until what was accepted has left, `close` closes this handle only.
 ///
 /// # Cancel safety
 ///
@@ -32,9 +33,9 @@ use crate::{
 ///
 /// # On drop
 ///
-/// When the last handle of a stream is gone, what was accepted is sent (within 5 s), subscriptions
-/// end with `GracefulShutdown` (204), the local entry no longer lists the stream, and it can be
-/// built anew.
+/// When the last handle of a stream is gone, or the node shuts down, what was accepted is delivered
+/// to consumers that read, for at most 5 s, and subscriptions end with `GracefulShutdown` (204). The
+/// local entry no longer lists the stream, which can be built anew while the node lives.
 ///
 /// # Examples
 ///
@@ -80,6 +81,18 @@ impl<D: Datum> Producer<D> {
         }
     }
 
+    /// Another handle of a stream.
+    ///
+    /// # Panics
+    ///
+    /// When it has another datum type.
+    #[track_caller]
+    pub(super) fn of_type(handles: Arc<Handles>) -> Self {
+        let core = handles.core();
+        core.datum_type().must_be::<D>(&core.config().stream_id);
+        Self::new(handles)
+    }
+
     /// The stream.
     pub fn stream_id(&self) -> &StreamId {
         &self.config().stream_id
@@ -123,8 +136,29 @@ impl<D: Datum> Producer<D> {
         self.accept(item)
     }
 
-    /// All current subscriptions.
-    pub fn consumers(&self) -> impl Iterator<Item = ChannelInfo> {
+    /// Waits until everything that was accepted before, from any handle of the stream, has left for
+    /// every consumer: it was handed to the transport, which delivers it while the connection
+    /// stands. Consumers that are gone, or from which datums are withheld, are not waited for.
+    ///
+    /// This is what `producer.flush()` calls, also where `SinkExt` is in scope. The `Sink`'s own
+    /// `poll_flush` resolves at once, because `SinkExt::send` calls it after each datum.
+    ///
+    /// # Errors
+    ///
+    /// None today.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn flush(&mut self) -> Result<(), Error<D>> {
+        let log = &self.core().log;
+        let (position, slot) = (log.head(), log.flush_slot());
+        poll_fn(|cx| log.poll_left(position, &slot, cx)).await;
+        Ok(())
+    }
+
+    /// All current subscriptions, as they are now.
+    pub fn consumers(&self) -> impl Iterator<Item = ChannelInfo> + use<D> {
         self.core().presence.channels().iter()
     }
 
@@ -146,7 +180,9 @@ impl<D: Datum> Producer<D> {
         let max = core.hub.config.max_datum_bytes;
         let slot = core.log.slot();
         let appended = match with_frame(&item, max, |frame| slot.append(frame)) {
-            Ok(appended) => appended,
+            Ok(appended) if appended.accepted => appended,
+            // The stream has ended meanwhile.
+            Ok(_) => return Err(Error::Closed(Some(item))),
             Err(error) => return Err(Error::Encoding(item, error)),
         };
         if appended.withheld > 0 {

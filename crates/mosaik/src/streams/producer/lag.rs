@@ -2,88 +2,130 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-/// A backlog that is full this long, without a break and while another has room, lags.
+/// A subscription lags once it has held up others for this long in all, less the time in which it
+/// did not.
 pub(super) const LAG_AFTER: Duration = Duration::from_secs(1);
-/// A consumer that takes nothing for this long, although there is something to take, is dead.
+/// How often a producer whose senders wait looks who holds them up.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A consumer that gives no sign of life for this long, although there is something to take, is
+/// dead, if its producer cuts consumers at all.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(10);
 
-/// When a subscription held up its producer, and when it had room.
+/// How a subscription stands when senders wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// Its backlog makes senders wait, and another subscription has nothing left to take.
+    HoldsOthersUp,
+    /// Anything else.
+    Fair,
+}
+
+/// How long a subscription has held up others, and how far it was when it began to.
+///
+/// It is measured in looks, of which more than half must find it guilty, so that those are safe who
+/// share a processor or a line with the fastest and are merely served after it. And whoever takes as
+/// much as its whole backlog begins anew: it is slow, but what is accepted reaches it within a second.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    full_since: Option<Instant>,
-    roomy_since: Instant,
+    held: Duration,
+    datums: u64,
+    bytes: u64,
+}
+
+/// How much a subscription's backlog may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Capacity {
+    pub(super) datums: u64,
+    pub(super) bytes: u64,
 }
 
 impl Pace {
-    pub(super) const fn new(now: Instant) -> Self {
+    /// Of a subscription that was sent this much.
+    pub(super) const fn new(datums: u64, bytes: u64) -> Self {
         Self {
-            full_since: None,
-            roomy_since: now,
+            held: Duration::ZERO,
+            datums,
+            bytes,
         }
     }
 
-    /// The backlog was seen full; `true` if that is news.
-    pub(super) fn full(&mut self, now: Instant) -> bool {
-        let news = self.full_since.is_none();
-        self.full_since.get_or_insert(now);
-        news
+    /// Whether it held up others lately.
+    pub(super) const fn is_suspect(&self) -> bool {
+        !self.held.is_zero()
     }
 
-    pub(super) const fn is_full(&self) -> bool {
-        self.full_since.is_some()
-    }
-
-    /// Something was taken off a full backlog.
-    pub(super) const fn roomy(&mut self, now: Instant) {
-        self.full_since = None;
-        self.roomy_since = now;
-    }
-
-    /// Since when this one is full while one of the others has room.
-    pub(super) fn lags_since<'a>(&self, others: impl Iterator<Item = &'a Self>) -> Option<Instant> {
-        let full_since = self.full_since?;
-        let roomy = others.filter(|other| !other.is_full());
-        let roomy_since = roomy.map(|other| other.roomy_since).min()?;
-        Some(full_since.max(roomy_since))
+    /// Takes in how it stands after so much time, and how much it was sent; `true` if it lags.
+    pub(super) fn look(
+        &mut self,
+        stand: Stand,
+        passed: Duration,
+        (datums, bytes): (u64, u64),
+        backlog: Capacity,
+    ) -> bool {
+        let took_all =
+            datums - self.datums >= backlog.datums || bytes - self.bytes >= backlog.bytes;
+        if took_all {
+            *self = Self::new(datums, bytes);
+        }
+        match stand {
+            Stand::HoldsOthersUp => {
+                if self.held.is_zero() {
+                    *self = Self::new(datums, bytes);
+                }
+                // One look is no evidence for a longer time.
+                self.held += passed.min(LOOK_EVERY * 2);
+            }
+            Stand::Fair => self.held = self.held.saturating_sub(passed),
+        }
+        self.held >= LAG_AFTER
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Stand::{Fair, HoldsOthersUp};
 
-    #[tokio::test(start_paused = true)]
-    async fn only_one_that_holds_up_another_lags() {
-        let second = Duration::from_secs(1);
-        let start = Instant::now();
-        let (mut slow, mut other) = (Pace::new(start), Pace::new(start));
-        assert!(slow.full(start) && !slow.full(start + second));
+    const BACKLOG: Capacity = Capacity {
+        datums: 100,
+        bytes: 1000,
+    };
+
+    /// After how many looks it lags, when it stands like this in turn and is sent so much per look.
+    fn lags_after(stands: &[Stand], datums: u64, bytes: u64) -> Option<u64> {
+        let mut pace = Pace::new(0, 0);
+        (1..200).zip(stands.iter().cycle()).find_map(|(n, stand)| {
+            pace.look(*stand, LOOK_EVERY, (n * datums, n * bytes), BACKLOG)
+                .then_some(n)
+        })
+    }
+
+    #[test]
+    fn one_that_holds_up_others_lags_after_a_second() {
+        assert_eq!(lags_after(&[HoldsOthersUp], 0, 0), Some(20));
+        assert_eq!(lags_after(&[HoldsOthersUp], 4, 40), Some(20), "a little");
         assert_eq!(
-            slow.lags_since([].iter()),
+            lags_after(&[HoldsOthersUp], 6, 0),
             None,
-            "alone: plain back-pressure"
+            "all of its backlog"
         );
-        assert_eq!(slow.lags_since([&other].into_iter()), Some(start));
-        other.full(start);
-        assert_eq!(
-            slow.lags_since([&other].into_iter()),
-            None,
-            "nobody has room"
-        );
-        other.roomy(start + second);
-        assert_eq!(slow.lags_since([&other].into_iter()), Some(start + second));
-        slow.roomy(start + second * 2);
-        assert_eq!(
-            slow.lags_since([&other].into_iter()),
-            None,
-            "it took something"
-        );
-        slow.full(start + second * 3);
-        assert_eq!(
-            slow.lags_since([&other].into_iter()),
-            Some(start + second * 3)
-        );
+        assert_eq!(lags_after(&[HoldsOthersUp], 0, 60), None);
+    }
+
+    #[test]
+    fn most_of_the_time_is_what_counts() {
+        assert_eq!(lags_after(&[Fair], 0, 0), None);
+        assert_eq!(lags_after(&[HoldsOthersUp, Fair], 0, 0), None);
+        let mostly = [HoldsOthersUp, HoldsOthersUp, Fair];
+        assert_eq!(lags_after(&mostly, 0, 0), Some(56));
+    }
+
+    #[test]
+    fn a_late_look_counts_for_little() {
+        let mut pace = Pace::new(0, 0);
+        let late = LAG_AFTER * 60;
+        assert!(!pace.look(HoldsOthersUp, late, (0, 0), BACKLOG));
+        assert!(!pace.look(Fair, late, (0, 0), BACKLOG));
+        assert_eq!(pace.held, Duration::ZERO);
     }
 }

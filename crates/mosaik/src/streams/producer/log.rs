@@ -11,10 +11,11 @@
 //! is encoded and copied once, whatever the number of subscriptions, and what accumulates while
 //! one is busy becomes one write.
 //!
-//! A datum needs a **slot**. There are as many as keep the largest backlog within `buffer`; they
-//! are counted apart from the lock, since most sends find one. Senders that can wait do so also
-//! while the largest backlog has [`PATIENT_BYTES`]: large datums then move on while they are still
-//! in the processor's caches, which carries a third more of them, and memory stays bounded.
+//! A datum needs a **slot**. There are as many as keep the largest backlog within `buffer` datums;
+//! they are counted apart from the lock, since most sends find one. None is given while the largest
+//! backlog has `buffer_bytes`. Senders that can wait do so at [`PATIENT_BYTES`] already, as long as
+//! everybody takes that much within moments: large datums then move on while they are still in the
+//! processor's caches, which carries a third more of them.
 
 use core::task::{Context, Poll};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -23,17 +24,19 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    backlog::{Backlog, Chunk, Cursor, CursorId, Freed, chunks_from},
-    lag::{LAG_AFTER, Pace},
+    backlog::{Backlog, Chunk, CursorId, Freed},
+    lag::{Capacity, LOOK_EVERY, Stand},
 };
-use crate::primitives::{BytesMut, Signal};
+use crate::primitives::{BytesMut, Signal, WakerSlot};
 
-/// How many bytes may be queued before senders that can wait do so.
+/// How many bytes may be queued, while they move, before senders that can wait do so.
 const PATIENT_BYTES: i64 = 512 * 1024;
 
 /// What becomes of an appended datum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Appended {
+    /// Whether the log took it: not after its end.
+    pub(super) accepted: bool,
     /// Whether there is any subscription at all.
     pub(super) selected: bool,
     /// From how many it is withheld.
@@ -48,29 +51,51 @@ pub(super) struct Log {
     slots: AtomicI64,
     /// The bytes of the largest backlog.
     queued_bytes: AtomicI64,
-    /// Whether somebody waits for a slot.
+    /// Whether somebody waits for a slot, and whether somebody did since the last look.
     wanted: AtomicBool,
+    blocked: AtomicBool,
+    /// Whether the backlog hardly moves, so that senders need not be patient.
+    stalled: AtomicBool,
     /// Fired when slots become free.
     room: Signal,
-    /// Fired when a subscription begins to hold up the producer.
+    /// Fired when a sender finds no slot.
     pressure: Notify,
+    /// Fired when the last subscription moves on, if somebody waits for that.
+    moved: Signal,
+    move_wanted: AtomicBool,
     buffer: u64,
+    buffer_bytes: i64,
+}
+
+/// Since when the log was under pressure without a break.
+#[derive(Debug)]
+pub(super) struct Watch {
+    looked: Instant,
+    tail_bytes: u64,
 }
 
 impl Log {
-    pub(super) fn new(buffer: usize, room: Signal) -> Self {
+    pub(super) fn new(buffer: usize, buffer_bytes: usize, room: Signal) -> Self {
         // Far more than memory holds, and far from where sums overflow.
-        let buffer = i64::try_from(buffer)
-            .unwrap_or(i64::MAX)
-            .clamp(1, i64::MAX / 4);
+        let sane = |limit| {
+            i64::try_from(limit)
+                .unwrap_or(i64::MAX)
+                .clamp(1, i64::MAX / 4)
+        };
+        let buffer = sane(buffer);
         Self {
             state: Mutex::new(Backlog::new(buffer.unsigned_abs())),
             slots: AtomicI64::new(buffer),
             queued_bytes: AtomicI64::new(0),
             wanted: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             room,
             pressure: Notify::new(),
+            moved: Signal::default(),
+            move_wanted: AtomicBool::new(false),
             buffer: buffer.unsigned_abs(),
+            buffer_bytes: sane(buffer_bytes),
         }
     }
 
@@ -78,6 +103,10 @@ impl Log {
 
     /// Takes a slot, if there is one, to be [used](Self::slot) or given back.
     pub(super) fn try_reserve(&self) -> bool {
+        self.queued_bytes.load(Ordering::SeqCst) < self.buffer_bytes && self.take_slot()
+    }
+
+    fn take_slot(&self) -> bool {
         let mut slots = self.slots.load(Ordering::SeqCst);
         while slots > 0 {
             let taken = self.slots.compare_exchange_weak(
@@ -96,7 +125,15 @@ impl Log {
 
     /// As [`try_reserve`](Self::try_reserve), for a sender that can wait.
     pub(super) fn try_reserve_patiently(&self) -> bool {
-        self.queued_bytes.load(Ordering::SeqCst) < PATIENT_BYTES && self.try_reserve()
+        self.queued_bytes.load(Ordering::SeqCst) < self.patient_bytes() && self.take_slot()
+    }
+
+    fn patient_bytes(&self) -> i64 {
+        if self.stalled.load(Ordering::Relaxed) {
+            self.buffer_bytes
+        } else {
+            self.buffer_bytes.min(PATIENT_BYTES)
+        }
     }
 
     /// Gives a slot back.
@@ -105,20 +142,12 @@ impl Log {
         self.wake_senders();
     }
 
-    /// Says that a sender found no slot. It has registered with the room signal, and looks again
-    /// after this.
+    /// Says that a sender found no slot. If it waits, it has registered with the room signal, and
+    /// looks again after this.
     pub(super) fn want_room(&self) {
         self.wanted.store(true, Ordering::SeqCst);
-        let now = Instant::now();
-        let news = {
-            let mut state = self.state.lock();
-            let is_full = self.fullness(&state);
-            let full = state.attached_mut().filter(|cursor| is_full(cursor));
-            full.fold(false, |news, cursor| cursor.pace.full(now) | news)
-        };
-        if news {
-            self.pressure.notify_one();
-        }
+        self.blocked.store(true, Ordering::SeqCst);
+        self.pressure.notify_one();
     }
 
     /// A slot that was taken, to be used right now; given back if that fails.
@@ -129,10 +158,16 @@ impl Log {
     fn append(&self, frame: &mut BytesMut) -> Appended {
         let mut state = self.state.lock();
         let appended = Appended {
+            accepted: !state.ended,
             selected: state.attached + state.lagging > 0,
             withheld: state.lagging,
         };
-        if state.attached == 0 || state.ended {
+        if state.ended {
+            drop(state);
+            self.release();
+            return appended;
+        }
+        if state.attached == 0 {
             state.head += 1;
             state.open_first = state.head;
             state.limit += 1;
@@ -153,7 +188,7 @@ impl Log {
     pub(super) fn wake_senders(&self) {
         let has_room = || {
             self.slots.load(Ordering::SeqCst) > 0
-                && self.queued_bytes.load(Ordering::SeqCst) < PATIENT_BYTES
+                && self.queued_bytes.load(Ordering::SeqCst) < self.patient_bytes()
         };
         if self.wanted.load(Ordering::SeqCst) && has_room() {
             self.wanted.store(false, Ordering::SeqCst);
@@ -168,42 +203,47 @@ impl Log {
         state.wake_parked();
     }
 
+    // ---- flushes
+
+    /// The position after everything that was accepted.
+    pub(super) fn head(&self) -> u64 {
+        self.state.lock().head
+    }
+
+    /// A place for one who waits for [`poll_left`](Self::poll_left).
+    pub(super) fn flush_slot(&self) -> WakerSlot {
+        self.moved.slot()
+    }
+
+    /// Waits until every subscription that holds up the log has written everything before a
+    /// position.
+    pub(super) fn poll_left(&self, position: u64, slot: &WakerSlot, cx: &Context<'_>) -> Poll<()> {
+        let state = self.state.lock();
+        // The limit follows the last one.
+        if state.limit - self.buffer >= position {
+            return Poll::Ready(());
+        }
+        slot.register(cx.waker());
+        self.move_wanted.store(true, Ordering::SeqCst);
+        Poll::Pending
+    }
+
     // ---- subscriptions
 
-    /// Adds a subscription that gets everything from now on.
-    pub(super) fn attach(&self) -> CursorId {
+    /// Adds a subscription that gets everything from now on; returns the position where it begins.
+    pub(super) fn attach(&self) -> (CursorId, u64) {
         let mut state = self.state.lock();
-        state.seal();
-        let cursor = Cursor {
-            taken: state.head,
-            written: state.head,
-            written_bytes: state.head_bytes,
-            parked: None,
-            pace: Pace::new(Instant::now()),
-            last: None,
-        };
-        state.attached += 1;
-        let id = state.next_cursor;
-        state.next_cursor += 1;
-        state.cursors.insert(id, cursor);
-        id
+        (state.attach(), state.head)
     }
 
     /// Removes a subscription.
     pub(super) fn detach(&self, id: CursorId) {
         let mut state = self.state.lock();
-        let Some(cursor) = state.cursors.remove(&id) else {
-            return;
-        };
-        state.parked.retain(|other| *other != id);
-        if cursor.last.is_some() {
-            state.lagging -= 1;
-        } else {
-            state.attached -= 1;
-            state.discard();
+        if state.detach(id) {
             let freed = state.advance_limit(self.buffer);
             drop(state);
             self.free(&freed);
+            self.wake_senders();
         }
     }
 
@@ -226,20 +266,7 @@ impl Log {
     /// many bytes.
     pub(super) fn written(&self, id: CursorId, datums: usize, bytes: usize) {
         let mut state = self.state.lock();
-        let Some(cursor) = state.cursors.get_mut(&id) else {
-            return;
-        };
-        let held_up = cursor.written + self.buffer;
-        cursor.written += datums as u64;
-        cursor.written_bytes += bytes as u64;
-        if cursor.last.is_some() {
-            return;
-        }
-        if cursor.pace.is_full() {
-            cursor.pace.roomy(Instant::now());
-        }
-        // Of all the cursors only the last one decides how far the head may go.
-        if held_up == state.limit {
+        if state.written(id, datums as u64, bytes as u64) {
             let freed = state.advance_limit(self.buffer);
             drop(state);
             self.free(&freed);
@@ -248,80 +275,79 @@ impl Log {
 
     // ---- lag
 
-    /// Resolves when a subscription begins to hold up the producer.
+    /// Resolves when a sender finds no slot.
     pub(super) async fn pressure(&self) {
         self.pressure.notified().await;
     }
 
-    /// The subscriptions that lag now, and when to look again if some hold up the producer.
-    pub(super) fn lagging(&self, now: Instant) -> (Vec<CursorId>, Option<Instant>) {
+    /// Begins to watch the log, which is under pressure.
+    pub(super) fn watch(&self, now: Instant) -> Watch {
+        Watch {
+            looked: now,
+            tail_bytes: self.state.lock().tail_bytes,
+        }
+    }
+
+    /// The subscriptions that lag now; `None` once nobody has waited since the last look, and
+    /// nobody is suspect any more.
+    pub(super) fn look(&self, watch: &mut Watch, now: Instant) -> Option<Vec<CursorId>> {
+        let passed = now.saturating_duration_since(watch.looked);
+        watch.looked = now;
+        let is_wanted = self.wanted.load(Ordering::SeqCst);
+        let is_pressed = self.blocked.swap(false, Ordering::SeqCst) || is_wanted;
         let mut state = self.state.lock();
-        let is_full = self.fullness(&state);
-        for cursor in state.attached_mut() {
-            // A slot may have been given back unused.
-            if cursor.pace.is_full() && !is_full(cursor) {
-                cursor.pace.roomy(now);
-            }
-        }
-        let paces: Vec<_> = state
-            .attached()
-            .map(|(id, cursor)| (id, cursor.pace))
-            .collect();
+        let (head, head_bytes, tail_bytes) = (state.head, state.head_bytes, state.tail_bytes);
+        let moved = tail_bytes - core::mem::replace(&mut watch.tail_bytes, tail_bytes);
+        let is_stalled = is_pressed && moved < PATIENT_BYTES.unsigned_abs() / 2;
+        self.stalled.store(is_stalled, Ordering::Relaxed);
+
+        let backlog = Capacity {
+            datums: self.buffer,
+            bytes: self.buffer_bytes.unsigned_abs(),
+        };
+        let mut cursors = state.attached_mut();
+        // What it has taken is written in moments, unless it is itself what takes so long.
+        let somebody_starves = cursors.any(|(_, cursor)| cursor.written == head);
+        drop(cursors);
         let mut lagging = Vec::new();
-        let mut again: Option<Instant> = None;
-        for (id, pace) in &paces {
-            if !pace.is_full() {
-                continue;
-            }
-            let others = paces
-                .iter()
-                .filter(|(other, _)| other != id)
-                .map(|(_, pace)| pace);
-            let due = match pace.lags_since(others) {
-                Some(since) if now >= since + LAG_AFTER => {
-                    lagging.push(*id);
-                    continue;
-                }
-                Some(since) => since + LAG_AFTER,
-                // Another may get room at any time.
-                None => now + LAG_AFTER / 4,
+        let mut suspects = false;
+        for (id, cursor) in state.attached_mut() {
+            let datums = head - cursor.written;
+            let bytes = head_bytes - cursor.written_bytes;
+            // Half is enough: with the first slot that it frees a sender is woken.
+            let is_full =
+                datums > 0 && (datums * 2 >= backlog.datums || bytes * 2 >= backlog.bytes);
+            let stand = if is_pressed && is_full && somebody_starves {
+                Stand::HoldsOthersUp
+            } else {
+                Stand::Fair
             };
-            again = Some(again.map_or(due, |other| other.min(due)));
+            let sent = (cursor.written, cursor.written_bytes);
+            if cursor.pace.look(stand, passed, sent, backlog) {
+                lagging.push(id);
+            }
+            suspects |= cursor.pace.is_suspect();
         }
-        (lagging, again)
+        drop(state);
+        if is_stalled {
+            self.wake_senders();
+        }
+        (is_pressed || suspects).then_some(lagging)
+    }
+
+    /// When to look again.
+    pub(super) fn next_look(watch: &Watch) -> Instant {
+        watch.looked + LOOK_EVERY
     }
 
     /// Withholds new datums from a subscription until it has taken what it has.
     pub(super) fn withhold(&self, id: CursorId) {
         let mut state = self.state.lock();
-        state.seal();
-        let Backlog {
-            chunks, cursors, ..
-        } = &mut *state;
-        let Some(cursor) = cursors.get_mut(&id).filter(|cursor| cursor.last.is_none()) else {
-            return;
-        };
-        cursor.last = Some(chunks_from(chunks, cursor.taken).cloned().collect());
-        state.attached -= 1;
-        state.lagging += 1;
-        state.discard();
-        let freed = state.advance_limit(self.buffer);
-        drop(state);
-        self.free(&freed);
-    }
-
-    /// Tells which backlogs are full, reserved slots included.
-    fn fullness(&self, state: &Backlog) -> impl Fn(&Cursor) -> bool + use<> {
-        let (head, buffer) = (state.head, self.buffer);
-        let full_bytes = state
-            .head_bytes
-            .saturating_sub(PATIENT_BYTES.unsigned_abs());
-        let reach = state
-            .limit
-            .saturating_add_signed(-self.slots.load(Ordering::SeqCst));
-        move |cursor| {
-            let is_full = cursor.written + buffer <= reach || cursor.written_bytes <= full_bytes;
-            cursor.written < head && is_full
+        if state.withhold(id) {
+            let freed = state.advance_limit(self.buffer);
+            drop(state);
+            self.free(&freed);
+            self.wake_senders();
         }
     }
 
@@ -329,10 +355,15 @@ impl Log {
     /// cost more than sending. A writer that waits for the transport wakes them for any slot.
     fn free(&self, freed: &Freed) {
         let Freed { slots, bytes } = *freed;
+        let has_moved = slots > 0;
         let slots = self.slots.fetch_add(slots, Ordering::SeqCst) + slots;
         let bytes = self.queued_bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
-        if slots.unsigned_abs() * 2 >= self.buffer && bytes * 2 <= PATIENT_BYTES {
+        if slots.unsigned_abs() * 2 >= self.buffer && bytes * 2 <= self.patient_bytes() {
             self.wake_senders();
+        }
+        if has_moved && self.move_wanted.load(Ordering::SeqCst) {
+            self.move_wanted.store(false, Ordering::SeqCst);
+            self.moved.notify();
         }
     }
 }

@@ -1,13 +1,19 @@
 use core::task::{Context, Waker};
-use std::time::Duration;
 
 use futures::{FutureExt, task::noop_waker};
 
 use super::*;
 use crate::{net::link::FRAME_HEADER_BYTES, streams_layer::producer::backlog::OWN_CHUNK_BYTES};
 
+/// More than any test queues.
+const MANY_BYTES: usize = 1 << 30;
+
 fn log(buffer: usize) -> Log {
-    Log::new(buffer, Signal::default())
+    Log::new(buffer, MANY_BYTES, Signal::default())
+}
+
+fn attach(log: &Log) -> CursorId {
+    log.attach().0
 }
 
 fn frame(payload: &[u8]) -> BytesMut {
@@ -56,9 +62,9 @@ fn taken(log: &Log, id: CursorId) -> Vec<Vec<u8>> {
 fn everybody_gets_everything_from_their_own_start_in_order() {
     let log = log(100);
     assert!(!push(&log, b"before anybody").unwrap().selected);
-    let a = log.attach();
+    let a = attach(&log);
     push(&log, b"1");
-    let b = log.attach();
+    let b = attach(&log);
     push(&log, b"");
     let large = vec![9; OWN_CHUNK_BYTES];
     push(&log, &large);
@@ -88,7 +94,7 @@ fn slots_are_what_keeps_the_largest_backlog_within_the_buffer() {
     for _ in 0..5 {
         push(&log, b"nobody listens, nothing is kept").unwrap();
     }
-    let (a, b) = (log.attach(), log.attach());
+    let (a, b) = (attach(&log), attach(&log));
     push(&log, b"1").unwrap();
     push(&log, b"2").unwrap();
     assert!(push(&log, b"3").is_none());
@@ -114,10 +120,10 @@ fn slots_are_what_keeps_the_largest_backlog_within_the_buffer() {
 #[test]
 fn a_waiting_sender_is_woken_once_it_is_worth_it_and_by_a_stalled_writer() {
     let room = Signal::default();
-    let log = Log::new(8, room.clone());
+    let log = Log::new(8, MANY_BYTES, room.clone());
     let slot = room.slot();
     let (waker, woken) = futures_test_waker();
-    let a = log.attach();
+    let a = attach(&log);
     while push(&log, b"x").is_some() {}
     slot.register(&waker);
     log.want_room();
@@ -145,39 +151,188 @@ fn futures_test_waker() -> (Waker, impl Fn() -> bool) {
     (waker, move || flag.0.swap(false, Ordering::SeqCst))
 }
 
+/// The subscriptions that lag after so many looks, of which each is preceded by some work.
+async fn looks(log: &Log, count: usize, mut work: impl FnMut()) -> Vec<CursorId> {
+    let mut watch = log.watch(Instant::now());
+    let mut lagging = Vec::new();
+    for _ in 0..count {
+        work();
+        log.want_room();
+        tokio::time::advance(LOOK_EVERY).await;
+        lagging = log.look(&mut watch, Instant::now()).unwrap();
+    }
+    lagging
+}
+
+const SECOND: usize = 20;
+
 #[tokio::test(start_paused = true)]
-async fn one_that_is_full_while_another_has_room_lags_after_a_second() {
+async fn one_that_is_full_while_another_starves_lags_after_a_second() {
     let log = log(4);
-    let (slow, fast) = (log.attach(), log.attach());
+    let (slow, fast) = (attach(&log), attach(&log));
     while push(&log, b"x").is_some() {}
     log.want_room();
     assert!(log.pressure().now_or_never().is_some());
-    let (lagging, again) = log.lagging(Instant::now());
-    assert!(lagging.is_empty(), "nobody has room");
-    assert!(again.is_some());
-    tokio::time::advance(Duration::from_secs(3)).await;
+    assert!(
+        looks(&log, 3 * SECOND, || {}).await.is_empty(),
+        "nobody starves"
+    );
     taken(&log, fast);
-    assert!(log.lagging(Instant::now()).0.is_empty(), "not for a second");
-    tokio::time::advance(LAG_AFTER).await;
-    assert_eq!(log.lagging(Instant::now()).0, [slow]);
+    assert!(
+        looks(&log, SECOND - 1, || {}).await.is_empty(),
+        "not a second"
+    );
+    assert_eq!(looks(&log, SECOND, || {}).await, [slow]);
     taken(&log, slow);
-    assert_eq!(log.lagging(Instant::now()), (vec![], None));
+    assert!(
+        looks(&log, SECOND, || {}).await.is_empty(),
+        "nobody is full"
+    );
+    let mut watch = log.watch(Instant::now());
+    log.wake_senders();
+    log.look(&mut watch, Instant::now());
+    assert_eq!(
+        log.look(&mut watch, Instant::now()),
+        None,
+        "the pressure is gone"
+    );
+}
+
+/// Regression: each step, be it as small as can be, gave a slow one another second, for ever.
+#[tokio::test(start_paused = true)]
+async fn one_that_makes_little_progress_lags_as_well() {
+    for (taken_per_look, lags) in [(1, true), (30, false)] {
+        let log = log(100);
+        let (slow, fast) = (attach(&log), attach(&log));
+        let work = || {
+            while push(&log, b"x").is_some() {}
+            log.written(slow, taken_per_look, taken_per_look * 5);
+            taken(&log, fast);
+        };
+        let lagging = looks(&log, 2 * SECOND, work).await;
+        assert_eq!(lagging == [slow], lags, "{taken_per_look}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reservation_that_is_not_used_makes_nobody_lag() {
     let log = log(1);
-    let _a = log.attach();
-    let _b = log.attach();
+    let _a = attach(&log);
+    let _b = attach(&log);
     assert!(log.try_reserve());
+    assert!(looks(&log, 2 * SECOND, || {}).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_one_never_lags() {
+    let log = log(1);
+    let _only = attach(&log);
+    push(&log, b"x");
+    assert!(looks(&log, 100 * SECOND, || {}).await.is_empty());
+}
+
+/// Regression: nobody told a waiting sender that the one that held it up no longer did.
+#[test]
+fn withholding_wakes_senders() {
+    let room = Signal::default();
+    let log = Log::new(8, 1000, room.clone());
+    let (slow, other) = (attach(&log), attach(&log));
+    push(&log, b"1");
+    taken(&log, other);
+    while push(&log, b"2").is_some() {}
+    let slot = room.slot();
+    let (waker, woken) = futures_test_waker();
+    slot.register(&waker);
     log.want_room();
-    assert_eq!(log.lagging(Instant::now()), (vec![], None));
+    log.withhold(slow);
+    assert_eq!(
+        log.slots.load(Ordering::SeqCst),
+        1,
+        "too few to wake for by themselves"
+    );
+    assert!(woken());
+}
+
+#[test]
+fn bytes_are_bounded_as_well_as_datums_and_one_datum_of_any_size_passes() {
+    let log = Log::new(100, 1000, Signal::default());
+    let id = attach(&log);
+    push(&log, &[7; 5000]).unwrap();
+    assert!(push(&log, b"").is_none());
+    taken(&log, id);
+    push(&log, &[7; 900]).unwrap();
+    push(&log, &[7; 900]).unwrap();
+    assert!(push(&log, b"").is_none());
+    assert!(!log.try_reserve_patiently());
+}
+
+#[tokio::test(start_paused = true)]
+async fn senders_need_not_be_patient_with_a_backlog_that_hardly_moves() {
+    let log = log(1024);
+    let id = attach(&log);
+    while log.try_reserve_patiently() {
+        log.slot().append(&mut frame(&[7; 64 * 1024]));
+    }
+    looks(&log, 1, || {}).await;
+    assert!(log.try_reserve_patiently(), "it stands still");
+    log.release();
+    taken(&log, id);
+    while log.try_reserve_patiently() {
+        log.slot().append(&mut frame(&[7; 64 * 1024]));
+        if log.queued_bytes.load(Ordering::SeqCst) > 2 * PATIENT_BYTES {
+            break;
+        }
+    }
+    looks(&log, 1, || {
+        log.written(id, 8, 8 * (64 * 1024 + 4));
+    })
+    .await;
+    assert!(!log.try_reserve_patiently(), "it moves");
+}
+
+#[test]
+fn a_flush_waits_for_the_last_subscription() {
+    let log = log(8);
+    let (one, two) = (attach(&log), attach(&log));
+    let slot = log.flush_slot();
+    let (waker, woken) = futures_test_waker();
+    let cx = Context::from_waker(&waker);
+    assert!(log.poll_left(log.head(), &slot, &cx).is_ready());
+    push(&log, b"1");
+    push(&log, b"2");
+    let position = log.head();
+    assert!(log.poll_left(position, &slot, &cx).is_pending());
+    taken(&log, one);
+    assert!(log.poll_left(position, &slot, &cx).is_pending() && !woken());
+    push(&log, b"3");
+    take(&log, two).unwrap();
+    log.written(two, 2, 10);
+    assert!(woken());
+    assert!(
+        log.poll_left(position, &slot, &cx).is_ready(),
+        "3 came later"
+    );
+    assert!(log.poll_left(log.head(), &slot, &cx).is_pending());
+    log.detach(two);
+    taken(&log, one);
+    assert!(woken());
+    assert!(log.poll_left(log.head(), &slot, &cx).is_ready(), "gone");
+}
+
+#[test]
+fn nothing_is_accepted_after_the_end() {
+    let log = log(8);
+    let only = attach(&log);
+    assert!(push(&log, b"1").unwrap().accepted);
+    log.end();
+    assert!(!push(&log, b"2").unwrap().accepted);
+    assert_eq!(taken(&log, only), [b"1"]);
 }
 
 #[test]
 fn a_lagging_one_keeps_its_backlog_and_misses_what_comes_until_it_took_it() {
     let log = log(2);
-    let (slow, fast) = (log.attach(), log.attach());
+    let (slow, fast) = (attach(&log), attach(&log));
     push(&log, b"1");
     push(&log, b"2");
     taken(&log, fast);
@@ -187,6 +342,7 @@ fn a_lagging_one_keeps_its_backlog_and_misses_what_comes_until_it_took_it() {
         assert_eq!(
             appended,
             Appended {
+                accepted: true,
                 selected: true,
                 withheld: 1
             }
@@ -194,7 +350,11 @@ fn a_lagging_one_keeps_its_backlog_and_misses_what_comes_until_it_took_it() {
         assert_eq!(taken(&log, fast), [n]);
     }
     assert_eq!(taken(&log, slow), [b"1", b"2"]);
-    assert_eq!(taken(&log, slow), Vec::<Vec<u8>>::new(), "it is back");
+    let mut notice = Vec::new();
+    let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+    assert!(log.poll_take(slow, &mut cx, &mut notice).is_ready());
+    assert_eq!((notice.len(), notice[0].withheld), (1, 3), "it is back");
+    assert_eq!((notice[0].log_bytes(), notice[0].payload_bytes()), (0, 0));
     assert_eq!(push(&log, b"6").unwrap().withheld, 0);
     assert_eq!(taken(&log, slow), [b"6"]);
     assert_eq!(taken(&log, fast), [b"6"]);
@@ -204,7 +364,7 @@ fn a_lagging_one_keeps_its_backlog_and_misses_what_comes_until_it_took_it() {
 #[test]
 fn withholding_from_all_frees_the_producer() {
     let log = log(1);
-    let only = log.attach();
+    let only = attach(&log);
     push(&log, b"1");
     assert!(push(&log, b"2").is_none());
     log.withhold(only);
@@ -218,7 +378,7 @@ fn withholding_from_all_frees_the_producer() {
 #[test]
 fn senders_that_can_wait_do_so_while_large_datums_are_queued() {
     let log = log(1024);
-    let id = log.attach();
+    let id = attach(&log);
     let payload = vec![7; 200 * 1024];
     for _ in 0..3 {
         assert!(log.try_reserve_patiently());

@@ -11,15 +11,16 @@ use std::{
 
 use chrono::Utc;
 use iroh::endpoint::ApplicationClose;
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
     LagPolicy, ProducerCore,
     admission::{Admitted, admit},
-    backlog::{Chunk, CursorId},
+    backlog::Chunk,
     cuts,
     engine::{Order, Subscription},
     lag::DEAD_AFTER,
@@ -32,6 +33,7 @@ use crate::{
     primitives::{Bytes, ShortFmtExt},
     streams_layer::{
         channel::{Channel, Parties},
+        hub::DRAIN_TIMEOUT,
         status::State,
         wire::{self, Accepted, NoCapacity, Subscribe, TooSlow},
     },
@@ -59,6 +61,17 @@ pub(in crate::streams_layer) async fn serve(
 ) {
     let _serving = core.hub.serving();
     let peer = link.peer();
+    if let (Some(own), Some(theirs)) = (&core.config().schema, &request.schema)
+        && own != theirs
+    {
+        let reason = wire::schema_mismatch(own, theirs);
+        if core.warnings.is_due() {
+            let text = String::from_utf8_lossy(&reason.reason);
+            tracing::warn!(peer = %peer.short(), stream = %core.stream().short(), reason = ?text,
+                "consumer has another schema");
+        }
+        return refuse(&core, link, reason).await;
+    }
     let Some(place) = core.take_place() else {
         return refuse(&core, link, NoCapacity.into()).await;
     };
@@ -70,9 +83,12 @@ pub(in crate::streams_layer) async fn serve(
         Ok(admitted) => admitted,
         Err(reason) => return refuse(&core, link, reason).await,
     };
-    let Some(subscription) = core.subscribe(peer, place) else {
-        return refuse(&core, link, GracefulShutdown.into()).await;
+    let subscription = match core.subscribe(peer, place) {
+        Ok(subscription) => subscription,
+        Err(reason) => return refuse(&core, link, reason).await,
     };
+    // What changed since it was judged was told to nobody.
+    subscription.control.look_again();
     core.metrics.accepted.increment(1);
     tracing::debug!(peer = %peer.short(), stream = %core.stream().short(), "subscribed");
     let parties = Parties {
@@ -127,6 +143,9 @@ async fn run(
         if mid_frame {
             // In the middle of a datum nothing can be said in band.
             sender.reset(reason);
+        } else if GracefulShutdown == reason {
+            // The node, and with it the connection, may end right after this.
+            sender.close_delivered(&reason, DRAIN_TIMEOUT).await;
         } else {
             sender.close_now(&reason).await;
         }
@@ -189,6 +208,8 @@ fn has_expired(expires: Option<Expiration>) -> bool {
 struct Credit {
     bytes: AtomicI64,
     given: Notify,
+    /// When the consumer last said that it goes on taking.
+    heard: Mutex<Instant>,
 }
 
 impl Credit {
@@ -196,6 +217,7 @@ impl Credit {
         let credit = Self {
             bytes: AtomicI64::new(0),
             given: Notify::new(),
+            heard: Mutex::new(Instant::now()),
         };
         credit.give(bytes);
         credit
@@ -210,6 +232,7 @@ impl Credit {
         let _ = self
             .bytes
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        *self.heard.lock() = Instant::now();
         self.given.notify_one();
     }
 
@@ -242,7 +265,11 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     async fn run(&mut self) -> End {
-        let answered = timeout(ANSWER_TIMEOUT, self.sender.send(&Accepted {})).await;
+        let answer = Accepted {
+            run: self.subscription.core.run,
+            position: self.subscription.position,
+        };
+        let answered = timeout(ANSWER_TIMEOUT, self.sender.send(&answer)).await;
         if !matches!(answered, Ok(Ok(()))) {
             return End::Gone;
         }
@@ -252,11 +279,11 @@ impl Writer<'_> {
         while poll_fn(|cx| log.poll_take(cursor, cx, &mut chunks)).await {
             let mut rest = &chunks[..];
             while !rest.is_empty() {
-                let portion =
-                    match patiently(&self.subscription.core, cursor, self.credit.some()).await {
-                        Ok(credit) => portion(rest, credit),
-                        Err(end) => return end,
-                    };
+                let credit = patiently(self.subscription, self.credit, self.credit.some());
+                let portion = match credit.await {
+                    Ok(credit) => portion(rest, credit),
+                    Err(end) => return end,
+                };
                 let (now, later) = rest.split_at(portion);
                 if let Err(end) = self.write(now, &mut frames).await {
                     return end;
@@ -279,16 +306,12 @@ impl Writer<'_> {
         while !rest.is_empty() {
             let before = rest.len();
             let sender = &mut *self.sender;
-            let writing = patiently(
-                &self.subscription.core,
-                cursor,
-                sender.write_some(&mut rest),
-            );
-            match writing.await? {
+            let writing = sender.write_some(&mut rest);
+            match patiently(self.subscription, self.credit, writing).await? {
                 Ok(_) => {
                     let done = written.by_ref().take(before - rest.len());
                     let (datums, bytes) = done.fold((0, 0), |(datums, bytes), chunk| {
-                        (datums + chunk.datums, bytes + chunk.bytes.len())
+                        (datums + chunk.datums, bytes + chunk.log_bytes())
                     });
                     core.log.written(cursor, datums, bytes);
                 }
@@ -310,6 +333,8 @@ impl Writer<'_> {
         let datums = chunks.iter().map(|chunk| chunk.datums).sum();
         let bytes = chunks.iter().map(Chunk::payload_bytes).sum();
         self.channel.stats().add(datums, bytes);
+        let withheld = chunks.iter().map(|chunk| chunk.withheld).sum();
+        self.channel.stats().add_lost(withheld);
         let metrics = &self.subscription.core.metrics;
         metrics.items_sent.increment(datums as u64);
         metrics.bytes_sent.increment(bytes as u64);
@@ -330,13 +355,15 @@ fn portion(chunks: &[Chunk], credit: usize) -> usize {
 
 /// Waits for the consumer to take something, unless it takes nothing for so long that it is dead.
 async fn patiently<T>(
-    core: &ProducerCore,
-    cursor: CursorId,
+    subscription: &Subscription,
+    credit: &Credit,
     progress: impl Future<Output = T>,
 ) -> Result<T, End> {
+    let (core, cursor) = (&subscription.core, subscription.cursor);
     let mut progress = pin!(progress);
+    let mut since = Instant::now();
     loop {
-        let mut waiting = pin!(timeout(DEAD_AFTER, progress.as_mut()));
+        let mut waiting = pin!(timeout_at(since + DEAD_AFTER, progress.as_mut()));
         let result = poll_fn(|cx| {
             let poll = waiting.as_mut().poll(cx);
             if poll.is_pending() {
@@ -345,10 +372,20 @@ async fn patiently<T>(
             }
             poll
         });
-        match result.await {
-            Ok(progress) => return Ok(progress),
-            Err(_) if core.config().lag_policy == LagPolicy::Drop => core.log.withhold(cursor),
-            Err(_) => return Err(End::Close(TooSlow.into())),
+        if let Ok(progress) = result.await {
+            return Ok(progress);
         }
+        let heard = *credit.heard.lock();
+        if heard > since {
+            since = heard;
+            continue;
+        }
+        match core.config().lag_policy {
+            LagPolicy::Disconnect => return Err(End::Close(TooSlow.into())),
+            LagPolicy::Drop => core.log.withhold(cursor),
+            // That one is gone is for the connection to tell.
+            LagPolicy::Wait => {}
+        }
+        since = Instant::now();
     }
 }

@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{LagPolicy, ProducerCore};
+use super::{LagPolicy, ProducerCore, log::Log};
 use crate::streams_layer::wire::TooSlow;
 
 /// Has consumers judged again when their entry or round-trip time changes.
@@ -22,22 +22,22 @@ pub(super) async fn watch_catalog(core: Arc<ProducerCore>) {
     }
 }
 
-/// Applies the lag policy, looking only while some consumer holds up the producer.
+/// Applies the lag policy, looking only while senders have to wait.
 pub(super) async fn watch_lag(core: Arc<ProducerCore>) {
     loop {
         core.log.pressure().await;
+        let mut watch = core.log.watch(Instant::now());
         loop {
-            let (lagging, again) = core.log.lagging(Instant::now());
+            sleep_until(Log::next_look(&watch)).await;
+            let Some(lagging) = core.log.look(&mut watch, Instant::now()) else {
+                break;
+            };
             for cursor in lagging {
                 match core.config().lag_policy {
                     LagPolicy::Disconnect => core.cut(cursor, TooSlow),
                     LagPolicy::Drop => core.log.withhold(cursor),
                     LagPolicy::Wait => {}
                 }
-            }
-            match again {
-                Some(due) => sleep_until(due).await,
-                None => break,
             }
         }
     }

@@ -4,7 +4,7 @@ use core::fmt;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -22,6 +22,8 @@ pub struct Stats(Arc<Counters>);
 struct Counters {
     datums: AtomicUsize,
     bytes: AtomicUsize,
+    lost: AtomicU64,
+    undecodable: AtomicUsize,
     connected_at: Mutex<Option<Instant>>,
 }
 
@@ -43,6 +45,19 @@ impl Stats {
         self.0.bytes.load(Ordering::Acquire)
     }
 
+    /// How many datums the consumer is known to have missed: those that were withheld because it
+    /// lagged, and on its own side also those between one connection and the next. See
+    /// [`Event::Lagged`](crate::streams::consumer::Event::Lagged).
+    pub fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Acquire)
+    }
+
+    /// How many datums arrived and could not be decoded, or were too large; 0 on the producer's
+    /// side. They are in no other count.
+    pub fn undecodable(&self) -> usize {
+        self.0.undecodable.load(Ordering::Acquire)
+    }
+
     /// Time since the last successful connection, `None` when not connected; of a consumer, since
     /// it was built.
     pub fn uptime(&self) -> Option<Duration> {
@@ -52,6 +67,21 @@ impl Stats {
     pub(in crate::streams_layer) fn add(&self, datums: usize, bytes: usize) {
         self.0.bytes.fetch_add(bytes, Ordering::Release);
         self.0.datums.fetch_add(datums, Ordering::Release);
+    }
+
+    pub(in crate::streams_layer) fn add_lost(&self, datums: u64) {
+        if datums > 0 {
+            // What a producer says of this may be anything.
+            let more = |lost: u64| Some(lost.saturating_add(datums));
+            let _ = self
+                .0
+                .lost
+                .fetch_update(Ordering::Release, Ordering::Acquire, more);
+        }
+    }
+
+    pub(in crate::streams_layer) fn add_undecodable(&self) {
+        self.0.undecodable.fetch_add(1, Ordering::Release);
     }
 
     pub(in crate::streams_layer) fn set_connected(&self, connected: bool) {
@@ -83,6 +113,8 @@ impl fmt::Debug for Stats {
         f.debug_struct("Stats")
             .field("datums", &self.datums())
             .field("bytes", &self.bytes())
+            .field("lost", &self.lost())
+            .field("undecodable", &self.undecodable())
             .field("uptime", &self.uptime())
             .finish()
     }
