@@ -98,7 +98,11 @@ impl<M: StateMachine> fmt::Display for CommandError<M> {
                 f.write_str("Commands were sent, and whether they are applied is unknown")
             }
             Self::Undecodable(commands) => {
-                write!(f, "{} commands were not decodable and were not applied", commands.len())
+                write!(
+                    f,
+                    "{} commands were not decodable and were not applied",
+                    commands.len()
+                )
             }
             Self::NoCommands => f.write_str("No commands provided"),
             Self::GroupTerminated => f.write_str("Group is terminated"),

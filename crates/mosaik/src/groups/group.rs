@@ -374,7 +374,9 @@ impl<M: StateMachine> Group<M> {
                 Outcome::Done(range) => Ok(range),
                 Outcome::Offline => Err(CommandError::Offline(commands)),
                 Outcome::Unknown => Err(CommandError::Unknown(commands)),
-                Outcome::Undecodable(places) => Err(CommandError::Undecodable(at(commands, &places))),
+                Outcome::Undecodable(places) => {
+                    Err(CommandError::Undecodable(at(commands, &places)))
+                }
                 Outcome::Terminated => Err(CommandError::GroupTerminated),
             }
         };

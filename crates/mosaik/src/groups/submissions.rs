@@ -633,10 +633,7 @@ mod tests {
         assert_eq!(b.await.unwrap(), Outcome::Done(Index(50)..=Index(50)));
         assert_eq!(calls.take(Route::Local).unwrap().first, 4);
         calls.applied(4, 1, Index(51), &[]);
-        assert_eq!(
-            waiting.await.unwrap(),
-            Outcome::Done(Index(51)..=Index(51))
-        );
+        assert_eq!(waiting.await.unwrap(), Outcome::Done(Index(51)..=Index(51)));
     }
 
     #[tokio::test]

@@ -44,7 +44,11 @@ impl Acks {
     }
 
     /// How long ago a majority of all these memberships was heard of, this member included.
-    pub(super) fn silence(&self, own: &MemberId, configs: &[BTreeSet<MemberId>]) -> Option<Duration> {
+    pub(super) fn silence(
+        &self,
+        own: &MemberId,
+        configs: &[BTreeSet<MemberId>],
+    ) -> Option<Duration> {
         let all = self.asked.lock();
         let silence = |voters: &BTreeSet<MemberId>| {
             let mut ages: Vec<_> = voters
@@ -108,6 +112,9 @@ mod tests {
         assert_eq!(acks.silence(&a, &[old.clone(), new.clone()]), None);
         acks.note(d, Instant::now());
         assert_eq!(acks.silence(&a, &[old, new]), Some(heard));
-        assert_eq!(acks.silence(&a, &[BTreeSet::from([a])]), Some(Duration::ZERO));
+        assert_eq!(
+            acks.silence(&a, &[BTreeSet::from([a])]),
+            Some(Duration::ZERO)
+        );
     }
 }

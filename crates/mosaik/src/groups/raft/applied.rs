@@ -57,6 +57,8 @@ pub(crate) struct Applied {
     /// The term of the last blank entry that was applied.
     pub(super) blank_term: AtomicU64,
     failure: watch::Sender<Option<String>>,
+    /// The next entry is not to be applied any more.
+    ending: AtomicBool,
     undecodable: Counter,
     undecodable_told: AtomicBool,
     /// Told after every turn of the apply task.
@@ -132,6 +134,7 @@ impl Applied {
             advanced: Notify::new(),
             blank_term: AtomicU64::new(0),
             failure: watch::Sender::new(None),
+            ending: AtomicBool::new(false),
             undecodable: options.undecodable,
             undecodable_told: AtomicBool::new(false),
             listener: OnceLock::new(),
@@ -199,8 +202,14 @@ impl Applied {
         }
     }
 
+    /// Whether nothing further is to be applied.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
     /// Waits until nothing of this instance changes the machine, and keeps it so.
     pub(super) async fn end(&self) {
+        self.ending.store(true, Ordering::Release);
         self.turn.lock().await.is_over = true;
     }
 

@@ -47,8 +47,14 @@ impl RaftStateMachine<Types> for Applier {
         let mut unpublished = 0;
         let mut turn = applied.turn.lock().await;
         while let Some((entry, responder)) = entries.try_next().await? {
-            if turn.is_over {
-                // Nobody looks at the outcome any more, and the machine is somebody else's.
+            if turn.is_over || applied.is_ending() {
+                // What was applied is told of while the turn is held. The library wants to see
+                // that every entry was taken.
+                if !turn.is_over {
+                    applied.publish(&mut done);
+                }
+                drop(turn);
+                while entries.try_next().await?.is_some() {}
                 return Ok(());
             }
             let mut is_border = false;
@@ -85,12 +91,10 @@ impl RaftStateMachine<Types> for Applier {
                 drop(turn);
                 tokio::task::yield_now().await;
                 turn = applied.turn.lock().await;
-                if turn.is_over {
-                    return Ok(());
-                }
             }
         }
         applied.publish(&mut done);
+        drop(turn);
         applied.notify();
         Ok(())
     }

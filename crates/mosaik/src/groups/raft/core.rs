@@ -20,9 +20,8 @@ use tokio::{
 };
 
 use super::{
-    acks::Acks,
-    applied::Applied, apply::Applier, log::Log, peers::Peers, rounds::Rounds, snapshot::Partial,
-    told::Told, types::Types, view::View,
+    acks::Acks, applied::Applied, apply::Applier, log::Log, peers::Peers, rounds::Rounds,
+    snapshot::Partial, told::Told, types::Types, view::View,
 };
 use crate::{
     groups::{

@@ -155,6 +155,7 @@ impl NodeCore {
 
 /// Whether these are a majority of the voters, of both memberships during a change.
 pub(super) fn is_majority(configs: &[BTreeSet<MemberId>], members: &BTreeSet<MemberId>) -> bool {
-    let reached = |voters: &BTreeSet<MemberId>| 2 * voters.intersection(members).count() > voters.len();
+    let reached =
+        |voters: &BTreeSet<MemberId>| 2 * voters.intersection(members).count() > voters.len();
     !configs.is_empty() && configs.iter().all(reached)
 }

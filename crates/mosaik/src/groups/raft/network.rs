@@ -276,11 +276,7 @@ impl RaftNetworkV2<Types> for Client {
         }
     }
 
-    async fn pre_vote(
-        &mut self,
-        _: VoteRequest<Types>,
-        _: RPCOption,
-    ) -> Rpc<VoteResponse<Types>> {
+    async fn pre_vote(&mut self, _: VoteRequest<Types>, _: RPCOption) -> Rpc<VoteResponse<Types>> {
         // See `elections`.
         refused()
     }

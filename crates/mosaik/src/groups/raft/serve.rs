@@ -39,7 +39,9 @@ impl NodeCore {
         let response = match wire::decode(request)? {
             Request::Heartbeat(request) => self.on_heartbeat(request).await,
             Request::Vote(request) => {
-                let vote = self.while_running(self.raft.vote(self.admitted(request))).await;
+                let vote = self
+                    .while_running(self.raft.vote(self.admitted(request)))
+                    .await;
                 vote.map(Response::Vote)
             }
             Request::PreVote { last } => Some(Response::PreVote {

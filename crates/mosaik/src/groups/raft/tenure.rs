@@ -180,7 +180,10 @@ impl NodeCore {
         let left = self.undecided.fetch_sub(1, Ordering::AcqRel) - 1;
         if rejected {
             let mut tenure = self.tenure.lock();
-            if tenure.as_ref().is_some_and(|tenure| tenure.number == number) {
+            if tenure
+                .as_ref()
+                .is_some_and(|tenure| tenure.number == number)
+            {
                 *tenure = None;
                 drop(tenure);
                 self.tenure_ended();
