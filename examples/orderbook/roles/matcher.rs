@@ -90,7 +90,9 @@ async fn submit(
             match group.execute_many(batch).await {
                 Ok(_) => break,
                 // Some may be in the book already: it ignores what it has seen.
-                Err(CommandError::Offline(unsent)) => batch = unsent,
+                Err(CommandError::Offline(unsent) | CommandError::Unknown(unsent)) => {
+                    batch = unsent
+                }
                 Err(error) => return Err(error.into()),
             }
             tokio::time::sleep(RETRY).await;

@@ -11,7 +11,7 @@ use crate::primitives::{Bytes, BytesMut, Datum, encoding::EncodeError};
 /// The commands of one call may take this much when encoded.
 pub(crate) const MAX_CALL_BYTES: usize = 32 * 1024 * 1024;
 
-const LENGTH_BYTES: usize = size_of::<u32>();
+pub(crate) const LENGTH_BYTES: usize = size_of::<u32>();
 
 /// A row ends in the middle of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -75,11 +75,6 @@ pub(crate) fn skip(row: &Bytes, count: usize) -> Result<Bytes, Malformed> {
         skipped += LENGTH_BYTES + command?.len();
     }
     Ok(row.slice(skipped..))
-}
-
-/// Whether every command of the row can be read again.
-pub(crate) fn is_decodable<C: Datum>(row: &[u8]) -> bool {
-    Row::new(row).all(|command| command.is_ok_and(|command| C::decode(command).is_ok()))
 }
 
 /// Whether the row holds exactly `count` commands.

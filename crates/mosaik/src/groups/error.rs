@@ -10,23 +10,56 @@ use crate::{
 
 /// Why commands were not carried out. What can be retried hands the commands back.
 ///
+/// | error | were they applied? | to do |
+/// |---|---|---|
+/// | [`Offline`](Self::Offline) | no, and they never will be | call again |
+/// | [`Unknown`](Self::Unknown) | perhaps, or they still will be, once | look at the state, or call again if the commands are idempotent |
+/// | [`Undecodable`](Self::Undecodable) | no, and they never will be; the others of the call were | mend the encoding |
+/// | [`Encoding`](Self::Encoding), [`NoCommands`](Self::NoCommands) | no | mend the call |
+/// | [`GroupTerminated`](Self::GroupTerminated) | perhaps, where others go on | join again |
+///
 /// # Ambiguity
 ///
-/// `Offline` normally means that the commands have no effect. There is one exception that no
-/// protocol can avoid: a leader that was lost, or slow to answer, after it had received the commands
-/// may have passed them on, and they may still be carried out later, once. And a member that fell so
-/// far behind that it was brought up to date by a snapshot learns that its commands in there were
-/// carried out, but not where: they come back as `Offline`, too. Commands for which that matters
-/// should be idempotent or carry an id of their own.
+/// A leader that was lost, or slow to answer, after it had received the commands may have passed
+/// them on. No protocol can avoid that; such a call ends as `Unknown`. So does the rare call of a
+/// member that was brought up to date by a snapshot so late that the group has forgotten the
+/// outcome. Until then a repeated command is recognised: a call that had its commands applied while
+/// its leader was lost ends with their positions.
 pub enum CommandError<M: StateMachine> {
-    /// No leader accepted the commands in time. Temporary; all commands of the call, in order.
+    /// The commands were not applied, and never will be: no leader accepted them in time. Temporary;
+    /// all commands of the call, in order.
     Offline(Vec<M::Command>),
+    /// The commands may have been applied, or may still be, once: a leader may have had them when
+    /// `forward_timeout` was over. All commands of the call, in order.
+    Unknown(Vec<M::Command>),
+    /// These commands were encoded, but can't be decoded, and were passed over on every member. The
+    /// other commands of the call were applied.
+    Undecodable(Vec<M::Command>),
     /// The call had no commands.
     NoCommands,
     /// This node is no longer a member, for good.
     GroupTerminated,
     /// A command has no encoding, or the call's commands are together too large (32 MiB).
     Encoding(Vec<M::Command>, EncodeError),
+}
+
+impl<M: StateMachine> CommandError<M> {
+    /// The commands that come back, in order; none where the error has none.
+    pub fn into_inner(self) -> Vec<M::Command> {
+        match self {
+            Self::Offline(commands)
+            | Self::Unknown(commands)
+            | Self::Undecodable(commands)
+            | Self::Encoding(commands, _) => commands,
+            Self::NoCommands | Self::GroupTerminated => Vec::new(),
+        }
+    }
+
+    /// Whether the same call may simply be made again: nothing of it was applied, or will be, and
+    /// the reason is temporary.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Offline(_))
+    }
 }
 
 /// Why a query has no answer. What can be retried hands the query back.
@@ -44,6 +77,8 @@ impl<M: StateMachine> fmt::Debug for CommandError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Offline(commands) => write!(f, "Offline({} commands)", commands.len()),
+            Self::Unknown(commands) => write!(f, "Unknown({} commands)", commands.len()),
+            Self::Undecodable(commands) => write!(f, "Undecodable({} commands)", commands.len()),
             Self::NoCommands => f.write_str("NoCommands"),
             Self::GroupTerminated => f.write_str("GroupTerminated"),
             Self::Encoding(commands, error) => {
@@ -58,6 +93,16 @@ impl<M: StateMachine> fmt::Display for CommandError<M> {
         match self {
             Self::Offline(_) => {
                 f.write_str("Group is temporarily offline and cannot process commands")
+            }
+            Self::Unknown(_) => {
+                f.write_str("Commands were sent, and whether they are applied is unknown")
+            }
+            Self::Undecodable(commands) => {
+                write!(
+                    f,
+                    "{} commands were not decodable and were not applied",
+                    commands.len()
+                )
             }
             Self::NoCommands => f.write_str("No commands provided"),
             Self::GroupTerminated => f.write_str("Group is terminated"),

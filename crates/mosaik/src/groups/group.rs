@@ -373,6 +373,10 @@ impl<M: StateMachine> Group<M> {
             match outcome {
                 Outcome::Done(range) => Ok(range),
                 Outcome::Offline => Err(CommandError::Offline(commands)),
+                Outcome::Unknown => Err(CommandError::Unknown(commands)),
+                Outcome::Undecodable(places) => {
+                    Err(CommandError::Undecodable(at(commands, &places)))
+                }
                 Outcome::Terminated => Err(CommandError::GroupTerminated),
             }
         };
@@ -399,10 +403,6 @@ impl<M: StateMachine> Group<M> {
         let count = u32::try_from(commands.len())
             .map_err(|_| Refusal::Encoding(EncodeError::SerializeBufferFull))?;
         let row = commands::encode(commands).map_err(Refusal::Encoding)?;
-        // In the log it would end the group on every member, and at every start of a durable one.
-        if !commands::is_decodable::<M::Command>(&row) {
-            return Err(Refusal::Encoding(EncodeError::SerdeSerCustom));
-        }
         let instance = self.instance();
         let (outcome, route) = instance.submissions().submit(count, row, until);
         if route == Route::Local {
@@ -410,6 +410,16 @@ impl<M: StateMachine> Group<M> {
         }
         Ok(outcome)
     }
+}
+
+/// The commands at these places, which are in order.
+fn at<C>(commands: Vec<C>, places: &[u32]) -> Vec<C> {
+    let is_named = |place: u32| places.binary_search(&place).is_ok();
+    let numbered = (0..).zip(commands);
+    numbered
+        .filter(|(place, _)| is_named(*place))
+        .map(|(_, command)| command)
+        .collect()
 }
 
 /// Why commands were not submitted.

@@ -95,6 +95,7 @@ mod query;
 mod raft;
 mod registry;
 mod replica;
+mod sessions;
 mod snapshot;
 mod standing;
 mod status;

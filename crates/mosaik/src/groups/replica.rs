@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use crate::{
     groups::{
         ApplyContext, Cursor, Index, StateMachine, StateSync, Term,
-        commands::Row,
+        commands::{LENGTH_BYTES, Row},
         config::LONGEST,
         snapshot::{Assembly, Capture},
         sync::{Snapshots, Strategy},
@@ -23,8 +23,10 @@ use crate::{
 
 /// One member's copy of the machine.
 pub(crate) trait Replica: Send + Sync + 'static {
-    /// Applies the commands of one log entry. A failure leaves a state that can't be trusted.
-    fn apply(&self, row: &Bytes, place: &Place) -> Result<(), ApplyFailed>;
+    /// Applies the commands of one log entry; those that can't be read are passed over, and take a
+    /// position nevertheless. Returns their places in the row. A failure leaves a state that can't
+    /// be trusted.
+    fn apply(&self, row: &Bytes, place: &Place) -> Result<Vec<u32>, ApplyFailed>;
 
     /// Goes back to the state before the first command, if the machine can.
     fn reset(&self) -> bool;
@@ -69,6 +71,31 @@ pub(crate) struct Place {
     pub(crate) network: NetworkId,
 }
 
+impl Place {
+    fn count(&self) -> u32 {
+        u32::try_from(self.last.index().0 - self.before.index().0).unwrap_or(u32::MAX)
+    }
+}
+
+/// The commands of a row, and the places of those that can't be read.
+fn decode<C: Datum>(row: &Bytes, count: u32) -> (Vec<C>, Vec<u32>) {
+    let mut decoded = Vec::with_capacity((count as usize).min(row.len() / LENGTH_BYTES));
+    let mut unreadable = Vec::new();
+    let mut commands = Row::new(row);
+    for place in 0..count {
+        let Some(Ok(command)) = commands.next() else {
+            // Nobody makes such a row. However long it says it is: only what there is counts.
+            unreadable.push(place);
+            break;
+        };
+        match C::decode(command) {
+            Ok(command) => decoded.push(command),
+            Err(_) => unreadable.push(place),
+        }
+    }
+    (decoded, unreadable)
+}
+
 impl ApplyContext for Place {
     fn committed(&self) -> Cursor {
         self.before
@@ -94,8 +121,6 @@ impl ApplyContext for Place {
 /// Why committed commands could not be applied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyFailed {
-    #[error("a committed command is not decodable here: do all members run the same version?")]
-    Undecodable,
     #[error("the state machine panicked")]
     Panicked,
 }
@@ -161,22 +186,27 @@ impl<M: StateMachine> MachineReplica<M> {
 }
 
 impl<M: StateMachine> Replica for MachineReplica<M> {
-    fn apply(&self, row: &Bytes, place: &Place) -> Result<(), ApplyFailed> {
+    fn apply(&self, row: &Bytes, place: &Place) -> Result<Vec<u32>, ApplyFailed> {
         if self.stale.load(Ordering::Acquire) {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let decoded = Row::new(row)
-            .map(|command| M::Command::decode(command.ok()?).ok())
-            .collect::<Option<Vec<_>>>()
-            .ok_or(ApplyFailed::Undecodable)?;
+        let count = place.count();
+        let decoding = catch_unwind(AssertUnwindSafe(|| decode::<M::Command>(row, count)));
+        let (decoded, unreadable) = decoding.map_err(|_| ApplyFailed::Panicked)?;
         let mut state = self.state.write();
         let state = &mut *state;
-        catch_unwind(AssertUnwindSafe(|| {
-            state.machine.apply_batch(decoded, place);
-        }))
-        .map_err(|_| ApplyFailed::Panicked)?;
+        if !decoded.is_empty() {
+            let applied = catch_unwind(AssertUnwindSafe(|| {
+                state.machine.apply_batch(decoded, place);
+            }));
+            if applied.is_err() {
+                // Half of them may be in the state: it must not be shown.
+                self.stale.store(true, Ordering::Release);
+                return Err(ApplyFailed::Panicked);
+            }
+        }
         state.position = place.last;
-        Ok(())
+        Ok(unreadable)
     }
 
     fn reset(&self) -> bool {

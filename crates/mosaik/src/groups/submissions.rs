@@ -1,26 +1,47 @@
 //! Commands that this member has submitted and that are not yet done.
 //!
-//! Every command gets a sequence number, in call order. The log keeps, per origin (the member as it
-//! joined), the last number that went in; so a command may be sent again after the loss of a leader,
-//! and also in another history, and still takes effect once in each. A call is tied to its own
-//! entry, not to a position.
+//! Every command gets a sequence number, in call order. What was applied of each origin (the member
+//! as it joined) is part of the group's [state](crate::groups::sessions); so a command may be sent
+//! again after the loss of a leader, and also in another history, and still takes effect once in
+//! each. A call is tied to its own entry, not to a position.
 //!
 //! ```text
 //! submit ──► unsent ──take──► sent ──accepted──► accepted ──applied──► done
 //!              ▲                │                    │
 //!              └──── the leader is lost, or refuses ─┘
 //! ```
+//!
+//! How a call ends that is not done:
+//!
+//! | what happened | outcome |
+//! |---|---|
+//! | no leader before the first one; too much is waiting | `Offline`, at once |
+//! | its time is over, and it was in no log and on no way to one | `Offline` |
+//! | its time is over, and a leader may have it | `Unknown` |
+//! | a later command of this member was applied | `Offline`: it was overtaken and never will be |
+//! | a snapshot came in, and its session knows the command | done, with its position |
+//! | a snapshot came in, and its session has forgotten the command | `Unknown` |
+//! | this program can't read it again | `Undecodable` |
+//! | the group ends here | `Terminated` |
+//!
+//! A call that was accepted and is not applied is asked about again after a while: a leader that has
+//! it says so, one that does not takes it. So no lost answer leaves a call without an end.
 
 use std::{collections::VecDeque, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, oneshot},
-    time::Instant,
+    time::{Instant, sleep},
 };
 
 use crate::{
-    groups::{Index, IndexRange, commands::MAX_CALL_BYTES, lineage::MemberId},
+    groups::{
+        Index, IndexRange,
+        commands::MAX_CALL_BYTES,
+        lineage::MemberId,
+        sessions::{Fate, Session},
+    },
     primitives::{Bytes, BytesMut},
 };
 
@@ -30,12 +51,22 @@ const MAX_PENDING_BYTES: usize = 2 * MAX_CALL_BYTES;
 const MAX_PENDING_CALLS: usize = 1 << 18;
 /// Calls are put together into one log entry up to this size.
 const MAX_ENTRY_BYTES: usize = 512 * 1024;
+/// Between two looks for calls whose time is over.
+const EXPIRY_TICK: Duration = Duration::from_millis(50);
+/// After so many looks at an empty queue the next one waits for a call.
+const IDLE_TICKS: u32 = 20;
 
 /// How a call ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done(IndexRange),
+    /// It was not applied and never will be.
     Offline,
+    /// It may have been, or may still be, applied.
+    Unknown,
+    /// These of its commands, by their place, can't be read here and were not applied; the others
+    /// were.
+    Undecodable(Vec<u32>),
     Terminated,
 }
 
@@ -74,6 +105,8 @@ pub(crate) struct Submissions {
     origin: MemberId,
     queue: Mutex<Queue>,
     unsent: Notify,
+    /// There are calls whose time may run out.
+    waiting: Notify,
     /// How long a call waits for acceptance.
     patience: Duration,
     /// How many parcels may be under way.
@@ -90,8 +123,12 @@ struct Queue {
     next: u64,
     bytes: usize,
     route: Route,
+    /// How many forwarding sessions there were, also of earlier consensus instances.
+    sessions: u64,
     leader_was_known: bool,
     closed: bool,
+    /// Somebody looks for calls whose time is over.
+    is_watched: bool,
 }
 
 #[derive(Debug)]
@@ -100,8 +137,13 @@ struct Call {
     count: u32,
     row: Bytes,
     until: Until,
-    /// `None` once accepted.
-    deadline: Option<Instant>,
+    /// Until when it must be accepted; once it is, when to ask about it again.
+    deadline: Instant,
+    accepted: bool,
+    /// It is being put into this member's log.
+    offered: bool,
+    /// It is in this member's log, or on its way to a leader.
+    exposed: bool,
     reply: oneshot::Sender<Outcome>,
 }
 
@@ -127,10 +169,13 @@ impl Submissions {
                 next: 1,
                 bytes: 0,
                 route: Route::Hold,
+                sessions: 0,
                 leader_was_known: false,
                 closed: false,
+                is_watched: false,
             }),
             unsent: Notify::new(),
+            waiting: Notify::new(),
             patience,
             window,
         }
@@ -172,11 +217,18 @@ impl Submissions {
             count,
             row,
             until,
-            deadline: Some(Instant::now() + self.patience),
+            deadline: Instant::now() + self.patience,
+            accepted: false,
+            offered: false,
+            exposed: false,
             reply,
         });
         let route = queue.route;
+        let was_watched = std::mem::replace(&mut queue.is_watched, true);
         drop(queue);
+        if !was_watched {
+            self.waiting.notify_one();
+        }
         if route != Route::Local {
             self.unsent.notify_one();
         }
@@ -197,6 +249,13 @@ impl Submissions {
 
     pub(crate) fn route(&self) -> Route {
         self.queue.lock().route
+    }
+
+    /// A name for a forwarding session that none had before.
+    pub(crate) fn new_session(&self) -> Route {
+        let mut queue = self.queue.lock();
+        queue.sessions += 1;
+        Route::Remote(queue.sessions)
     }
 
     /// From now on calls wait for a leader instead of being refused at once.
@@ -245,7 +304,12 @@ impl Submissions {
         if taken > 1 {
             parcel.row = joined.freeze();
         }
-        queue.sent += taken;
+        let (start, stop) = (queue.sent, queue.sent + taken);
+        for call in queue.calls.range_mut(start..stop) {
+            call.offered = true;
+            call.exposed |= route != Route::Local;
+        }
+        queue.sent = stop;
         queue
             .parcels
             .push_back(parcel.first + u64::from(parcel.count) - 1);
@@ -257,46 +321,94 @@ impl Submissions {
         self.unsent.notified().await;
     }
 
-    /// The leader has put these commands into its log, from `index` on; without an index they had
-    /// been there already.
-    pub(crate) fn accepted(&self, first: u64, count: u32, index: Option<Index>) {
-        let end = first + u64::from(count);
+    /// The leader has these commands in its log: those from the given number on are new there, and
+    /// begin at the index.
+    pub(crate) fn accepted(&self, first: u64, count: u32, new: Option<(u64, Index)>) {
+        let end = first.saturating_add(u64::from(count));
+        let recheck = Instant::now() + self.patience;
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
         let start = queue.calls.partition_point(|call| call.first < first);
         let stop = queue.calls.partition_point(|call| call.first < end);
         let mut done = false;
         for call in queue.calls.range_mut(start..stop) {
-            call.deadline = None;
+            call.deadline = recheck;
+            (call.accepted, call.exposed) = (true, true);
             done |= call.until == Until::Accepted;
         }
-        let (Some(index), true) = (index, done) else {
+        let (Some((new, index)), true) = (new, done) else {
             return;
         };
         queue.remove(start, stop, |call| {
-            (call.until == Until::Accepted).then(|| call.outcome(first, index))
+            let known = call.until == Until::Accepted && call.first >= new;
+            known.then(|| call.outcome(new, index))
         });
     }
 
-    /// These commands were applied here, the first of them at `index`.
-    pub(crate) fn applied(&self, first: u64, count: u32, index: Index) {
-        let last = first + u64::from(count) - 1;
+    /// These commands were not put into this member's log.
+    pub(crate) fn refused(&self, first: u64, count: u32) {
+        let end = first.saturating_add(u64::from(count));
+        let mut queue = self.queue.lock();
+        let start = queue.calls.partition_point(|call| call.first < first);
+        let stop = queue.calls.partition_point(|call| call.first < end);
+        for call in queue.calls.range_mut(start..stop) {
+            call.offered = false;
+        }
+    }
+
+    /// These commands were applied here, the first of them at `index`, without those that can't be
+    /// read. Whatever comes before them was overtaken.
+    pub(crate) fn applied(&self, first: u64, count: u32, index: Index, undecodable: &[u32]) {
+        if count == 0 {
+            return;
+        }
+        let last = first.saturating_add(u64::from(count) - 1);
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
         queue.arrived(last);
-        let start = queue.calls.partition_point(|call| call.first < first);
+        let overtaken = queue.calls.partition_point(|call| call.first < first);
+        if overtaken > 0 {
+            queue.remove(0, overtaken, |_| Some(Outcome::Offline));
+        }
         let stop = queue.calls.partition_point(|call| call.first <= last);
-        queue.remove(start, stop, |call| Some(call.outcome(first, index)));
+        queue.remove(0, stop, |call| {
+            if undecodable.is_empty() {
+                return Some(call.outcome(first, index));
+            }
+            let places = (call.first - first)..=(call.last() - first);
+            let mut lost = Vec::new();
+            for place in undecodable.iter().map(|place| u64::from(*place)) {
+                if places.contains(&place) {
+                    lost.extend(u32::try_from(place - places.start()));
+                }
+            }
+            Some(if lost.is_empty() {
+                call.outcome(first, index)
+            } else {
+                Outcome::Undecodable(lost)
+            })
+        });
         self.send_more(queue);
     }
 
-    /// Everything up to this number is known to have been dealt with, but not how.
-    pub(crate) fn lost_track(&self, last: u64) {
+    /// The state came in as a whole; this is what it says of this member's commands.
+    pub(crate) fn restored(&self, session: &Session) {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
-        queue.arrived(last);
-        let stop = queue.calls.partition_point(|call| call.first <= last);
-        queue.remove(0, stop, |_| Some(Outcome::Offline));
+        let stop = queue
+            .calls
+            .partition_point(|call| session.fate(call.first) != Fate::Open);
+        if let Some(call) = stop.checked_sub(1).and_then(|last| queue.calls.get(last)) {
+            let last = call.last();
+            queue.arrived(last);
+        }
+        queue.arrived(session.last());
+        queue.remove(0, stop, |call| match session.fate(call.first) {
+            Fate::Applied(index) => Some(call.outcome(call.first, index)),
+            Fate::Never => Some(Outcome::Offline),
+            Fate::Forgotten => Some(Outcome::Unknown),
+            Fate::Open => None,
+        });
         self.send_more(queue);
     }
 
@@ -307,14 +419,50 @@ impl Submissions {
         }
     }
 
-    /// Gives up calls that nobody has accepted in time.
+    /// Gives up calls that nobody has accepted in time, and asks again about those that somebody
+    /// has accepted long ago.
     pub(crate) fn expire(&self, now: Instant) {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
-        let len = queue.calls.len();
-        let is_due = |call: &Call| call.deadline.is_some_and(|deadline| deadline <= now);
-        if queue.calls.iter().any(is_due) {
-            queue.remove(0, len, |call| is_due(call).then_some(Outcome::Offline));
+        let (mut due, mut doubtful) = (false, false);
+        for call in queue.calls.iter().filter(|call| call.deadline <= now) {
+            due |= !call.accepted;
+            doubtful |= call.accepted;
+        }
+        if due {
+            let len = queue.calls.len();
+            queue.remove(0, len, |call| {
+                let is_due = !call.accepted && call.deadline <= now;
+                is_due.then_some(if call.offered || call.exposed {
+                    Outcome::Unknown
+                } else {
+                    Outcome::Offline
+                })
+            });
+        }
+        if doubtful && matches!(queue.route, Route::Remote(_)) {
+            queue.route = Route::Hold;
+            queue.restart(now + self.patience);
+            self.unsent.notify_one();
+        }
+    }
+
+    /// Ends calls whose time is over, for as long as it is polled.
+    pub(crate) async fn watch(&self) {
+        let mut idle = 0;
+        loop {
+            sleep(EXPIRY_TICK).await;
+            self.expire(Instant::now());
+            let parks = {
+                let mut queue = self.queue.lock();
+                idle = if queue.calls.is_empty() { idle + 1 } else { 0 };
+                queue.is_watched = idle < IDLE_TICKS;
+                !queue.is_watched
+            };
+            if parks {
+                self.waiting.notified().await;
+                idle = 0;
+            }
         }
     }
 
@@ -349,7 +497,10 @@ impl Queue {
         self.parcels.clear();
         // Who had accepted them is gone: the wait for acceptance begins again.
         for call in &mut self.calls {
-            call.deadline.get_or_insert(deadline);
+            call.offered = false;
+            if std::mem::take(&mut call.accepted) {
+                call.deadline = deadline;
+            }
         }
     }
 
@@ -418,7 +569,7 @@ impl Call {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::groups::commands;
+    use crate::groups::{commands, sessions::Sessions};
 
     fn row(count: u32) -> Bytes {
         let commands: Vec<u32> = (0..count).collect();
@@ -440,9 +591,9 @@ mod tests {
         assert_eq!((parcel.first, parcel.count), (1, 4));
         assert!(commands::has_exactly(&parcel.row, 4));
         assert_eq!(calls.take(Route::Local), None);
-        calls.accepted(1, 4, Some(Index(11)));
+        calls.accepted(1, 4, Some((1, Index(11))));
         assert_eq!(b.await.unwrap(), Outcome::Done(Index(12)..=Index(14)));
-        calls.applied(1, 4, Index(11));
+        calls.applied(1, 4, Index(11), &[]);
         assert_eq!(a.await.unwrap(), Outcome::Done(Index(11)..=Index(11)));
         assert!(calls.is_empty());
     }
@@ -455,24 +606,125 @@ mod tests {
             let _ = calls.take(Route::Local);
         }
         assert_eq!(calls.take(Route::Local), None);
-        calls.applied(1, 1, Index(1));
+        calls.applied(1, 1, Index(1), &[]);
         assert_eq!(calls.take(Route::Local).unwrap().first, 3);
     }
 
-    #[tokio::test]
-    async fn commands_of_which_track_was_lost_make_room_for_others() {
-        let calls = open();
-        for _ in 0..2 {
-            let (lost, _) = calls.submit(1, row(1), Until::Applied);
-            calls.take(Route::Local).unwrap();
-            drop(lost);
+    /// The session of a member of which these runs were applied: number, count, index.
+    fn session(runs: &[(u64, u32, u64)]) -> Session {
+        let mut sessions = Sessions::default();
+        for (first, count, index) in runs {
+            sessions.note(MemberId::default(), (*first, *count), Index(*index), 1);
         }
+        sessions.of(&MemberId::default()).unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_tells_what_became_of_calls_and_makes_room_for_others() {
+        let calls = open();
+        let (a, _) = calls.submit(2, row(2), Until::Applied);
+        calls.take(Route::Local).unwrap();
+        let (b, _) = calls.submit(1, row(1), Until::Applied);
+        calls.take(Route::Local).unwrap();
         let (waiting, _) = calls.submit(1, row(1), Until::Applied);
         assert_eq!(calls.take(Route::Local), None);
-        calls.lost_track(2);
-        assert_eq!(calls.take(Route::Local).unwrap().first, 3);
-        calls.applied(3, 1, Index(3));
-        assert_eq!(waiting.await.unwrap(), Outcome::Done(Index(3)..=Index(3)));
+        calls.restored(&session(&[(1, 2, 41), (3, 1, 50)]));
+        assert_eq!(a.await.unwrap(), Outcome::Done(Index(41)..=Index(42)));
+        assert_eq!(b.await.unwrap(), Outcome::Done(Index(50)..=Index(50)));
+        assert_eq!(calls.take(Route::Local).unwrap().first, 4);
+        calls.applied(4, 1, Index(51), &[]);
+        assert_eq!(waiting.await.unwrap(), Outcome::Done(Index(51)..=Index(51)));
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_may_have_passed_over_or_forgotten_a_call() {
+        let calls = open();
+        let (forgotten, _) = calls.submit(1, row(1), Until::Applied);
+        let (overtaken, _) = calls.submit(1, row(1), Until::Applied);
+        let (open, _) = calls.submit(1, row(1), Until::Applied);
+        calls.start_at(10);
+        let runs: Vec<_> = (0..17).map(|n| (n + 1, 1, 2 * n + 1)).collect();
+        calls.restored(&session(&runs[..11]));
+        assert!(matches!(forgotten.await.unwrap(), Outcome::Done(_)));
+        assert!(matches!(overtaken.await.unwrap(), Outcome::Done(_)));
+        drop(open);
+        let (late, _) = calls.submit(1, row(1), Until::Applied);
+        let (hole, _) = calls.submit(1, row(1), Until::Applied);
+        let mut runs: Vec<_> = (0..16).map(|n| (20 + n, 1, 100 + 2 * n)).collect();
+        runs.insert(0, (13, 1, 90));
+        calls.restored(&session(&runs));
+        assert_eq!(late.await.unwrap(), Outcome::Unknown);
+        assert_eq!(hole.await.unwrap(), Outcome::Offline);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_overtaken_ends() {
+        let calls = open();
+        let (lost, _) = calls.submit(1, row(1), Until::Applied);
+        calls.take(Route::Local).unwrap();
+        let (next, _) = calls.submit(1, row(1), Until::Applied);
+        calls.take(Route::Local).unwrap();
+        calls.applied(2, 1, Index(1), &[]);
+        assert_eq!(lost.await.unwrap(), Outcome::Offline);
+        assert_eq!(next.await.unwrap(), Outcome::Done(Index(1)..=Index(1)));
+        assert!(calls.is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_what_is_new_in_the_log_has_its_place_there() {
+        let calls = open();
+        let (known, _) = calls.submit(1, row(1), Until::Accepted);
+        let (new, _) = calls.submit(2, row(2), Until::Accepted);
+        assert_eq!(calls.take(Route::Local).unwrap().count, 3);
+        calls.accepted(1, 3, Some((2, Index(9))));
+        assert_eq!(new.await.unwrap(), Outcome::Done(Index(9)..=Index(10)));
+        calls.applied(1, 1, Index(4), &[]);
+        assert_eq!(known.await.unwrap(), Outcome::Done(Index(4)..=Index(4)));
+    }
+
+    #[tokio::test]
+    async fn commands_that_cannot_be_read_are_named() {
+        let calls = open();
+        let (a, _) = calls.submit(2, row(2), Until::Applied);
+        let (b, _) = calls.submit(2, row(2), Until::Applied);
+        calls.take(Route::Local).unwrap();
+        calls.applied(1, 4, Index(7), &[3]);
+        assert_eq!(a.await.unwrap(), Outcome::Done(Index(7)..=Index(8)));
+        assert_eq!(b.await.unwrap(), Outcome::Undecodable(vec![1]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accepted_calls_that_are_not_applied_are_sent_again() {
+        let calls = open();
+        calls.set_route(Route::Remote(1));
+        let (call, _) = calls.submit(1, row(1), Until::Applied);
+        calls.take(Route::Remote(1)).unwrap();
+        calls.accepted(1, 1, Some((1, Index(1))));
+        tokio::time::advance(Duration::from_secs(3)).await;
+        calls.expire(Instant::now());
+        assert_eq!(calls.route(), Route::Hold);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        calls.expire(Instant::now());
+        assert_eq!(call.await.unwrap(), Outcome::Unknown);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_be_in_a_log_is_not_called_offline() {
+        let calls = open();
+        calls.set_route(Route::Remote(1));
+        let (sent, _) = calls.submit(1, row(1), Until::Applied);
+        calls.take(Route::Remote(1)).unwrap();
+        calls.set_route(Route::Local);
+        let (refused, _) = calls.submit(1, row(1), Until::Applied);
+        let parcel = calls.take(Route::Local).unwrap();
+        calls.refused(parcel.first, parcel.count);
+        calls.set_route(Route::Hold);
+        let watching = calls.watch();
+        tokio::select! {
+            () = watching => {}
+            sent = sent => assert_eq!(sent.unwrap(), Outcome::Unknown),
+        }
+        assert_eq!(refused.await.unwrap(), Outcome::Offline);
     }
 
     #[tokio::test]
@@ -481,14 +733,14 @@ mod tests {
         let (a, _) = calls.submit(1, row(1), Until::Applied);
         let (b, _) = calls.submit(2, row(2), Until::Applied);
         calls.take(Route::Local).unwrap();
-        calls.accepted(1, 3, Some(Index(1)));
+        calls.accepted(1, 3, Some((1, Index(1))));
         calls.set_route(Route::Remote(7));
         assert_eq!(calls.take(Route::Local), None);
         let again = calls.take(Route::Remote(7)).unwrap();
         assert_eq!((again.first, again.count), (1, 3));
-        calls.applied(1, 1, Index(5));
+        calls.applied(1, 1, Index(5), &[]);
         assert_eq!(a.await.unwrap(), Outcome::Done(Index(5)..=Index(5)));
-        calls.applied(2, 2, Index(9));
+        calls.applied(2, 2, Index(9), &[]);
         assert_eq!(b.await.unwrap(), Outcome::Done(Index(9)..=Index(10)));
     }
 
@@ -499,16 +751,17 @@ mod tests {
         calls.take(Route::Local).unwrap();
         let (b, _) = calls.submit(1, row(1), Until::Applied);
         let (c, _) = calls.submit(1, row(1), Until::Applied);
-        calls.accepted(1, 1, Some(Index(1)));
+        calls.accepted(1, 1, Some((1, Index(1))));
         tokio::time::advance(Duration::from_secs(3)).await;
         let (d, _) = calls.submit(1, row(1), Until::Applied);
         calls.expire(Instant::now());
         assert_eq!(b.await.unwrap(), Outcome::Offline);
         assert_eq!(c.await.unwrap(), Outcome::Offline);
+        // The first is in this member's log and stays.
         let parcel = calls.take(Route::Local).unwrap();
         assert_eq!((parcel.first, parcel.count), (4, 1), "the gap stays");
-        calls.applied(1, 1, Index(1));
-        calls.applied(4, 1, Index(2));
+        calls.applied(1, 1, Index(1), &[]);
+        calls.applied(4, 1, Index(2), &[]);
         assert_eq!(a.await.unwrap(), Outcome::Done(Index(1)..=Index(1)));
         assert_eq!(d.await.unwrap(), Outcome::Done(Index(2)..=Index(2)));
     }
@@ -533,7 +786,7 @@ mod tests {
         calls.start_at(1 << 40);
         let parcel = calls.take(Route::Local).unwrap();
         assert_eq!((parcel.first, parcel.count), (1 << 40, 1));
-        calls.applied(1 << 40, 1, Index(1));
+        calls.applied(1 << 40, 1, Index(1), &[]);
         assert!(a.await.is_ok());
     }
 }

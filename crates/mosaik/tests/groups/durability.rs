@@ -599,7 +599,7 @@ async fn child_group() {
                     .and_then(|()| out.flush())
                     .unwrap_or_default();
             }
-            Some((_, Err(CommandError::Offline(_)))) => {}
+            Some((_, Err(CommandError::Offline(_) | CommandError::Unknown(_)))) => {}
             Some((command, Err(error))) => panic!("{command}: {error}"),
             None => return,
         }

@@ -234,7 +234,7 @@ impl StateMachine for Sum {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_nobody_could_decode_never_gets_into_the_log() {
+async fn a_command_that_nobody_can_decode_is_passed_over_and_told_to_its_caller() {
     let nodes = nodes(1).await;
     let group = nodes[0]
         .groups()
@@ -243,11 +243,65 @@ async fn a_command_that_nobody_could_decode_never_gets_into_the_log() {
         .join();
     within(5, group.when().online()).await;
     match within(5, group.execute_many([1, 100].map(Small))).await {
-        Err(CommandError::Encoding(commands, _)) => assert_eq!(commands.len(), 2),
+        Err(error @ CommandError::Undecodable(_)) => {
+            assert!(!error.is_retryable());
+            let commands = error.into_inner();
+            assert!(matches!(commands[..], [Small(100)]), "{commands:?}");
+        }
         other => panic!("{other:?}"),
     }
-    assert_eq!(within(5, group.execute(Small(2))).await.unwrap(), 1);
-    assert_eq!(*group.query((), Weak).await.unwrap(), 2);
+    // It has taken a position, and no effect.
+    assert_eq!(within(5, group.execute(Small(2))).await.unwrap(), 3);
+    assert_eq!(*group.query((), Weak).await.unwrap(), 3);
+}
+
+/// Applied twice before: once by the old instance, which nobody waited for, and once by the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_applied_when_a_group_is_reformed_is_applied_once() {
+    let nodes = nodes(3).await;
+    let key = GroupKey::random();
+    let consensus = ConsensusConfig::builder()
+        .with_min_members(3)
+        .build()
+        .unwrap();
+    let gate = Arc::new(AtomicBool::new(false));
+    let mut groups = Vec::new();
+    for (n, node) in nodes.iter().enumerate() {
+        let held = if n == 0 { gate.clone() } else { Arc::default() };
+        groups.push(
+            node.groups()
+                .with_key(key)
+                .with_consensus_config(consensus.clone())
+                .with_state_machine(Sum { held, total: 0 })
+                .join(),
+        );
+    }
+    for group in &groups {
+        within(10, group.when().online()).await;
+    }
+    let survivor = &groups[0];
+    gate.store(true, Ordering::Relaxed);
+    // From another member: the survivor may lead, and would wait for its own machine.
+    let fed = within(5, groups[1].feed(Small(1))).await.unwrap();
+    assert_eq!(fed, 1);
+    let applied = groups[1].when().committed().reaches(1u64);
+    within(10, applied).await;
+    let offline = survivor.when().offline();
+    for node in &nodes[1..] {
+        node.local().endpoint().close().await;
+    }
+    within(20, offline).await;
+    let reforming = survivor.reform();
+    let opening = async {
+        // Long enough for the old instance to be told to end: what is tested is that this waits.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        gate.store(false, Ordering::Relaxed);
+    };
+    let (reformed, ()) = within(20, async { tokio::join!(reforming, opening) }).await;
+    assert!(reformed);
+    within(10, survivor.when().online()).await;
+    within(10, survivor.when().committed().reaches(1u64)).await;
+    assert_eq!(*survivor.query((), Weak).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

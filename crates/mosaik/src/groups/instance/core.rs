@@ -116,13 +116,16 @@ impl Instance {
         };
         let parent = keeper.as_ref().and_then(Keeper::parent);
         let restored = keeper.as_ref().and_then(Keeper::restored);
+        let submissions = Arc::new(Submissions::new(member, patience, PARCELS_UNDER_WAY));
+        let watched = submissions.clone();
+        options.scope.spawn(async move { watched.watch().await });
         Arc::new_cyclic(|this| Self {
             timing,
             local,
             session: rand::random(),
             preference: options.preference,
             status,
-            submissions: Arc::new(Submissions::new(member, patience, PARCELS_UNDER_WAY)),
+            submissions,
             replica: options.replica,
             commands: options.commands,
             keeper,

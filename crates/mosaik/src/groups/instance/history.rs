@@ -64,6 +64,7 @@ impl Instance {
             store: self.keeper.as_ref().and_then(Keeper::store),
             submissions: self.submissions.clone(),
             status: self.status.clone(),
+            undecodable: self.metrics.undecodable.clone(),
             inheritance,
             peers: Arc::new(BondedPeers {
                 instance: self.this.clone(),
@@ -156,7 +157,7 @@ impl Instance {
             return false;
         }
         *self.node.write() = None;
-        old.shutdown().await;
+        let ended = old.shutdown().await;
         *self.member.lock() = MemberId::fresh(self.local);
         self.submissions.set_route(Route::Hold);
         let lineage = Lineage::random();
@@ -166,7 +167,7 @@ impl Instance {
             position: self.status.log_position(),
         });
         let inherited = async {
-            let inheritance = old.bequeath(true).await?;
+            let inheritance = ended.bequeath(true).await?;
             inheritance.claim(self.member())?;
             self.succeed(lineage, &inheritance).await?;
             Ok::<_, Stopped>(inheritance)
@@ -191,8 +192,8 @@ impl Instance {
         let _switching = self.switch.lock().await;
         let old = self.node().filter(|node| node.lineage() == parent.lineage);
         let Some(old) = old else { return false };
-        old.shutdown().await;
-        if old.last_applied() > parent.last {
+        let ended = old.shutdown().await;
+        if ended.last_applied() > parent.last {
             return false;
         }
         *self.node.write() = None;
@@ -200,7 +201,7 @@ impl Instance {
         self.submissions.set_route(Route::Hold);
         *self.parent.lock() = Some(*parent);
         let inherited = async {
-            let inheritance = old.bequeath(false).await?;
+            let inheritance = ended.bequeath(false).await?;
             self.succeed(child, &inheritance).await?;
             Ok::<_, Stopped>(inheritance)
         };
@@ -220,8 +221,8 @@ impl Instance {
             return;
         };
         *self.node.write() = None;
-        node.shutdown().await;
-        let discarded = node.applied_commands();
+        let ended = node.shutdown().await;
+        let discarded = ended.applied_commands();
         self.status.set_online(false);
         self.status.set_leader(None);
         if !discarded.is_zero() {

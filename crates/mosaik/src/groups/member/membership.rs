@@ -121,7 +121,7 @@ impl Worker {
         });
         if now >= due {
             self.stand_at = None;
-            watch.node.stand().await;
+            watch.node.stand();
         }
     }
 }

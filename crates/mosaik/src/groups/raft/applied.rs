@@ -1,14 +1,14 @@
 //! What a member has applied, and everybody who waits for that.
 
 use std::{
-    collections::BTreeMap,
     fmt, io,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
+use metrics::Counter;
 use openraft::alias::{LogIdOf, SnapshotMetaOf, StoredMembershipOf};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -22,18 +22,16 @@ use super::{
 };
 use crate::{
     groups::{
-        Cursor, Index, Term,
+        Cursor, Index, Term, commands,
         lineage::MemberId,
         replica::{Place, Replica, Terms},
+        sessions::Sessions,
         snapshot::Assembly,
         status::Status,
         submissions::Submissions,
     },
     primitives::{GroupId, NetworkId, encoding},
 };
-
-/// Members that are remembered for de-duplication; the one that was silent for longest goes first.
-const MAX_ORIGINS: usize = 4096;
 
 /// What a member has applied. Shared by the apply task and everybody who asks.
 pub(crate) struct Applied {
@@ -44,6 +42,8 @@ pub(crate) struct Applied {
     status: Arc<Status>,
     pub(super) log: Log,
     pub(super) state: Mutex<State>,
+    /// Held by whoever changes the machine.
+    pub(super) turn: tokio::sync::Mutex<Turn>,
     /// How often snapshots are taken, and how they are cut.
     pub(super) terms: Terms,
     pub(super) shelf: Shelf,
@@ -57,8 +57,19 @@ pub(crate) struct Applied {
     /// The term of the last blank entry that was applied.
     pub(super) blank_term: AtomicU64,
     failure: watch::Sender<Option<String>>,
+    /// The next entry is not to be applied any more.
+    ending: AtomicBool,
+    undecodable: Counter,
+    undecodable_told: AtomicBool,
     /// Told after every turn of the apply task.
     listener: OnceLock<Listener>,
+}
+
+/// The right to change the machine.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// This instance must not change it any more.
+    pub(super) is_over: bool,
 }
 
 type Listener = Box<dyn Fn() + Send + Sync>;
@@ -69,7 +80,7 @@ pub(super) struct State {
     pub(super) last: Option<LogIdOf<Types>>,
     pub(super) position: Cursor,
     pub(super) membership: StoredMembershipOf<Types>,
-    pub(super) origins: Origins,
+    pub(super) sessions: Sessions,
 }
 
 impl State {
@@ -79,33 +90,11 @@ impl State {
     }
 }
 
-/// The last sequence number that was applied, per member, and when (as a consensus index).
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Origins(BTreeMap<MemberId, (u64, u64)>);
-
-impl Origins {
-    /// Notes a sequence number. What is forgotten here is forgotten by every member alike.
-    fn note(&mut self, origin: MemberId, sequence: u64, at: u64) {
-        self.0.insert(origin, (sequence, at));
-        if self.0.len() > MAX_ORIGINS {
-            let oldest = self.0.iter().min_by_key(|(_, (_, at))| *at);
-            if let Some(oldest) = oldest.map(|(origin, _)| *origin) {
-                self.0.remove(&oldest);
-            }
-        }
-    }
-
-    /// The last sequence number of a member.
-    pub(super) fn last_of(&self, origin: &MemberId) -> Option<u64> {
-        self.0.get(origin).map(|(last, _)| *last)
-    }
-}
-
 /// What a snapshot says beside the machine's state.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SnapshotHead {
     pub(super) position: Cursor,
-    pub(super) origins: Origins,
+    pub(super) sessions: Sessions,
 }
 
 pub(crate) struct AppliedOptions {
@@ -115,6 +104,8 @@ pub(crate) struct AppliedOptions {
     pub(crate) submissions: Arc<Submissions>,
     pub(crate) status: Arc<Status>,
     pub(crate) log: Log,
+    /// Counts commands that can't be read here.
+    pub(crate) undecodable: Counter,
     /// What an earlier instance has applied to the machine.
     pub(super) state: State,
     /// The snapshot that is on disk and must be installed.
@@ -135,6 +126,7 @@ impl Applied {
             log: options.log,
             next: AtomicU64::new(state.last.as_ref().map_or(0, |id| id.index() + 1)),
             state: Mutex::new(state),
+            turn: tokio::sync::Mutex::default(),
             terms,
             shelf: Shelf::new(),
             compacted: Mutex::new(None),
@@ -142,6 +134,9 @@ impl Applied {
             advanced: Notify::new(),
             blank_term: AtomicU64::new(0),
             failure: watch::Sender::new(None),
+            ending: AtomicBool::new(false),
+            undecodable: options.undecodable,
+            undecodable_told: AtomicBool::new(false),
             listener: OnceLock::new(),
         })
     }
@@ -164,8 +159,7 @@ impl Applied {
     }
 
     pub(super) fn last_sequence_of(&self, origin: &MemberId) -> u64 {
-        let state = self.state.lock();
-        state.origins.last_of(origin).unwrap_or(0)
+        self.state.lock().sessions.last_of(origin)
     }
 
     pub(super) fn blank_term(&self) -> u64 {
@@ -208,31 +202,73 @@ impl Applied {
         }
     }
 
-    /// Applies one entry's commands. Only the apply task does so; the lock is not held meanwhile,
-    /// so that a slow machine stalls nobody else.
+    /// Whether nothing further is to be applied.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// Waits until nothing of this instance changes the machine, and keeps it so.
+    pub(super) async fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+        self.turn.lock().await.is_over = true;
+    }
+
+    /// Applies one entry's commands, without those that were applied before. Only the apply task
+    /// does so; the lock is not held meanwhile, so that a slow machine stalls nobody else.
     pub(super) fn apply_batch(&self, id: LogIdOf<Types>, batch: &Batch) -> io::Result<Done> {
-        let before = self.position();
-        let last = Cursor::new(Term(term_of(&id)), before.index() + u64::from(batch.count));
+        let (before, fresh) = {
+            let state = self.state.lock();
+            let last = state.sessions.last_of(&batch.origin);
+            (state.position, batch.first.max(last.saturating_add(1)))
+        };
+        let repeated = u32::try_from(fresh - batch.first).unwrap_or(u32::MAX);
+        let mut done = Done {
+            own: batch.origin == self.submissions.origin(),
+            is_border: false,
+            first: fresh,
+            count: batch.count.saturating_sub(repeated),
+            index: before.index().next(),
+            undecodable: Vec::new(),
+        };
+        if done.count == 0 {
+            return Ok(done);
+        }
+        let last = Cursor::new(Term(term_of(&id)), before.index() + u64::from(done.count));
         let place = Place {
             before,
             last,
             group: self.group,
             network: self.network,
         };
-        self.replica
-            .apply(&batch.row, &place)
-            .map_err(io::Error::other)?;
+        // A row that ends too early has nothing to apply, on every member.
+        let row = match repeated {
+            0 => batch.row.clone(),
+            _ => commands::skip(&batch.row, repeated as usize).unwrap_or_default(),
+        };
+        let applied = self.replica.apply(&row, &place).map_err(io::Error::other)?;
+        if !applied.is_empty() {
+            self.on_undecodable(applied.len());
+            done.undecodable = applied;
+        }
         let mut state = self.state.lock();
         state.position = last;
-        let sequence = batch.first + u64::from(batch.count).saturating_sub(1);
-        state.origins.note(batch.origin, sequence, id.index());
-        Ok(Done {
-            own: batch.origin == self.submissions.origin(),
-            is_border: self.is_border(before.index(), last.index()),
-            first: batch.first,
-            count: batch.count,
-            index: before.index().next(),
-        })
+        let numbers = (fresh, done.count);
+        state
+            .sessions
+            .note(batch.origin, numbers, done.index, id.index());
+        done.is_border = self.is_border(before.index(), last.index());
+        Ok(done)
+    }
+
+    fn on_undecodable(&self, commands: usize) {
+        self.undecodable.increment(commands as u64);
+        if !self.undecodable_told.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                group = %self.group, commands,
+                "committed commands are not decodable here and are skipped: do all members run \
+                 the same version?"
+            );
+        }
     }
 
     /// Whether a snapshot is to be taken here: at the same places on every member.
@@ -249,7 +285,7 @@ impl Applied {
         let state = self.state.lock();
         let head = encoding::try_serialize(&SnapshotHead {
             position: state.position,
-            origins: state.origins.clone(),
+            sessions: state.sessions.clone(),
         });
         let meta = SnapshotMetaOf::<Types> {
             last_log_id: state.last,
@@ -312,14 +348,9 @@ impl Applied {
         self.status.set_committed(position.index());
         self.next.store(next, Ordering::Release);
         self.advanced.notify_waiters();
-        for Done {
-            first,
-            count,
-            index,
-            ..
-        } in done.drain(..)
-        {
-            self.submissions.applied(first, count, index);
+        for done in done.drain(..) {
+            self.submissions
+                .applied(done.first, done.count, done.index, &done.undecodable);
         }
     }
 
@@ -338,7 +369,10 @@ pub(super) struct Done {
     pub(super) own: bool,
     /// A snapshot is to be taken behind them.
     pub(super) is_border: bool,
+    /// The first that was not applied before.
     first: u64,
     count: u32,
     index: Index,
+    /// Those that this program can't read, by their place after `first`.
+    undecodable: Vec<u32>,
 }

@@ -45,7 +45,18 @@ impl RaftStateMachine<Types> for Applier {
         let applied = &*self.0;
         let mut done = Vec::new();
         let mut unpublished = 0;
+        let mut turn = applied.turn.lock().await;
         while let Some((entry, responder)) = entries.try_next().await? {
+            if turn.is_over || applied.is_ending() {
+                // What was applied is told of while the turn is held. The library wants to see
+                // that every entry was taken.
+                if !turn.is_over {
+                    applied.publish(&mut done);
+                }
+                drop(turn);
+                while entries.try_next().await?.is_some() {}
+                return Ok(());
+            }
             let mut is_border = false;
             match &entry.payload {
                 EntryPayload::Blank => {
@@ -77,10 +88,13 @@ impl RaftStateMachine<Types> for Applier {
             if unpublished == PROGRESS_ENTRIES {
                 applied.publish(&mut done);
                 unpublished = 0;
+                drop(turn);
                 tokio::task::yield_now().await;
+                turn = applied.turn.lock().await;
             }
         }
         applied.publish(&mut done);
+        drop(turn);
         applied.notify();
         Ok(())
     }
@@ -109,6 +123,10 @@ impl RaftStateMachine<Types> for Applier {
         data: SnapshotData,
     ) -> io::Result<()> {
         let applied = &*self.0;
+        let turn = applied.turn.lock().await;
+        if turn.is_over {
+            return Ok(());
+        }
         let (head, assembly) = match data {
             SnapshotData::Fetched(fetched) => {
                 if let Some(stored) = fetched.stored {
@@ -133,15 +151,12 @@ impl RaftStateMachine<Types> for Applier {
         installed
             .map_err(io::Error::other)
             .inspect_err(|error| applied.fail(error))?;
-        let own_last = {
-            let mut state = applied.state.lock();
-            *state = State {
-                last: meta.last_log_id,
-                position: head.position,
-                membership: meta.last_membership.clone(),
-                origins: head.origins,
-            };
-            state.origins.last_of(&applied.submissions.origin())
+        let own = head.sessions.of(&applied.submissions.origin()).cloned();
+        *applied.state.lock() = State {
+            last: meta.last_log_id,
+            position: head.position,
+            membership: meta.last_membership.clone(),
+            sessions: head.sessions,
         };
         if let Some(last) = meta.last_log_id {
             applied.log.snapshot_installed(last, head.position).await?;
@@ -158,10 +173,10 @@ impl RaftStateMachine<Types> for Applier {
             applied.shelf.put(held);
         }
         applied.publish(&mut Vec::new());
-        if let Some(last) = own_last {
-            // They took effect, but at which position is no longer known.
-            applied.submissions.lost_track(last);
+        if let Some(own) = own {
+            applied.submissions.restored(&own);
         }
+        drop(turn);
         Ok(())
     }
 

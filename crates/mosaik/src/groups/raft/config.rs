@@ -1,30 +1,27 @@
 //! The consensus library's configuration.
 
-use std::time::Duration;
-
 use openraft::SnapshotPolicy;
-
-use crate::groups::config::Timing;
 
 /// Consensus entries per append request.
 const MAX_ENTRIES_PER_REQUEST: u64 = 4096;
 
-/// What the library is to do, and when.
-///
-/// It waits a lease of `election_timeout_max` and then a random timeout between `min` and `max`
-/// before an election; the two together are to lie between `election` and
-/// `election + election_jitter`.
-pub(super) fn raft_config(timing: &Timing, elects: bool) -> openraft::Config {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 8);
-    let election = millis(timing.election).max(4);
-    let max = u64::midpoint(election, millis(timing.election_jitter)) + 1;
-    let min = election.saturating_sub(max).clamp(1, max - 1);
+/// How long the library waits for the answer to a vote or to a sign of life. It has no effect on
+/// how soon a lost leader is noticed.
+const ANSWER_LIMIT_MS: u64 = 10_000;
+/// The lease after which the library would refuse commands and vote for others by itself. It is
+/// never over: both are decided by our own clock.
+const LEASE_MS: u64 = 365 * 24 * 60 * 60 * 1000;
+
+/// What the library is to do. It has no clock of its own: see [`elections`](super::elections) and
+/// [`pulse`](super::pulse).
+pub(super) fn raft_config() -> openraft::Config {
     openraft::Config {
-        heartbeat_interval: millis(timing.beat).max(1),
-        election_timeout_min: min,
-        election_timeout_max: max,
-        enable_elect: elects,
-        enable_pre_vote: Some(true),
+        heartbeat_interval: ANSWER_LIMIT_MS - 1,
+        election_timeout_min: ANSWER_LIMIT_MS,
+        election_timeout_max: LEASE_MS,
+        enable_tick: false,
+        enable_elect: false,
+        enable_heartbeat: false,
         // A restarted leader may lack entries that others have committed in its term.
         enable_leader_restore: Some(false),
         max_payload_entries: MAX_ENTRIES_PER_REQUEST,
@@ -44,5 +41,13 @@ pub(super) fn raft_config(timing: &Timing, elects: bool) -> openraft::Config {
         notification_channel_size: Some(8192),
         state_machine_channel_size: Some(1024),
         ..openraft::Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_library_finds_the_configuration_valid() {
+        assert!(super::raft_config().validate().is_ok());
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,8 +20,8 @@ use tokio::{
 };
 
 use super::{
-    applied::Applied, apply::Applier, log::Log, peers::Peers, rounds::Rounds, snapshot::Partial,
-    told::Told, types::Types, view::View,
+    acks::Acks, applied::Applied, apply::Applier, log::Log, peers::Peers, rounds::Rounds,
+    snapshot::Partial, told::Told, types::Types, view::View,
 };
 use crate::{
     groups::{
@@ -47,6 +47,9 @@ pub(crate) struct NodeCore {
     pub(super) raft: Consensus,
     pub(super) log: Log,
     pub(super) told: Arc<Told>,
+    pub(super) acks: Arc<Acks>,
+    /// Whether this member stands for election by itself.
+    pub(super) elects: bool,
     pub(super) rounds: Mutex<Rounds>,
     pub(super) applied: Arc<Applied>,
     pub(super) submissions: Arc<Submissions>,
@@ -55,13 +58,16 @@ pub(crate) struct NodeCore {
     pub(super) server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
     pub(super) view: watch::Sender<Arc<View>>,
     pub(super) tenure: Mutex<Option<Tenure>>,
-    /// Counts tenures; 0 while there is none.
+    /// The number of the current tenure; 0 while there is none.
     pub(super) tenures: watch::Sender<u64>,
+    pub(super) tenure_count: AtomicU64,
     /// Held while commands are taken from the queue and proposed: they must not overtake.
     pub(super) pump: Mutex<()>,
     /// Proposals whose fate is not known yet.
     pub(super) undecided: AtomicUsize,
     pub(super) contact: Mutex<Contact>,
+    /// Whether this instance has ended. Held while it publishes what it knows.
+    pub(super) over: Mutex<bool>,
     pub(super) caught_up: AtomicBool,
     /// Bounds what is prepared for members that catch up.
     pub(super) supplies: Semaphore,
@@ -75,6 +81,7 @@ pub(crate) struct NodeCore {
 /// The time in which this member may put commands into the log: it leads, and has applied all
 /// that its predecessors committed.
 pub(super) struct Tenure {
+    pub(super) number: u64,
     pub(super) term: u64,
     /// The index of the next command.
     pub(super) next: Index,
@@ -140,18 +147,27 @@ impl NodeCore {
 
     /// Takes in what the library says about roles, and brings everything derived up to date.
     pub(super) fn refresh(&self) {
-        let view = Arc::new(self.current_view());
+        // Looked at under the lock: of two that come at a time, the later one has the later view.
         let changed = self.view.send_if_modified(|current| {
-            let changed = *current != view;
+            let view = self.current_view();
+            let changed = **current != view;
             if changed {
-                *current = view.clone();
+                *current = Arc::new(view);
             }
             changed
         });
-        if let (true, Some(membership)) = (changed, view.membership()) {
-            self.status.set_membership(membership);
+        if changed {
+            self.publish_membership();
         }
         self.reconsider();
+    }
+
+    fn publish_membership(&self) {
+        let over = self.over.lock();
+        let membership = self.view.borrow().membership();
+        if let (false, Some(membership)) = (*over, membership) {
+            self.status.set_membership(membership);
+        }
     }
 
     /// Brings everything derived from roles and from the clock up to date.
@@ -240,18 +256,17 @@ impl NodeCore {
     }
 
     /// Whether this leader has heard of a majority within its time, or has only begun to lead.
-    fn quorum_lives(&self, view: &View) -> bool {
+    pub(super) fn quorum_lives(&self, view: &View) -> bool {
         let fresh = |elapsed: Duration| elapsed < self.timing.election;
         let since = self.contact.lock().leading_since;
         since.is_some_and(|since| fresh(since.elapsed()))
             || self.quorum_silence(view).is_some_and(fresh)
     }
 
-    /// Whether the consensus library accepts proposals.
+    /// Whether a majority was heard of lately, so that commands may be accepted.
     pub(super) fn holds_lease(&self, view: &View) -> bool {
-        let lease = Duration::from_millis(self.raft.config().election_timeout_max);
         self.quorum_silence(view)
-            .is_some_and(|silence| silence < lease)
+            .is_some_and(|silence| silence < self.timing.election)
     }
 
     /// How long ago a majority was heard of.
@@ -261,7 +276,9 @@ impl NodeCore {
         }
         let data = self.raft.data_metrics();
         let data = data.borrow_watched();
-        data.last_quorum_acked.as_ref().map(|at| at.elapsed())
+        let entries = data.last_quorum_acked.as_ref().map(|at| at.elapsed());
+        let beats = self.acks.silence(&self.member, &view.configs);
+        entries.into_iter().chain(beats).min()
     }
 
     /// Brings the published state up to date: who leads, and whether this member is online.
@@ -284,6 +301,11 @@ impl NodeCore {
         }
         let leader = leader.and_then(|leader| self.peer_of(&leader));
         let online = online && !self.applied.replica.is_stale();
+        let over = self.over.lock();
+        if *over {
+            // The status is another instance's by now.
+            return;
+        }
         // The leader first: who sees this member go online or offline finds it as it is then.
         self.status.set_leader(leader);
         self.status.set_online(online);

@@ -2,7 +2,7 @@
 //!
 //! One instance ([`Node`]) per group, member and lineage. Around the library stand: the [log](log),
 //! the [apply task](apply) with de-duplication, the [network](network) with its pipelined
-//! [streams](session), the [tenure](tenure): the time in which a leader accepts commands, and
+//! [streams](session), [elections], the [tenure](tenure): the time in which a leader accepts commands, and
 //! linearizable [reads](reads). A member that lacks much [fetches it](intake) from
 //! [several others](supply), and [what is frozen](shelf) need not stay in the log.
 //!
@@ -11,12 +11,14 @@
 //! | the library's core, ticks, replication | [`Node::start`] | [`Node::shutdown`] |
 //! | role follower, [pulse](pulse), command forwarder, [compaction](compaction) | [`Node::start`] | its scope ends |
 
+mod acks;
 mod applied;
 mod apply;
 mod compaction;
 mod config;
 mod core;
 mod disk;
+mod elections;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod intake;

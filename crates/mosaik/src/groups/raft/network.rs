@@ -22,9 +22,10 @@ use openraft::{
         VoteResponse,
     },
 };
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::{
+    acks::Acks,
     peers::Peers,
     progress::{Progress, is_set_back},
     session::Session,
@@ -49,6 +50,7 @@ pub(super) type Rpc<T> = Result<T, RPCError<Types>>;
 pub(crate) struct Network {
     peers: Arc<dyn Peers>,
     told: Arc<Told>,
+    acks: Arc<Acks>,
     progress: Progress,
 }
 
@@ -57,16 +59,18 @@ pub(crate) struct Network {
 pub(crate) struct Client {
     peers: Arc<dyn Peers>,
     told: Arc<Told>,
+    acks: Arc<Acks>,
     progress: Progress,
     target: MemberId,
     heartbeats: bool,
 }
 
 impl Network {
-    pub(super) fn new(peers: Arc<dyn Peers>, told: Arc<Told>) -> Self {
+    pub(super) fn new(peers: Arc<dyn Peers>, told: Arc<Told>, acks: Arc<Acks>) -> Self {
         Self {
             peers,
             told,
+            acks,
             progress: Progress::default(),
         }
     }
@@ -80,6 +84,7 @@ impl Network {
         Client {
             peers: self.peers.clone(),
             told: self.told.clone(),
+            acks: self.acks.clone(),
             progress: self.progress.clone(),
             target,
             heartbeats,
@@ -122,8 +127,14 @@ impl Client {
         self.told.note(committed.map(openraft::LogId::index));
         // What the member has acknowledged.
         let matched = request.prev_log_id;
+        let asked = Instant::now();
         match self.ask(&Request::Heartbeat(request)).await? {
-            Response::Heartbeat(result) => Ok(self.examine(result, matched).await.map_err(gone)?),
+            Response::Heartbeat(result) => {
+                if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+                    self.acks.note(self.target, asked);
+                }
+                Ok(self.examine(result, matched).await.map_err(gone)?)
+            }
             _ => refused(),
         }
     }
@@ -265,15 +276,9 @@ impl RaftNetworkV2<Types> for Client {
         }
     }
 
-    async fn pre_vote(
-        &mut self,
-        request: VoteRequest<Types>,
-        _: RPCOption,
-    ) -> Rpc<VoteResponse<Types>> {
-        match self.ask(&Request::PreVote(request)).await? {
-            Response::Vote(response) => Ok(response),
-            _ => refused(),
-        }
+    async fn pre_vote(&mut self, _: VoteRequest<Types>, _: RPCOption) -> Rpc<VoteResponse<Types>> {
+        // See `elections`.
+        refused()
     }
 
     async fn full_snapshot(

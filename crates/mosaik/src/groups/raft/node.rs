@@ -5,10 +5,11 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
 };
 
+use metrics::Counter;
 use openraft::{ChangeMembers, alias::LogIdOf, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
 use tokio::{
@@ -17,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    acks::Acks,
     applied::{Applied, AppliedOptions, State},
     apply::Applier,
     config::raft_config,
@@ -53,7 +55,7 @@ pub(crate) struct NodeOptions {
     pub(crate) group: GroupId,
     pub(crate) network: NetworkId,
     pub(crate) timing: Timing,
-    /// Whether the library itself may stand for election; reluctant members do it by themselves.
+    /// Whether the instance stands for election by itself; reluctant members are told to.
     pub(crate) elects: bool,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
@@ -61,6 +63,8 @@ pub(crate) struct NodeOptions {
     pub(crate) store: Option<GroupStore>,
     pub(crate) submissions: Arc<Submissions>,
     pub(crate) status: Arc<Status>,
+    /// Counts commands that can't be read here.
+    pub(crate) undecodable: Counter,
     pub(crate) peers: Arc<dyn Peers>,
     /// What an earlier instance leaves to this one.
     pub(crate) inheritance: Option<Inheritance>,
@@ -114,7 +118,6 @@ impl Node {
         let mut stored = log.stored_snapshot().await.map_err(Stopped::because)?;
         // Whoever continues an earlier instance has it applied.
         stored.take_if(|stored| state.has_applied(stored.meta.last_log_id.as_ref()));
-        let config = raft_config(&options.timing, options.elects);
         let applied = Applied::new(AppliedOptions {
             group: options.group,
             network: options.network,
@@ -122,15 +125,17 @@ impl Node {
             submissions: options.submissions.clone(),
             status: options.status.clone(),
             log: log.clone(),
+            undecodable: options.undecodable,
             state,
             stored,
         });
         let told = Arc::new(Told::default());
-        let network = Network::new(options.peers.clone(), told.clone());
+        let acks = Arc::new(Acks::new(options.timing));
+        let network = Network::new(options.peers.clone(), told.clone(), acks.clone());
         let progress = network.progress();
         let raft = Consensus::new(
             options.member,
-            Arc::new(config),
+            Arc::new(raft_config()),
             network,
             log.clone(),
             Applier(applied.clone()),
@@ -146,6 +151,8 @@ impl Node {
             raft,
             log,
             told,
+            acks,
+            elects: options.elects,
             rounds: Mutex::default(),
             applied,
             submissions: options.submissions,
@@ -154,9 +161,11 @@ impl Node {
             view: watch::Sender::new(Arc::default()),
             tenure: Mutex::new(None),
             tenures: watch::Sender::new(0),
+            tenure_count: AtomicU64::new(0),
             pump: Mutex::new(()),
             undecided: AtomicUsize::new(0),
             contact: Mutex::default(),
+            over: Mutex::new(false),
             caught_up: AtomicBool::new(false),
             supplies: Semaphore::new(MAX_SUPPLIES),
             partial: Mutex::new(None),
@@ -228,22 +237,16 @@ impl Node {
         *self.0.tenures.borrow() != 0
     }
 
-    /// How many commands this member has applied.
-    pub(crate) fn applied_commands(&self) -> Index {
-        self.0.applied.position().index()
-    }
-
     /// Founds the group with these voters. To be called once, on one of them.
     #[allow(
         clippy::zero_sized_map_values,
         reason = "the library maps ids to nodes, and ours are empty"
     )]
     pub(crate) async fn found(&self, voters: BTreeSet<MemberId>) -> Result<(), Stopped> {
-        self.0
-            .raft
-            .initialize(voters)
-            .await
-            .map_err(Stopped::because)
+        let founded = self.0.raft.initialize(voters).await;
+        founded.map_err(Stopped::because)?;
+        self.stand();
+        Ok(())
     }
 
     /// Adds members that replicate and don't vote.
@@ -309,9 +312,12 @@ impl Node {
     }
 
     /// Stands for election, unless a leader lives.
-    pub(crate) async fn stand(&self) {
-        // Fails only when consensus has stopped.
-        let _ = self.0.raft.trigger().elect(true).await;
+    pub(crate) fn stand(&self) {
+        let core = self.0.clone();
+        self.0.scope.spawn(async move {
+            core.refresh();
+            core.stand().await;
+        });
     }
 
     /// Tries members again at once that could not be reached.
@@ -340,13 +346,37 @@ impl Node {
         self.0.log.last_id().as_ref().map(point_of)
     }
 
-    /// The last entry that this member has applied.
+    /// Stops taking part. What comes back is all that is left: from then on nothing of this instance
+    /// changes the machine, the log, or what the member says of itself. Waits for a command that is
+    /// being applied.
+    pub(crate) async fn shutdown(&self) -> Ended {
+        self.0.scope.cancel();
+        self.0.end_tenure();
+        *self.0.over.lock() = true;
+        // A task of the library that panicked has been reported by the runtime.
+        let _ = self.0.raft.shutdown().await;
+        // The library's apply task goes on by itself.
+        self.0.applied.end().await;
+        Ended(self.0.clone())
+    }
+}
+
+/// A consensus instance that has ended.
+pub(crate) struct Ended(Arc<NodeCore>);
+
+impl Ended {
+    /// How many commands were applied.
+    pub(crate) fn applied_commands(&self) -> Index {
+        self.0.applied.position().index()
+    }
+
+    /// The last entry that was applied.
     pub(crate) fn last_applied(&self) -> Option<LogPoint> {
         self.0.applied.last_id().as_ref().map(point_of)
     }
 
-    /// Leaves log and state to a successor; to be called after the end. Only what was applied is
-    /// kept, or also what might have been committed elsewhere.
+    /// Leaves log and state to a successor. Only what was applied is kept, or also what might have
+    /// been committed elsewhere.
     pub(crate) async fn bequeath(&self, with_uncommitted: bool) -> Result<Inheritance, Stopped> {
         let state = self.0.applied.inheritance();
         let applied = self.0.applied.last_index().unwrap_or(0);
@@ -357,14 +387,6 @@ impl Node {
         };
         let log = self.0.log.inherit(kept).await.map_err(Stopped::because)?;
         Ok(Inheritance { log, state })
-    }
-
-    /// Stops taking part.
-    pub(crate) async fn shutdown(&self) {
-        self.0.scope.cancel();
-        self.0.end_tenure();
-        // A task of the library that panicked has been reported by the runtime.
-        let _ = self.0.raft.shutdown().await;
     }
 }
 

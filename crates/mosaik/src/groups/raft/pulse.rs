@@ -1,31 +1,29 @@
 //! The rhythm of a consensus instance.
 //!
-//! The library looks at its clock many times per heartbeat, which is most of what an idle group
-//! costs. A leader needs it only to send heartbeats, and a follower only to notice that they fail
-//! to come. So a leader is told when to send them, and a follower's clock stands still for as long
-//! as its leader is heard of.
+//! The library would look at its clock many times per heartbeat, which is most of what an idle group
+//! costs. Instead a leader is told when to send heartbeats, and the others stand for
+//! [election](super::elections) when none come.
 
 use tokio::time::sleep;
 
 use super::core::NodeCore;
 
 impl NodeCore {
-    /// Sends heartbeats, and lets the library's clock run while an election may be due. Ends with
-    /// the scope.
+    /// Sends heartbeats, and stands for election when none come. Ends with the scope.
     pub(super) async fn beat(&self) {
+        let mut campaign = self.new_campaign();
         loop {
             let leads = self.view().leading;
-            // A heartbeat may be late by a little. After that the clock runs again well before the
-            // lease of the leader is over.
-            let silent = self
-                .contact_age()
-                .is_none_or(|age| age > self.timing.beat * 5 / 4);
-            self.raft.runtime_config().tick(!leads && silent);
             if leads && self.raft.trigger().heartbeat().await.is_err() {
                 // Consensus has stopped.
                 return;
             }
-            sleep(self.timing.beat).await;
+            let pause = if leads {
+                self.timing.beat
+            } else {
+                self.campaign(&mut campaign).await.min(self.timing.beat)
+            };
+            sleep(pause).await;
         }
     }
 }

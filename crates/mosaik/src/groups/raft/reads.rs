@@ -23,6 +23,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 
 use super::{
     core::NodeCore,
+    elections::is_majority,
     peers::Peers,
     rounds::Round,
     wire::{self, Request, Response},
@@ -172,10 +173,7 @@ impl NodeCore {
 
 impl Majority {
     fn is_reached(&self) -> bool {
-        let reached = |voters: &BTreeSet<MemberId>| {
-            2 * voters.intersection(&self.confirmed).count() > voters.len()
-        };
-        !self.configs.is_empty() && self.configs.iter().all(reached)
+        is_majority(&self.configs, &self.confirmed)
     }
 
     /// Asks all voters, until enough of them stand by the leader.

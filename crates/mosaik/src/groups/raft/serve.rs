@@ -27,6 +27,8 @@ use crate::{
 const MAX_OPEN_APPENDS: usize = 64;
 /// Between two attempts to reach the leader.
 const FORWARD_RETRY: Duration = Duration::from_millis(20);
+/// A stream to the leader that can't be opened within this time is tried anew.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An append request on its way to the disk; `None` when consensus has stopped.
 type Appending = BoxFuture<'static, Option<StreamAppendResult<Types>>>;
@@ -37,13 +39,14 @@ impl NodeCore {
         let response = match wire::decode(request)? {
             Request::Heartbeat(request) => self.on_heartbeat(request).await,
             Request::Vote(request) => {
-                let vote = self.while_running(self.raft.vote(request)).await;
+                let vote = self
+                    .while_running(self.raft.vote(self.admitted(request)))
+                    .await;
                 vote.map(Response::Vote)
             }
-            Request::PreVote(request) => {
-                let vote = self.while_running(self.raft.pre_vote(request)).await;
-                vote.map(Response::Vote)
-            }
+            Request::PreVote { last } => Some(Response::PreVote {
+                granted: self.would_vote(last.as_ref()),
+            }),
             Request::Transfer(request) => {
                 let handling = self.raft.handle_transfer_leader(request);
                 self.while_running(handling).await.map(Response::Transfer)
@@ -63,10 +66,22 @@ impl NodeCore {
             request.prev_log_id,
             request.entries.last().map(|e| e.log_id),
         );
+        let leader = request.vote.leader_id;
         let appending = self.raft.append_entries(request);
-        let response = self.while_running(appending).await?;
         let last = last.or(prev);
-        Some(Response::Heartbeat(response.into_stream_result(prev, last)))
+        tokio::select! {
+            biased;
+            response = self.while_running(appending) => {
+                Some(Response::Heartbeat(response?.into_stream_result(prev, last)))
+            }
+            // The library answers when everything accepted is on disk. That this member lives and
+            // follows does not depend on how fast its disk is.
+            () = tokio::time::sleep(self.timing.beat / 4),
+                if self.stands_by(leader.voted_for, leader.term) && prev <= self.log.last_id() =>
+            {
+                Some(Response::Heartbeat(Ok(prev)))
+            }
+        }
     }
 
     /// Believes a leader only what can be seen here as well.
@@ -159,30 +174,29 @@ impl NodeCore {
             return Err(Gone);
         }
         let parcel = Parcel { first, count, row };
-        let index = self.propose(origin, parcel).map_err(|_| Gone)?;
+        let new = self.propose(origin, parcel).map_err(|_| Gone)?;
         Ok(Accepted {
             first,
             count,
-            index: index.map(|index| index.0),
+            new: new.map(|(first, index)| (first, index.0)),
         })
     }
 
     /// Sends this member's commands to whoever leads, for as long as the member exists.
     pub(super) async fn forward_commands(&self) {
-        let mut session = 0;
         loop {
-            self.submissions.wait_unsent().await;
             while !self.submissions.is_empty() && self.submissions.route() != Route::Local {
-                session += 1;
                 if let Some(leader) = self.remote_leader() {
+                    let route = self.submissions.new_session();
                     // However it ends: what was not applied is sent again.
-                    let _ = self.forward_to(leader, session).await;
-                    if self.submissions.route() == Route::Remote(session) {
+                    let _ = self.forward_to(leader, route).await;
+                    if self.submissions.route() == route {
                         self.submissions.set_route(Route::Hold);
                     }
                 }
                 tokio::time::sleep(FORWARD_RETRY).await;
             }
+            self.submissions.wait_unsent().await;
         }
     }
 
@@ -192,13 +206,14 @@ impl NodeCore {
     }
 
     /// One forwarding session; ends when the leader does or another one is known.
-    async fn forward_to(&self, leader: MemberId, session: u64) -> Result<(), Gone> {
-        let route = Route::Remote(session);
+    async fn forward_to(&self, leader: MemberId, route: Route) -> Result<(), Gone> {
         let mut view = self.subscribe();
-        let Duplex { mut tx, mut rx } = self
-            .peers
-            .open(leader, Channel::Forward(self.submissions.origin()))
-            .await?;
+        let channel = Channel::Forward(self.submissions.origin());
+        let opening = tokio::time::timeout(OPEN_TIMEOUT, self.peers.open(leader, channel));
+        let Duplex { mut tx, mut rx } = tokio::select! {
+            _ = view.wait_for(|view| view.leader != Some(leader)) => return Ok(()),
+            opened = opening => opened.map_err(|_| Gone)??,
+        };
         self.submissions.set_route(route);
         loop {
             let mut queued = false;
@@ -207,14 +222,19 @@ impl NodeCore {
                 queued = true;
             }
             if queued {
-                tx.flush().await?;
+                // A leader that takes nothing any more must not keep the next one waiting.
+                tokio::select! {
+                    biased;
+                    flushed = tx.flush() => flushed?,
+                    _ = view.wait_for(|view| view.leader != Some(leader)) => return Ok(()),
+                }
             }
             tokio::select! {
                 _ = view.wait_for(|view| view.leader != Some(leader)) => return Ok(()),
                 frame = rx.recv() => {
                     let accepted: Accepted = wire::decode(&frame?)?;
-                    let index = accepted.index.map(Index);
-                    self.submissions.accepted(accepted.first, accepted.count, index);
+                    let new = accepted.new.map(|(first, index)| (first, Index(index)));
+                    self.submissions.accepted(accepted.first, accepted.count, new);
                 }
                 () = self.submissions.wait_unsent() => {
                     if self.submissions.route() != route {

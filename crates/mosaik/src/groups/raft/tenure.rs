@@ -33,7 +33,7 @@ impl NodeCore {
     pub(super) fn update_tenure(&self, view: &View) {
         let mut tenure = self.tenure.lock();
         if let Some(current) = &*tenure {
-            if view.leading && view.term == current.term {
+            if view.leading && view.term == current.term && self.holds_lease(view) {
                 return;
             }
             *tenure = None;
@@ -48,13 +48,16 @@ impl NodeCore {
         if !ready {
             return;
         }
+        // Each has a number of its own: who has missed the end of one sees that this is another.
+        let number = self.tenure_count.fetch_add(1, Ordering::Relaxed) + 1;
         *tenure = Some(Tenure {
+            number,
             term: view.term,
             next: self.applied.position().index().next(),
             sequences: HashMap::new(),
         });
         drop(tenure);
-        self.tenures.send_modify(|count| *count = view.term.max(1));
+        self.tenures.send_modify(|current| *current = number);
         self.submissions.leader_is_known();
         self.submissions.set_route(Route::Local);
         self.pump();
@@ -96,8 +99,9 @@ impl NodeCore {
         while let Some(parcel) = self.submissions.take(Route::Local) {
             let (first, count) = (parcel.first, parcel.count);
             match self.propose(self.submissions.origin(), parcel) {
-                Ok(index) => self.submissions.accepted(first, count, index),
+                Ok(new) => self.submissions.accepted(first, count, new),
                 Err(_) => {
+                    self.submissions.refused(first, count);
                     // They are sent again when a tenure begins.
                     self.end_tenure();
                     return;
@@ -106,20 +110,23 @@ impl NodeCore {
         }
     }
 
-    /// Puts commands into the log, as the leader. Returns the index of the first, or `None` when
-    /// they had been there already.
+    /// Puts commands into the log, as the leader. Returns the number and the index of the first
+    /// that is new there; `None` when all had been there already, or were overtaken.
+    ///
+    /// Whether a command takes effect is decided when it is applied. What is known to be passed
+    /// over then is left out here, so that positions can be told in advance.
     pub(super) fn propose(
         self: &NodeCore,
         origin: MemberId,
         mut parcel: Parcel,
-    ) -> Result<Option<Index>, Refusal> {
+    ) -> Result<Option<(u64, Index)>, Refusal> {
         let mut tenure = self.tenure.lock();
         let tenure = tenure.as_mut().ok_or(Refusal::NotLeading)?;
         let known = tenure
             .sequences
             .entry(origin)
             .or_insert_with(|| self.applied.last_sequence_of(&origin));
-        let repeated = (*known + 1).saturating_sub(parcel.first);
+        let repeated = known.saturating_add(1).saturating_sub(parcel.first);
         if repeated >= u64::from(parcel.count) {
             return Ok(None);
         }
@@ -136,19 +143,19 @@ impl NodeCore {
             count: parcel.count,
             row: parcel.row,
         };
-        self.write(batch, tenure.term)?;
+        self.write(batch, (tenure.number, tenure.term))?;
         *known = parcel.first + u64::from(parcel.count) - 1;
         let index = tenure.next;
         tenure.next = index + parcel.count;
-        Ok(Some(index))
+        Ok(Some((parcel.first, index)))
     }
 
     /// Hands an entry to the consensus library without waiting.
-    fn write(&self, batch: Batch, term: u64) -> Result<(), Refusal> {
+    fn write(&self, batch: Batch, (number, term): (u64, u64)) -> Result<(), Refusal> {
         let node = self.this.clone();
         let decided = OnCompletion::new(move |result: Result<_, _>| {
             if let Some(node) = node.upgrade() {
-                node.on_decided(term, result.is_err());
+                node.on_decided(number, result.is_err());
             }
         });
         let write = self
@@ -169,11 +176,14 @@ impl NodeCore {
     }
 
     /// The fate of a proposal is known.
-    fn on_decided(&self, term: u64, rejected: bool) {
+    fn on_decided(&self, number: u64, rejected: bool) {
         let left = self.undecided.fetch_sub(1, Ordering::AcqRel) - 1;
         if rejected {
             let mut tenure = self.tenure.lock();
-            if tenure.as_ref().is_some_and(|tenure| tenure.term == term) {
+            if tenure
+                .as_ref()
+                .is_some_and(|tenure| tenure.number == number)
+            {
                 *tenure = None;
                 drop(tenure);
                 self.tenure_ended();

@@ -132,6 +132,8 @@ struct MeshState {
     /// Members that get no entries and no snapshot.
     starved: Mutex<HashSet<MemberId>>,
     scopes: Mutex<Vec<Scope>>,
+    /// How long everything is on its way.
+    latency: Mutex<Duration>,
 }
 
 struct End {
@@ -153,7 +155,15 @@ impl End {
 impl Peers for End {
     fn ask(&self, member: MemberId, request: Bytes) -> BoxFuture<'static, Result<Bytes, Gone>> {
         let (target, from) = (self.find(&member), self.local);
-        async move { target?.answer(from, &request).await }.boxed()
+        let latency = *self.mesh.0.latency.lock();
+        async move {
+            let target = target?;
+            tokio::time::sleep(latency).await;
+            let answer = target.answer(from, &request).await;
+            tokio::time::sleep(latency).await;
+            answer
+        }
+        .boxed()
     }
 
     fn members(&self) -> Vec<MemberId> {
@@ -175,7 +185,8 @@ impl Peers for End {
         let (scope, mesh) = (self.scope.child(), self.mesh.clone());
         async move {
             let target = target?;
-            let (ours, theirs) = Duplex::pair();
+            let latency = *mesh.0.latency.lock();
+            let (ours, theirs) = delayed(&scope, latency);
             mesh.0.scopes.lock().push(scope.clone());
             scope.spawn(async move {
                 match channel {
@@ -189,6 +200,34 @@ impl Peers for End {
         }
         .boxed()
     }
+}
+
+/// A pair of streams between which every frame takes its time.
+fn delayed(scope: &Scope, latency: Duration) -> (Duplex, Duplex) {
+    let (ours, near) = Duplex::pair();
+    if latency.is_zero() {
+        return (ours, near);
+    }
+    let (far, theirs) = Duplex::pair();
+    for (mut rx, mut tx) in [(near.rx, far.tx), (far.rx, near.tx)] {
+        let (queue, mut queued) = tokio::sync::mpsc::channel(1024);
+        scope.spawn(async move {
+            while let Ok(frame) = rx.recv().await {
+                if queue.send((Instant::now() + latency, frame)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        scope.spawn(async move {
+            while let Some((due, frame)) = queued.recv().await {
+                tokio::time::sleep_until(due).await;
+                if tx.send(&frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    (ours, theirs)
 }
 
 impl Mesh {
@@ -247,6 +286,7 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
                 inheritance: None,
                 submissions: submissions.clone(),
                 status: status.clone(),
+                undecodable: metrics::Counter::noop(),
                 peers: Arc::new(End {
                     mesh: mesh.clone(),
                     local: member,
@@ -432,12 +472,12 @@ async fn commands_that_are_sent_twice_take_effect_once() {
     let core = leading.node.core();
     assert_eq!(
         core.propose(origin, parcel(1, &[10, 11])),
-        Ok(Some(Index(1)))
+        Ok(Some((1, Index(1))))
     );
     assert_eq!(core.propose(origin, parcel(1, &[10, 11])), Ok(None));
     assert_eq!(
         core.propose(origin, parcel(2, &[11, 12])),
-        Ok(Some(Index(3))),
+        Ok(Some((3, Index(3)))),
         "only the new one goes in"
     );
     leading.reaches(3).await;
@@ -715,4 +755,64 @@ async fn answer(core: &Arc<NodeCore>, frame: Bytes) -> Result<Bytes, Gone> {
         }
     })
     .await
+}
+
+/// No vote was counted before, and no leader kept its lease.
+#[tokio::test(start_paused = true)]
+async fn members_that_are_far_apart_elect_work_and_elect_again() {
+    let mesh = Mesh::default();
+    *mesh.0.latency.lock() = Duration::from_millis(100);
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        members.push(Member::start(&mesh, Journal::default(), None).await);
+    }
+    let voters = members.iter().map(Member::id).collect();
+    members[0].node.found(voters).await.unwrap();
+    for member in &members {
+        member.online().await;
+    }
+    let first = leader(&members);
+    for n in 1..=5 {
+        // Idle for longer than an election takes: the leader must be believed all the time.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(leader(&members), first);
+        assert!(members.iter().all(|member| member.status.is_online()));
+        let caller = &members[(first + n) % 3];
+        let n = n as u64;
+        assert_eq!(within(caller.execute(&[n])).await, done(n..=n));
+    }
+    mesh.cut(members[first].id());
+    let survivor = &members[(first + 1) % 3];
+    assert_eq!(within(survivor.execute(&[6])).await, done(6..=6));
+}
+
+/// Who did not see the end of a tenure took the next for the same one, and waited for ever.
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_commands_ends_with_its_tenure_also_when_the_next_begins_at_once() {
+    let (_mesh, members) = three().await;
+    let leading = &members[leader(&members)];
+    let core = leading.node.core();
+    let (_ours, theirs) = Duplex::pair();
+    let origin = MemberId::fresh(members[0].status.local());
+    let mut serving = Box::pin(core.serve_forward(origin, theirs));
+    assert!(serving.as_mut().now_or_never().is_none());
+    core.end_tenure();
+    core.refresh();
+    assert!(leading.node.is_in_office());
+    assert_eq!(within(serving).await, Err(Gone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_has_ended_says_nothing_of_its_member_any_more() {
+    let (_mesh, members) = three().await;
+    let follower = &members[(leader(&members) + 1) % 3];
+    follower.node.shutdown().await;
+    follower.status.set_online(false);
+    follower.status.set_leader(None);
+    // An append of the old leader that was late.
+    follower.node.core().on_contact(1, Some(1));
+    follower.node.core().refresh();
+    follower.node.core().assess();
+    assert_eq!(follower.status.leader(), None);
+    assert!(!follower.status.is_online());
 }

@@ -26,7 +26,10 @@ pub(crate) enum Request {
     /// An append without entries: the leader's sign of life.
     Heartbeat(AppendEntriesRequest<Types>),
     Vote(VoteRequest<Types>),
-    PreVote(VoteRequest<Types>),
+    /// Would the receiver vote for one whose log ends like this?
+    PreVote {
+        last: Option<LogIdOf<Types>>,
+    },
     Transfer(TransferLeaderRequest<Types>),
     /// Has the receiver given no vote after the one for the asking leader, in this term?
     Confirm {
@@ -49,6 +52,9 @@ pub(crate) enum Request {
 pub(crate) enum Response {
     Heartbeat(StreamAppendResult<Types>),
     Vote(VoteResponse<Types>),
+    PreVote {
+        granted: bool,
+    },
     Transfer(TransferLeaderResponse<Types>),
     /// This member confirms.
     Confirmed(MemberId),
@@ -140,12 +146,13 @@ pub(crate) struct Forward {
     pub(crate) row: Bytes,
 }
 
-/// The commands are in the leader's log: from this user index on, or had been there before.
+/// The commands are in the leader's log, or were overtaken there.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Accepted {
     pub(crate) first: u64,
     pub(crate) count: u32,
-    pub(crate) index: Option<u64>,
+    /// The number and the index of the first that is new there.
+    pub(crate) new: Option<(u64, u64)>,
 }
 
 pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Bytes, Gone> {

@@ -219,7 +219,10 @@ fn errors_name_every_way_to_fail() {
     let _ = [anyhow::Error::from(offline), anyhow::Error::from(unencoded)];
     // Exhaustive, as users match them.
     let commands = |error: CommandError<NoOp>| match error {
-        CommandError::Offline(commands) | CommandError::Encoding(commands, _) => commands.len(),
+        CommandError::Offline(commands)
+        | CommandError::Unknown(commands)
+        | CommandError::Undecodable(commands)
+        | CommandError::Encoding(commands, _) => commands.len(),
         CommandError::NoCommands | CommandError::GroupTerminated => 0,
     };
     assert_eq!(commands(CommandError::Offline(vec![(), ()])), 2);

@@ -1,0 +1,120 @@
+//! When a leader has last heard of the others.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::groups::{config::Timing, lineage::MemberId};
+
+/// More members than a group has are not remembered.
+const MAX_MEMBERS: usize = 256;
+/// Between two warnings of the same kind.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// When members were asked for the last sign of life that they have answered.
+#[derive(Debug)]
+pub(super) struct Acks {
+    timing: Timing,
+    asked: Mutex<HashMap<MemberId, Instant>>,
+    warned: Mutex<Option<Instant>>,
+}
+
+impl Acks {
+    pub(super) fn new(timing: Timing) -> Self {
+        Self {
+            timing,
+            asked: Mutex::default(),
+            warned: Mutex::default(),
+        }
+    }
+
+    /// Notes an answer to what was asked at that time.
+    pub(super) fn note(&self, member: MemberId, asked: Instant) {
+        let mut all = self.asked.lock();
+        if all.len() >= MAX_MEMBERS && !all.contains_key(&member) {
+            all.clear();
+        }
+        all.insert(member, asked);
+        drop(all);
+        self.judge(asked.elapsed());
+    }
+
+    /// How long ago a majority of all these memberships was heard of, this member included.
+    pub(super) fn silence(
+        &self,
+        own: &MemberId,
+        configs: &[BTreeSet<MemberId>],
+    ) -> Option<Duration> {
+        let all = self.asked.lock();
+        let silence = |voters: &BTreeSet<MemberId>| {
+            let mut ages: Vec<_> = voters
+                .iter()
+                .map(|voter| match all.get(voter) {
+                    _ if voter == own => Some(Duration::ZERO),
+                    asked => asked.map(Instant::elapsed),
+                })
+                .map(|age| age.unwrap_or(Duration::MAX))
+                .collect();
+            ages.sort_unstable();
+            ages.get(voters.len() / 2).copied()
+        };
+        let oldest = configs.iter().filter_map(silence).max();
+        oldest.filter(|oldest| *oldest != Duration::MAX)
+    }
+
+    /// Warns when answers take so long that a healthy leader is taken for lost now and then. A
+    /// question follows the answer to the one before: between two signs of life lies up to twice
+    /// the round trip.
+    fn judge(&self, round_trip: Duration) {
+        if round_trip * 2 < self.timing.election {
+            return;
+        }
+        let mut warned = self.warned.lock();
+        if warned.is_some_and(|warned| warned.elapsed() < WARN_EVERY) {
+            return;
+        }
+        *warned = Some(Instant::now());
+        let needed = (round_trip * 3).as_millis();
+        tracing::warn!(
+            round_trip_ms = round_trip.as_millis(),
+            election_timeout_ms = self.timing.election.as_millis(),
+            "members answer too slowly for this configuration: set `election_timeout` to at least \
+             {needed} ms on all of them"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::groups::ConsensusConfig;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_majority_counts_in_each_membership() {
+        let acks = Acks::new(ConsensusConfig::default().timing());
+        let peer = iroh::SecretKey::from_bytes(&[7; 32]).public();
+        let members: Vec<_> = (0..5).map(|_| MemberId::fresh(peer)).collect();
+        let [a, b, c, d, e] = members[..] else {
+            unreachable!()
+        };
+        let old = BTreeSet::from([a, b, c]);
+        let new = BTreeSet::from([a, d, e]);
+        assert_eq!(acks.silence(&a, &[]), None);
+        assert_eq!(acks.silence(&a, &[old.clone()]), None);
+        acks.note(b, Instant::now());
+        tokio::time::advance(Duration::from_millis(10)).await;
+        let heard = Duration::from_millis(10);
+        assert_eq!(acks.silence(&a, &[old.clone()]), Some(heard));
+        assert_eq!(acks.silence(&a, &[old.clone(), new.clone()]), None);
+        acks.note(d, Instant::now());
+        assert_eq!(acks.silence(&a, &[old, new]), Some(heard));
+        assert_eq!(
+            acks.silence(&a, &[BTreeSet::from([a])]),
+            Some(Duration::ZERO)
+        );
+    }
+}
