@@ -82,7 +82,7 @@ pub(crate) const TARGETS: &[Target] = &[
         vec![encoded(&Accepted {
             first: 1,
             count: 2,
-            index: Some(3),
+            new: Some((1, 3)),
         })]
     }),
     Target::new("commands", commands, || {
