@@ -46,7 +46,7 @@ struct Run {
 
 impl Run {
     const fn last(&self) -> u64 {
-        self.first.saturating_add(self.count).saturating_sub(1)
+        self.first.saturating_add(self.count.saturating_sub(1))
     }
 }
 
@@ -96,12 +96,12 @@ impl Sessions {
 
 impl Session {
     fn note(&mut self, first: u64, count: u64, index: u64) {
-        self.last = first.saturating_add(count).saturating_sub(1);
+        self.last = first.saturating_add(count.saturating_sub(1));
         if let Some(run) = self.runs.back_mut()
             && run.first.saturating_add(run.count) == first
             && run.index.saturating_add(run.count) == index
         {
-            run.count += count;
+            run.count = run.count.saturating_add(count);
             return;
         }
         self.runs.push_back(Run {
@@ -134,7 +134,7 @@ impl Session {
             .iter()
             .find(|run| (run.first..=run.last()).contains(&number));
         run.map_or(Fate::Never, |run| {
-            Fate::Applied(Index(run.index + (number - run.first)))
+            Fate::Applied(Index(run.index.saturating_add(number - run.first)))
         })
     }
 }

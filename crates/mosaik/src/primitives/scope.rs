@@ -177,7 +177,7 @@ mod tests {
     #[tokio::test]
     async fn what_goes_on_and_what_has_panicked_is_told_by_its_place() {
         let scope = Scope::new();
-        scope.spawn(async { panic!("a test of panics") });
+        scope.spawn_orderly(async { panic!("a test of panics") });
         let (stuck, end) = tokio::sync::oneshot::channel::<()>();
         let line = line!() + 1;
         scope.child().spawn_orderly(async move { drop(end.await) });
