@@ -128,7 +128,7 @@ impl Registry {
     /// Leaves all groups in order; durable members only stop, and stay members. They have ended for
     /// their handles when this returns; the future waits, for a bounded time, until the other
     /// members know.
-    pub(super) fn shutdown(&self) -> BoxFuture<'static, ()> {
+    pub(super) fn shutdown(self: &Arc<Self>) -> BoxFuture<'static, ()> {
         let joined: Vec<_> = {
             let mut joined = self.joined.lock();
             joined.drain().map(|(_, joined)| joined).collect()
@@ -139,7 +139,9 @@ impl Registry {
             self.begin_leaving(joined, how);
         }
         let departing = self.departing.lock().clone();
-        let scope = self.scope.clone();
+        // Kept until the end: without it no stream is answered, and those who stay could not
+        // replicate the removal of this member to it, where its vote is needed for that.
+        let registry = self.clone();
         Box::pin(async move {
             let left = futures::future::join_all(
                 departing
@@ -149,7 +151,7 @@ impl Registry {
             if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
                 tracing::debug!("not every group was left in order");
             }
-            scope.cancel();
+            registry.scope.cancel();
         })
     }
 }
