@@ -275,7 +275,14 @@ impl Registry {
             return Group::new(shared);
         }
         self.warn_about_own_tickets(&instance);
-        let _ = self.host.discovery.add_group(id);
+        if let Err(error) = self.host.discovery.add_group(id) {
+            // Unlisted, nobody would bond with it, and it would found a history of its own.
+            tracing::error!(group = %id.short(), %error, "the group is not joined");
+            self.joined.lock().remove(&id);
+            instance.terminate();
+            instance.scope().cancel();
+            return Group::new(shared);
+        }
         let former = self.former(&id);
         let joining = instance.clone();
         instance.scope().spawn(async move {

@@ -87,6 +87,11 @@ impl Keeper {
         self.state.lock().restored
     }
 
+    /// The history that the store holds.
+    pub(crate) fn kept(&self) -> Option<Lineage> {
+        self.state.lock().lineage
+    }
+
     /// The history that the one that was found continues.
     pub(crate) fn parent(&self) -> Option<Parent> {
         self.state.lock().parent

@@ -37,6 +37,8 @@ pub(crate) enum Event {
     CaughtUp(Lineage),
     /// Found a new history from this member's state; answers whether that was done.
     Reform(oneshot::Sender<bool>),
+    /// Give up the history that this member holds; answers whether it had one.
+    AbandonHistory(oneshot::Sender<bool>),
     /// Leave the group; the worker ends.
     Leave,
     /// Hand over and stop, but stay a member; the worker ends.

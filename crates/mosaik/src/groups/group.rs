@@ -309,6 +309,38 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
+    /// Gives up the history that this member holds, and joins the group as a new member, with nothing:
+    /// the operator's way out when a durable member holds a history that lives nowhere else, or that
+    /// the others have replaced. Its machine is reset, what it kept on disk is deleted, and all
+    /// commands that only it held are lost.
+    ///
+    /// Members in memory give way by themselves when two histories of a group meet; durable ones
+    /// never do, and say so in their log. Returns whether there was a history to give up.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing happens before the first poll; once begun it is carried out, also when the future is
+    /// dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(group: mosaik::Group<mosaik::groups::NoOp>) {
+    /// // After looking at both histories, and deciding for the other one:
+    /// if group.abandon_history().await {
+    ///     group.when().online().await;
+    /// }
+    /// # }
+    /// ```
+    pub fn abandon_history(&self) -> impl Future<Output = bool> + Send + Sync + 'static + use<M> {
+        let instance = self.instance().clone();
+        async move {
+            let (reply, abandoned) = tokio::sync::oneshot::channel();
+            instance.tell(Event::AbandonHistory(reply)).await;
+            abandoned.await.unwrap_or(false)
+        }
+    }
+
     /// The history and the term in which this member leads, if it does, both from one instant: for
     /// the fault harness, which checks that no term has two leaders.
     #[doc(hidden)]

@@ -8,7 +8,6 @@ use super::machines::{agreed, formed, join, leader_of, nodes};
 use crate::support::within;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails: the group halts when its leader leaves while it forms"]
 async fn a_leader_that_leaves_while_the_group_forms_takes_no_majority_along() {
     let mut nodes = nodes(4).await;
     let key = GroupKey::random();

@@ -178,9 +178,9 @@ async fn a_stranger_gets_room_for_a_handshake_only() {
     let first = connection.open_bi().await.unwrap();
     let second = tokio::time::timeout(Duration::from_millis(300), connection.open_bi()).await;
     assert!(second.is_err(), "a second stream before the proof");
-    drop(first);
     let uni = tokio::time::timeout(Duration::from_millis(300), connection.open_uni()).await;
     assert!(uni.is_err(), "a stream that nobody reads");
+    drop(first);
 
     let member = Intruder::new().await.join(&a, SYNC_ALPN).await;
     for _ in 0..100 {

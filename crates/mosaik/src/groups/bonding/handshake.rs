@@ -18,7 +18,7 @@ use crate::{
     },
     net::{
         Link, LinkReceiver,
-        close::{ProtocolViolation, UnknownPeer},
+        close::{GracefulShutdown, ProtocolViolation, UnknownPeer},
         link::RecvError,
     },
     primitives::PeerId,
@@ -135,7 +135,11 @@ pub(crate) async fn accept(
         Admission::Replaced(old) => instance.end_replaced(&old),
     }
     if let Some(sender) = first.as_mut().and_then(|sender| sender.as_mut()) {
-        sender.send(&Established).await?;
+        if let Err(error) = sender.send(&Established).await {
+            drop(first);
+            instance.end_bond(&bonded.bond, &GracefulShutdown.into());
+            return Err(error.into());
+        }
     }
     drop(first);
     Ok(bonded)

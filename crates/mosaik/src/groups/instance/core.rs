@@ -274,7 +274,9 @@ impl Instance {
     }
 
     pub(crate) fn lineage_standing(&self) -> Option<LineageStanding> {
-        let node = self.node()?;
+        let Some(node) = self.node() else {
+            return self.kept_lineage();
+        };
         let leader = self.status.leader();
         let id = node.lineage();
         // A leader that was cut off together with this member goes on sending signs of life, but
@@ -293,6 +295,20 @@ impl Instance {
             last: node.last_entry(),
             alive: leader.is_some_and(|leader| leader == self.local || has_majority(leader)),
             leading: leader == Some(self.local),
+        })
+    }
+
+    /// The history on this member's disk while it is being taken up again: others must neither found
+    /// another one meanwhile nor take this member for one without any.
+    fn kept_lineage(&self) -> Option<LineageStanding> {
+        let keeper = self.keeper.as_ref()?;
+        Some(LineageStanding {
+            id: keeper.kept()?,
+            parent: keeper.parent(),
+            committed: 0,
+            last: None,
+            alive: false,
+            leading: false,
         })
     }
 

@@ -42,7 +42,9 @@ impl Instance {
             return None;
         }
         if let Some(keeper) = &self.keeper {
-            if !keeper.is_settled() {
+            // What is kept is never mixed with another history, whoever asks first.
+            let is_other = keeper.kept().is_some_and(|kept| kept != lineage);
+            if !keeper.is_settled() || is_other {
                 return None;
             }
             keeper.begin(lineage).await.ok()?;
@@ -176,6 +178,7 @@ impl Instance {
             Ok(inheritance) => inheritance,
             Err(error) => {
                 tracing::error!(group = %self.id().short(), %error, "the group can't be reformed");
+                self.fail(&error.to_string());
                 return false;
             }
         };
@@ -209,6 +212,7 @@ impl Instance {
             Ok(inheritance) => self.start(child, Some(inheritance)).await.is_some(),
             Err(error) => {
                 tracing::error!(group = %self.id().short(), %error, "the log can't be taken over");
+                self.fail(&error.to_string());
                 false
             }
         }

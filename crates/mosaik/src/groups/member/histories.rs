@@ -197,17 +197,20 @@ impl Worker {
                 }
                 self.give_way(own.id, rival).await;
             }
-            Verdict::IsKept => {
-                if self.kept_from.replace(rival.id) != Some(rival.id) {
-                    tracing::error!(
-                        group = %self.instance.id().short(), lineage = %own.id.short(),
-                        rival = %rival.id.short(), held, committed = rival.committed,
-                        "another history of this group lives, and this member's, on its disk, has \
-                         more commands: it is kept. Bring its majority back, or decide by \
-                         `Group::reform` or `Group::leave` on this member"
-                    );
-                }
-            }
+            Verdict::IsKept => self.keep(own.id, rival),
+        }
+    }
+
+    /// Says once that this member's history stays, though another one of the group lives.
+    fn keep(&mut self, own: Lineage, rival: &LineageStanding) {
+        if self.kept_from.replace(rival.id) != Some(rival.id) {
+            tracing::error!(
+                group = %self.instance.id().short(), lineage = %own.short(),
+                rival = %rival.id.short(), held = self.instance.commands_held(),
+                committed = rival.committed,
+                "another history of this group lives; this member's is on its disk, and is kept. \
+                 Bring its majority back, or give it up by `Group::abandon_history` on this member"
+            );
         }
     }
 
@@ -221,9 +224,16 @@ impl Worker {
                 .count()
         };
         let dead = says(true) == 0 && (!rival.alive || says(false) > 0);
-        if dead || self.rivals_seen.len() > MAX_RIVALS {
-            self.rivals_seen.clear();
+        if dead {
+            self.rivals_seen.remove(&rival.id);
             return Duration::ZERO;
+        }
+        if self.rivals_seen.len() >= MAX_RIVALS && !self.rivals_seen.contains_key(&rival.id) {
+            let fresh = |last: &Instant| now.saturating_duration_since(*last) <= SILENCE;
+            self.rivals_seen.retain(|_, (_, last)| fresh(last));
+            if self.rivals_seen.len() >= MAX_RIVALS {
+                return Duration::ZERO;
+            }
         }
         let (first, last) = self.rivals_seen.entry(rival.id).or_insert((now, now));
         if now.saturating_duration_since(*last) > SILENCE {
@@ -284,7 +294,23 @@ impl Worker {
         {
             return self.watch_node();
         }
+        if self.instance.is_durable() && self.instance.commands_held() > 0 {
+            return self.keep(lineage, winner);
+        }
+        self.yielded = Some(Instant::now());
         self.abandon(lineage).await;
+    }
+
+    /// Gives the history up that this member holds, as its operator has decided. Returns whether
+    /// it had one.
+    pub(super) async fn abandon_history(&mut self) -> bool {
+        let Some(watch) = &self.node else {
+            return false;
+        };
+        let lineage = watch.node.lineage();
+        self.yielded = Some(Instant::now());
+        self.abandon(lineage).await;
+        true
     }
 
     /// Whether a leader of this history with a majority is known, here or to somebody who has a
@@ -373,6 +399,12 @@ impl Worker {
     pub(super) async fn found(&mut self, now: Instant) {
         let instance = self.instance.clone();
         let consensus = instance.config().consensus();
+        // Whoever has given way joins the winner, which it may not have found yet. A third history
+        // would be given up in turn.
+        let waits = |yielded: Instant| now.saturating_duration_since(yielded) < consensus.evict_after;
+        if self.yielded.is_some_and(waits) {
+            return;
+        }
         let bonded: Vec<_> = instance
             .bonds()
             .all()

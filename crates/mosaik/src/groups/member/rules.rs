@@ -28,7 +28,7 @@ pub(crate) struct Founding<'a> {
 pub(crate) fn found(founding: &Founding<'_>) -> Option<BTreeSet<MemberId>> {
     let Founding { own, bonded, .. } = founding;
     let known = bonded.iter().any(|standing| standing.lineage.is_some());
-    if known || !founding.settled || bonded.len() + 1 < founding.min_members {
+    if known || !founding.settled {
         return None;
     }
     let mut eligible: Vec<_> = bonded
@@ -37,6 +37,10 @@ pub(crate) fn found(founding: &Founding<'_>) -> Option<BTreeSet<MemberId>> {
         .filter(|standing| standing.willingness != Willingness::Never)
         .map(|standing| (standing.willingness, standing.member))
         .collect();
+    // Observers don't vote, so they don't keep a second history from being founded either.
+    if eligible.len() < founding.min_members {
+        return None;
+    }
     eligible.sort_unstable();
     let (_, founder) = eligible.first()?;
     if *founder != own.member {
@@ -162,8 +166,8 @@ pub(crate) struct Patience {
 pub(crate) enum Verdict {
     Stays,
     GivesWay,
-    /// It would give way, but the member's disk holds more than the rival one has: that is not
-    /// deleted without an operator's decision.
+    /// It would give way, but is on the member's disk: that is not deleted without an operator's
+    /// decision.
     IsKept,
 }
 
@@ -171,6 +175,9 @@ pub(crate) enum Verdict {
 ///
 /// One that is alive wins over one that is not; then the one with more commands wins; then the
 /// smaller id. While the own one is alive only its leader may ask.
+///
+/// One on disk does not give way by itself, unless it is empty or the rival one continues it with all
+/// that it has.
 ///
 /// Two histories never give way to each other. A leader compares what the rival one is said to have
 /// *committed* with all that stands in its *own log*. Nobody in its history can have told of more
@@ -185,9 +192,14 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
         return Verdict::GivesWay;
     }
     let confirmed = stake.seen >= patience.confirmed;
+    let lost = if stake.durable && held > 0 {
+        Verdict::IsKept
+    } else {
+        Verdict::GivesWay
+    };
     if own.alive {
         return if confirmed && (rival.committed, own.id) > (held, rival.id) {
-            Verdict::GivesWay
+            lost
         } else {
             Verdict::Stays
         };
@@ -208,10 +220,8 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
     }
     if !confirmed || halted < patience.replaced {
         Verdict::Stays
-    } else if stake.durable && rival.committed < held {
-        Verdict::IsKept
     } else {
-        Verdict::GivesWay
+        lost
     }
 }
 
@@ -494,7 +504,15 @@ mod tests {
         assert_eq!(verdict(early, false, &rival), Verdict::Stays);
         assert_eq!(verdict(late, false, &rival), Verdict::GivesWay);
         assert_eq!(verdict(late, true, &rival), Verdict::IsKept);
-        assert_eq!(verdict(late, true, &lineage(2, 9, true)), Verdict::GivesWay);
+        let longer = lineage(2, 90, true);
+        assert_eq!(verdict(late, false, &longer), Verdict::GivesWay);
+        assert_eq!(verdict(late, true, &longer), Verdict::IsKept);
+        let led = lineage(1, 9, true);
+        let led = Stake {
+            durable: true,
+            ..stake(&led)
+        };
+        assert_eq!(judge(&led, &longer), Verdict::IsKept, "also while it lives");
         let halted = lineage(2, 30, false);
         assert_eq!(verdict(late, false, &halted), Verdict::Stays);
         let empty = lineage(1, 0, false);

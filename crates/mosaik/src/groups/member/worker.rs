@@ -64,6 +64,8 @@ pub(crate) struct Worker {
     pub(super) rivals_at: Instant,
     /// The rival history of which was said that this member's is kept nevertheless.
     pub(super) kept_from: Option<Lineage>,
+    /// When this member last gave its history up for another one.
+    pub(super) yielded: Option<Instant>,
     /// How much longer than others this member waits before it stands or founds.
     pub(super) factor: u32,
     pub(super) rosters: HashSet<PeerId>,
@@ -105,6 +107,7 @@ impl Worker {
             rivals_at: now,
             rivals_seen: HashMap::new(),
             kept_from: None,
+            yielded: None,
             factor: instance.preference().factor(),
             rosters: HashSet::new(),
             instance,
@@ -214,6 +217,10 @@ impl Worker {
             Event::CaughtUp(lineage) => {
                 if self.fetching == Some(lineage) {
                     self.fetching = None;
+                    if let Some(watch) = &mut self.node {
+                        // Only now the leader is to be heard.
+                        watch.since = Instant::now();
+                    }
                     self.instance.set_caught_up();
                     self.tell_standing();
                 }
@@ -222,6 +229,11 @@ impl Worker {
                 let reformed = !self.instance.is_stale() && self.reform().await;
                 // Nobody waits any more: fine.
                 let _ = reply.send(reformed);
+            }
+            Event::AbandonHistory(reply) => {
+                let abandoned = self.abandon_history().await;
+                // Nobody waits any more: fine.
+                let _ = reply.send(abandoned);
             }
             Event::Leave | Event::Stop => {}
         }
@@ -259,7 +271,7 @@ impl Worker {
             let patience = self.instance.timing().election * 4;
             let founded = self.instance.restored() != Some(watch.node.lineage());
             let late = !watch.alive && now - watch.since > patience;
-            if late && founded && is_stillborn(&self.instance) {
+            if late && founded && self.fetching.is_none() && is_stillborn(&self.instance) {
                 let lineage = watch.node.lineage();
                 tracing::debug!(group = %self.instance.id().short(), "a founding that failed is given up");
                 self.abandon(lineage).await;

@@ -65,7 +65,12 @@ impl RaftStateMachine<Types> for Applier {
                 }
                 EntryPayload::Normal(batch) => {
                     let result = applied.apply_batch(entry.log_id, batch);
-                    let batch = result.inspect_err(|error| applied.fail(error))?;
+                    let batch = result.inspect_err(|error| {
+                        // Nothing that is said from now on comes from here: what another member
+                        // carried out all the same would be told as ended.
+                        applied.submissions.close();
+                        applied.fail(error);
+                    })?;
                     is_border = batch.is_border;
                     if batch.own {
                         done.push(batch);
