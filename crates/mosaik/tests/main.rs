@@ -12,6 +12,7 @@
     reason = "tests spawn what they need and fail by panicking"
 )]
 
+mod collections;
 mod discovery;
 mod functions;
 mod groups;
