@@ -146,6 +146,17 @@ impl Head {
             }
         }
     }
+
+    /// `impl Name { body }`, with the declared generics.
+    pub(crate) fn implement_inherently(&self, body: &TokenStream) -> TokenStream {
+        let name = &self.name;
+        let (parameters, arguments, where_clause) = self.generics.split_for_impl();
+        quote! {
+            impl #parameters #name #arguments #where_clause {
+                #body
+            }
+        }
+    }
 }
 
 /// An identifier for generated code that expressions written by the user can't see.
@@ -164,10 +175,19 @@ pub(crate) fn online(
     handle: &TokenStream,
 ) -> TokenStream {
     let open = Ident::new(side, Span::call_site());
+    // The trait needn't be in scope where the declaration stands.
+    open_online(mosaik, &quote!(<Self as #trait_path>::#open), side, handle)
+}
+
+/// `fn online_<side>` around the function that opens this side.
+pub(crate) fn open_online(
+    mosaik: &TokenStream,
+    open: &TokenStream,
+    side: &str,
+    handle: &TokenStream,
+) -> TokenStream {
     let online = format_ident!("online_{side}");
     let (network, opened) = (hidden("network"), hidden("opened"));
-    // The trait needn't be in scope where the declaration stands.
-    let open = quote!(<Self as #trait_path>::#open);
     quote! {
         fn #online(
             #network: &#mosaik::network::Network,

@@ -1,6 +1,6 @@
 //! Procedural helpers behind the macros of the `mosaik` crate; use those instead.
 //!
-//! A declaration (`stream!`, `function!`) is read in two steps that all declarations share: the
+//! A declaration (`stream!`, `function!`, `collection!`) is read in two steps that all declarations share: the
 //! head, up to the `=`, and the settings after the declared type. What lies between, and what the
 //! settings mean, is each declaration's own module.
 
@@ -8,6 +8,7 @@ use proc_macro::TokenStream;
 use quote::quote;
 use syn::{LitStr, parse_macro_input};
 
+mod collection;
 mod declaration;
 mod digest;
 mod function;
@@ -33,4 +34,10 @@ pub fn stream_impl(input: TokenStream) -> TokenStream {
 #[proc_macro]
 pub fn function_impl(input: TokenStream) -> TokenStream {
     function::expand(input.into()).into()
+}
+
+/// Expands `[path of the mosaik crate] declaration` to the items of `mosaik::collection!`.
+#[proc_macro]
+pub fn collection_impl(input: TokenStream) -> TokenStream {
+    collection::expand(input.into()).into()
 }

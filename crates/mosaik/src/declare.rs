@@ -7,7 +7,7 @@
 //! [`StreamConsumer`](crate::streams::StreamConsumer). All programs that use the same declaration
 //! agree on id, types and requirements, which is what makes them find each other.
 
-pub use crate::{function, stream};
+pub use crate::{collection, function, stream};
 
 /// Declares a typed stream.
 ///
@@ -138,5 +138,60 @@ macro_rules! stream {
 macro_rules! function {
     ($($declaration:tt)*) => {
         $crate::__macros::function_impl! { [$crate] $($declaration)* }
+    };
+}
+
+/// Declares a replicated collection.
+///
+/// ```text
+/// collection!( attribute* visibility? mode? Name generics? = Type, id [, entry]* [,] )
+/// mode  := reader | writer                only when another identifier follows; absent = both
+/// id    := string literal | expression
+/// entry := key : expression
+/// ```
+///
+/// * `Type` is any [`CollectionFromDef`](crate::collections::CollectionFromDef), as
+///   `collections::Map<String, u64>`.
+/// * `Name` becomes a unit struct; with type parameters, a struct with one private phantom field.
+///   Attributes and doc comments are put on it.
+/// * The struct implements [`CollectionReader`](crate::collections::CollectionReader) and
+///   [`CollectionWriter`](crate::collections::CollectionWriter). With a mode it implements only
+///   that one; the other side has the same functions for the declaring crate alone.
+/// * A string literal is the id that [`unique_id!`](crate::unique_id) makes of it; any other
+///   expression is a [`StoreId`](crate::collections::StoreId), evaluated at each opening.
+///
+/// | Key | Effect |
+/// |---|---|
+/// | `require_ticket` | admits only members with a ticket that satisfies this validator; accumulates, in order |
+/// | `sync` | a [`SyncConfig`](crate::collections::SyncConfig) |
+///
+/// Whatever is declared with the same ingredients by a constructor or a
+/// [`CollectionDef`](crate::collections::CollectionDef) is the same collection.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mosaik::{CollectionReader, CollectionWriter, Network, collections};
+///
+/// mosaik::collection!(
+///     /// The last price of each symbol.
+///     pub Prices = collections::Map<String, u64>, "example/prices"
+/// );
+///
+/// async fn run(network: &Network) -> anyhow::Result<()> {
+///     let prices = Prices::online_writer(network).await;
+///     prices.insert("ETH".into(), 1822).await?;
+///     Ok(())
+/// }
+///
+/// fn watch(network: &Network) {
+///     let prices = Prices::reader(network);
+/// #   drop(prices);
+/// }
+/// ```
+#[macro_export]
+macro_rules! collection {
+    ($($declaration:tt)*) => {
+        $crate::__macros::collection_impl! { [$crate] $($declaration)* }
     };
 }

@@ -11,6 +11,7 @@
 //! | [`streams`] | typed publish/subscribe; no history | [`Network::streams`] |
 //! | [`functions`] | typed calls to whoever serves them best | [`Network::functions`] |
 //! | [`groups`] | replicated state machines under Raft | [`Network::groups`] |
+//! | [`collections`] | replicated maps, sequences, sets, cells and queues on groups | [`collections::Map`] |
 //! | [`tickets`] | credentials in the catalog that gate all of these | [`tickets::Jwt`] |
 //! | [`declare`] | one line that gives a stream or function its name, types, id and requirements | [`stream!`], [`function!`] |
 //!
@@ -81,6 +82,8 @@
 #[doc(hidden)]
 #[path = "fuzz.rs"]
 pub mod __fuzz;
+#[path = "collections/mod.rs"]
+mod collections_layer;
 pub mod declare;
 pub mod discovery;
 #[path = "functions/mod.rs"]
@@ -154,9 +157,51 @@ pub mod functions {
     pub use crate::primitives::FunctionId;
 }
 
+/// Replicated data structures that feel like local ones.
+///
+/// Every collection is one replicated group: all members hold the whole content and read their own
+/// copy, and mutations take effect everywhere in one order. [`Map`](collections::Map),
+/// [`OrderedMap`](collections::OrderedMap), [`Vec`](collections::Vec), [`Set`](collections::Set),
+/// [`Cell`](collections::Cell), [`Once`](collections::Once) and
+/// [`PriorityQueue`](collections::PriorityQueue) are opened as writers or as readers, by a
+/// constructor, a [`CollectionDef`](collections::CollectionDef), or a type that
+/// [`collection!`](crate::collection) declares.
+///
+/// - **Reads** are local, synchronous and never fail; also offline, they show the last known
+///   content. `snapshot()` freezes it at no cost.
+/// - **Mutations** are submitted when they are called, and resolve with a
+///   [`Version`](collections::Version) when they are committed and applied here: the caller reads
+///   its own writes. Elsewhere, `when().reaches(version)` waits for them, and `sync()` for all that
+///   was acknowledged.
+/// - **Writers** vote and may lead; **readers** only follow, and delay nobody. A lone writer works
+///   alone.
+/// - **Two handles share content** if network, kind, store id, element types, synchronisation,
+///   limits and tickets are equal; see [`CollectionConfig`](collections::CollectionConfig).
+// The layer lies below `network`, and what names `Network` above it: here is where both meet.
+pub mod collections {
+    #[doc(inline)]
+    pub use crate::collections_layer::{
+        BoundedPriorityQueue, Cell, CellReader, CellSnapshot, CellWriter, CollectionConfig, Error,
+        Exchange, Key, Map, MapReader, MapSnapshot, MapWriter, Once, OnceReader, OnceSnapshot,
+        OnceWriter, OrderedKey, OrderedMap, OrderedMapReader, OrderedMapSnapshot,
+        OrderedMapWriter, Outcome, PriorityQueue, PriorityQueueReader, PriorityQueueSnapshot,
+        PriorityQueueWriter, Set, SetReader, SetSnapshot, SetWriter, StoreId, SyncConfig,
+        SyncStrategy, UnboundedPriorityQueue, Value, Vec, VecReader, VecSnapshot, VecWriter,
+        Version, When,
+    };
+    #[doc(inline)]
+    pub use crate::network::{
+        CollectionDef, CollectionFromDef, CollectionReader, CollectionWriter, ReaderDef, ReaderOf,
+        WriterDef, WriterOf,
+    };
+}
+
 pub use futures;
 pub use iroh::{self, SecretKey, Signature};
 
+pub use collections::{
+    CollectionConfig, CollectionReader, CollectionWriter, ReaderOf, StoreId, WriterOf,
+};
 pub use functions::{
     CallContext, CallerOf, Function, FunctionCaller, FunctionHandler, FunctionId, HandlerOf,
 };
@@ -199,7 +244,7 @@ macro_rules! tag {
 
 #[doc(hidden)]
 pub mod __macros {
-    pub use mosaik_macros::{digest_bytes, function_impl, stream_impl};
+    pub use mosaik_macros::{collection_impl, digest_bytes, function_impl, stream_impl};
 }
 
 /// For the benchmarks, which measure the raw transport with the same settings.

@@ -13,6 +13,7 @@ const CHAPTERS: &[(&str, &[&str])] = &[
     ("streams.md", &["streams"]),
     ("functions.md", &["functions"]),
     ("groups.md", &["groups"]),
+    ("collections.md", &["collections"]),
 ];
 
 fn crate_root() -> &'static Path {

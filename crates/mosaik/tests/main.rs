@@ -15,6 +15,7 @@
 // Every `#[tokio::test]` of this binary ends with a check that nothing outlives it.
 extern crate mosaik_test as tokio;
 
+mod collections;
 mod discovery;
 mod functions;
 mod groups;

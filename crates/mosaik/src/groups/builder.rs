@@ -145,12 +145,18 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
     /// When the node has no storage, see
     /// [`NetworkBuilder::with_storage`](crate::network::NetworkBuilder::with_storage).
     #[cfg(feature = "storage")]
-    pub fn durable(mut self) -> Result<Self, NoStorage> {
+    pub fn durable(self) -> Result<Self, NoStorage> {
         if self.registry.host.store.is_none() {
             return Err(NoStorage);
         }
+        Ok(self.kept_on_disk())
+    }
+
+    /// As [`durable`](Self::durable), on a node that has storage.
+    #[cfg(feature = "storage")]
+    pub(crate) fn kept_on_disk(mut self) -> Self {
         self.durable = true;
-        Ok(self)
+        self
     }
 
     fn split(self) -> (GroupBuilder<'g, (), ()>, M) {

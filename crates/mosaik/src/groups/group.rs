@@ -23,7 +23,7 @@ use crate::{
         replica::MachineReplica,
         submissions::{Outcome, Route, Until},
     },
-    primitives::{Digest, GroupId, PeerId, ShortFmtExt, encoding::EncodeError},
+    primitives::{Digest, GroupId, NetworkId, PeerId, ShortFmtExt, encoding::EncodeError},
 };
 
 /// Between two attempts to confirm a strong read during an election.
@@ -90,6 +90,16 @@ impl<M: StateMachine> Group<M> {
             shared,
             reported: Arc::default(),
         }
+    }
+
+    /// Looks at this member's copy of the machine, which waits for it with applying.
+    pub(crate) fn with_machine<R>(&self, look: impl FnOnce(&M) -> R) -> R {
+        self.shared.replica.with_machine(look)
+    }
+
+    /// The network that the group belongs to.
+    pub(crate) fn network_id(&self) -> &NetworkId {
+        self.instance().discovery().network_id()
     }
 
     /// The group's id: a digest of the key and of everything else that members must agree on.

@@ -60,6 +60,12 @@ impl Groups {
         GroupBuilder::new(&self.0, key.into())
     }
 
+    /// Whether the node has storage for durable members.
+    #[cfg(feature = "storage")]
+    pub(crate) fn has_storage(&self) -> bool {
+        self.0.host.store.is_some()
+    }
+
     /// Leaves all groups in order, see [`Registry::shutdown`].
     pub(crate) fn shutdown(&self) -> BoxFuture<'static, ()> {
         self.0.shutdown()

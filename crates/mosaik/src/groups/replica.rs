@@ -174,6 +174,11 @@ impl<M: StateMachine> MachineReplica<M> {
         }
     }
 
+    /// Looks at the machine between two commands.
+    pub(crate) fn with_machine<R>(&self, look: impl FnOnce(&M) -> R) -> R {
+        look(&self.state.read().machine)
+    }
+
     /// Answers a query from the state as it is, with the position of that state; hands the query
     /// back when the state must not be shown.
     pub(crate) fn query(&self, query: M::Query) -> Result<(M::QueryResult, Index), M::Query> {

@@ -19,6 +19,7 @@
 //! does the same in the background. [`close`] has the codes with which streams and connections end.
 
 mod builder;
+mod declared_collections;
 mod declared_functions;
 mod declared_streams;
 pub mod error;
@@ -28,6 +29,11 @@ mod node;
 mod shutdown;
 
 pub use builder::{NetworkBuilder, NetworkConfig};
+#[doc(hidden)]
+pub use declared_collections::{
+    CollectionDef, CollectionFromDef, CollectionReader, CollectionWriter, ReaderDef, ReaderOf,
+    WriterDef, WriterOf,
+};
 pub use declared_functions::{CallerOf, FunctionCaller, FunctionHandler, HandlerOf};
 #[doc(hidden)]
 pub use declared_streams::{

@@ -1,0 +1,223 @@
+//! Settings of a collection.
+
+use core::{fmt, num::NonZero, time::Duration};
+use std::sync::Arc;
+
+use crate::{
+    groups::{SnapshotStateMachine, SnapshotSync},
+    tickets::TicketValidator,
+};
+
+/// Settings of a collection on this node.
+///
+/// Default: no tickets, the default [`SyncConfig`], content in memory, no limits.
+///
+/// # Examples
+///
+/// ```
+/// use mosaik::collections::{CollectionConfig, SyncConfig};
+///
+/// let config = CollectionConfig::default()
+///     .with_sync(SyncConfig::default().with_fetch_batch_size(500))
+///     .with_max_entries(10_000);
+/// ```
+#[derive(Clone)]
+pub struct CollectionConfig {
+    pub(super) sync: SyncConfig,
+    pub(super) validators: Vec<Arc<dyn TicketValidator>>,
+    pub(super) durable: bool,
+    pub(super) min_writers: usize,
+    pub(super) max_entries: u64,
+    pub(super) max_bytes: u64,
+    pub(super) type_tag: Option<&'static str>,
+}
+
+impl Default for CollectionConfig {
+    fn default() -> Self {
+        Self {
+            sync: SyncConfig::default(),
+            validators: Vec::new(),
+            durable: false,
+            min_writers: 1,
+            max_entries: u64::MAX,
+            max_bytes: u64::MAX,
+            type_tag: None,
+        }
+    }
+}
+
+impl CollectionConfig {
+    /// How a member that lacks content gets it. Part of the collection's identity, except for the
+    /// [strategy](SyncConfig::with_strategy).
+    #[must_use]
+    pub const fn with_sync(mut self, sync: SyncConfig) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    /// Admits only members with a ticket that satisfies this validator. Every call adds one, and all
+    /// must be satisfied. Part of the collection's identity, in call order. Default: none.
+    #[must_use]
+    pub fn require_ticket(mut self, validator: impl TicketValidator) -> Self {
+        self.validators.push(Arc::new(validator));
+        self
+    }
+
+    /// Keeps this member's content in the node's storage, as
+    /// [`GroupBuilder::durable`](crate::groups::GroupBuilder::durable) does: what was acknowledged
+    /// survives a restart of all members that are durable. Each member's own affair. Without storage
+    /// on the node, the content stays in memory, and an error in the log says so.
+    #[cfg(feature = "storage")]
+    #[must_use]
+    pub const fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+
+    /// How many writers must have met before the collection comes into being. Default 1: a lone
+    /// writer works alone. Set it to a majority of the intended writers where nothing acknowledged
+    /// may be lost when writers start apart and meet later. Zero counts as one.
+    #[must_use]
+    pub const fn with_min_writers(mut self, min_writers: usize) -> Self {
+        self.min_writers = if min_writers == 0 { 1 } else { min_writers };
+        self
+    }
+
+    /// The most entries that the collection holds; a mutation that would exceed it is
+    /// [`Error::Full`](super::Error::Full). Default: no limit. Part of the collection's identity.
+    #[must_use]
+    pub const fn with_max_entries(mut self, max_entries: u64) -> Self {
+        self.max_entries = max_entries;
+        self
+    }
+
+    /// The most bytes of encoded elements that the collection holds; a mutation that would exceed it
+    /// is [`Error::Full`](super::Error::Full). Default: no limit. Part of the collection's identity.
+    #[must_use]
+    pub const fn with_max_bytes(mut self, max_bytes: u64) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// Names the element types in the collection's identity, in place of the names that Rust gives
+    /// them: a type that is moved or renamed keeps its collection. Default: the types' names.
+    #[must_use]
+    pub const fn with_type_tag(mut self, type_tag: &'static str) -> Self {
+        self.type_tag = Some(type_tag);
+        self
+    }
+}
+
+impl From<SyncConfig> for CollectionConfig {
+    fn from(sync: SyncConfig) -> Self {
+        Self::default().with_sync(sync)
+    }
+}
+
+impl fmt::Debug for CollectionConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CollectionConfig")
+            .field("sync", &self.sync)
+            .field("validators", &self.validators.len())
+            .field("durable", &self.durable)
+            .field("min_writers", &self.min_writers)
+            .field("max_entries", &self.max_entries)
+            .field("max_bytes", &self.max_bytes)
+            .field("type_tag", &self.type_tag)
+            .finish()
+    }
+}
+
+/// How a member that lacks content gets it from the others.
+///
+/// All but the strategy is part of the collection's identity.
+#[derive(Debug, Clone)]
+pub struct SyncConfig {
+    fetch_batch_size: u64,
+    snapshot_ttl: Duration,
+    snapshot_request_timeout: Duration,
+    fetch_timeout: Duration,
+    strategy: SyncStrategy,
+}
+
+/// Which way a member that lacks content prefers. Each member's own affair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SyncStrategy {
+    /// The mutations that it lacks, as long as the others keep them; otherwise a snapshot.
+    #[default]
+    LogReplay,
+    /// A snapshot of the content, as soon as there is one.
+    Snapshot,
+}
+
+impl Default for SyncConfig {
+    fn default() -> Self {
+        Self {
+            fetch_batch_size: 2000,
+            snapshot_ttl: Duration::from_secs(10),
+            snapshot_request_timeout: Duration::from_secs(15),
+            fetch_timeout: Duration::from_secs(5),
+            strategy: SyncStrategy::LogReplay,
+        }
+    }
+}
+
+impl SyncConfig {
+    /// The most items that are transferred at a time. Default 2000; zero counts as one.
+    #[must_use]
+    pub const fn with_fetch_batch_size(mut self, fetch_batch_size: u64) -> Self {
+        self.fetch_batch_size = fetch_batch_size;
+        self
+    }
+
+    /// How long a member keeps a snapshot for another that does not ask for data. Default 10 s.
+    #[must_use]
+    pub const fn with_snapshot_ttl(mut self, snapshot_ttl: Duration) -> Self {
+        self.snapshot_ttl = snapshot_ttl;
+        self
+    }
+
+    /// How long to wait for a snapshot before asking again. Default 15 s.
+    #[must_use]
+    pub const fn with_snapshot_request_timeout(
+        mut self,
+        snapshot_request_timeout: Duration,
+    ) -> Self {
+        self.snapshot_request_timeout = snapshot_request_timeout;
+        self
+    }
+
+    /// How long to wait for one batch before trying another member. Default 5 s.
+    #[must_use]
+    pub const fn with_fetch_timeout(mut self, fetch_timeout: Duration) -> Self {
+        self.fetch_timeout = fetch_timeout;
+        self
+    }
+
+    /// Which way this member prefers. Default [`SyncStrategy::LogReplay`]. Not part of the
+    /// collection's identity.
+    #[must_use]
+    pub const fn with_strategy(mut self, strategy: SyncStrategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// The numbers that all members must agree on.
+    pub(super) fn shared(&self) -> [u64; 4] {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        [
+            self.fetch_batch_size,
+            millis(self.snapshot_ttl),
+            millis(self.snapshot_request_timeout),
+            millis(self.fetch_timeout),
+        ]
+    }
+
+    /// How the group's members synchronise.
+    pub(super) fn group_sync<M: SnapshotStateMachine>(&self) -> SnapshotSync<M> {
+        SnapshotSync::default()
+            .with_batch_size(NonZero::new(self.fetch_batch_size).unwrap_or(NonZero::<u64>::MIN))
+            .with_fetch_timeout(self.fetch_timeout)
+    }
+}

@@ -1,0 +1,31 @@
+//! What collections may hold.
+
+use core::hash::Hash;
+
+use crate::primitives::Datum;
+
+/// A value that a collection may hold; every datum that can be cloned and shared is one.
+///
+/// Values are compared by their encoding, so equal ones must encode equally.
+pub trait Value: Clone + Datum + Sync {}
+impl<T: Clone + Datum + Sync> Value for T {}
+
+/// A key of a collection: a [`Value`] with a hash and equality.
+///
+/// # Examples
+///
+/// ```
+/// use mosaik::collections::{Key, OrderedKey, Value};
+///
+/// #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+/// struct Symbol(String);
+///
+/// fn element<K: OrderedKey, V: Value>() {}
+/// element::<Symbol, f64>();
+/// ```
+pub trait Key: Clone + Datum + Hash + PartialEq + Eq + Sync {}
+impl<T: Clone + Datum + Hash + PartialEq + Eq + Sync> Key for T {}
+
+/// A key, or a priority, with a total order.
+pub trait OrderedKey: Key + Ord {}
+impl<T: Key + Ord> OrderedKey for T {}

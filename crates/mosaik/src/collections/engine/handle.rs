@@ -1,0 +1,274 @@
+//! What every handle of a collection is made of: the group, this node's replica, and waiters.
+
+use core::{fmt, pin::Pin};
+use std::sync::Arc;
+
+use futures::future::Either;
+use tokio::sync::oneshot;
+
+use crate::{
+    collections_layer::{
+        CollectionConfig, Error, StoreId, Version, When,
+        engine::{
+            command::{Command, Request},
+            kind::{Kind, Limits},
+            machine::{Machine, Settings},
+            replica::{Live, Replica, Shown, Verdict},
+        },
+        identity,
+    },
+    groups::{
+        CommandError, Consistency, ConsensusConfig, Group, GroupId, Groups, Index,
+        LeadershipPreference, QueryError,
+    },
+    primitives::{Bytes, ShortFmtExt, encoding::EncodeError},
+};
+
+/// The part of a collection's handle that all kinds share.
+pub(crate) struct Handle<K: Kind> {
+    group: Group<Machine<K>>,
+    replica: Arc<Replica<K>>,
+    when: When,
+}
+
+/// What a mutation did, and the version that it made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome<T> {
+    /// The version that the mutation made, also when it had no effect.
+    pub version: Version,
+    /// What it did.
+    pub value: T,
+}
+
+/// Which part a handle takes in its collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Writer,
+    Reader,
+}
+
+impl<K: Kind> Handle<K> {
+    /// Joins the collection's group, or finds it joined on this node.
+    pub(crate) fn open(
+        groups: &Groups,
+        store_id: StoreId,
+        types: &[&str],
+        config: &CollectionConfig,
+        role: Role,
+    ) -> Self {
+        let settings = Settings {
+            signature: identity::signature(K::NAME, types, config),
+            sync: config.sync.clone(),
+            preference: match role {
+                Role::Writer => LeadershipPreference::Normal,
+                Role::Reader => LeadershipPreference::Observer,
+            },
+        };
+        let limits = Limits {
+            entries: config.max_entries,
+            bytes: config.max_bytes,
+        };
+        let consensus = ConsensusConfig {
+            min_members: config.min_writers,
+            ..ConsensusConfig::default()
+        };
+        let mut builder = groups
+            .with_key(identity::group_key(store_id))
+            .with_consensus_config(consensus);
+        for validator in &config.validators {
+            builder = builder.require_ticket(validator.clone());
+        }
+        #[cfg(feature = "storage")]
+        if config.durable {
+            if groups.has_storage() {
+                builder = builder.kept_on_disk();
+            } else {
+                tracing::error!(
+                    store = %store_id.short(),
+                    "a durable collection without storage: its content is kept in memory; give the \
+                     node a directory with NetworkBuilder::with_storage"
+                );
+            }
+        }
+        let machine = Machine::new(Arc::new(Replica::new(limits)), settings);
+        let group = builder.with_state_machine(machine).join();
+        // Another handle may have joined before: this one shares its replica.
+        let replica = group.with_machine(|machine| machine.replica().clone());
+        replica.show_once(|| Shown::register::<K>(group.network_id(), group.id()));
+        let when = When::new(group.when().clone(), replica.watch_version());
+        Self {
+            group,
+            replica,
+            when,
+        }
+    }
+
+    pub(crate) const fn when(&self) -> &When {
+        &self.when
+    }
+
+    pub(crate) fn group_id(&self) -> &GroupId {
+        self.group.id()
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.replica.version()
+    }
+
+    /// Reads the content as it is now.
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&K::State) -> R) -> R {
+        self.replica.read(read)
+    }
+
+    pub(crate) fn snapshot(&self) -> Live<K> {
+        self.replica.snapshot()
+    }
+
+    /// A barrier: afterwards the local content reflects all that was acknowledged before the call.
+    pub(crate) fn sync(
+        &self,
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+        let confirmed = self.group.query((), Consistency::Strong);
+        let replica = self.replica.clone();
+        async move {
+            match confirmed.await {
+                Ok(_) => Ok(replica.version()),
+                Err(QueryError::GroupTerminated) => Err(Error::NetworkDown),
+                Err(_) => Err(Error::Offline(())),
+            }
+        }
+    }
+
+    /// Submits an operation on many elements; with none of them it resolves with the version at the
+    /// call.
+    pub(crate) fn submit_some<T: Send + Sync + 'static>(
+        &self,
+        op: Option<Result<Bytes, EncodeError>>,
+        arguments: T,
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static + use<K, T> {
+        match op {
+            Some(op) => Either::Left(self.submit(op, arguments)),
+            None => Either::Right(core::future::ready(Ok(self.version()))),
+        }
+    }
+
+    /// Submits an operation that tells its version only.
+    pub(crate) fn submit<T: Send + Sync + 'static>(
+        &self,
+        op: Result<Bytes, EncodeError>,
+        arguments: T,
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static + use<K, T> {
+        let limited = self.replica.limits() != Limits::NONE;
+        let submitted = self.start(op, limited);
+        async move {
+            match submitted.finish().await {
+                Ok((version, _)) => Ok(version),
+                Err(error) => Err(error.map(|()| arguments)),
+            }
+        }
+    }
+
+    /// Submits an operation that tells what it did.
+    pub(crate) fn submit_returning<T: Send + Sync + 'static, R: 'static>(
+        &self,
+        op: Result<Bytes, EncodeError>,
+        arguments: T,
+        value: fn(K::Outcome) -> R,
+    ) -> impl Future<Output = Result<Outcome<R>, Error<T>>> + Send + Sync + 'static + use<K, T, R>
+    {
+        let submitted = self.start(op, true);
+        async move {
+            match submitted.finish().await {
+                Ok((version, Some(outcome))) => Ok(Outcome {
+                    version,
+                    value: value(outcome),
+                }),
+                // Applied, but within a snapshot that tells no outcomes.
+                Ok((_, None)) => Err(Error::Unknown(arguments)),
+                Err(error) => Err(error.map(|()| arguments)),
+            }
+        }
+    }
+
+    pub(crate) fn fmt_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("group", &self.group_id().short())
+            .field("version", &self.version())
+            .field("entries", &self.read(K::len))
+            .finish_non_exhaustive()
+    }
+
+    fn start(&self, op: Result<Bytes, EncodeError>, wants_outcome: bool) -> Submitted<K> {
+        let op = match op {
+            Ok(op) => op,
+            Err(error) => return Submitted::Unencodable(error),
+        };
+        let caller = wants_outcome.then(|| Caller::new(self.replica.clone()));
+        let request = caller.as_ref().map(|caller| caller.request);
+        Submitted::Executing {
+            executed: Box::pin(self.group.execute(Command { request, op })),
+            caller,
+        }
+    }
+}
+
+/// An operation that was submitted, or could not be.
+enum Submitted<K: Kind> {
+    Unencodable(EncodeError),
+    Executing {
+        executed: Pin<Box<dyn Future<Output = Executed<K>> + Send + Sync>>,
+        caller: Option<Caller<K>>,
+    },
+}
+
+type Executed<K> = Result<Index, CommandError<Machine<K>>>;
+
+impl<K: Kind> Submitted<K> {
+    /// The version, and what the operation did, if that was asked for and is known.
+    async fn finish(self) -> Result<(Version, Option<K::Outcome>), Error<()>> {
+        let (executed, caller) = match self {
+            Self::Unencodable(error) => return Err(Error::Encoding((), error)),
+            Self::Executing { executed, caller } => (executed, caller),
+        };
+        let index = executed.await.map_err(|error| match error {
+            CommandError::Encoding(_, error) => Error::Encoding((), error),
+            CommandError::GroupTerminated => Error::NetworkDown,
+            CommandError::Unknown(_) => Error::Unknown(()),
+            CommandError::Undecodable(_) => Error::Encoding((), EncodeError::SerdeDeCustom),
+            CommandError::Offline(_) | CommandError::NoCommands => Error::Offline(()),
+        })?;
+        // Applied here before the group resolves the call.
+        let verdict = caller.and_then(|mut caller| caller.verdict.try_recv().ok());
+        match verdict {
+            Some(Verdict::Applied(outcome)) => Ok((Version(index), Some(outcome))),
+            Some(Verdict::Full) => Err(Error::Full(())),
+            Some(Verdict::Undecodable) => Err(Error::Encoding((), EncodeError::SerdeDeCustom)),
+            None => Ok((Version(index), None)),
+        }
+    }
+}
+
+/// A caller that waits for what its operation did; forgotten when it is dropped.
+struct Caller<K: Kind> {
+    replica: Arc<Replica<K>>,
+    request: Request,
+    verdict: oneshot::Receiver<Verdict<K>>,
+}
+
+impl<K: Kind> Caller<K> {
+    fn new(replica: Arc<Replica<K>>) -> Self {
+        let (request, verdict) = replica.expect();
+        Self {
+            replica,
+            request,
+            verdict,
+        }
+    }
+}
+
+impl<K: Kind> Drop for Caller<K> {
+    fn drop(&mut self) {
+        self.replica.forget(self.request);
+    }
+}

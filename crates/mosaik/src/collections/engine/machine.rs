@@ -1,0 +1,210 @@
+//! The state machine behind every collection.
+
+use core::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use metrics::Counter;
+
+use crate::{
+    collections_layer::{
+        SyncConfig, Version,
+        engine::{
+            command::Command,
+            kind::{Kind, Place},
+            replica::{Live, Replica},
+            wire::{Reader, Writer},
+        },
+    },
+    groups::{
+        ApplyContext, Index, LeadershipPreference, Snapshot, SnapshotStateMachine, SnapshotSync,
+        StateMachine,
+    },
+    primitives::{Bytes, UniqueId},
+};
+
+/// Applies a group's commands to this node's replica.
+pub(crate) struct Machine<K: Kind> {
+    replica: Arc<Replica<K>>,
+    settings: Settings,
+}
+
+/// What a collection's group is told when it is joined.
+pub(crate) struct Settings {
+    pub(crate) signature: UniqueId,
+    pub(crate) sync: SyncConfig,
+    pub(crate) preference: LeadershipPreference,
+}
+
+impl<K: Kind> Machine<K> {
+    pub(crate) fn new(replica: Arc<Replica<K>>, settings: Settings) -> Self {
+        Self { replica, settings }
+    }
+
+    pub(crate) fn replica(&self) -> &Arc<Replica<K>> {
+        &self.replica
+    }
+}
+
+impl<K: Kind> StateMachine for Machine<K> {
+    type Command = Command;
+    type Query = ();
+    type QueryResult = ();
+    type StateSync = SnapshotSync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        self.settings.signature
+    }
+
+    fn apply(&mut self, command: Command, ctx: &dyn ApplyContext) {
+        self.apply_batch([command], ctx);
+    }
+
+    fn apply_batch(
+        &mut self,
+        commands: impl IntoIterator<Item = Command>,
+        ctx: &dyn ApplyContext,
+    ) {
+        let limits = self.replica.limits();
+        let mut verdicts = Vec::new();
+        self.replica.change(|live| {
+            let mut index = ctx.committed().index();
+            for command in commands {
+                index = Index(index.0 + 1);
+                let place = Place {
+                    version: Version(index),
+                    limits,
+                };
+                let applied = K::apply(&mut live.state, &mut Reader::new(&command.op), &place);
+                if command.request.is_some() {
+                    verdicts.push((command.request, applied));
+                }
+            }
+            live.version = Version(index);
+        });
+        for (request, applied) in verdicts {
+            self.replica.resolve(request, applied);
+        }
+    }
+
+    fn query(&self, (): ()) {}
+
+    fn state_sync(&self) -> Self::StateSync {
+        self.settings.sync.group_sync()
+    }
+
+    fn leadership_preference(&self) -> LeadershipPreference {
+        self.settings.preference
+    }
+}
+
+impl<K: Kind> SnapshotStateMachine for Machine<K> {
+    type Snapshot = Frozen<K>;
+
+    fn create_snapshot(&self) -> Frozen<K> {
+        Frozen {
+            live: self.replica.snapshot(),
+            items: OnceLock::new(),
+            broken: false,
+            served: self.replica.transfers(),
+        }
+    }
+
+    fn install_snapshot(&mut self, snapshot: Frozen<K>) {
+        assert!(
+            !snapshot.broken,
+            "the transferred content does not decode here: do all members run one version?"
+        );
+        self.replica.change(|live| *live = snapshot.live);
+    }
+}
+
+/// A collection's content at one version, as it is transferred: its version, then its items.
+pub(crate) struct Frozen<K: Kind> {
+    live: Live<K>,
+    /// Made when the content is first asked for, off the path of applying.
+    items: OnceLock<Arc<Vec<Bytes>>>,
+    /// Whether an item did not decode.
+    broken: bool,
+    /// Counts the contents that were asked for.
+    served: Option<Counter>,
+}
+
+impl<K: Kind> Frozen<K> {
+    fn items(&self) -> &Arc<Vec<Bytes>> {
+        self.items.get_or_init(|| {
+            if let Some(served) = &self.served {
+                served.increment(1);
+            }
+            if self.live.version == Version::default() {
+                return Arc::default();
+            }
+            let mut header = Writer::new(HEADER);
+            header.u64(self.live.version.0.0);
+            let mut items = vec![header.finish()];
+            items.extend(K::items(&self.live.state));
+            Arc::new(items)
+        })
+    }
+
+    fn restore(&mut self, item: &[u8]) -> Option<()> {
+        let mut reader = Reader::new(item);
+        match reader.u8()? {
+            HEADER => self.live.version = Version(Index(reader.u64()?)),
+            ITEM => K::restore(&mut self.live.state, &mut reader)?,
+            _ => return None,
+        }
+        reader.is_empty().then_some(())
+    }
+}
+
+/// Number of the item that holds the version.
+const HEADER: u8 = 0;
+/// Number of an item of the content.
+pub(crate) const ITEM: u8 = 1;
+
+impl<K: Kind> Default for Frozen<K> {
+    fn default() -> Self {
+        Self {
+            live: Live::default(),
+            items: OnceLock::new(),
+            broken: false,
+            served: None,
+        }
+    }
+}
+
+impl<K: Kind> Clone for Frozen<K> {
+    fn clone(&self) -> Self {
+        Self {
+            live: self.live.clone(),
+            items: self.items.clone(),
+            broken: self.broken,
+            served: self.served.clone(),
+        }
+    }
+}
+
+impl<K: Kind> Snapshot for Frozen<K> {
+    type Item = Bytes;
+
+    fn len(&self) -> u64 {
+        if self.live.version == Version::default() {
+            return 0;
+        }
+        1 + K::len(&self.live.state) as u64
+    }
+
+    fn iter_range(&self, range: Range<u64>) -> Option<impl Iterator<Item = Bytes>> {
+        let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+        Some(self.items().get(range)?.to_vec().into_iter())
+    }
+
+    fn append(&mut self, items: impl IntoIterator<Item = Bytes>) {
+        for item in items {
+            if self.restore(&item).is_none() {
+                self.broken = true;
+            }
+        }
+        self.items = OnceLock::new();
+    }
+}

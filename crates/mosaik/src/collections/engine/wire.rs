@@ -1,0 +1,164 @@
+//! The bytes of operations and of transferred state.
+//!
+//! Numbers are little-endian and of fixed width, elements are their length (`u32`) and their own
+//! encoding. An operation begins with its number, which each kind gives.
+
+use crate::primitives::{Bytes, BytesMut, Datum, encoding::EncodeError};
+
+/// Bytes of one encoded element at most.
+pub(crate) const MAX_ELEMENT_BYTES: usize = 1024 * 1024;
+
+/// Puts an operation or an item of the state together.
+pub(crate) struct Writer(BytesMut);
+
+impl Writer {
+    /// Begins with a number.
+    pub(crate) fn new(number: u8) -> Self {
+        let mut buffer = BytesMut::with_capacity(64);
+        buffer.extend_from_slice(&[number]);
+        Self(buffer)
+    }
+
+    pub(crate) fn u8(&mut self, value: u8) {
+        self.0.extend_from_slice(&[value]);
+    }
+
+    pub(crate) fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// An element.
+    ///
+    /// # Errors
+    ///
+    /// When it has no encoding, or one of more than [`MAX_ELEMENT_BYTES`].
+    pub(crate) fn element<T: Datum>(&mut self, element: &T) -> Result<(), EncodeError> {
+        let begin = self.0.len();
+        self.0.extend_from_slice(&[0; 4]);
+        element
+            .encode_into(&mut self.0)
+            .map_err(|_| EncodeError::SerdeSerCustom)?;
+        self.close(begin)
+    }
+
+    /// Bytes that are an element's encoding already.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        let begin = self.0.len();
+        self.0.extend_from_slice(&[0; 4]);
+        self.0.extend_from_slice(bytes);
+        self.close(begin)
+    }
+
+    /// An element or its absence.
+    pub(crate) fn option<T: Datum>(&mut self, element: Option<&T>) -> Result<(), EncodeError> {
+        self.u8(u8::from(element.is_some()));
+        element.map_or(Ok(()), |element| self.element(element))
+    }
+
+    fn close(&mut self, begin: usize) -> Result<(), EncodeError> {
+        let len = self.0.len() - begin - 4;
+        if len > MAX_ELEMENT_BYTES {
+            return Err(EncodeError::SerializeBufferFull);
+        }
+        let len = u32::try_from(len).map_err(|_| EncodeError::SerializeBufferFull)?;
+        self.0[begin..begin + 4].copy_from_slice(&len.to_le_bytes());
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> Bytes {
+        self.0.freeze()
+    }
+}
+
+impl From<Bytes> for Writer {
+    /// Goes on with what was finished.
+    fn from(bytes: Bytes) -> Self {
+        Self(BytesMut::from(bytes))
+    }
+}
+
+/// Takes an operation or an item of the state apart; `None` where it ends too early or does not
+/// decode.
+pub(crate) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        let bytes = self.take(8)?;
+        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    /// The encoding of an element.
+    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
+        let len = self.take(4)?;
+        let len = u32::from_le_bytes(len.try_into().ok()?);
+        self.take(usize::try_from(len).ok()?)
+    }
+
+    pub(crate) fn element<T: Datum>(&mut self) -> Option<Element<T>> {
+        let bytes = self.bytes()?;
+        Some(Element {
+            value: T::decode(bytes).ok()?,
+            size: bytes.len() as u64,
+        })
+    }
+
+    pub(crate) fn option<T: Datum>(&mut self) -> Option<Option<Element<T>>> {
+        match self.u8()? {
+            0 => Some(None),
+            1 => Some(Some(self.element()?)),
+            _ => None,
+        }
+    }
+
+    /// The encoding of an element or its absence.
+    pub(crate) fn optional_bytes(&mut self) -> Option<Option<&'a [u8]>> {
+        match self.u8()? {
+            0 => Some(None),
+            1 => Some(Some(self.bytes()?)),
+            _ => None,
+        }
+    }
+
+    /// All the rest, as elements or pairs of them: each call of `next` must consume something.
+    pub(crate) fn rest<T>(&mut self, mut next: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let mut all = Vec::new();
+        while !self.is_empty() {
+            all.push(next(self)?);
+        }
+        Some(all)
+    }
+
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+}
+
+/// A decoded element and the bytes of its encoding.
+pub(crate) struct Element<T> {
+    pub(crate) value: T,
+    pub(crate) size: u64,
+}
+
+/// Whether a value encodes to these bytes.
+pub(crate) fn encodes_to<T: Datum>(value: &T, bytes: &[u8]) -> bool {
+    value.encode().is_ok_and(|encoded| encoded[..] == *bytes)
+}
+
+/// The encoding of a key that was decoded before; empty if it has none any more.
+pub(crate) fn key_bytes<T: Datum>(key: &T) -> Bytes {
+    key.encode().unwrap_or_default()
+}

@@ -1,0 +1,67 @@
+//! What can go wrong with a mutation.
+
+use core::fmt;
+
+use crate::primitives::encoding::EncodeError;
+
+/// Why a mutation was not carried out. `T` holds its arguments, for another try.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error<T> {
+    /// No leader accepted the mutation in time; at once while none is known. Temporary. It was not
+    /// carried out and will not be.
+    Offline(T),
+    /// The mutation may have been carried out, or may still be: its leader was lost before it
+    /// answered. Look at the collection before another try.
+    Unknown(T),
+    /// The arguments have no encoding, or are together too large. Nothing was submitted.
+    Encoding(T, EncodeError),
+    /// The collection has reached the limit of entries or bytes that its configuration sets.
+    Full(T),
+    /// The node has left its network, or the collection has ended on this node, for good.
+    NetworkDown,
+}
+
+impl<T> Error<T> {
+    /// The arguments of the mutation, where they come back.
+    pub fn into_inner(self) -> Option<T> {
+        match self {
+            Self::Offline(arguments)
+            | Self::Unknown(arguments)
+            | Self::Encoding(arguments, _)
+            | Self::Full(arguments) => Some(arguments),
+            Self::NetworkDown => None,
+        }
+    }
+
+    /// Whether the same mutation can succeed later without a change of its arguments. Not for
+    /// [`Unknown`](Self::Unknown): it could take effect twice.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Offline(_) | Self::Full(_))
+    }
+
+    /// The same error with other arguments.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Error<U> {
+        match self {
+            Self::Offline(arguments) => Error::Offline(change(arguments)),
+            Self::Unknown(arguments) => Error::Unknown(change(arguments)),
+            Self::Encoding(arguments, error) => Error::Encoding(change(arguments), error),
+            Self::Full(arguments) => Error::Full(change(arguments)),
+            Self::NetworkDown => Error::NetworkDown,
+        }
+    }
+}
+
+impl<T> fmt::Display for Error<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Offline(_) => f.write_str("Offline"),
+            Self::Unknown(_) => f.write_str("Unknown whether the mutation was carried out"),
+            Self::Encoding(_, error) => write!(f, "Encoding: {error}"),
+            Self::Full(_) => f.write_str("The collection is full"),
+            Self::NetworkDown => f.write_str("Network is down"),
+        }
+    }
+}
+
+impl<T: fmt::Debug> core::error::Error for Error<T> {}

@@ -1,0 +1,371 @@
+//! `Cell`, one replaceable value, and `Once`, whose first value is final.
+
+use core::{fmt, marker::PhantomData};
+use std::sync::Arc;
+
+use super::super::{
+    CollectionConfig, Error, StoreId, Value, Version, When,
+    engine::{Applied, Element, Handle, ITEM, Kind, Live, Outcome, Place, Reader, Role, Writer, encodes_to},
+};
+use super::Exchange;
+use crate::{
+    groups::{GroupId, Groups},
+    primitives::{Bytes, encoding::EncodeError},
+};
+
+/// A replicated place for one value.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mosaik::collections::Cell;
+///
+/// # async fn example(network: mosaik::Network) -> anyhow::Result<()> {
+/// let limit = Cell::<u32>::writer(&network, "limit");
+/// limit.when().online().await;
+/// limit.set(5).await?;
+/// assert_eq!(limit.get(), Some(5));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Cell<T: Value, const IS_WRITER: bool = true>(Handle<CellKind<T>>);
+
+/// A [`Cell`] that can be changed.
+pub type CellWriter<T> = Cell<T, true>;
+/// A [`Cell`] that can only be read.
+pub type CellReader<T> = Cell<T, false>;
+
+/// A replicated place whose first value is final, whoever wrote it.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mosaik::collections::Once;
+///
+/// # async fn example(network: mosaik::Network) -> anyhow::Result<()> {
+/// let genesis = Once::<String>::writer(&network, "genesis");
+/// genesis.when().online().await;
+/// genesis.set("first".into()).await?;
+/// genesis.set("second".into()).await?;
+/// assert_eq!(genesis.await_value().await, "first");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Once<T: Value, const IS_WRITER: bool = true>(Handle<OnceKind<T>>);
+
+/// A [`Once`] that can be written.
+pub type OnceWriter<T> = Once<T, true>;
+/// A [`Once`] that can only be read.
+pub type OnceReader<T> = Once<T, false>;
+
+pub(crate) type CellKind<T> = PlaceKind<false, T>;
+pub(crate) type OnceKind<T> = PlaceKind<true, T>;
+
+/// A kind of at most one value.
+pub(crate) struct PlaceKind<const FINAL: bool, T>(PhantomData<fn() -> T>);
+
+/// The content: the value, and the size of its encoding.
+pub(crate) struct State<T>(Option<(Arc<T>, u64)>);
+
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: Clone> State<T> {
+    fn value(&self) -> Option<&T> {
+        self.0.as_ref().map(|(value, _)| &**value)
+    }
+
+    fn size(&self) -> u64 {
+        self.0.as_ref().map_or(0, |(_, size)| *size)
+    }
+}
+
+/// Whether a write took place, and the value before it.
+pub(crate) struct Written<T> {
+    applied: bool,
+    previous: Option<Arc<T>>,
+}
+
+const WRITE: u8 = 0;
+const CLEAR: u8 = 1;
+const COMPARE_EXCHANGE: u8 = 2;
+
+fn write_op<T: Value>(value: &T) -> Result<Bytes, EncodeError> {
+    let mut op = Writer::new(WRITE);
+    op.element(value)?;
+    Ok(op.finish())
+}
+
+fn exchange_op<T: Value>(current: Option<&T>, new: Option<&T>) -> Result<Bytes, EncodeError> {
+    let mut op = Writer::new(COMPARE_EXCHANGE);
+    op.option(current)?;
+    op.option(new)?;
+    Ok(op.finish())
+}
+
+impl<const FINAL: bool, T: Value> Kind for PlaceKind<FINAL, T> {
+    const NAME: &'static str = if FINAL { "once" } else { "cell" };
+    const SIZE: &'static str = if FINAL {
+        "mosaik.collections.once.size"
+    } else {
+        "mosaik.collections.cell.size"
+    };
+
+    type State = State<T>;
+    type Outcome = Written<T>;
+
+    fn len(state: &State<T>) -> usize {
+        usize::from(state.0.is_some())
+    }
+
+    fn apply(state: &mut State<T>, op: &mut Reader<'_>, at: &Place) -> Option<Applied<Self>> {
+        let (matches, new) = match op.u8()? {
+            WRITE => (true, Some(op.element::<T>()?)),
+            CLEAR => (true, None),
+            COMPARE_EXCHANGE => {
+                let expected = op.optional_bytes()?;
+                let matches = match (state.value(), expected) {
+                    (Some(value), Some(expected)) => encodes_to(value, expected),
+                    (None, None) => true,
+                    _ => false,
+                };
+                (matches, op.option()?)
+            }
+            _ => return None,
+        };
+        op.is_empty().then_some(())?;
+        let previous = state.0.as_ref().map(|(value, _)| value.clone());
+        let applied = matches && !(FINAL && previous.is_some());
+        if applied {
+            let len = (Self::len(state), usize::from(new.is_some()));
+            let bytes = (state.size(), new.as_ref().map_or(0, |new| new.size));
+            if !at.limits.admit(len, bytes) {
+                return Some(Applied::Full);
+            }
+            state.0 = new.map(|Element { value, size }| (Arc::new(value), size));
+        }
+        Some(Applied::Done(Written { applied, previous }))
+    }
+
+    fn items(state: &State<T>) -> Vec<Bytes> {
+        let item = state.value().and_then(|value| {
+            let mut item = Writer::new(ITEM);
+            item.element(value).ok()?;
+            Some(item.finish())
+        });
+        item.into_iter().collect()
+    }
+
+    fn restore(state: &mut State<T>, item: &mut Reader<'_>) -> Option<()> {
+        let Element { value, size } = item.element()?;
+        let former = state.0.replace((Arc::new(value), size));
+        former.is_none().then_some(())
+    }
+}
+
+super::constructors!(Cell<T: Value>, [T], CellKind<T>, CellReader<T>);
+super::constructors!(Once<T: Value>, [T], OnceKind<T>, OnceReader<T>);
+
+macro_rules! reads {
+    ($name:ident, $snapshot:ident, $kind:ident) => {
+        impl<T: Value, const IS_WRITER: bool> $name<T, IS_WRITER> {
+            /// The value, if there is one.
+            pub fn read(&self) -> Option<T> {
+                self.0.read(|state| state.value().cloned())
+            }
+
+            /// The same as [`read`](Self::read).
+            pub fn get(&self) -> Option<T> {
+                self.read()
+            }
+
+            /// Whether there is no value.
+            pub fn is_empty(&self) -> bool {
+                self.0.read(|state| state.0.is_none())
+            }
+
+            /// The same as [`is_empty`](Self::is_empty).
+            pub fn is_none(&self) -> bool {
+                self.is_empty()
+            }
+
+            /// Whether there is a value.
+            pub fn is_some(&self) -> bool {
+                !self.is_empty()
+            }
+
+            /// The present state, at no cost: it does not change any more.
+            pub fn snapshot(&self) -> $snapshot<T> {
+                $snapshot(self.0.snapshot())
+            }
+        }
+
+        #[doc = concat!("The state of a [`", stringify!($name), "`] at one version.")]
+        #[derive(Clone)]
+        pub struct $snapshot<T: Value>(Live<$kind<T>>);
+
+        impl<T: Value> $snapshot<T> {
+            /// The version of this state.
+            pub fn version(&self) -> Version {
+                self.0.version
+            }
+
+            /// The value, if there is one.
+            pub fn get(&self) -> Option<&T> {
+                self.0.state.value()
+            }
+        }
+
+        impl<T: Value> fmt::Debug for $snapshot<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                super::debug_snapshot::<$kind<T>>(stringify!($snapshot), &self.0, f)
+            }
+        }
+    };
+}
+
+reads!(Cell, CellSnapshot, CellKind);
+reads!(Once, OnceSnapshot, OnceKind);
+
+impl<T: Value> Cell<T, true> {
+    /// Replaces the value.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the value.
+    pub fn write(
+        &self,
+        value: T,
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+        self.0.submit(write_op(&value), value)
+    }
+
+    /// The same as [`write`](Self::write).
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn set(
+        &self,
+        value: T,
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+        self.write(value)
+    }
+
+    /// Removes the value.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn clear(
+        &self,
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+        self.0.submit(Ok(Writer::new(CLEAR).finish()), ())
+    }
+
+    /// Replaces the value if it is the expected one, where `None` stands for no value, on both
+    /// sides. Values are compared by their encoding. The version tells nothing about whether it
+    /// was: see [`compare_exchange_returning`](Self::compare_exchange_returning).
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with both arguments.
+    pub fn compare_exchange(
+        &self,
+        current: Option<T>,
+        new: Option<T>,
+    ) -> impl Future<Output = Result<Version, Error<(Option<T>, Option<T>)>>> + Send + Sync + 'static
+    {
+        let op = exchange_op(current.as_ref(), new.as_ref());
+        self.0.submit(op, (current, new))
+    }
+
+    /// As [`compare_exchange`](Self::compare_exchange), and tells whether it took place.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with both arguments.
+    pub fn compare_exchange_returning(
+        &self,
+        current: Option<T>,
+        new: Option<T>,
+    ) -> impl Future<Output = Result<Outcome<Exchange<T>>, Error<(Option<T>, Option<T>)>>>
+    + Send
+    + Sync
+    + 'static {
+        let op = exchange_op(current.as_ref(), new.as_ref());
+        self.0
+            .submit_returning(op, (current, new), |written| Exchange {
+                applied: written.applied,
+                current: written.previous.map(|value| T::clone(&value)),
+            })
+    }
+}
+
+impl<T: Value> Once<T, true> {
+    /// Stores the value if there is none yet; without effect otherwise.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the value.
+    pub fn write(
+        &self,
+        value: T,
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+        self.0.submit(write_op(&value), value)
+    }
+
+    /// The same as [`write`](Self::write).
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn set(
+        &self,
+        value: T,
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+        self.write(value)
+    }
+
+    /// As [`write`](Self::write), and tells the value that was there before: `None` when this
+    /// write has won.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the value.
+    pub fn write_returning(
+        &self,
+        value: T,
+    ) -> impl Future<Output = Result<Outcome<Option<T>>, Error<T>>> + Send + Sync + 'static {
+        self.0
+            .submit_returning(write_op(&value), value, |written| {
+                written.previous.map(|value| T::clone(&value))
+            })
+    }
+}
+
+impl<T: Value, const IS_WRITER: bool> Once<T, IS_WRITER> {
+    /// Waits for the value; at once when it is known here.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub async fn await_value(&self) -> T {
+        let mut version = self.version();
+        loop {
+            if let Some(value) = self.get() {
+                return value;
+            }
+            version = self.when().updated_since(version).await;
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! `Map`: unordered keys and values.
+
+use core::{borrow::Borrow, fmt, hash::Hash};
+use std::sync::Arc;
+
+use super::{
+    super::{
+        CollectionConfig, Error, Key, StoreId, Value, Version, When,
+        engine::{Handle, Live, Outcome, Role},
+        state::{Keyed, Trie},
+    },
+    keyed::{self, Container, Entry, KeyedKind, Name, op},
+};
+use crate::groups::{GroupId, Groups};
+
+/// A replicated map without order.
+///
+/// Reads are local and never wait; mutations go through the collection's group and take effect in
+/// one order everywhere. See [`collections`](crate::collections) for what all kinds have in common.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mosaik::collections::Map;
+///
+/// # async fn example(network: mosaik::Network) -> anyhow::Result<()> {
+/// let prices = Map::<String, u64>::writer(&network, "prices");
+/// prices.when().online().await;
+/// prices.insert("ETH".into(), 1822).await?;
+/// assert_eq!(prices.get("ETH"), Some(1822));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Map<K: Key, V: Value, const IS_WRITER: bool = true>(Handle<MapKind<K, V>>);
+
+/// A [`Map`] that can be changed.
+pub type MapWriter<K, V> = Map<K, V, true>;
+/// A [`Map`] that can only be read.
+pub type MapReader<K, V> = Map<K, V, false>;
+
+pub(crate) struct MapName;
+
+impl Name for MapName {
+    const NAME: &'static str = "map";
+    const SIZE: &'static str = "mosaik.collections.map.size";
+}
+
+type Entries<K, V> = Trie<Entry<K, V>>;
+pub(crate) type MapKind<K, V> = KeyedKind<MapName, Entries<K, V>, K, V>;
+
+impl<K: Key, V: Value> Container<K, V> for Trie<Entry<K, V>> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn find(&self, key: &K) -> Option<&Arc<Entry<K, V>>> {
+        self.get(key)
+    }
+
+    fn put(&mut self, entry: Arc<Entry<K, V>>) -> Option<Arc<Entry<K, V>>> {
+        self.insert(entry)
+    }
+
+    fn take(&mut self, key: &K) -> Option<Arc<Entry<K, V>>> {
+        self.remove(key)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Arc<Entry<K, V>>> {
+        self.iter()
+    }
+}
+
+super::constructors!(Map<K: Key, V: Value>, [K, V], MapKind<K, V>, MapReader<K, V>);
+
+impl<K: Key, V: Value, const IS_WRITER: bool> Map<K, V, IS_WRITER> {
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.0.read(|state| state.entries.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the key has a value.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.0.read(|state| state.entries.get(key).is_some())
+    }
+
+    /// The value of a key.
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.0
+            .read(|state| state.entries.get(key).map(|entry| entry.value.clone()))
+    }
+
+    /// The value of a key and the version that wrote it.
+    pub fn get_versioned<Q>(&self, key: &Q) -> Option<(V, Version)>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.0.read(|state| {
+            let entry = state.entries.get(key)?;
+            Some((entry.value.clone(), entry.version))
+        })
+    }
+
+    /// The values of several keys in one state, in the order of the keys.
+    pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> std::vec::Vec<Option<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized + 'q,
+    {
+        let state = self.0.snapshot().state;
+        keys.into_iter()
+            .map(|key| state.entries.get(key).map(|entry| entry.value.clone()))
+            .collect()
+    }
+
+    /// All entries of the present state. The order is unspecified, and the same on all members with
+    /// the same content.
+    pub fn iter(&self) -> impl Iterator<Item = (K, V)> + Send + use<K, V, IS_WRITER> {
+        self.entries()
+            .map(|entry| (entry.key.clone(), entry.value.clone()))
+    }
+
+    /// All keys of the present state.
+    pub fn keys(&self) -> impl Iterator<Item = K> + Send + use<K, V, IS_WRITER> {
+        self.entries().map(|entry| entry.key.clone())
+    }
+
+    /// All values of the present state.
+    pub fn values(&self) -> impl Iterator<Item = V> + Send + use<K, V, IS_WRITER> {
+        self.entries().map(|entry| entry.value.clone())
+    }
+
+    /// The present state, at no cost: it does not change any more.
+    pub fn snapshot(&self) -> MapSnapshot<K, V> {
+        MapSnapshot(self.0.snapshot())
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Arc<Entry<K, V>>> + Send + use<K, V, IS_WRITER> {
+        self.0.snapshot().state.entries.into_iter()
+    }
+}
+
+impl<K: Key, V: Value> Map<K, V, true> {
+    /// Inserts a value, or replaces it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the key and the value.
+    pub fn insert(
+        &self,
+        key: K,
+        value: V,
+    ) -> impl Future<Output = Result<Version, Error<(K, V)>>> + Send + Sync + 'static {
+        self.0.submit(op::insert(&key, &value), (key, value))
+    }
+
+    /// Inserts or replaces many values as one mutation: all or none, of a repeated key the last.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with all entries.
+    pub fn extend(
+        &self,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<(K, V)>>>> + Send + Sync + 'static
+    {
+        let entries: std::vec::Vec<_> = entries.into_iter().collect();
+        let op = (!entries.is_empty())
+            .then(|| op::extend(entries.iter().map(|(key, value)| (key, value))));
+        self.0.submit_some(op, entries)
+    }
+
+    /// Removes a key; without effect when it is absent.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the key.
+    pub fn remove(
+        &self,
+        key: &K,
+    ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static {
+        self.0.submit(op::remove(key), key.clone())
+    }
+
+    /// Removes many keys as one mutation.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with all keys.
+    pub fn remove_many(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<K>>>> + Send + Sync + 'static
+    {
+        let keys: std::vec::Vec<_> = keys.into_iter().collect();
+        let op = (!keys.is_empty()).then(|| op::remove_many(&keys));
+        self.0.submit_some(op, keys)
+    }
+
+    /// Removes everything.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn clear(
+        &self,
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+        self.0.submit(Ok(op::clear()), ())
+    }
+
+    /// Replaces the value of a key if it is the expected one, where `None` stands for an absent key,
+    /// on both sides. Values are compared by their encoding. The version tells nothing about
+    /// whether it was: see [`compare_exchange_returning`](Self::compare_exchange_returning).
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with all arguments.
+    pub fn compare_exchange(
+        &self,
+        key: K,
+        expected: Option<V>,
+        new: Option<V>,
+    ) -> impl Future<Output = Result<Version, Error<(K, Option<V>, Option<V>)>>> + Send + Sync + 'static
+    {
+        let op = op::compare_exchange(&key, expected.as_ref(), new.as_ref());
+        self.0.submit(op, (key, expected, new))
+    }
+
+    /// As [`insert`](Self::insert), and tells the value that was replaced.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the key and the value.
+    pub fn insert_returning(
+        &self,
+        key: K,
+        value: V,
+    ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<(K, V)>>> + Send + Sync + 'static
+    {
+        let op = op::insert(&key, &value);
+        self.0.submit_returning(op, (key, value), previous)
+    }
+
+    /// As [`remove`](Self::remove), and tells the value that was removed.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the key.
+    pub fn remove_returning(
+        &self,
+        key: &K,
+    ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<K>>> + Send + Sync + 'static {
+        self.0
+            .submit_returning(op::remove(key), key.clone(), previous)
+    }
+
+    /// As [`compare_exchange`](Self::compare_exchange), and tells whether it took place.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with all arguments.
+    pub fn compare_exchange_returning(
+        &self,
+        key: K,
+        expected: Option<V>,
+        new: Option<V>,
+    ) -> impl Future<Output = Result<Outcome<Exchange<V>>, Error<(K, Option<V>, Option<V>)>>>
+    + Send
+    + Sync
+    + 'static {
+        let op = op::compare_exchange(&key, expected.as_ref(), new.as_ref());
+        self.0.submit_returning(op, (key, expected, new), exchange)
+    }
+}
+
+/// What a compare-exchange found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exchange<V> {
+    /// Whether the value was the expected one, and was replaced.
+    pub applied: bool,
+    /// The value before it.
+    pub current: Option<V>,
+}
+
+pub(super) fn previous<K, V: Clone>(outcome: keyed::Outcome<K, V>) -> Option<V> {
+    outcome.previous().map(|entry| entry.value.clone())
+}
+
+pub(super) fn exchange<K, V: Clone>(outcome: keyed::Outcome<K, V>) -> Exchange<V> {
+    Exchange {
+        applied: matches!(outcome, keyed::Outcome::Exchanged(true, _)),
+        current: previous(outcome),
+    }
+}
+
+/// The state of a [`Map`] at one version.
+#[derive(Clone)]
+pub struct MapSnapshot<K: Key, V: Value>(Live<MapKind<K, V>>);
+
+impl<K: Key, V: Value> MapSnapshot<K, V> {
+    /// The version of this state.
+    pub fn version(&self) -> Version {
+        self.0.version
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.0.state.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the key has a value.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.get(key).is_some()
+    }
+
+    /// The value of a key.
+    pub fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.0.state.entries.get(key).map(|entry| &entry.value)
+    }
+
+    /// The value of a key and the version that wrote it.
+    pub fn get_versioned<Q>(&self, key: &Q) -> Option<(&V, Version)>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let entry = self.0.state.entries.get(key)?;
+        Some((&entry.value, entry.version))
+    }
+
+    /// All entries; the order is unspecified.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> + Send {
+        let entries = self.0.state.entries.iter();
+        entries.map(|entry| (entry.key(), &entry.value))
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> impl Iterator<Item = &K> + Send {
+        self.iter().map(|(key, _)| key)
+    }
+
+    /// All values.
+    pub fn values(&self) -> impl Iterator<Item = &V> + Send {
+        self.iter().map(|(_, value)| value)
+    }
+}
+
+impl<K: Key, V: Value> fmt::Debug for MapSnapshot<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::debug_snapshot::<MapKind<K, V>>("MapSnapshot", &self.0, f)
+    }
+}

@@ -1,0 +1,465 @@
+//! `OrderedMap`: keys and values in the order of the keys.
+
+use core::{
+    borrow::Borrow,
+    fmt,
+    ops::{Bound, RangeBounds},
+};
+use std::sync::Arc;
+
+use rpds::RedBlackTreeMapSync;
+
+use super::{
+    super::{
+        CollectionConfig, Error, OrderedKey, StoreId, Value, Version, When,
+        engine::{Handle, Live, Outcome, Role},
+    },
+    keyed::{Container, Entry, KeyedKind, Name, op},
+    map::{Exchange, exchange, previous},
+};
+use crate::groups::{GroupId, Groups};
+
+/// A replicated map in the order of its keys.
+///
+/// Everything that a [`Map`](super::Map) has, and reads by range, prefix and page.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mosaik::collections::OrderedMap;
+///
+/// # async fn example(network: mosaik::Network) -> anyhow::Result<()> {
+/// let config = OrderedMap::<String, String>::writer(&network, "config");
+/// config.when().online().await;
+/// config.insert("db/host".into(), "10.0.0.5".into()).await?;
+/// config.insert("db/port".into(), "5432".into()).await?;
+/// assert_eq!(config.prefix("db/").count(), 2);
+/// # Ok(())
+/// # }
+/// ```
+pub struct OrderedMap<K: OrderedKey, V: Value, const IS_WRITER: bool = true>(
+    Handle<OrderedMapKind<K, V>>,
+);
+
+/// An [`OrderedMap`] that can be changed.
+pub type OrderedMapWriter<K, V> = OrderedMap<K, V, true>;
+/// An [`OrderedMap`] that can only be read.
+pub type OrderedMapReader<K, V> = OrderedMap<K, V, false>;
+
+pub(crate) struct OrderedMapName;
+
+impl Name for OrderedMapName {
+    const NAME: &'static str = "ordered-map";
+    const SIZE: &'static str = "mosaik.collections.ordered_map.size";
+}
+
+pub(crate) type OrderedMapKind<K, V> = KeyedKind<OrderedMapName, Tree<K, V>, K, V>;
+
+/// Entries by their keys. The tree keeps a key of its own beside each entry's, so that borrowed
+/// forms of it can be looked up.
+pub(crate) struct Tree<K: Ord, V>(RedBlackTreeMapSync<K, Arc<Entry<K, V>>>);
+
+impl<K: Ord, V> Clone for Tree<K, V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Ord, V> Default for Tree<K, V> {
+    fn default() -> Self {
+        Self(RedBlackTreeMapSync::new_sync())
+    }
+}
+
+impl<K: OrderedKey, V: Value> Container<K, V> for Tree<K, V> {
+    fn len(&self) -> usize {
+        self.0.size()
+    }
+
+    fn find(&self, key: &K) -> Option<&Arc<Entry<K, V>>> {
+        self.0.get(key)
+    }
+
+    fn put(&mut self, entry: Arc<Entry<K, V>>) -> Option<Arc<Entry<K, V>>> {
+        let former = self.0.get(&entry.key).cloned();
+        self.0.insert_mut(entry.key.clone(), entry);
+        former
+    }
+
+    fn take(&mut self, key: &K) -> Option<Arc<Entry<K, V>>> {
+        let former = self.0.get(key).cloned()?;
+        self.0.remove_mut(key);
+        Some(former)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Arc<Entry<K, V>>> {
+        self.0.values()
+    }
+}
+
+super::constructors!(
+    OrderedMap<K: OrderedKey, V: Value>,
+    [K, V],
+    OrderedMapKind<K, V>,
+    OrderedMapReader<K, V>
+);
+
+impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER> {
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.0.read(|state| state.entries.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the key has a value.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.0.read(|state| state.entries.0.contains_key(key))
+    }
+
+    /// The value of a key.
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.0
+            .read(|state| state.entries.0.get(key).map(|entry| entry.value.clone()))
+    }
+
+    /// The value of a key and the version that wrote it.
+    pub fn get_versioned<Q>(&self, key: &Q) -> Option<(V, Version)>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.0.read(|state| {
+            let entry = state.entries.0.get(key)?;
+            Some((entry.value.clone(), entry.version))
+        })
+    }
+
+    /// The values of several keys in one state, in the order of the keys given.
+    pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<V>>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized + 'q,
+    {
+        let snapshot = self.snapshot();
+        keys.into_iter()
+            .map(|key| snapshot.get(key).cloned())
+            .collect()
+    }
+
+    /// The entry with the smallest key.
+    pub fn first(&self) -> Option<(K, V)> {
+        self.0.read(|state| {
+            let (key, entry) = state.entries.0.first()?;
+            Some((key.clone(), entry.value.clone()))
+        })
+    }
+
+    /// The entry with the greatest key.
+    pub fn last(&self) -> Option<(K, V)> {
+        self.0.read(|state| {
+            let (key, entry) = state.entries.0.last()?;
+            Some((key.clone(), entry.value.clone()))
+        })
+    }
+
+    /// All entries of the present state, in the order of their keys.
+    pub fn iter(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (K, V)> + Send + use<K, V, IS_WRITER> {
+        pairs(self.select(|tree| tree.values().cloned().collect()))
+    }
+
+    /// All keys of the present state, in order.
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = K> + Send + use<K, V, IS_WRITER> {
+        self.iter().map(|(key, _)| key)
+    }
+
+    /// All values of the present state, in the order of their keys.
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = V> + Send + use<K, V, IS_WRITER> {
+        self.iter().map(|(_, value)| value)
+    }
+
+    /// The entries of a range of keys, in order; none when it is empty or inverted.
+    pub fn range<Q, R>(
+        &self,
+        range: R,
+    ) -> impl DoubleEndedIterator<Item = (K, V)> + Send + use<K, V, IS_WRITER, Q, R>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+        R: RangeBounds<Q>,
+    {
+        pairs(self.select(|tree| {
+            if is_inverted(&range) {
+                return Vec::new();
+            }
+            tree.range(range).map(|(_, entry)| entry.clone()).collect()
+        }))
+    }
+
+    /// The entries whose key, a text or bytes, begins with this, in order.
+    pub fn prefix<Q>(
+        &self,
+        prefix: &Q,
+    ) -> impl DoubleEndedIterator<Item = (K, V)> + Send + use<K, V, IS_WRITER, Q>
+    where
+        K: Borrow<Q>,
+        Q: Ord + AsRef<[u8]> + ?Sized,
+    {
+        pairs(self.select(|tree| {
+            tree.range((Bound::Included(prefix), Bound::Unbounded))
+                .take_while(|(key, _)| {
+                    let key: &Q = (*key).borrow();
+                    key.as_ref().starts_with(prefix.as_ref())
+                })
+                .map(|(_, entry)| entry.clone())
+                .collect()
+        }))
+    }
+
+    /// At most `limit` entries with keys greater than `after`, and whether there are more.
+    pub fn page(&self, after: Option<&K>, limit: usize) -> (Vec<(K, V)>, bool) {
+        let tree = self.0.snapshot().state.entries;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = tree.0.range::<K, _>((start, Bound::Unbounded));
+        let page = rest
+            .by_ref()
+            .take(limit)
+            .map(|(key, entry)| (key.clone(), entry.value.clone()))
+            .collect();
+        (page, rest.next().is_some())
+    }
+
+    /// The present state, at no cost: it does not change any more.
+    pub fn snapshot(&self) -> OrderedMapSnapshot<K, V> {
+        OrderedMapSnapshot(self.0.snapshot())
+    }
+
+    fn select(
+        &self,
+        select: impl FnOnce(&RedBlackTreeMapSync<K, Arc<Entry<K, V>>>) -> Vec<Arc<Entry<K, V>>>,
+    ) -> Vec<Arc<Entry<K, V>>> {
+        select(&self.0.snapshot().state.entries.0)
+    }
+}
+
+/// Clones keys and values as they are asked for.
+fn pairs<K: Clone, V: Clone>(
+    entries: Vec<Arc<Entry<K, V>>>,
+) -> impl DoubleEndedIterator<Item = (K, V)> + Send
+where
+    K: Send + Sync,
+    V: Send + Sync,
+{
+    entries
+        .into_iter()
+        .map(|entry| (entry.key.clone(), entry.value.clone()))
+}
+
+/// Whether a range has its start behind its end, on which trees panic.
+fn is_inverted<Q: Ord + ?Sized>(range: &impl RangeBounds<Q>) -> bool {
+    match (range.start_bound(), range.end_bound()) {
+        (Bound::Excluded(start), Bound::Excluded(end)) => start >= end,
+        (
+            Bound::Included(start) | Bound::Excluded(start),
+            Bound::Included(end) | Bound::Excluded(end),
+        ) => start > end,
+        _ => false,
+    }
+}
+
+impl<K: OrderedKey, V: Value> OrderedMap<K, V, true> {
+    /// Inserts a value, or replaces it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the key and the value.
+    pub fn insert(
+        &self,
+        key: K,
+        value: V,
+    ) -> impl Future<Output = Result<Version, Error<(K, V)>>> + Send + Sync + 'static {
+        self.0.submit(op::insert(&key, &value), (key, value))
+    }
+
+    /// Inserts or replaces many values as one mutation: all or none, of a repeated key the last.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with all entries.
+    pub fn extend(
+        &self,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> impl Future<Output = Result<Version, Error<Vec<(K, V)>>>> + Send + Sync + 'static {
+        let entries: Vec<_> = entries.into_iter().collect();
+        let op = (!entries.is_empty())
+            .then(|| op::extend(entries.iter().map(|(key, value)| (key, value))));
+        self.0.submit_some(op, entries)
+    }
+
+    /// Removes a key; without effect when it is absent.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the key.
+    pub fn remove(
+        &self,
+        key: &K,
+    ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static {
+        self.0.submit(op::remove(key), key.clone())
+    }
+
+    /// Removes many keys as one mutation.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with all keys.
+    pub fn remove_many(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> impl Future<Output = Result<Version, Error<Vec<K>>>> + Send + Sync + 'static {
+        let keys: Vec<_> = keys.into_iter().collect();
+        let op = (!keys.is_empty()).then(|| op::remove_many(&keys));
+        self.0.submit_some(op, keys)
+    }
+
+    /// Removes everything.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn clear(
+        &self,
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+        self.0.submit(Ok(op::clear()), ())
+    }
+
+    /// As [`Map::compare_exchange`](super::Map::compare_exchange).
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with all arguments.
+    pub fn compare_exchange(
+        &self,
+        key: K,
+        expected: Option<V>,
+        new: Option<V>,
+    ) -> impl Future<Output = Result<Version, Error<(K, Option<V>, Option<V>)>>> + Send + Sync + 'static
+    {
+        let op = op::compare_exchange(&key, expected.as_ref(), new.as_ref());
+        self.0.submit(op, (key, expected, new))
+    }
+
+    /// As [`insert`](Self::insert), and tells the value that was replaced.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the key and the value.
+    pub fn insert_returning(
+        &self,
+        key: K,
+        value: V,
+    ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<(K, V)>>> + Send + Sync + 'static
+    {
+        let op = op::insert(&key, &value);
+        self.0.submit_returning(op, (key, value), previous)
+    }
+
+    /// As [`remove`](Self::remove), and tells the value that was removed.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the key.
+    pub fn remove_returning(
+        &self,
+        key: &K,
+    ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<K>>> + Send + Sync + 'static {
+        self.0
+            .submit_returning(op::remove(key), key.clone(), previous)
+    }
+
+    /// As [`compare_exchange`](Self::compare_exchange), and tells whether it took place.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with all arguments.
+    pub fn compare_exchange_returning(
+        &self,
+        key: K,
+        expected: Option<V>,
+        new: Option<V>,
+    ) -> impl Future<Output = Result<Outcome<Exchange<V>>, Error<(K, Option<V>, Option<V>)>>>
+    + Send
+    + Sync
+    + 'static {
+        let op = op::compare_exchange(&key, expected.as_ref(), new.as_ref());
+        self.0.submit_returning(op, (key, expected, new), exchange)
+    }
+}
+
+/// The state of an [`OrderedMap`] at one version.
+#[derive(Clone)]
+pub struct OrderedMapSnapshot<K: OrderedKey, V: Value>(Live<OrderedMapKind<K, V>>);
+
+impl<K: OrderedKey, V: Value> OrderedMapSnapshot<K, V> {
+    /// The version of this state.
+    pub fn version(&self) -> Version {
+        self.0.version
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.0.state.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value of a key.
+    pub fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.0.state.entries.0.get(key).map(|entry| &entry.value)
+    }
+
+    /// All entries, in the order of their keys.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> + Send {
+        let entries = self.0.state.entries.0.iter();
+        entries.map(|(key, entry)| (key, &entry.value))
+    }
+
+    /// The entries of a range of keys, in order; none when it is empty or inverted.
+    pub fn range<Q, R>(&self, range: R) -> impl DoubleEndedIterator<Item = (&K, &V)> + Send
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+        R: RangeBounds<Q> + Send,
+    {
+        let range = (!is_inverted(&range)).then_some(range);
+        let entries = range.map(|range| self.0.state.entries.0.range(range));
+        let entries: Vec<_> = entries.into_iter().flatten().collect();
+        entries.into_iter().map(|(key, entry)| (key, &entry.value))
+    }
+}
+
+impl<K: OrderedKey, V: Value> fmt::Debug for OrderedMapSnapshot<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::debug_snapshot::<OrderedMapKind<K, V>>("OrderedMapSnapshot", &self.0, f)
+    }
+}

@@ -1,0 +1,8 @@
+//! Persistent content: structures whose snapshots cost one reference, and which share every element.
+
+mod chunks;
+mod hash;
+mod trie;
+
+pub(super) use chunks::Chunks;
+pub(super) use trie::{Keyed, Trie};

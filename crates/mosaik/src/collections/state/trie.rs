@@ -1,0 +1,441 @@
+//! A persistent hash set of shared items: the content of the kinds without an order.
+//!
+//! A snapshot is one more reference; a write copies what snapshots still share, once, and never an
+//! item. The structure is a trie over the bits of the hash, four at a level, whose leaves hold up
+//! to [`LEAF`] items in the order of their hashes. It was chosen by measurement against `rpds`: wide
+//! leaves need a third of the memory accesses of a lookup, and those are what a lookup costs once
+//! the content is larger than the caches.
+
+use core::{borrow::Borrow, cmp::Ordering, hash::Hash};
+use std::sync::Arc;
+
+use super::hash::hash_of;
+
+/// Bits of the hash that select a child.
+const BITS: u32 = 4;
+/// Children of a branch.
+const FANOUT: usize = 1 << BITS;
+/// Items of a leaf at most, while there are bits left to tell them apart.
+const LEAF: usize = 48;
+/// The level at which a hash has no more bits: its leaves have no limit.
+const DEPTH: u32 = u64::BITS / BITS;
+
+/// What a trie holds: items that are found by a key which they contain.
+pub(crate) trait Keyed {
+    type Key: Hash + Eq;
+
+    fn key(&self) -> &Self::Key;
+
+    /// The order of two items whose keys have one hash; must not depend on the platform.
+    fn tie(&self, other: &Self) -> Ordering;
+}
+
+/// A persistent set of items with distinct keys.
+pub(crate) struct Trie<T> {
+    root: Node<T>,
+    len: usize,
+}
+
+enum Node<T> {
+    Leaf(Arc<Vec<Slot<T>>>),
+    Branch(Arc<[Node<T>; FANOUT]>),
+}
+
+struct Slot<T> {
+    hash: u64,
+    item: Arc<T>,
+}
+
+impl<T> Clone for Trie<T> {
+    fn clone(&self) -> Self {
+        Self {
+            root: self.root.clone(),
+            len: self.len,
+        }
+    }
+}
+
+impl<T> Clone for Node<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Leaf(slots) => Self::Leaf(slots.clone()),
+            Self::Branch(children) => Self::Branch(children.clone()),
+        }
+    }
+}
+
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Self {
+        Self {
+            hash: self.hash,
+            item: self.item.clone(),
+        }
+    }
+}
+
+impl<T> Default for Node<T> {
+    fn default() -> Self {
+        Self::Leaf(Arc::default())
+    }
+}
+
+impl<T> Default for Trie<T> {
+    fn default() -> Self {
+        Self {
+            root: Node::default(),
+            len: 0,
+        }
+    }
+}
+
+impl<T: Keyed> Trie<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The item with this key, given in any borrowed form that hashes and compares alike.
+    pub(crate) fn get<Q>(&self, key: &Q) -> Option<&Arc<T>>
+    where
+        T::Key: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = hash_of(key);
+        let mut node = &self.root;
+        let mut level = 0;
+        loop {
+            match node {
+                Node::Branch(children) => {
+                    node = &children[child(hash, level)];
+                    level += 1;
+                }
+                Node::Leaf(slots) => {
+                    return same_hash(slots, hash)
+                        .find(|slot| slot.item.key().borrow() == key)
+                        .map(|slot| &slot.item);
+                }
+            }
+        }
+    }
+
+    /// Adds an item; returns the one with the same key that it replaces.
+    pub(crate) fn insert(&mut self, item: Arc<T>) -> Option<Arc<T>> {
+        let hash = hash_of(item.key());
+        let replaced = self.root.insert(0, Slot { hash, item });
+        self.len += usize::from(replaced.is_none());
+        replaced
+    }
+
+    /// Removes the item with this key.
+    pub(crate) fn remove(&mut self, key: &T::Key) -> Option<Arc<T>> {
+        // Looked up first: a miss must not copy what a snapshot shares.
+        self.get(key)?;
+        let removed = self.root.remove(0, hash_of(key), key)?;
+        self.len -= 1;
+        Some(removed)
+    }
+
+    /// All items, in an order that depends on the content alone.
+    pub(crate) fn iter(&self) -> Iter<'_, T> {
+        Iter {
+            branches: Vec::new(),
+            node: Some(&self.root),
+            leaf: [].iter(),
+        }
+    }
+}
+
+impl<T: Keyed> Node<T> {
+    fn insert(&mut self, level: u32, slot: Slot<T>) -> Option<Arc<T>> {
+        match self {
+            Self::Branch(children) => {
+                let child = &mut Arc::make_mut(children)[child(slot.hash, level)];
+                child.insert(level + 1, slot)
+            }
+            Self::Leaf(slots) => {
+                let slots = Arc::make_mut(slots);
+                let (begin, end) = range_of(slots, slot.hash);
+                let same = slots[begin..end]
+                    .iter_mut()
+                    .find(|other| other.item.key() == slot.item.key());
+                if let Some(same) = same {
+                    return Some(core::mem::replace(&mut same.item, slot.item));
+                }
+                let smaller = slots[begin..end]
+                    .iter()
+                    .take_while(|other| other.item.tie(&slot.item).is_lt());
+                let at = begin + smaller.count();
+                slots.insert(at, slot);
+                if slots.len() > LEAF && level < DEPTH {
+                    *self = Self::split(core::mem::take(slots), level);
+                }
+                None
+            }
+        }
+    }
+
+    fn split(slots: Vec<Slot<T>>, level: u32) -> Self {
+        let mut children: [Vec<Slot<T>>; FANOUT] = Default::default();
+        for slot in slots {
+            children[child(slot.hash, level)].push(slot);
+        }
+        Self::Branch(Arc::new(children.map(|slots| {
+            if slots.len() > LEAF && level + 1 < DEPTH {
+                Self::split(slots, level + 1)
+            } else {
+                Self::Leaf(Arc::new(slots))
+            }
+        })))
+    }
+
+    fn remove(&mut self, level: u32, hash: u64, key: &T::Key) -> Option<Arc<T>> {
+        match self {
+            Self::Branch(children) => {
+                let children = Arc::make_mut(children);
+                let removed = children[child(hash, level)].remove(level + 1, hash, key);
+                // The shape depends on the content alone: what fits into one leaf is one.
+                if let Some(joined) = Self::joined(children) {
+                    *self = joined;
+                }
+                removed
+            }
+            Self::Leaf(slots) => {
+                let slots = Arc::make_mut(slots);
+                let (begin, end) = range_of(slots, hash);
+                let at = (begin..end).find(|at| slots[*at].item.key() == key)?;
+                Some(slots.remove(at).item)
+            }
+        }
+    }
+
+    /// The children as one leaf, if they fit.
+    fn joined(children: &[Self; FANOUT]) -> Option<Self> {
+        let mut len = 0;
+        for child in children {
+            match child {
+                Self::Leaf(slots) => len += slots.len(),
+                Self::Branch(_) => return None,
+            }
+        }
+        if len > LEAF {
+            return None;
+        }
+        let mut joined = Vec::with_capacity(len);
+        for child in children {
+            if let Self::Leaf(slots) = child {
+                joined.extend(slots.iter().cloned());
+            }
+        }
+        joined.sort_by_key(|slot| slot.hash);
+        Some(Self::Leaf(Arc::new(joined)))
+    }
+}
+
+/// The child of a branch at this level that a hash belongs to: the highest bits first, so that the
+/// order of the trie is that of the hashes.
+fn child(hash: u64, level: u32) -> usize {
+    let shift = u64::BITS - BITS * (level + 1);
+    usize::try_from((hash >> shift) & (FANOUT as u64 - 1)).expect("four bits")
+}
+
+/// Where the items of this hash are, or would be.
+fn range_of<T>(slots: &[Slot<T>], hash: u64) -> (usize, usize) {
+    let begin = slots.partition_point(|slot| slot.hash < hash);
+    let same = slots[begin..].iter().take_while(|slot| slot.hash == hash);
+    (begin, begin + same.count())
+}
+
+fn same_hash<T>(slots: &[Slot<T>], hash: u64) -> impl Iterator<Item = &Slot<T>> {
+    let begin = slots.partition_point(|slot| slot.hash < hash);
+    slots[begin..]
+        .iter()
+        .take_while(move |slot| slot.hash == hash)
+}
+
+/// Iterates over the items of a snapshot that it keeps alive.
+pub(crate) struct IntoIter<T> {
+    branches: Vec<(Arc<[Node<T>; FANOUT]>, usize)>,
+    node: Option<Node<T>>,
+    leaf: Arc<Vec<Slot<T>>>,
+    at: usize,
+}
+
+impl<T> IntoIterator for Trie<T> {
+    type Item = Arc<T>;
+    type IntoIter = IntoIter<T>;
+
+    fn into_iter(self) -> IntoIter<T> {
+        IntoIter {
+            branches: Vec::new(),
+            node: Some(self.root),
+            leaf: Arc::default(),
+            at: 0,
+        }
+    }
+}
+
+impl<T> Iterator for IntoIter<T> {
+    type Item = Arc<T>;
+
+    fn next(&mut self) -> Option<Arc<T>> {
+        loop {
+            if let Some(slot) = self.leaf.get(self.at) {
+                self.at += 1;
+                return Some(slot.item.clone());
+            }
+            match self.node.take() {
+                Some(Node::Leaf(slots)) => (self.leaf, self.at) = (slots, 0),
+                Some(Node::Branch(children)) => self.branches.push((children, 0)),
+                None => {
+                    let (children, next) = self.branches.last_mut()?;
+                    self.node = children.get(*next).cloned();
+                    *next += 1;
+                    if self.node.is_none() {
+                        self.branches.pop();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Iterates over the items of a [`Trie`].
+pub(crate) struct Iter<'a, T> {
+    branches: Vec<core::slice::Iter<'a, Node<T>>>,
+    node: Option<&'a Node<T>>,
+    leaf: core::slice::Iter<'a, Slot<T>>,
+}
+
+impl<'a, T> Iterator for Iter<'a, T> {
+    type Item = &'a Arc<T>;
+
+    fn next(&mut self) -> Option<&'a Arc<T>> {
+        loop {
+            if let Some(slot) = self.leaf.next() {
+                return Some(&slot.item);
+            }
+            match self.node.take() {
+                Some(Node::Leaf(slots)) => self.leaf = slots.iter(),
+                Some(Node::Branch(children)) => self.branches.push(children.iter()),
+                None => {
+                    let children = self.branches.last_mut()?;
+                    self.node = children.next();
+                    if self.node.is_none() {
+                        self.branches.pop();
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Pair(u32, u64);
+
+    impl Keyed for Pair {
+        type Key = u32;
+
+        fn key(&self) -> &u32 {
+            &self.0
+        }
+
+        fn tie(&self, other: &Self) -> Ordering {
+            self.0.cmp(&other.0)
+        }
+    }
+
+    fn content(trie: &Trie<Pair>) -> BTreeMap<u32, u64> {
+        let content: BTreeMap<_, _> = trie.iter().map(|pair| (pair.0, pair.1)).collect();
+        assert_eq!(content.len(), trie.len(), "each key once");
+        assert!(trie.iter().eq(&trie.clone().into_iter().collect::<Vec<_>>()));
+        content
+    }
+
+    #[test]
+    fn random_operations_match_a_model_and_leave_snapshots_alone() {
+        let mut random = StdRng::seed_from_u64(7);
+        let (mut trie, mut model) = (Trie::default(), BTreeMap::new());
+        let mut snapshots = Vec::new();
+        for n in 0..60_000u64 {
+            let key = random.random_range(0..4000);
+            if random.random_bool(if n < 30_000 { 0.7 } else { 0.3 }) {
+                let old = trie.insert(Arc::new(Pair(key, n))).map(|pair| pair.1);
+                assert_eq!(old, model.insert(key, n));
+            } else {
+                let old = trie.remove(&key).map(|pair| pair.1);
+                assert_eq!(old, model.remove(&key));
+            }
+            assert_eq!(trie.len(), model.len());
+            if n % 5000 == 0 {
+                snapshots.push((trie.clone(), model.clone()));
+            }
+        }
+        for (trie, model) in snapshots {
+            assert_eq!(content(&trie), model);
+            for key in 0..4000 {
+                assert_eq!(trie.get(&key).map(|pair| &pair.1), model.get(&key));
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_depends_on_the_content_alone() {
+        let mut grown = Trie::default();
+        for key in 0..1000 {
+            grown.insert(Arc::new(Pair(key, 0)));
+        }
+        let mut shrunk = Trie::default();
+        for key in (0..5000).rev() {
+            shrunk.insert(Arc::new(Pair(key, 0)));
+        }
+        for key in 1000..5000 {
+            shrunk.remove(&key);
+        }
+        let keys = |trie: &Trie<Pair>| trie.iter().map(|pair| pair.0).collect::<Vec<_>>();
+        assert_eq!(keys(&grown), keys(&shrunk));
+    }
+
+    #[derive(PartialEq, Eq, Debug)]
+    struct Collides(u32);
+
+    impl Hash for Collides {
+        fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+            state.write_u8(1);
+        }
+    }
+
+    impl Keyed for Collides {
+        type Key = Self;
+
+        fn key(&self) -> &Self {
+            self
+        }
+
+        fn tie(&self, other: &Self) -> Ordering {
+            self.0.cmp(&other.0)
+        }
+    }
+
+    #[test]
+    fn equal_hashes_are_told_apart() {
+        let mut trie = Trie::default();
+        for n in (0..200).rev() {
+            assert!(trie.insert(Arc::new(Collides(n))).is_none());
+        }
+        let order: Vec<_> = trie.iter().map(|item| item.0).collect();
+        assert!(order.is_sorted(), "by the tie, not by history");
+        assert_eq!(trie.len(), 200);
+        for n in 0..200 {
+            assert_eq!(trie.get(&Collides(n)).unwrap().0, n);
+            assert!(trie.remove(&Collides(n)).is_some());
+        }
+        assert_eq!((trie.len(), trie.iter().count()), (0, 0));
+    }
+}

@@ -1,0 +1,159 @@
+//! Writers and readers, leaders and handles.
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use mosaik::collections::{self, Cell, CollectionConfig, Error, Map, Once, Set, SyncConfig};
+
+use super::fleet;
+use crate::support::{node, random_network, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_and_readers_share_one_content() {
+    let nodes = fleet(3).await;
+    // A reader that is there before any writer waits for one.
+    let reader = Map::<u32, String>::reader(&nodes[2], "shared");
+    let one = Map::<u32, String>::writer(&nodes[0], "shared");
+    let two = Map::<u32, String>::new(&nodes[1], "shared");
+    for when in [reader.when(), one.when(), two.when()] {
+        within(10, when.online()).await;
+    }
+    assert_eq!(one.group_id(), reader.group_id());
+    let writes = FuturesUnordered::new();
+    for n in 0..50 {
+        writes.push(one.insert(n, format!("one {n}")));
+        writes.push(two.insert(100 + n, format!("two {n}")));
+    }
+    let versions: Vec<_> = within(10, writes.collect::<Vec<_>>()).await;
+    let last = versions.into_iter().map(Result::unwrap).max().unwrap();
+    within(10, reader.when().reaches(last)).await;
+    within(10, one.when().reaches(last)).await;
+    within(10, two.when().reaches(last)).await;
+    assert_eq!(reader.len(), 100);
+    let content: Vec<_> = reader.iter().collect();
+    assert!(one.iter().eq(content.iter().cloned()), "the same order everywhere");
+    assert!(two.iter().eq(content));
+    assert_eq!(reader.get(&149), Some("two 49".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_leaves_takes_nothing_along() {
+    let nodes = fleet(3).await;
+    let mut writers = Vec::new();
+    for node in &nodes {
+        let writer = Cell::<u64>::writer(node, "cell");
+        within(10, writer.when().online()).await;
+        writers.push(writer);
+    }
+    writers[2].set(7).await.unwrap();
+    drop(writers.remove(0));
+    within(20, async {
+        loop {
+            match writers[0].set(8).await {
+                Ok(version) => break writers[1].when().reaches(version).await,
+                Err(Error::Offline(_)) => writers[0].when().online().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    })
+    .await;
+    assert_eq!(writers[1].get(), Some(8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handles_on_one_node_share_their_content() {
+    let node = node(random_network()).await;
+    let first = collections::Vec::<u8>::writer(&node, "shared");
+    within(10, first.when().online()).await;
+    first.push_back(1).await.unwrap();
+    let second = collections::Vec::<u8>::writer(&node, "shared");
+    let reader = collections::Vec::<u8>::reader(&node, "shared");
+    assert!(second.iter().eq([1]) && reader.iter().eq([1]));
+    second.push_back(2).await.unwrap();
+    assert!(first.iter().eq([1, 2]) && reader.iter().eq([1, 2]));
+    drop(first);
+    second.push_back(3).await.unwrap();
+    assert!(reader.iter().eq([1, 2, 3]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_differs_in_an_ingredient_is_another_collection() {
+    let node = node(random_network()).await;
+    let map = Map::<u8, u8>::writer(&node, "id");
+    let same = Map::<u8, u8>::reader(&node, "id");
+    assert_eq!(map.group_id(), same.group_id());
+    let other_type = Map::<u8, u16>::writer(&node, "id");
+    let other_kind = Set::<u8>::writer(&node, "id");
+    let other_id = Map::<u8, u8>::writer(&node, "di");
+    let synced = SyncConfig::default().with_fetch_batch_size(7);
+    let other_sync = Map::<u8, u8>::writer_with_config(&node, "id", synced);
+    let config = CollectionConfig::default().with_max_entries(3);
+    let limited = Map::<u8, u8>::writer_with_config(&node, "id", config);
+    let mut ids = vec![
+        *map.group_id(),
+        *other_type.group_id(),
+        *other_kind.group_id(),
+        *other_id.group_id(),
+        *other_sync.group_id(),
+        *limited.group_id(),
+    ];
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 6);
+    let tagged = || CollectionConfig::default().with_type_tag("numbers");
+    let narrow = Map::<u8, u8>::writer_with_config(&node, "tag", tagged());
+    let wide = Set::<u8>::writer_with_config(&node, "tag", tagged());
+    assert_ne!(narrow.group_id(), wide.group_id(), "the kind counts all the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_network_reads_go_on_and_writes_say_so() {
+    let node = node(random_network()).await;
+    let map = Map::<u8, u8>::writer(&node, "gone");
+    let offline = map.insert(1, 1).await;
+    assert!(matches!(offline, Err(Error::Offline((1, 1)))), "before the first leader");
+    let version = map.version();
+    assert_eq!(map.extend([]).await.unwrap(), version, "also while offline");
+    within(10, map.when().online()).await;
+    map.insert(1, 2).await.unwrap();
+    within(10, node.shutdown()).await;
+    assert_eq!(map.get(&1), Some(2));
+    assert!(matches!(map.insert(1, 3).await, Err(Error::NetworkDown)));
+    assert!(matches!(map.sync().await, Err(Error::NetworkDown)));
+    within(5, map.when().offline()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiters_miss_nothing() {
+    let nodes = fleet(2).await;
+    let writer = Once::<u8>::writer(&nodes[0], "once");
+    within(10, writer.when().online()).await;
+    let reader = Once::<u8>::reader(&nodes[1], "once");
+    let updated = reader.when().updated();
+    writer.write(9).await.unwrap();
+    within(10, updated).await;
+    assert_eq!(within(10, reader.await_value()).await, 9);
+    assert_eq!(reader.get(), Some(9));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_workers_take_each_job_once() {
+    let nodes = fleet(3).await;
+    let queues: Vec<_> = nodes
+        .iter()
+        .map(|node| collections::Vec::<u32>::writer(node, "jobs"))
+        .collect();
+    for queue in &queues {
+        within(10, queue.when().online()).await;
+    }
+    queues[0].extend(0..90).await.unwrap();
+    let workers = queues.iter().map(|queue| async move {
+        let mut taken = Vec::new();
+        while let Some(job) = queue.pop_front_returning().await.unwrap().value {
+            taken.push(job);
+        }
+        taken
+    });
+    let taken = within(20, futures::future::join_all(workers)).await;
+    let mut all: Vec<_> = taken.into_iter().flatten().collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..90));
+}
