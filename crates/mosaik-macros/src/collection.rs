@@ -75,7 +75,12 @@ impl Declaration {
         if self.head.declares(side) {
             let declared = format_ident!("Collection{name}");
             let trait_path = quote!(#mosaik::collections::#declared);
-            let online = online(mosaik, &trait_path, SIDES.word(side), &quote!(Self::#handle));
+            let online = online(
+                mosaik,
+                &trait_path,
+                SIDES.word(side),
+                &quote!(Self::#handle),
+            );
             return self.head.implement(
                 &trait_path,
                 &quote! {

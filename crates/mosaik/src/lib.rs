@@ -183,11 +183,10 @@ pub mod collections {
     pub use crate::collections_layer::{
         BoundedPriorityQueue, Cell, CellReader, CellSnapshot, CellWriter, CollectionConfig, Error,
         Exchange, Key, Map, MapReader, MapSnapshot, MapWriter, Once, OnceReader, OnceSnapshot,
-        OnceWriter, OrderedKey, OrderedMap, OrderedMapReader, OrderedMapSnapshot,
-        OrderedMapWriter, Outcome, PriorityQueue, PriorityQueueReader, PriorityQueueSnapshot,
-        PriorityQueueWriter, Set, SetReader, SetSnapshot, SetWriter, StoreId, SyncConfig,
-        SyncStrategy, UnboundedPriorityQueue, Value, Vec, VecReader, VecSnapshot, VecWriter,
-        Version, When,
+        OnceWriter, OrderedKey, OrderedMap, OrderedMapReader, OrderedMapSnapshot, OrderedMapWriter,
+        Outcome, PriorityQueue, PriorityQueueReader, PriorityQueueSnapshot, PriorityQueueWriter,
+        Set, SetReader, SetSnapshot, SetWriter, StoreId, SyncConfig, SyncStrategy,
+        UnboundedPriorityQueue, Value, Vec, VecReader, VecSnapshot, VecWriter, Version, When,
     };
     #[doc(inline)]
     pub use crate::network::{

@@ -65,7 +65,8 @@ pub struct ConsensusConfig {
     /// How many members vote; further ones replicate and stand in when a voter goes. Default 5, at
     /// least 1. The leader's value counts.
     pub max_voters: usize,
-    /// How many members, this node included, must have met before a group is founded. Default 1.
+    /// How many members that may vote, this node included, must have met before a group is founded;
+    /// observers don't count. Default 1.
     /// Programs that must not lose an acknowledged command at start-up set it to the intended size:
     /// then two rival groups can't come into being. A majority of it makes that unlikely, but
     /// excludes it only for up to three members.

@@ -6,13 +6,11 @@
 use core::{fmt, marker::PhantomData};
 
 use super::Network;
-use crate::{
-    collections_layer::{
-        Cell, CellReader, CellWriter, CollectionConfig, Key, Map, MapReader, MapWriter, Once,
-        OnceReader, OnceWriter, OrderedKey, OrderedMap, OrderedMapReader, OrderedMapWriter,
-        PriorityQueue, PriorityQueueReader, PriorityQueueWriter, Set, SetReader, SetWriter,
-        StoreId, Value, Vec, VecReader, VecWriter,
-    },
+use crate::collections_layer::{
+    Cell, CellReader, CellWriter, CollectionConfig, Key, Map, MapReader, MapWriter, Once,
+    OnceReader, OnceWriter, OrderedKey, OrderedMap, OrderedMapReader, OrderedMapWriter,
+    PriorityQueue, PriorityQueueReader, PriorityQueueWriter, Set, SetReader, SetWriter, StoreId,
+    Value, Vec, VecReader, VecWriter,
 };
 
 /// A kind of collection that definitions can open; every kind is one, and a type of your own can

@@ -35,7 +35,10 @@ async fn a_late_reader_of_each_kind_gets_the_content() {
         once.set(1).await.unwrap();
         once.set(2).await.unwrap();
         queue.when().online().await;
-        queue.extend((0..1000).map(|n| (n % 10, n, n))).await.unwrap();
+        queue
+            .extend((0..1000).map(|n| (n % 10, n, n)))
+            .await
+            .unwrap();
     })
     .await;
 

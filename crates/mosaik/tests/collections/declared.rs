@@ -52,8 +52,14 @@ async fn declarations_definitions_and_constructors_are_one() {
         assert_eq!(id, writer.group_id());
     }
     let other = WRITE.open(&nodes[0]);
-    assert_ne!(other.group_id(), writer.group_id(), "its configuration differs");
-    let kept = CollectionDef::from_writer(&WRITE).as_reader().open(&nodes[0]);
+    assert_ne!(
+        other.group_id(),
+        writer.group_id(),
+        "its configuration differs"
+    );
+    let kept = CollectionDef::from_writer(&WRITE)
+        .as_reader()
+        .open(&nodes[0]);
     assert_eq!(kept.group_id(), other.group_id());
     let _ = (Prices, format!("{Prices:?}"));
 }

@@ -1,8 +1,8 @@
 //! Collections on disk.
 
 use mosaik::{
-    discovery,
     collections::{CollectionConfig, Map},
+    discovery,
 };
 
 use crate::support::{builder, random_network, within};
@@ -22,7 +22,9 @@ async fn a_durable_collection_survives_the_end_of_all_its_members() {
     let node = start().await;
     let map = Map::<u32, String>::writer_with_config(&node, "kept", config());
     within(10, map.when().online()).await;
-    map.extend((0..100).map(|n| (n, n.to_string()))).await.unwrap();
+    map.extend((0..100).map(|n| (n, n.to_string())))
+        .await
+        .unwrap();
     let version = map.remove(&7).await.unwrap();
     within(10, node.shutdown()).await;
     drop(map);
@@ -30,7 +32,10 @@ async fn a_durable_collection_survives_the_end_of_all_its_members() {
     let node = start().await;
     let map = Map::<u32, String>::writer_with_config(&node, "kept", config());
     within(10, map.when().reaches(version)).await;
-    assert_eq!((map.len(), map.get(&7), map.get(&8)), (99, None, Some("8".into())));
+    assert_eq!(
+        (map.len(), map.get(&7), map.get(&8)),
+        (99, None, Some("8".into()))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,7 +30,10 @@ async fn maps() {
     map.extend([("two".into(), 2), ("two".into(), 22), ("three".into(), 3)])
         .await
         .unwrap();
-    assert_eq!(map.get_many(["one", "two", "four"]), [Some(1), Some(22), None]);
+    assert_eq!(
+        map.get_many(["one", "two", "four"]),
+        [Some(1), Some(22), None]
+    );
     assert_eq!(sorted(map.keys()), ["one", "three", "two"]);
     assert_eq!(sorted(map.values()), [1, 3, 22]);
     let before = map.snapshot();
@@ -53,15 +56,23 @@ async fn maps() {
     assert!(exchange("new", Some(6), None).await.applied);
     assert!(exchange("new", None, None).await.applied);
     assert!(!map.contains_key("new"));
-    assert_eq!(map.insert_returning("two".into(), 7).await.unwrap().value, Some(5));
-    assert_eq!(map.remove_returning(&"two".into()).await.unwrap().value, Some(7));
+    assert_eq!(
+        map.insert_returning("two".into(), 7).await.unwrap().value,
+        Some(5)
+    );
+    assert_eq!(
+        map.remove_returning(&"two".into()).await.unwrap().value,
+        Some(7)
+    );
     let (_, version) = map.get_versioned("three").unwrap();
     assert_eq!(version, Version(Index(2)));
 
     let version = map.version();
     assert_eq!(map.extend([]).await.unwrap(), version);
     assert_eq!(map.remove_many([]).await.unwrap(), version);
-    map.remove_many(["three".into(), "two".into()]).await.unwrap();
+    map.remove_many(["three".into(), "two".into()])
+        .await
+        .unwrap();
     assert!(map.is_empty());
     map.insert("again".into(), 1).await.unwrap();
     let cleared = map.clear().await.unwrap();
@@ -126,7 +137,12 @@ async fn sets() {
     assert!(all.contains("b") && !all.contains("d"));
     all.remove(&Arc::new(String::from("b"))).await.unwrap();
     all.remove(&&String::from("x")).await.unwrap();
-    assert!(all.remove_returning(&String::from("c")).await.unwrap().value);
+    assert!(
+        all.remove_returning(&String::from("c"))
+            .await
+            .unwrap()
+            .value
+    );
     assert_eq!(sorted(all.iter()), ["a"]);
     all.remove_many(["a".into()]).await.unwrap();
     all.insert("z".into()).await.unwrap();
@@ -148,7 +164,10 @@ async fn places_of_one_value() {
     assert_eq!((cell.read(), cell.get()), (Some(2), Some(2)));
     cell.compare_exchange(Some(1), Some(9)).await.unwrap();
     assert_eq!(cell.get(), Some(2));
-    let done = cell.compare_exchange_returning(Some(2), None).await.unwrap();
+    let done = cell
+        .compare_exchange_returning(Some(2), None)
+        .await
+        .unwrap();
     assert!(done.value.applied && cell.is_none());
     cell.compare_exchange(None, Some(3)).await.unwrap();
     assert_eq!(cell.snapshot().get(), Some(&3));
@@ -172,10 +191,17 @@ async fn priority_queues() {
     assert_eq!(queue.capacity(), u64::MAX);
     queue.insert(5, "e".into(), 50).await.unwrap();
     queue
-        .extend([(1, "a".into(), 10), (3, "c".into(), 30), (3, "b".into(), 20)])
+        .extend([
+            (1, "a".into(), 10),
+            (3, "c".into(), 30),
+            (3, "b".into(), 20),
+        ])
         .await
         .unwrap();
-    assert_eq!((queue.min_priority(), queue.max_priority()), (Some(1), Some(5)));
+    assert_eq!(
+        (queue.min_priority(), queue.max_priority()),
+        (Some(1), Some(5))
+    );
     assert_eq!(queue.get_min(), Some((1, "a".into(), 10)));
     assert_eq!(queue.get_max(), Some((5, "e".into(), 50)));
     let keys: Vec<_> = queue.iter().map(|(_, key, _)| key).collect();
@@ -185,7 +211,10 @@ async fn priority_queues() {
     queue.update_value(&"a".into(), 11).await.unwrap();
     queue.update_priority(&"none".into(), 9).await.unwrap();
     assert_eq!(queue.get_max(), Some((9, "a".into(), 11)));
-    assert_eq!((queue.get("a"), queue.get_priority("a")), (Some(11), Some(9)));
+    assert_eq!(
+        (queue.get("a"), queue.get_priority("a")),
+        (Some(11), Some(9))
+    );
     queue.insert(2, "a".into(), 12).await.unwrap();
     assert_eq!((queue.len(), queue.get_priority("a")), (4, Some(2)));
     queue
@@ -208,7 +237,10 @@ async fn priority_queues() {
     assert_eq!(queue.len(), 3);
     queue.remove_range(3..5).await.unwrap();
     assert_eq!(sorted(queue.iter()), [(5, String::from("e"), 50)]);
-    assert_eq!(queue.pop_min().await.unwrap().value, Some((5, "e".into(), 50)));
+    assert_eq!(
+        queue.pop_min().await.unwrap().value,
+        Some((5, "e".into(), 50))
+    );
     assert_eq!(queue.pop_max().await.unwrap().value, None);
     for n in 0..5 {
         queue.insert(n, n.to_string(), n).await.unwrap();
@@ -228,16 +260,18 @@ async fn a_queue_at_its_capacity_keeps_the_highest() {
     let node = node(random_network()).await;
     let queue = BoundedPriorityQueue::<u32, u32, (), 3>::writer(&node, "queue");
     within(10, queue.when().online()).await;
-    queue
-        .extend((0..10).map(|n| (n, n, ())))
-        .await
-        .unwrap();
+    queue.extend((0..10).map(|n| (n, n, ()))).await.unwrap();
     assert!(queue.iter().map(|(p, ..)| p).eq([7, 8, 9]));
     queue.insert(1, 1, ()).await.unwrap();
     assert!(!queue.contains_key(&1), "the lowest is dropped at once");
     queue.update_priority(&9, 0).await.unwrap();
     queue.insert(3, 7, ()).await.unwrap();
-    assert!(queue.iter().map(|(p, key, ())| (p, key)).eq([(0, 9), (3, 7), (8, 8)]));
+    assert!(
+        queue
+            .iter()
+            .map(|(p, key, ())| (p, key))
+            .eq([(0, 9), (3, 7), (8, 8)])
+    );
     assert_eq!(queue.capacity(), 3);
 }
 
@@ -257,7 +291,9 @@ async fn ordered_maps() {
     assert!(map.prefix("a/").map(|(key, _)| key).eq(["a/1", "a/2"]));
     assert_eq!(map.prefix("").count(), 4);
     let keys = |range: (std::ops::Bound<&str>, std::ops::Bound<&str>)| {
-        map.range::<str, _>(range).map(|(key, _)| key).collect::<Vec<_>>()
+        map.range::<str, _>(range)
+            .map(|(key, _)| key)
+            .collect::<Vec<_>>()
     };
     use std::ops::Bound::{Excluded, Included, Unbounded};
     assert_eq!(keys((Included("a/2"), Excluded("c"))), ["a/2", "b/1"]);
@@ -268,7 +304,10 @@ async fn ordered_maps() {
     let (page, more) = map.page(page.last().map(|(key, _)| key), 3);
     assert_eq!((page, more), (vec![("c".into(), 3)], false));
     map.remove(&"c".into()).await.unwrap();
-    assert_eq!((map.get("c"), map.get("b/1"), map.len()), (None, Some(0), 3));
+    assert_eq!(
+        (map.get("c"), map.get("b/1"), map.len()),
+        (None, Some(0), 3)
+    );
 }
 
 /// A key whose encoding is not that of serde, and which can't always be encoded.
@@ -315,11 +354,19 @@ async fn what_can_not_be_encoded_or_decoded_comes_back_and_harms_nobody() {
         Err(Error::Encoding((key, value), _)) => assert_eq!((key, value), (name("a"), name(""))),
         other => panic!("{other:?}"),
     }
-    let exchanged = map.compare_exchange(name("x"), Some(name("")), Some(name(""))).await;
+    let exchanged = map
+        .compare_exchange(name("x"), Some(name("")), Some(name("")))
+        .await;
     assert!(matches!(exchanged, Err(Error::Encoding(..))));
-    let batch = map.extend([(name("good"), name("g")), (name(""), name("b"))]).await;
+    let batch = map
+        .extend([(name("good"), name("g")), (name(""), name("b"))])
+        .await;
     assert!(matches!(batch, Err(Error::Encoding(entries, _)) if entries.len() == 2));
-    assert_eq!((map.version(), map.len()), (first, 1), "nothing was submitted");
+    assert_eq!(
+        (map.version(), map.len()),
+        (first, 1),
+        "nothing was submitted"
+    );
 
     // One member alone knows what its elements decode to: so it is skipped, and the caller is told.
     let skipped = map.insert_returning(name("\u{1}"), name("b")).await;

@@ -45,7 +45,10 @@ async fn bytes_are_counted_as_encoded() {
     let set = Set::<String>::writer_with_config(&node, "set", config);
     within(10, set.when().online()).await;
     set.insert("a".repeat(60)).await.unwrap();
-    assert!(matches!(set.insert("b".repeat(60)).await, Err(Error::Full(_))));
+    assert!(matches!(
+        set.insert("b".repeat(60)).await,
+        Err(Error::Full(_))
+    ));
     set.insert("b".repeat(20)).await.unwrap();
     set.remove(&"a".repeat(60)).await.unwrap();
     set.insert("c".repeat(60)).await.unwrap();

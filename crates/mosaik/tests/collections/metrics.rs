@@ -29,5 +29,8 @@ async fn sizes_follow_every_change_of_the_content() {
     assert_eq!((size("map"), size("cell")), (1, 0));
     let reader = Map::<u8, u8>::reader(&nodes[1], "map");
     within(10, reader.when().online()).await;
-    until_counted(10, &network, "mosaik.collections.map.size", |size| size == 1).await;
+    until_counted(10, &network, "mosaik.collections.map.size", |size| {
+        size == 1
+    })
+    .await;
 }

@@ -135,7 +135,9 @@ async fn sequences_and_queues() {
             let (priority, key) = (random.random_range(0..9), random.random_range(0..9u8));
             let version = match random.random_range(0..4) {
                 0 => {
-                    let lowest = ranks.iter().map(|(key, (rank, value))| (*rank, *key, *value));
+                    let lowest = ranks
+                        .iter()
+                        .map(|(key, (rank, value))| (*rank, *key, *value));
                     let lowest: Option<(u8, u8, u32)> = lowest.min();
                     lowest.map(|(_, key, _)| ranks.remove(&key));
                     let popped = queue.pop_min().await.unwrap();

@@ -29,7 +29,10 @@ async fn writers_and_readers_share_one_content() {
     within(10, two.when().reaches(last)).await;
     assert_eq!(reader.len(), 100);
     let content: Vec<_> = reader.iter().collect();
-    assert!(one.iter().eq(content.iter().cloned()), "the same order everywhere");
+    assert!(
+        one.iter().eq(content.iter().cloned()),
+        "the same order everywhere"
+    );
     assert!(two.iter().eq(content));
     assert_eq!(reader.get(&149), Some("two 49".into()));
 }
@@ -101,7 +104,11 @@ async fn what_differs_in_an_ingredient_is_another_collection() {
     let tagged = || CollectionConfig::default().with_type_tag("numbers");
     let narrow = Map::<u8, u8>::writer_with_config(&node, "tag", tagged());
     let wide = Set::<u8>::writer_with_config(&node, "tag", tagged());
-    assert_ne!(narrow.group_id(), wide.group_id(), "the kind counts all the same");
+    assert_ne!(
+        narrow.group_id(),
+        wide.group_id(),
+        "the kind counts all the same"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +116,10 @@ async fn without_a_network_reads_go_on_and_writes_say_so() {
     let node = node(random_network()).await;
     let map = Map::<u8, u8>::writer(&node, "gone");
     let offline = map.insert(1, 1).await;
-    assert!(matches!(offline, Err(Error::Offline((1, 1)))), "before the first leader");
+    assert!(
+        matches!(offline, Err(Error::Offline((1, 1)))),
+        "before the first leader"
+    );
     let version = map.version();
     assert_eq!(map.extend([]).await.unwrap(), version, "also while offline");
     within(10, map.when().online()).await;

@@ -438,7 +438,7 @@ async fn a_history_that_comes_back_wins_against_one_founded_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_with_more_commands_is_not_deleted_for_a_rival() {
+async fn durable_histories_give_way_only_when_their_operator_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let (network, key) = (random_network(), GroupKey::random());
     let (nodes, groups) = trio(network, key, directory.path()).await;
@@ -477,11 +477,21 @@ async fn a_disk_with_more_commands_is_not_deleted_for_a_rival() {
     assert_eq!(kept.log_position().index(), 10, "nothing is given up");
     assert_eq!(rival.committed(), 1);
 
-    // With the second one it has a majority, and wins.
+    // With the second one it has a majority, and more commands; still nobody gives way.
     let second = start(network, &directory.path().join("b"), Some(bootstrap))
         .await
         .unwrap();
     let groups = [kept, join_hastily(&second, key), rival];
+    for group in &groups[..2] {
+        reaches(group, 10).await;
+        within(10, group.when().online()).await;
+    }
+    // As above.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(groups[2].committed(), 1);
+    assert!(groups[2].is_leader(), "a group of its own");
+
+    assert!(within(10, groups[2].abandon_history()).await);
     for group in &groups {
         reaches(group, 10).await;
         within(10, group.when().online()).await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 use mosaik::{
-    Group, GroupKey, Network, Weak,
-    groups::{CommandError, ConsensusConfig},
+    Group, GroupKey, LeadershipPreference, Network, Weak,
+    groups::{CommandError, ConsensusConfig, StateMachine},
 };
 
 use super::machines::{Ledger, agreed, formed, join_with, leader_of, nodes, observer, reaches};
@@ -29,8 +29,11 @@ async fn group_of(
 ) -> (Vec<Network>, Vec<Group<Ledger>>) {
     let nodes = nodes(count).await;
     let key = GroupKey::random();
+    // Observers don't count.
+    let voters = (0..count)
+        .filter(|n| machine(*n).leadership_preference() != LeadershipPreference::Observer);
     let consensus = ConsensusConfig::builder()
-        .with_min_members(count)
+        .with_min_members(voters.count())
         .with_reform_after(reform_after)
         .build()
         .unwrap();

@@ -182,7 +182,8 @@ async fn a_stranger_gets_room_for_a_handshake_only() {
     assert!(uni.is_err(), "a stream that nobody reads");
     drop(first);
 
-    let member = Intruder::new().await.join(&a, SYNC_ALPN).await;
+    let intruder = Intruder::new().await;
+    let member = intruder.join(&a, SYNC_ALPN).await;
     for _ in 0..100 {
         let (mut send, _) = within(5, member.open_bi()).await.unwrap();
         within(5, send.write_all(&[0; 1 << 16])).await.unwrap();

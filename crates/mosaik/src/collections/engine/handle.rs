@@ -18,7 +18,7 @@ use crate::{
         identity,
     },
     groups::{
-        CommandError, Consistency, ConsensusConfig, Group, GroupId, Groups, Index,
+        CommandError, ConsensusConfig, Consistency, Group, GroupId, Groups, Index,
         LeadershipPreference, QueryError,
     },
     primitives::{Bytes, ShortFmtExt, encoding::EncodeError},

@@ -59,11 +59,7 @@ impl<K: Kind> StateMachine for Machine<K> {
         self.apply_batch([command], ctx);
     }
 
-    fn apply_batch(
-        &mut self,
-        commands: impl IntoIterator<Item = Command>,
-        ctx: &dyn ApplyContext,
-    ) {
+    fn apply_batch(&mut self, commands: impl IntoIterator<Item = Command>, ctx: &dyn ApplyContext) {
         let limits = self.replica.limits();
         let mut verdicts = Vec::new();
         self.replica.change(|live| {

@@ -132,7 +132,10 @@ impl<'a> Reader<'a> {
     }
 
     /// All the rest, as elements or pairs of them: each call of `next` must consume something.
-    pub(crate) fn rest<T>(&mut self, mut next: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    pub(crate) fn rest<T>(
+        &mut self,
+        mut next: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let mut all = Vec::new();
         while !self.is_empty() {
             all.push(next(self)?);

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use super::super::{
     CollectionConfig, Error, StoreId, Value, Version, When,
-    engine::{Applied, Element, Handle, ITEM, Kind, Live, Outcome, Place, Reader, Role, Writer, encodes_to},
+    engine::{
+        Applied, Element, Handle, ITEM, Kind, Live, Outcome, Place, Reader, Role, Writer,
+        encodes_to,
+    },
 };
 use super::Exchange;
 use crate::{
@@ -346,10 +349,9 @@ impl<T: Value> Once<T, true> {
         &self,
         value: T,
     ) -> impl Future<Output = Result<Outcome<Option<T>>, Error<T>>> + Send + Sync + 'static {
-        self.0
-            .submit_returning(write_op(&value), value, |written| {
-                written.previous.map(|value| T::clone(&value))
-            })
+        self.0.submit_returning(write_op(&value), value, |written| {
+            written.previous.map(|value| T::clone(&value))
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::super::{
     Key, Value, Version,
-    engine::{Applied, Element, Kind, ITEM, Place, Reader, Writer, encodes_to, key_bytes},
+    engine::{Applied, Element, ITEM, Kind, Place, Reader, Writer, encodes_to, key_bytes},
     state::Keyed,
 };
 use crate::primitives::{Bytes, encoding::EncodeError};
@@ -33,7 +33,9 @@ impl<K: Key, V> Keyed for Entry<K, V> {
 }
 
 /// The structure that holds the entries.
-pub(crate) trait Container<K: 'static, V: 'static>: Clone + Default + Send + Sync + 'static {
+pub(crate) trait Container<K: 'static, V: 'static>:
+    Clone + Default + Send + Sync + 'static
+{
     fn len(&self) -> usize;
     fn find(&self, key: &K) -> Option<&Arc<Entry<K, V>>>;
     /// Returns the entry that was replaced.

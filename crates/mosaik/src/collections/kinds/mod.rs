@@ -159,11 +159,7 @@ macro_rules! constructors {
 }
 use constructors;
 
-fn debug_snapshot<K: Kind>(
-    name: &str,
-    live: &Live<K>,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
+fn debug_snapshot<K: Kind>(name: &str, live: &Live<K>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.debug_struct(name)
         .field("version", &live.version)
         .field("entries", &K::len(&live.state))

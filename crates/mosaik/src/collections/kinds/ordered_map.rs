@@ -175,9 +175,7 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
     }
 
     /// All entries of the present state, in the order of their keys.
-    pub fn iter(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = (K, V)> + Send + use<K, V, IS_WRITER> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (K, V)> + Send + use<K, V, IS_WRITER> {
         pairs(self.select(|tree| tree.values().cloned().collect()))
     }
 

@@ -443,11 +443,7 @@ impl<P: Clone, K, V: Clone> Entry<P, K, V> {
 
 impl<P: Clone, K: Clone, V: Clone> Entry<P, K, V> {
     fn parts(&self) -> (P, K, V) {
-        (
-            self.priority.clone(),
-            self.key.clone(),
-            self.value.clone(),
-        )
+        (self.priority.clone(), self.key.clone(), self.value.clone())
     }
 }
 
@@ -557,7 +553,8 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64, const IS_WRITER: bool>
 
     /// An entry of the lowest priority.
     pub fn get_min(&self) -> Option<(P, K, V)> {
-        self.0.read(|state| state.first().map(|entry| entry.parts()))
+        self.0
+            .read(|state| state.first().map(|entry| entry.parts()))
     }
 
     /// An entry of the highest priority.
@@ -781,9 +778,7 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
     }
 }
 
-fn removed<P: Clone, K: Clone, V: Clone>(
-    entry: Option<Arc<Entry<P, K, V>>>,
-) -> Option<(P, K, V)> {
+fn removed<P: Clone, K: Clone, V: Clone>(entry: Option<Arc<Entry<P, K, V>>>) -> Option<(P, K, V)> {
     entry.map(|entry| entry.parts())
 }
 
@@ -796,12 +791,9 @@ fn append<T: Value>(op: Bytes, element: &T) -> Result<Bytes, EncodeError> {
 
 /// The state of a [`PriorityQueue`] at one version.
 #[derive(Clone)]
-pub struct PriorityQueueSnapshot<
-    P: OrderedKey,
-    K: Key,
-    V: Value,
-    const CAP: u64 = { u64::MAX },
->(Live<QueueKind<P, K, V, CAP>>);
+pub struct PriorityQueueSnapshot<P: OrderedKey, K: Key, V: Value, const CAP: u64 = { u64::MAX }>(
+    Live<QueueKind<P, K, V, CAP>>,
+);
 
 impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueueSnapshot<P, K, V, CAP> {
     /// The version of this state.

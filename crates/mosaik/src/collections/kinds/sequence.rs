@@ -185,12 +185,7 @@ impl<T: Value> Kind for VecKind<T> {
 }
 
 impl<T: Value> State<T> {
-    fn add(
-        &mut self,
-        number: u8,
-        op: &mut Reader<'_>,
-        at: &Place,
-    ) -> Option<Applied<VecKind<T>>> {
+    fn add(&mut self, number: u8, op: &mut Reader<'_>, at: &Place) -> Option<Applied<VecKind<T>>> {
         let index = match number {
             INSERT | REPLACE => Some(place(op.u64()?)),
             _ => None,

@@ -200,7 +200,14 @@ mod tests {
     fn content(chunks: &Chunks<u32>) -> Vec<u32> {
         assert!(chunks.chunks.iter().all(|chunk| !chunk.is_empty()));
         let content: Vec<_> = chunks.iter().map(|element| **element).collect();
-        assert!(content.iter().eq(chunks.clone().into_iter().collect::<Vec<_>>().iter().map(|e| &**e)));
+        assert!(
+            content.iter().eq(chunks
+                .clone()
+                .into_iter()
+                .collect::<Vec<_>>()
+                .iter()
+                .map(|e| &**e))
+        );
         content
     }
 

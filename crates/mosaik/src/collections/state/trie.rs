@@ -2,9 +2,8 @@
 //!
 //! A snapshot is one more reference; a write copies what snapshots still share, once, and never an
 //! item. The structure is a trie over the bits of the hash, four at a level, whose leaves hold up
-//! to [`LEAF`] items in the order of their hashes. It was chosen by measurement against `rpds`: wide
-//! leaves need a third of the memory accesses of a lookup, and those are what a lookup costs once
-//! the content is larger than the caches.
+//! to [`LEAF`] items in the order of their hashes, which are found by interpolation. Against the hash
+//! trie of `rpds` it was chosen for its memory: `benches/content` compares them.
 
 use core::{borrow::Borrow, cmp::Ordering, hash::Hash};
 use std::sync::Arc;
@@ -109,7 +108,10 @@ impl<T: Keyed> Trie<T> {
                     level += 1;
                 }
                 Node::Leaf(slots) => {
-                    return same_hash(slots, hash)
+                    let begin = lower_bound(slots, hash, level);
+                    return slots[begin..]
+                        .iter()
+                        .take_while(|slot| slot.hash == hash)
                         .find(|slot| slot.item.key().borrow() == key)
                         .map(|slot| &slot.item);
                 }
@@ -153,7 +155,7 @@ impl<T: Keyed> Node<T> {
             }
             Self::Leaf(slots) => {
                 let slots = Arc::make_mut(slots);
-                let (begin, end) = range_of(slots, slot.hash);
+                let (begin, end) = range_of(slots, slot.hash, level);
                 let same = slots[begin..end]
                     .iter_mut()
                     .find(|other| other.item.key() == slot.item.key());
@@ -200,7 +202,7 @@ impl<T: Keyed> Node<T> {
             }
             Self::Leaf(slots) => {
                 let slots = Arc::make_mut(slots);
-                let (begin, end) = range_of(slots, hash);
+                let (begin, end) = range_of(slots, hash, level);
                 let at = (begin..end).find(|at| slots[*at].item.key() == key)?;
                 Some(slots.remove(at).item)
             }
@@ -238,17 +240,25 @@ fn child(hash: u64, level: u32) -> usize {
 }
 
 /// Where the items of this hash are, or would be.
-fn range_of<T>(slots: &[Slot<T>], hash: u64) -> (usize, usize) {
-    let begin = slots.partition_point(|slot| slot.hash < hash);
+fn range_of<T>(slots: &[Slot<T>], hash: u64, level: u32) -> (usize, usize) {
+    let begin = lower_bound(slots, hash, level);
     let same = slots[begin..].iter().take_while(|slot| slot.hash == hash);
     (begin, begin + same.count())
 }
 
-fn same_hash<T>(slots: &[Slot<T>], hash: u64) -> impl Iterator<Item = &Slot<T>> {
-    let begin = slots.partition_point(|slot| slot.hash < hash);
-    slots[begin..]
-        .iter()
-        .take_while(move |slot| slot.hash == hash)
+/// The first slot with this hash or a greater one. Hashes are evenly spread, so it is near the place
+/// that the bits behind those of the leaf's path point to.
+fn lower_bound<T>(slots: &[Slot<T>], hash: u64, level: u32) -> usize {
+    let rest = hash.checked_shl(BITS * level).unwrap_or(0) >> 32;
+    let guess = (rest * slots.len() as u64) >> 32;
+    let mut at = usize::try_from(guess).map_or(0, |guess| guess.min(slots.len()));
+    while at > 0 && slots[at - 1].hash >= hash {
+        at -= 1;
+    }
+    while at < slots.len() && slots[at].hash < hash {
+        at += 1;
+    }
+    at
 }
 
 /// Iterates over the items of a snapshot that it keeps alive.
@@ -354,7 +364,10 @@ mod tests {
     fn content(trie: &Trie<Pair>) -> BTreeMap<u32, u64> {
         let content: BTreeMap<_, _> = trie.iter().map(|pair| (pair.0, pair.1)).collect();
         assert_eq!(content.len(), trie.len(), "each key once");
-        assert!(trie.iter().eq(&trie.clone().into_iter().collect::<Vec<_>>()));
+        assert!(
+            trie.iter()
+                .eq(&trie.clone().into_iter().collect::<Vec<_>>())
+        );
         content
     }
 

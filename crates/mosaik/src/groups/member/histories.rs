@@ -401,7 +401,8 @@ impl Worker {
         let consensus = instance.config().consensus();
         // Whoever has given way joins the winner, which it may not have found yet. A third history
         // would be given up in turn.
-        let waits = |yielded: Instant| now.saturating_duration_since(yielded) < consensus.evict_after;
+        let waits =
+            |yielded: Instant| now.saturating_duration_since(yielded) < consensus.evict_after;
         if self.yielded.is_some_and(waits) {
             return;
         }

@@ -784,10 +784,7 @@ async fn members_that_are_far_apart_elect_work_and_elect_again() {
     mesh.cut(members[first].id());
     let survivor = &members[(first + 1) % 3];
     // An election at this distance may take longer than a call waits.
-    within(async {
-        while !matches!(survivor.execute(&[6]).await, Outcome::Done(_)) {}
-    })
-    .await;
+    within(async { while !matches!(survivor.execute(&[6]).await, Outcome::Done(_)) {} }).await;
 }
 
 /// Who did not see the end of a tenure took the next for the same one, and waited for ever.
