@@ -31,8 +31,13 @@ fn every_form_is_understood() {
         quote!(#[derive(Debug)] pub writer A = Set<u8>, id(), require_ticket: a(), sync: b(),),
         quote!(reader = Set<u8>, "a"),
     ] {
-        let declaration = parse.parse2(quote!([mosaik] #input)).unwrap();
-        let items = declaration.generate();
-        syn::parse2::<syn::File>(items).unwrap();
+        let items = expand(quote!([mosaik] #input));
+        let file = syn::parse2::<syn::File>(items).expect("items");
+        assert!(
+            !file
+                .items
+                .iter()
+                .any(|item| matches!(item, syn::Item::Macro(_)))
+        );
     }
 }

@@ -91,7 +91,7 @@ async fn submit(
                 Ok(_) => break,
                 // Some may be in the book already: it ignores what it has seen.
                 Err(CommandError::Offline(unsent) | CommandError::Unknown(unsent)) => {
-                    batch = unsent
+                    batch = unsent;
                 }
                 Err(error) => return Err(error.into()),
             }

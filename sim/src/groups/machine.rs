@@ -128,7 +128,10 @@ impl StateMachine for Bank {
 
     fn apply(&mut self, command: Command, _: &dyn ApplyContext) {
         if !self.pace.is_zero() {
-            // A machine that works for long; the library has to bear that.
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a machine that works for long: the library has to bear that"
+            )]
             std::thread::sleep(self.pace);
         }
         self.state.applied.push(command.id);

@@ -28,6 +28,10 @@ pub struct Options {
 
 /// A run.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "circumstances that are drawn apart from each other"
+)]
 pub struct Plan {
     /// What everything follows from.
     pub seed: u64,

@@ -142,7 +142,8 @@ fn origins(records: &[Record], order: &[u64]) -> Vec<String> {
 
 /// What a client gives through one member takes effect in that order.
 fn call_order(records: &[Record]) -> Vec<String> {
-    let mut given: BTreeMap<(usize, usize), Vec<(u64, u64, &Record)>> = BTreeMap::new();
+    // By client and member.
+    let mut given = BTreeMap::<_, Vec<_>>::new();
     for record in records {
         if let (Some(command), Outcome::Acknowledged(index)) =
             (record.deed.command(), record.outcome)

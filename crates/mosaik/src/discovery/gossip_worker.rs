@@ -432,7 +432,7 @@ mod tests {
                 secret_key: iroh::SecretKey::generate(),
                 relay_mode: iroh::RelayMode::Disabled,
                 addresses: [([127, 0, 0, 1], 0).into()].into(),
-                external_addresses: Default::default(),
+                external_addresses: std::collections::BTreeSet::new(),
                 hook: None,
             };
             let transport = bind(options, &scope).await.unwrap();
@@ -503,10 +503,7 @@ mod tests {
         a.tell(&b, "after").await;
         b.tell(&a, "after").await;
         for node in [a, b] {
-            assert_eq!(
-                node.scope.finish(Duration::from_secs(5)).await,
-                Default::default()
-            );
+            assert!(node.scope.finish(Duration::from_secs(5)).await.is_empty());
         }
     }
 

@@ -132,10 +132,7 @@ impl Discovery {
             config: config.clone(),
             store: store.clone(),
             links: links.clone(),
-            remembered: remembered
-                .as_ref()
-                .map(Remembered::addrs)
-                .unwrap_or_default(),
+            remembered: remembered.as_ref().map_or_else(Vec::new, Remembered::addrs),
             syncer: syncer.clone(),
             gossip: gossip.clone(),
             scope: scope.clone(),
@@ -171,12 +168,8 @@ impl Discovery {
         keep_up(&scope, "purge", metrics, move || {
             purge_when_due(purged.clone())
         });
-        scope.spawn(end_if_shut_out(
-            store.clone(),
-            links.clone(),
-            endpoint.clone(),
-            node,
-        ));
+        let shut_out = end_if_shut_out(store.clone(), links.clone(), endpoint.clone(), node);
+        scope.spawn(shut_out);
         let (followed, updated) = (endpoint, store.clone());
         keep_up(&scope, "address", metrics, move || {
             follow_address(followed.clone(), updated.clone())
@@ -656,7 +649,7 @@ async fn purge_when_due(store: SharedStore) {
         tokio::select! {
             () = sleep(wait) => {}
             () = store.deadlines.notified() => {
-                if !store.next_due_ms().is_some_and(|due| due <= store.clock.now_ms()) {
+                if store.next_due_ms().is_none_or(|due| due > store.clock.now_ms()) {
                     continue;
                 }
             }

@@ -213,7 +213,7 @@ mod tests {
                 .with_ip_addr(format!("10.0.0.{n}:4000").parse().unwrap())
                 .with_relay_url("https://relay.example.net".parse().unwrap()),
             seen_secs,
-            is_fellow: n % 2 == 0,
+            is_fellow: n.is_multiple_of(2),
         }
     }
 

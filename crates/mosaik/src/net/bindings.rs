@@ -60,11 +60,12 @@ fn plan(mut family: Vec<SocketAddr>, subnets: &[Subnet]) -> Vec<(SocketAddr, Bin
         // Of an unknown network: for this very address.
         let alone = if addr.is_ipv4() { 32 } else { 128 };
         let own = home(addr).map_or(alone, |subnet| subnet.prefix_len.max(1));
-        match n < rest {
-            true => BindOpts::default()
+        if n < rest {
+            BindOpts::default()
                 .set_prefix_len(own)
-                .set_is_default_route(false),
-            false => BindOpts::default(),
+                .set_is_default_route(false)
+        } else {
+            BindOpts::default()
         }
     };
     let planned = family.iter().enumerate();

@@ -232,7 +232,10 @@ mod tests {
     #[test]
     fn of_origins_alike_the_oldest_place_is_given_away() {
         let table = Arc::<HalfOpen>::default();
-        let from = |n: usize| at([10, 0, (n >> 8) as u8, n as u8], 1);
+        let from = |n: usize| {
+            let [.., high, low] = n.to_be_bytes();
+            at([10, 0, high, low], 1)
+        };
         let held: Vec<_> = (0..=MAX_HALF_OPEN)
             .map(|n| table.enter(from(n)).unwrap())
             .collect();

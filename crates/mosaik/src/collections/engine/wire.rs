@@ -114,6 +114,10 @@ impl<'a> Reader<'a> {
         })
     }
 
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one is of decoding, as everywhere here"
+    )]
     pub(crate) fn option<T: Datum>(&mut self) -> Option<Option<Element<T>>> {
         match self.u8()? {
             0 => Some(None),
@@ -123,6 +127,10 @@ impl<'a> Reader<'a> {
     }
 
     /// The encoding of an element or its absence.
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one is of decoding, as everywhere here"
+    )]
     pub(crate) fn optional_bytes(&mut self) -> Option<Option<&'a [u8]>> {
         match self.u8()? {
             0 => Some(None),

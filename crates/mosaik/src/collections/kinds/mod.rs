@@ -1,4 +1,8 @@
 //! The kinds of collections: thin faces of the engine.
+#![allow(
+    clippy::type_complexity,
+    reason = "errors hand all arguments back, as the callers wrote them"
+)]
 
 mod cell;
 mod keyed;

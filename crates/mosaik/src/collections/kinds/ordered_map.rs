@@ -254,13 +254,9 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
 }
 
 /// Clones keys and values as they are asked for.
-fn pairs<K: Clone, V: Clone>(
+fn pairs<K: OrderedKey, V: Value>(
     entries: Vec<Arc<Entry<K, V>>>,
-) -> impl DoubleEndedIterator<Item = (K, V)> + Send
-where
-    K: Send + Sync,
-    V: Send + Sync,
-{
+) -> impl DoubleEndedIterator<Item = (K, V)> + Send {
     entries
         .into_iter()
         .map(|entry| (entry.key.clone(), entry.value.clone()))

@@ -134,12 +134,15 @@ pub(crate) async fn accept(
         Admission::Taken => {}
         Admission::Replaced(old) => instance.end_replaced(&old),
     }
-    if let Some(sender) = first.as_mut().and_then(|sender| sender.as_mut()) {
-        if let Err(error) = sender.send(&Established).await {
-            drop(first);
-            instance.end_bond(&bonded.bond, &GracefulShutdown.into());
-            return Err(error.into());
-        }
+    let told = match first.as_mut().and_then(|sender| sender.as_mut()) {
+        Some(sender) => sender.send(&Established).await,
+        None => Ok(()),
+    };
+    if let Err(error) = told {
+        drop(first);
+        // Nobody reads what comes on it: it would look alive for ever.
+        instance.end_bond(&bonded.bond, &GracefulShutdown.into());
+        return Err(error.into());
     }
     drop(first);
     Ok(bonded)

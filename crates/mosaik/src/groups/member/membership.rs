@@ -102,7 +102,7 @@ impl Worker {
     }
 
     /// A reluctant member stands for election by itself, after a longer wait.
-    pub(super) async fn stand_if_due(&mut self, now: Instant) {
+    pub(super) fn stand_if_due(&mut self, now: Instant) {
         let Some(watch) = &self.node else { return };
         let instance = &self.instance;
         let votes = {

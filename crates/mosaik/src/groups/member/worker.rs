@@ -278,7 +278,7 @@ impl Worker {
                 return false;
             }
         }
-        self.stand_if_due(now).await;
+        self.stand_if_due(now);
         self.reconsider_rivals(now).await;
         if !self.instance.is_stale() {
             self.reform_if_due(now).await;

@@ -97,23 +97,21 @@ mod tests {
     async fn a_majority_counts_in_each_membership() {
         let acks = Acks::new(ConsensusConfig::default().timing());
         let peer = iroh::SecretKey::from_bytes(&[7; 32]).public();
-        let members: Vec<_> = (0..5).map(|_| MemberId::fresh(peer)).collect();
-        let [a, b, c, d, e] = members[..] else {
-            unreachable!()
-        };
-        let old = BTreeSet::from([a, b, c]);
-        let new = BTreeSet::from([a, d, e]);
-        assert_eq!(acks.silence(&a, &[]), None);
-        assert_eq!(acks.silence(&a, &[old.clone()]), None);
-        acks.note(b, Instant::now());
+        let [own, former, later] = [(); 3].map(|()| MemberId::fresh(peer));
+        let [silent, mute] = [(); 2].map(|()| MemberId::fresh(peer));
+        let old = BTreeSet::from([own, former, silent]);
+        let new = BTreeSet::from([own, later, mute]);
+        assert_eq!(acks.silence(&own, &[]), None);
+        assert_eq!(acks.silence(&own, &[old.clone()]), None);
+        acks.note(former, Instant::now());
         tokio::time::advance(Duration::from_millis(10)).await;
         let heard = Duration::from_millis(10);
-        assert_eq!(acks.silence(&a, &[old.clone()]), Some(heard));
-        assert_eq!(acks.silence(&a, &[old.clone(), new.clone()]), None);
-        acks.note(d, Instant::now());
-        assert_eq!(acks.silence(&a, &[old, new]), Some(heard));
+        assert_eq!(acks.silence(&own, &[old.clone()]), Some(heard));
+        assert_eq!(acks.silence(&own, &[old.clone(), new.clone()]), None);
+        acks.note(later, Instant::now());
+        assert_eq!(acks.silence(&own, &[old, new]), Some(heard));
         assert_eq!(
-            acks.silence(&a, &[BTreeSet::from([a])]),
+            acks.silence(&own, &[BTreeSet::from([own])]),
             Some(Duration::ZERO)
         );
     }
