@@ -38,7 +38,7 @@ pub fn abort_at_the_end(task: AbortHandle) {
     rest().entry(here()).or_default().own_tasks.push(task);
 }
 
-/// Runs a test, then waits until its runtime has no task left and all that it [held](held) is
+/// Runs a test, then waits until its runtime has no task left and all that it [`held`] is
 /// dropped.
 ///
 /// # Panics

@@ -176,7 +176,7 @@ pub mod functions {
 /// - **Writers** vote and may lead; **readers** only follow, and delay nobody. A lone writer works
 ///   alone.
 /// - **Two handles share content** if network, kind, store id, element types, synchronisation,
-///   limits and tickets are equal; see [`CollectionConfig`](collections::CollectionConfig).
+///   limits and tickets are equal; see [`CollectionConfig`].
 // The layer lies below `network`, and what names `Network` above it: here is where both meet.
 pub mod collections {
     #[doc(inline)]

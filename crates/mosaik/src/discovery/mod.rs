@@ -45,6 +45,10 @@ mod mdns;
 mod metrics;
 mod ping;
 mod reconcile;
+#[cfg_attr(
+    not(feature = "storage"),
+    allow(dead_code, reason = "nothing is remembered without storage")
+)]
 mod remembered;
 mod rivalry;
 mod rtt;

@@ -267,6 +267,7 @@ async fn remembered(store: Option<&NodeStore>) -> Option<Remembered> {
 }
 
 #[cfg(not(feature = "storage"))]
+#[allow(clippy::unused_async, reason = "as with storage, where a file is read")]
 async fn remembered(_: Option<&NodeStore>) -> Option<Remembered> {
     None
 }

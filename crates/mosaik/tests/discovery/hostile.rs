@@ -46,10 +46,9 @@ async fn a_wrong_proof_of_the_network_is_refused() {
         let connection = intruder.connect(&a, alpn).await;
         let (_send, mut recv) = say(&connection, &frame(&(1u16, [7u8; 32]))).await;
         assert_eq!(DifferentNetwork, closing(&connection).await);
-        assert!(
-            recv.read_to_end(1024).await.is_err(),
-            "nothing is disclosed"
-        );
+        // The stream may have ended before the connection did.
+        let disclosed = recv.read_to_end(1024).await.unwrap_or_default();
+        assert!(disclosed.is_empty(), "nothing is disclosed");
     }
     assert_eq!(refused(&id, "different_network"), 2);
     assert_eq!(a.discovery().catalog().peers_count(), 0);

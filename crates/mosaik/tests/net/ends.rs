@@ -128,7 +128,8 @@ async fn a_shutdown_that_nobody_waits_for_goes_on() {
     let addr = a.local().addr();
     {
         let mut shutdown = std::pin::pin!(a.shutdown());
-        assert!(futures::poll!(&mut shutdown).is_pending());
+        // It may even be done with that.
+        let _ = futures::poll!(&mut shutdown);
     }
     within(10, async {
         while addr.ip_addrs().any(|addr| UdpSocket::bind(addr).is_err()) {

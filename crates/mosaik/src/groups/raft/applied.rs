@@ -354,6 +354,13 @@ impl Applied {
         }
     }
 
+    /// The machine can't go on: the group ends here at once, and the worker tidies up.
+    pub(super) fn terminate(&self, reason: impl fmt::Display) {
+        self.submissions.close();
+        self.status.terminate();
+        self.fail(reason);
+    }
+
     /// This member can't go on; the first reason counts.
     pub(super) fn fail(&self, reason: impl fmt::Display) {
         self.failure.send_if_modified(|failure| {
