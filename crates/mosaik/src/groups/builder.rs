@@ -191,7 +191,8 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
     /// been applied. This node's entry lists the group from now on.
     ///
     /// Joining a group that this node has joined already gives another handle to it; machine,
-    /// storage and settings of this builder are dropped then.
+    /// storage and settings of this builder are dropped then. Only an observer is made to take part
+    /// as this machine prefers.
     ///
     /// # Panics
     ///
@@ -236,6 +237,9 @@ impl Registry {
             && !existing.instance.status().is_terminated()
             && let Some(shared) = existing.shared.upgrade()
         {
+            existing
+                .instance
+                .take_part_as(machine.leadership_preference());
             drop(joined);
             let shared = shared.downcast::<Shared<M>>().unwrap_or_else(|_| {
                 panic!(

@@ -78,6 +78,16 @@ async fn handles_on_one_node_share_their_content() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_writer_beside_an_earlier_reader_leads() {
+    let node = node(random_network()).await;
+    let reader = Set::<u8>::reader(&node, "both");
+    let writer = Set::<u8>::writer(&node, "both");
+    within(10, writer.when().online()).await;
+    writer.insert(1).await.unwrap();
+    assert!(reader.contains(&1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_differs_in_an_ingredient_is_another_collection() {
     let node = node(random_network()).await;
     let map = Map::<u8, u8>::writer(&node, "id");

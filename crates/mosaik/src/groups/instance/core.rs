@@ -55,7 +55,7 @@ pub(crate) struct Instance {
     pub(super) local: PeerId,
     /// Random for each joining.
     pub(crate) session: u64,
-    pub(super) preference: LeadershipPreference,
+    preference: Mutex<LeadershipPreference>,
     pub(super) status: Arc<Status>,
     pub(super) submissions: Arc<Submissions>,
     pub(super) replica: Arc<dyn Replica>,
@@ -123,7 +123,7 @@ impl Instance {
             timing,
             local,
             session: rand::random(),
-            preference: options.preference,
+            preference: Mutex::new(options.preference),
             status,
             submissions,
             replica: options.replica,
@@ -168,7 +168,21 @@ impl Instance {
     }
 
     pub(crate) fn preference(&self) -> LeadershipPreference {
-        self.preference
+        *self.preference.lock()
+    }
+
+    /// An observer takes part fully from now on, as another handle of this node wants to.
+    pub(crate) fn take_part_as(&self, preference: LeadershipPreference) {
+        {
+            let mut current = self.preference.lock();
+            if !current.is_observer() || preference.is_observer() {
+                return;
+            }
+            *current = preference;
+        }
+        if let Some(node) = self.node() {
+            node.let_elect(preference == LeadershipPreference::Normal);
+        }
     }
 
     pub(crate) fn status(&self) -> &Arc<Status> {
@@ -238,7 +252,7 @@ impl Instance {
 
     /// Where this member stands, as told to others.
     pub(crate) fn standing(&self) -> Standing {
-        let willingness = match self.preference {
+        let willingness = match self.preference() {
             // It could answer nothing, and hand on nothing.
             _ if self.replica.is_stale() => Willingness::Never,
             LeadershipPreference::Normal => Willingness::Normal,

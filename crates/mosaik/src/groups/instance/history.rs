@@ -60,7 +60,7 @@ impl Instance {
             group: self.id(),
             network: *self.host.discovery.network_id(),
             timing: self.timing,
-            elects: self.preference == LeadershipPreference::Normal,
+            elects: self.preference() == LeadershipPreference::Normal,
             replica: self.replica.clone(),
             commands: self.commands.clone(),
             store: self.keeper.as_ref().and_then(Keeper::store),
@@ -153,7 +153,7 @@ impl Instance {
         let _switching = self.switch.lock().await;
         let Some(old) = self.node() else { return false };
         // An observer would be the only voter, and never stand for election.
-        let able = !self.preference.is_observer() && !self.replica.is_stale();
+        let able = !self.preference().is_observer() && !self.replica.is_stale();
         let is_led = self.lineage_standing().is_some_and(|own| own.alive);
         if !able || self.is_leaving() || is_led {
             return false;

@@ -412,7 +412,7 @@ impl Worker {
             .iter()
             .map(|bond| bond.standing())
             .collect();
-        let limit = consensus.bootstrap_delay.saturating_mul(self.factor);
+        let limit = consensus.bootstrap_delay.saturating_mul(self.factor());
         let quiet = now - self.last_news >= QUIET && !self.dials.is_first_attempt_pending();
         let own = instance.standing();
         let voters = rules::found(&Founding {

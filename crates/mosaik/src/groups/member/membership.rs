@@ -109,7 +109,8 @@ impl Worker {
             let view = watch.view.borrow();
             view.voters.contains(&watch.node.member())
         };
-        let idle = self.factor == 1 || instance.preference().is_observer();
+        let factor = self.factor();
+        let idle = factor == 1 || instance.preference().is_observer();
         if idle || !votes || instance.status().leader().is_some() {
             self.stand_at = None;
             return;
@@ -117,7 +118,7 @@ impl Worker {
         let timing = instance.timing();
         let due = *self.stand_at.get_or_insert_with(|| {
             let jitter = timing.election_jitter.mul_f64(rand::rng().random());
-            now + (timing.election + jitter).saturating_mul(self.factor - 1)
+            now + (timing.election + jitter).saturating_mul(factor - 1)
         });
         if now >= due {
             self.stand_at = None;

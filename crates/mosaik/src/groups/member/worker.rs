@@ -66,8 +66,6 @@ pub(crate) struct Worker {
     pub(super) kept_from: Option<Lineage>,
     /// When this member last gave its history up for another one.
     pub(super) yielded: Option<Instant>,
-    /// How much longer than others this member waits before it stands or founds.
-    pub(super) factor: u32,
     pub(super) rosters: HashSet<PeerId>,
 }
 
@@ -108,7 +106,6 @@ impl Worker {
             rivals_seen: HashMap::new(),
             kept_from: None,
             yielded: None,
-            factor: instance.preference().factor(),
             rosters: HashSet::new(),
             instance,
         }
@@ -162,6 +159,11 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// How much longer than others this member waits before it stands or founds.
+    pub(super) fn factor(&self) -> u32 {
+        self.instance.preference().factor()
     }
 
     async fn on_event(&mut self, event: Event) {

@@ -49,7 +49,7 @@ pub(crate) struct NodeCore {
     pub(super) told: Arc<Told>,
     pub(super) acks: Arc<Acks>,
     /// Whether this member stands for election by itself.
-    pub(super) elects: bool,
+    pub(super) elects: AtomicBool,
     pub(super) rounds: Mutex<Rounds>,
     pub(super) applied: Arc<Applied>,
     pub(super) submissions: Arc<Submissions>,

@@ -10,7 +10,7 @@
 //! | asked for a vote or a pre-vote while a leader lives | refused (dissertation 4.2.3), unless that leader hands over |
 //! | stood in vain | wait again, for another random time |
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use openraft::{alias::LogIdOf, raft::VoteRequest};
@@ -63,7 +63,7 @@ impl NodeCore {
             let view = self.view();
             (view.voters.contains(&self.member), view.voters.len() == 1)
         };
-        if !self.elects || !votes {
+        if !self.elects.load(Ordering::Relaxed) || !votes {
             return self.timing.beat;
         }
         if alone || now >= campaign.due {

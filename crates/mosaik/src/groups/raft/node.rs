@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -152,7 +152,7 @@ impl Node {
             log,
             told,
             acks,
-            elects: options.elects,
+            elects: AtomicBool::new(options.elects),
             rounds: Mutex::default(),
             applied,
             submissions: options.submissions,
@@ -309,6 +309,11 @@ impl Node {
     pub(crate) async fn hand_over(&self, to: MemberId) {
         // Fails only when consensus has stopped; then there is nothing to hand over.
         let _ = self.0.raft.trigger().transfer_leader(to).await;
+    }
+
+    /// Whether this member stands for election by itself, from now on.
+    pub(crate) fn let_elect(&self, elects: bool) {
+        self.0.elects.store(elects, Ordering::Relaxed);
     }
 
     /// Stands for election, unless a leader lives.
