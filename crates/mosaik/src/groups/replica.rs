@@ -141,6 +141,9 @@ pub(crate) struct MachineReplica<M: StateMachine> {
     terms: Terms,
     /// Set when the state belongs to a history that was given up and could not be reset.
     stale: AtomicBool,
+    /// Set when the machine panicked: half of a batch may be in its state. The group is about to end
+    /// here.
+    broken: AtomicBool,
 }
 
 struct State<M> {
@@ -171,6 +174,7 @@ impl<M: StateMachine> MachineReplica<M> {
             snapshots,
             terms,
             stale: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
         }
     }
 
@@ -179,10 +183,15 @@ impl<M: StateMachine> MachineReplica<M> {
         look(&self.state.read().machine)
     }
 
+    /// Whether the state must not be shown.
+    fn is_unfit(&self) -> bool {
+        self.stale.load(Ordering::Acquire) || self.broken.load(Ordering::Acquire)
+    }
+
     /// Answers a query from the state as it is, with the position of that state; hands the query
     /// back when the state must not be shown.
     pub(crate) fn query(&self, query: M::Query) -> Result<(M::QueryResult, Index), M::Query> {
-        if self.stale.load(Ordering::Acquire) {
+        if self.is_unfit() {
             return Err(query);
         }
         let state = self.state.read();
@@ -205,8 +214,7 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
                 state.machine.apply_batch(decoded, place);
             }));
             if applied.is_err() {
-                // Half of them may be in the state: it must not be shown.
-                self.stale.store(true, Ordering::Release);
+                self.broken.store(true, Ordering::Release);
                 return Err(ApplyFailed::Panicked);
             }
         }
@@ -237,7 +245,7 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
 
     fn capture(&self) -> Option<Box<dyn Capture>> {
         let snapshots = self.snapshots.as_ref()?;
-        if self.is_stale() {
+        if self.is_unfit() {
             return None;
         }
         let state = self.state.read();

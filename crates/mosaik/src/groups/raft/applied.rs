@@ -354,10 +354,9 @@ impl Applied {
         }
     }
 
-    /// The machine can't go on: the group ends here at once, and the worker tidies up.
-    pub(super) fn terminate(&self, reason: impl fmt::Display) {
+    /// The machine can't go on: it takes no more commands, and the worker ends the group here.
+    pub(super) fn break_off(&self, reason: impl fmt::Display) {
         self.submissions.close();
-        self.status.terminate();
         self.fail(reason);
     }
 

@@ -68,7 +68,7 @@ impl RaftStateMachine<Types> for Applier {
                     let batch = result.inspect_err(|error| {
                         // Nothing that is said from now on comes from here: what another member
                         // carried out all the same would be told as ended.
-                        applied.terminate(error);
+                        applied.break_off(error);
                     })?;
                     is_border = batch.is_border;
                     if batch.own {
