@@ -140,7 +140,10 @@ pub struct SyncConfig {
     strategy: SyncStrategy,
 }
 
-/// Which way a member that lacks content prefers. Each member's own affair.
+/// Preferred way of catching up. Each member's own affair.
+///
+/// A preference only, without effect at present: mutations are fetched as long as the others keep
+/// them, and a snapshot otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum SyncStrategy {
@@ -171,14 +174,16 @@ impl SyncConfig {
         self
     }
 
-    /// How long a member keeps a snapshot for another that does not ask for data. Default 10 s.
+    /// Lifetime of a snapshot that nobody asks for. Default 10 s. Part of the identity only: at
+    /// present snapshots are kept as the group needs them.
     #[must_use]
     pub const fn with_snapshot_ttl(mut self, snapshot_ttl: Duration) -> Self {
         self.snapshot_ttl = snapshot_ttl;
         self
     }
 
-    /// How long to wait for a snapshot before asking again. Default 15 s.
+    /// Timeout for the first offer of a snapshot. Default 15 s. Part of the identity only: at
+    /// present the leader offers snapshots unasked.
     #[must_use]
     pub const fn with_snapshot_request_timeout(
         mut self,
