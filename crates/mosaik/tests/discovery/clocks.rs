@@ -11,6 +11,7 @@ use std::{
 use mosaik::{
     Network, NetworkId, PeerId, SecretKey,
     discovery::{self, ConfigBuilder},
+    network::NetworkBuilder,
 };
 
 use crate::support::{
@@ -36,6 +37,11 @@ impl Ahead {
     }
 
     async fn node(&self, id: NetworkId, options: ConfigBuilder, key: SecretKey) -> Network {
+        let builder = self.builder(id, options).with_secret_key(key);
+        builder.build().await.unwrap()
+    }
+
+    fn builder(&self, id: NetworkId, options: ConfigBuilder) -> NetworkBuilder {
         let ahead = self.0.clone();
         let now = move || {
             let ms = ahead.load(Ordering::Relaxed);
@@ -46,8 +52,7 @@ impl Ahead {
                 SystemTime::now() + by
             }
         };
-        let builder = builder(id, options).with_secret_key(key).with_clock(now);
-        builder.build().await.unwrap()
+        builder(id, options).with_clock(now)
     }
 }
 
@@ -107,6 +112,61 @@ async fn a_fleet_that_is_set_back_an_hour_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_that_is_set_back_half_a_minute_goes_on() {
     a_fleet_is_set_back(30_000).await;
+}
+
+/// What needs the catalog after the step: streams that are new, and members that come back.
+#[cfg(feature = "storage")]
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_and_durable_groups_outlast_a_step_back() {
+    use mosaik::{
+        Group, GroupKey,
+        futures::SinkExt as _,
+        groups::{ConsensusConfig, NoOp},
+    };
+
+    let (id, clock) = (random_network(), Ahead::by(HOUR));
+    let (key, directory) = (GroupKey::random(), tempfile::tempdir().unwrap());
+    let start = async |name: &str, bootstrap: Option<&Network>| {
+        let options = bootstrap.map_or_else(discovery::Config::builder, at);
+        let builder = clock.builder(id, options);
+        let builder = builder.with_storage(directory.path().join(name));
+        builder.build().await.unwrap()
+    };
+    let join = |node: &Network| -> Group<NoOp> {
+        let consensus = ConsensusConfig::builder().with_min_members(3);
+        node.groups()
+            .with_key(key)
+            .with_consensus_config(consensus.build().unwrap())
+            .with_state_machine(NoOp)
+            .durable()
+            .unwrap()
+            .join()
+    };
+    let a = start("a", None).await;
+    let b = start("b", Some(&a)).await;
+    let c = start("c", Some(&a)).await;
+    let groups = [&a, &b, &c].map(join);
+    for group in &groups {
+        within(20, group.when().online()).await;
+    }
+    within(5, groups[0].execute(())).await.unwrap();
+
+    clock.set(0);
+    let mut producer = a.streams().produce::<u64>();
+    let mut consumer = b.streams().consume::<u64>();
+    within(10, producer.when().online()).await;
+    within(5, producer.send(7)).await.unwrap();
+    assert_eq!(within(5, consumer.recv()).await, Some(7));
+
+    let [first, second, third] = groups;
+    drop(third);
+    c.shutdown().await;
+    let c = start("c", Some(&a)).await;
+    let third = join(&c);
+    within(20, third.when().online()).await;
+    for group in [&first, &second, &third] {
+        within(10, group.execute(())).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
