@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -20,6 +21,8 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Acks {
     timing: Timing,
     asked: Mutex<HashMap<MemberId, Instant>>,
+    /// Whether a majority was heard of within its time, when that was last looked at.
+    backed: AtomicBool,
     warned: Mutex<Option<Instant>>,
 }
 
@@ -28,6 +31,7 @@ impl Acks {
         Self {
             timing,
             asked: Mutex::default(),
+            backed: AtomicBool::new(false),
             warned: Mutex::default(),
         }
     }
@@ -41,6 +45,15 @@ impl Acks {
         all.insert(member, asked);
         drop(all);
         self.judge(asked.elapsed());
+    }
+
+    /// What heartbeats are to say of the majority.
+    pub(super) fn set_backed(&self, backed: bool) {
+        self.backed.store(backed, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_backed(&self) -> bool {
+        self.backed.load(Ordering::Relaxed)
     }
 
     /// How long ago a majority of all these memberships was heard of, this member included.
