@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mosaik::{
     GroupKey, Network, SecretKey, Weak, discovery,
+    futures::FutureExt,
     groups::{CommandError, ConsensusConfig, QueryError},
     network::close::GracefulShutdown,
 };
@@ -203,6 +204,38 @@ async fn a_node_that_comes_back_empty_is_a_new_member() {
     }
     within(10, group.when().is_leader()).await;
     drop((nodes, old));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_with_a_members_key_does_not_push_it_out() {
+    let (nodes, groups) = formed(3).await;
+    let leading = leader_of(&groups);
+    let twin_of = (leading + 1) % 3;
+    let (first, other) = (&nodes[twin_of], &groups[leading]);
+    let bond = other.bonds().get(&first.local().id()).unwrap();
+    let changed = other.when().membership_changed();
+    let (network, secret) = (*first.network_id(), first.local().secret_key().clone());
+    let second = restarted(network, secret, &nodes[leading]).await;
+    let twin = join(&second, *other.config().key());
+    // Discovery ends one of the two before long; until then the first keeps its bonds. The second
+    // dials at once: after two seconds nothing more happens to them.
+    let mut shut_out = [first, &second].map(|node| node.discovery().duplicate());
+    let [one, two] = &mut shut_out;
+    let is_it = |other: &Option<discovery::Duplicate>| other.as_ref().is_some_and(|o| o.shut_out);
+    let ended = within(20, async {
+        tokio::select! {
+            ended = bond.terminated() => Some(ended),
+            _ = one.wait_for(is_it) => None,
+            _ = two.wait_for(is_it) => None,
+            () = tokio::time::sleep(Duration::from_secs(2)) => None,
+        }
+    })
+    .await;
+    // The connection may end before the reason of it is told.
+    let is_pushed_out = ended.is_some_and(|ended| ended.error_code.into_inner() == 30_429);
+    assert!(!is_pushed_out, "the bond with the first was replaced");
+    assert_eq!(changed.now_or_never(), None);
+    assert!(twin.bonds().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
