@@ -251,6 +251,21 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
     }
 }
 
+/// Ends the group on this node if its worker panics: nobody else would.
+struct EndOfWorker(Arc<Instance>);
+
+impl Drop for EndOfWorker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let instance = &self.0;
+            instance.begin_leaving();
+            instance.discovery().remove_group(instance.id());
+            instance.terminate();
+            instance.scope().cancel();
+        }
+    }
+}
+
 /// Why a group was not joined.
 enum Refused<M: StateMachine> {
     /// The entry has no room: the group has ended.
@@ -337,6 +352,7 @@ impl Registry {
             for former in former {
                 former.cancelled().await;
             }
+            let _end = EndOfWorker(joining.clone());
             Worker::new(joining).run(inbox).await;
         });
         Ok(Group::new(shared))

@@ -21,6 +21,8 @@ const FIRST_REFUSED_RETRY: Duration = Duration::from_secs(1);
 const LAST_REFUSED_RETRY: Duration = Duration::from_secs(60);
 /// Attempts under way at once.
 const MAX_RUNNING: usize = 32;
+/// The same to peers of which it is not known that they have the key: anybody may list the group.
+const MAX_UNPROVEN: usize = 24;
 /// An attempt ends at the latest after this.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -51,6 +53,8 @@ struct Wanted {
     attempts: u32,
     due: Instant,
     running: bool,
+    /// It has had a bond.
+    proven: bool,
 }
 
 impl Dials {
@@ -83,6 +87,7 @@ impl Dials {
                 attempts: 0,
                 due,
                 running: false,
+                proven: false,
             },
         );
         self.start_due(Instant::now());
@@ -117,6 +122,7 @@ impl Dials {
         {
             wanted.due = Instant::now() + FIRST_RETRY;
             wanted.attempts = 1;
+            wanted.proven = true;
         }
     }
 
@@ -129,13 +135,16 @@ impl Dials {
         self.start_due(now);
     }
 
-    /// Resolves when an attempt has ended or is due.
-    pub(crate) async fn next(&mut self) -> Instant {
+    /// Resolves when an attempt has ended; returns whether it has told something new: a peer that
+    /// fails again has not.
+    pub(crate) async fn next(&mut self) -> bool {
         loop {
+            let running = |wanted: &&Wanted| wanted.running && !wanted.proven;
+            let full = self.wanted.values().filter(running).count() >= MAX_UNPROVEN;
             let first = self
                 .wanted
                 .values()
-                .filter(|wanted| !wanted.running)
+                .filter(|wanted| !wanted.running && (wanted.proven || !full))
                 .map(|wanted| wanted.due)
                 .min();
             let due = async {
@@ -147,8 +156,7 @@ impl Dials {
             tokio::select! {
                 ended = self.ended.recv() => {
                     if let Some((peer, outcome)) = ended {
-                        self.on_ended(peer, outcome);
-                        return Instant::now();
+                        return self.on_ended(peer, outcome);
                     }
                 }
                 () = due, if self.running < MAX_RUNNING => self.start_due(Instant::now()),
@@ -156,7 +164,7 @@ impl Dials {
         }
     }
 
-    fn on_ended(&mut self, peer: PeerId, outcome: Outcome) {
+    fn on_ended(&mut self, peer: PeerId, outcome: Outcome) -> bool {
         self.running = self.running.saturating_sub(1);
         if outcome == Outcome::IdentityInUse && !self.told_of_duplicate {
             self.told_of_duplicate = true;
@@ -168,12 +176,12 @@ impl Dials {
             );
         }
         let Some(wanted) = self.wanted.get_mut(&peer) else {
-            return;
+            return true;
         };
         wanted.running = false;
         if outcome == Outcome::Bonded || self.instance.bonds().contains(&peer) {
             self.wanted.remove(&peer);
-            return;
+            return true;
         }
         wanted.attempts = wanted.attempts.saturating_add(1);
         let doublings = wanted.attempts.saturating_sub(1).min(10);
@@ -183,16 +191,25 @@ impl Dials {
         };
         let wait = (first * 2u32.pow(doublings)).min(last);
         wanted.due = Instant::now() + wait.mul_f64(rand::rng().random_range(0.5..1.0));
+        wanted.attempts == 1
     }
 
     fn start_due(&mut self, now: Instant) {
         let instance = self.instance.clone();
         self.wanted
             .retain(|peer, wanted| wanted.running || !instance.bonds().contains(peer));
-        for (peer, wanted) in &mut self.wanted {
-            if wanted.running || wanted.due > now || self.running >= MAX_RUNNING {
-                continue;
+        let running = |wanted: &&Wanted| wanted.running && !wanted.proven;
+        let mut unproven = self.wanted.values().filter(running).count();
+        let waiting = |wanted: &Wanted| !wanted.running && wanted.due <= now;
+        let mut due: Vec<_> = self.wanted.iter_mut().collect();
+        due.retain(|(_, wanted)| waiting(wanted));
+        // Everybody has their turn.
+        due.sort_unstable_by_key(|(_, wanted)| (!wanted.proven, wanted.due));
+        for (peer, wanted) in due {
+            if self.running >= MAX_RUNNING || (!wanted.proven && unproven >= MAX_UNPROVEN) {
+                break;
             }
+            unproven += usize::from(!wanted.proven);
             wanted.running = true;
             self.running += 1;
             let (instance, outcomes, peer) = (instance.clone(), self.outcomes.clone(), *peer);
