@@ -17,10 +17,14 @@ use mosaik::{
     },
     id,
 };
+#[cfg(feature = "storage")]
+use mosaik::{Network, discovery};
 use serde::{Deserialize, Serialize};
 
 use super::machines::{Ledger, agreed, formed_of, join, nodes, reaches, until_members};
 use crate::support::within;
+#[cfg(feature = "storage")]
+use crate::support::{builder, node_at, random_network};
 
 /// What holds when one of three members, and only that, has failed.
 async fn has_failed_alone(
@@ -302,6 +306,55 @@ async fn what_is_being_applied_when_a_group_is_reformed_is_applied_once() {
     within(10, survivor.when().online()).await;
     within(10, survivor.when().committed().reaches(1u64)).await;
     assert_eq!(*survivor.query((), Weak).await.unwrap(), 1);
+}
+
+/// Others took it for a member without any history, and founded one.
+#[cfg(feature = "storage")]
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_founds_while_a_durable_member_replays_its_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let held = Arc::new(AtomicBool::new(false));
+    let start = || {
+        let builder = builder(network, discovery::Config::builder());
+        builder.with_storage(directory.path()).build()
+    };
+    let join = |node: &Network, held: &Arc<AtomicBool>| {
+        let machine = Sum {
+            held: held.clone(),
+            ..Sum::default()
+        };
+        let builder = node.groups().with_key(key);
+        builder
+            .durable()
+            .map(|b| b.with_state_machine(machine).join())
+    };
+    let node = start().await.unwrap();
+    let group = join(&node, &held).unwrap();
+    within(10, group.when().online()).await;
+    within(5, group.execute(Small(7))).await.unwrap();
+    within(20, node.shutdown()).await;
+    drop(group);
+
+    held.store(true, Ordering::Relaxed);
+    let node = start().await.unwrap();
+    let group = join(&node, &held).unwrap();
+    let other = node_at(network, node.local().addr()).await;
+    let builder = other.groups().with_key(key);
+    let newcomer = builder.with_state_machine(Sum::default()).join();
+    while newcomer.bonds().is_empty() {
+        within(10, newcomer.bonds().changed()).await;
+    }
+    // Another group, joined later, is founded meanwhile.
+    let control = other.groups().with_key(GroupKey::random()).join();
+    within(10, control.when().online()).await;
+    assert_eq!((newcomer.leader(), group.leader()), (None, None));
+    held.store(false, Ordering::Relaxed);
+    for group in [&group, &newcomer] {
+        within(10, group.when().online()).await;
+        within(10, group.when().committed().reaches(1u64)).await;
+        assert_eq!(*group.query((), Weak).await.unwrap(), 7);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

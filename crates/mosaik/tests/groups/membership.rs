@@ -10,7 +10,7 @@ use mosaik::{
 };
 
 use super::machines::{
-    Ledger, agreed, formed, join, join_with, leader_of, nodes, reaches, until_members,
+    Ledger, agreed, formed, join, join_with, leader_of, nodes, observer, reaches, until_members,
 };
 use crate::support::{builder, node, node_at, random_network, within};
 
@@ -145,6 +145,68 @@ async fn min_members_holds_the_founding_back() {
     // Both vote from the start: what is acknowledged is on both.
     within(5, first.execute(1)).await.unwrap();
     assert_eq!(second.log_position(), mosaik::groups::Index(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_does_not_count_for_min_members() {
+    let nodes = nodes(3).await;
+    let key = GroupKey::random();
+    let consensus = ConsensusConfig::builder()
+        .with_min_members(2)
+        .build()
+        .unwrap();
+    let first = join_with(&nodes[0], key, Ledger::default(), consensus.clone());
+    let watching = join_with(&nodes[1], key, observer(), consensus.clone());
+    while first.bonds().is_empty() {
+        within(10, first.bonds().changed()).await;
+    }
+    // A group without that condition, joined later, is founded meanwhile.
+    let control = join(&nodes[0], GroupKey::random());
+    within(5, control.when().online()).await;
+    assert_eq!(first.leader(), None);
+    let second = join_with(&nodes[2], key, Ledger::default(), consensus);
+    for group in [&first, &second, &watching] {
+        within(10, group.when().online()).await;
+    }
+    assert_eq!(first.membership().voters.len(), 2);
+}
+
+/// What was seen of one dead history made everybody forget what had been seen of the living ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halted_history_keeps_no_two_others_from_merging() {
+    let network = random_network();
+    let (a, b, left) = (
+        node(network).await,
+        node(network).await,
+        node(network).await,
+    );
+    let dead = node_at(network, left.local().addr()).await;
+    let key = GroupKey::random();
+    let pair = ConsensusConfig::builder()
+        .with_min_members(2)
+        .build()
+        .unwrap();
+    let halted = [&left, &dead].map(|node| join_with(node, key, Ledger::default(), pair.clone()));
+    let (small, large) = (join(&a, key), join(&b, key));
+    for group in halted.iter().chain([&small, &large]) {
+        within(10, group.when().online()).await;
+    }
+    within(5, halted[0].execute_many([1, 2, 3, 4]))
+        .await
+        .unwrap();
+    within(5, small.execute(5)).await.unwrap();
+    within(5, large.execute_many([6, 7])).await.unwrap();
+    let offline = halted[0].when().offline();
+    dead.local().endpoint().close().await;
+    within(10, offline).await;
+    let reverted = small.when().committed().reverted();
+    for (one, other) in [(&a, &left), (&b, &left), (&a, &b)] {
+        let syncing = one.discovery().sync_with(other.local().addr());
+        within(5, syncing).await.unwrap();
+    }
+    within(10, reverted).await;
+    reaches(&small, 2).await;
+    assert_eq!(*small.query((), Weak).await.unwrap(), [6, 7]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

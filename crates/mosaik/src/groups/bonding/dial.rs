@@ -7,7 +7,11 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{handshake, reader};
 use crate::{
-    groups::{Error, close::{IdentityInUse, InvalidProof}, instance::Instance},
+    groups::{
+        Error,
+        close::{IdentityInUse, InvalidProof},
+        instance::Instance,
+    },
     net::close::UnknownPeer,
     primitives::{PeerId, ShortFmtExt},
 };
