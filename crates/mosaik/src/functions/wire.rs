@@ -183,7 +183,9 @@ mod tests {
             trace: Some(TraceParent::LARGEST),
             schema: Some(schema_tag("x".repeat(MAX_SCHEMA_BYTES))),
         };
-        assert!(encoding::try_serialize(&header).unwrap().len() <= MAX_HEADER_BYTES);
+        let bytes = encoding::try_serialize(&header).unwrap();
+        assert!(bytes.len() <= MAX_HEADER_BYTES);
+        assert_eq!(Header::decode(&bytes), Some(header));
     }
 
     #[test]

@@ -145,8 +145,8 @@ async fn write<T: Serialize>(stream: &mut SendStream, message: &T) -> Result<(),
     let start = begin_frame(&mut buffer);
     encoding::serialize_into(message, &mut buffer)
         .map_err(|error| RecvError::Decode(Box::new(error)))?;
-    // A handshake message is far below the limit.
-    let _ = finish_frame(&mut buffer, start, MAX_HANDSHAKE_FRAME_BYTES);
+    let max = MAX_HANDSHAKE_FRAME_BYTES;
+    finish_frame(&mut buffer, start, max).map_err(|len| RecvError::FrameTooLarge { len, max })?;
     stream
         .write_all(&buffer)
         .await

@@ -250,3 +250,21 @@ async fn different_schemas_refuse_each_other_by_name() {
     let text = "SchemaMismatch: handler has \"orders v2\", caller has \"orders v1\"";
     assert_eq!(refusal(refused), (11_409, text.into()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_tag_may_be_of_any_length() {
+    for length in [30, 256, 10_000] {
+        let tag = "v".repeat(length);
+        let (a, b) = pair().await;
+        let _handler = a
+            .functions()
+            .handler()
+            .with_schema(&tag)
+            .serve(|n: u8, _: CallContext| async move { Ok::<_, ()>(n) })
+            .unwrap();
+        let calls = b.functions().caller::<u8, u8, ()>();
+        let caller = calls.with_schema(&tag).build();
+        until_candidates(&caller, 1).await;
+        assert_eq!(within(5, caller.call(1)).await.unwrap(), 1);
+    }
+}

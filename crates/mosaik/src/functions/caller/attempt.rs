@@ -11,7 +11,8 @@ use crate::{
         core::Core,
         route::Load,
         wire::{
-            FUNCTIONS_ALPN, HandlerFailure, Header, Kind, NoCapacity, TAG_BYTES, Tag, is_verdict,
+            FUNCTIONS_ALPN, HandlerFailure, Header, Kind, MAX_HEADER_BYTES, NoCapacity, TAG_BYTES,
+            Tag, is_verdict,
         },
     },
     net::{
@@ -26,7 +27,7 @@ use crate::{
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a handler may take to be reached when there are others.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A header with the length of its frame, and more.
+/// Room for the frame of a usual header: one without a trace and a schema tag.
 const HEADER_CAPACITY: usize = 64;
 
 /// An encoded call.
@@ -375,7 +376,10 @@ pub(super) fn frame(header: &Header) -> Result<Bytes, Miss> {
     let start = begin_frame(&mut buffer);
     let encoded = encoding::serialize_into(header, &mut buffer);
     encoded.map_err(|error| Miss::not_run(SendError::Encode(Box::new(error))))?;
-    // A header is far below the limit.
-    let _ = finish_frame(&mut buffer, start, HEADER_CAPACITY);
+    let finished = finish_frame(&mut buffer, start, MAX_HEADER_BYTES);
+    finished.map_err(|len| {
+        let max = MAX_HEADER_BYTES;
+        Miss::not_run(SendError::FrameTooLarge { len, max })
+    })?;
     Ok(buffer.freeze())
 }
