@@ -1,4 +1,4 @@
-//! What must have ended when a test has.
+//! Tasks and ports that must be gone when a test has ended.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// How long the rest of a test's nodes may take to end after its body.
+/// The time that the rest of a test's nodes may take to end after its body.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// The tests that run now.

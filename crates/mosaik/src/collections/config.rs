@@ -47,7 +47,7 @@ impl Default for CollectionConfig {
 }
 
 impl CollectionConfig {
-    /// How a member that lacks content gets it. Part of the collection's identity, except for the
+    /// The way in which a member that lacks content gets it. Part of the collection's identity, except for the
     /// [strategy](SyncConfig::with_strategy).
     #[must_use]
     pub const fn with_sync(mut self, sync: SyncConfig) -> Self {
@@ -128,7 +128,7 @@ impl fmt::Debug for CollectionConfig {
     }
 }
 
-/// How a member that lacks content gets it from the others.
+/// The way in which a member that lacks content gets it from the others.
 ///
 /// All but the strategy is part of the collection's identity.
 #[derive(Debug, Clone)]
@@ -193,7 +193,7 @@ impl SyncConfig {
         self
     }
 
-    /// How long to wait for one batch before trying another member. Default 5 s.
+    /// The time to wait for one batch before another member is tried. Default 5 s.
     #[must_use]
     pub const fn with_fetch_timeout(mut self, fetch_timeout: Duration) -> Self {
         self.fetch_timeout = fetch_timeout;
@@ -219,7 +219,7 @@ impl SyncConfig {
         ]
     }
 
-    /// How the group's members synchronise.
+    /// The synchronisation of the group's members.
     pub(super) fn group_sync<M: SnapshotStateMachine>(&self) -> SnapshotSync<M> {
         SnapshotSync::default()
             .with_batch_size(NonZero::new(self.fetch_batch_size).unwrap_or(NonZero::<u64>::MIN))

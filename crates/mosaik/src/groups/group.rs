@@ -161,10 +161,17 @@ impl<M: StateMachine> Group<M> {
     ///
     /// - [`CommandError::Offline`] with the command: no leader has accepted it in time; at once
     ///   before this member has known its first leader, and when 64 MiB of commands or 262 144
-    ///   calls wait on this node already.
-    /// - [`CommandError::Encoding`] with the command: it has no encoding or none that can be
-    ///   decoded, or takes more than 32 MiB.
-    /// - [`CommandError::GroupTerminated`]: the group has ended on this node.
+    ///   calls wait on this node already. It is not applied and never will be: safe to call again,
+    ///   the only error that is ([`CommandError::is_retryable`]).
+    /// - [`CommandError::Unknown`] with the command: a leader may have had it when
+    ///   `forward_timeout` was over, so it may have been applied, or still be. Called again, it may
+    ///   take effect twice: safe only if that makes no difference.
+    /// - [`CommandError::Undecodable`] with the command: it has a place in the log and no effect,
+    ///   as no member can decode it. The same again ends the same.
+    /// - [`CommandError::Encoding`] with the command: it has no encoding, or takes more than
+    ///   32 MiB. Nothing was sent; the same again ends the same.
+    /// - [`CommandError::GroupTerminated`]: the group has ended on this node. The command may have
+    ///   been applied where others go on.
     ///
     /// # Cancel safety
     ///
@@ -196,7 +203,9 @@ impl<M: StateMachine> Group<M> {
     /// # Errors
     ///
     /// As [`execute`](Self::execute), with all commands in order, which must not take more than
-    /// 32 MiB together; [`CommandError::NoCommands`] for none.
+    /// 32 MiB together; [`CommandError::NoCommands`] for none. [`CommandError::Undecodable`] has
+    /// only those that could not be decoded: the others were applied, so the call is not to be made
+    /// again as it was.
     pub fn execute_many(
         &self,
         commands: impl IntoIterator<Item = M::Command>,
@@ -211,7 +220,8 @@ impl<M: StateMachine> Group<M> {
     ///
     /// # Errors
     ///
-    /// As [`execute`](Self::execute).
+    /// As [`execute`](Self::execute), with the same to call again. A command that was accepted may
+    /// still be lost with its leader, which nothing tells.
     pub fn feed(
         &self,
         command: M::Command,

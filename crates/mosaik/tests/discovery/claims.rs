@@ -107,6 +107,7 @@ async fn a_ping_makes_nobody_known() {
         .await
         .unwrap();
     assert_eq!(entry.id(), &a.local().id());
+    // A peer that is known is probed and synced with within about two seconds.
     let event = tokio::time::timeout(Duration::from_secs(4), events.recv()).await;
     assert!(event.is_err(), "{event:?}");
     assert_eq!(b.discovery().catalog().peers_count(), 0);

@@ -14,7 +14,7 @@ use mosaik::{
 };
 
 use super::common::{Gate, eventually, meet, ms, pair, refusal, until_candidates};
-use crate::support::{random_network, tickets::Until, within};
+use crate::support::{bound, random_network, tickets::Until, within};
 
 #[derive(Clone, Copy)]
 struct Password(&'static str);
@@ -322,12 +322,14 @@ async fn a_stream_of_replies_ends_with_the_ticket_of_its_caller() {
     ended(&mut replies, 2).await;
     assert_eq!((gate.started(), gate.dropped()), (1, 1));
 
-    b.discovery().add_ticket(Until::ticket(1_500));
+    // The call must have begun while the ticket holds, on a slow machine too.
+    let second = u64::try_from(bound(1).as_millis()).unwrap();
+    b.discovery().add_ticket(Until::ticket(second * 3 / 2));
     let mut replies = within(5, caller.call_stream(())).await.unwrap();
     assert_eq!(within(5, replies.next()).await.unwrap().unwrap(), 1);
     // Renewed before the end: no interruption.
-    b.discovery().replace_ticket(Until::ticket(2_500));
-    let early = tokio::time::timeout(ms(2_000), replies.next()).await;
+    b.discovery().replace_ticket(Until::ticket(second * 5 / 2));
+    let early = tokio::time::timeout(ms(second * 2), replies.next()).await;
     assert!(early.is_err(), "the renewed ticket holds");
     ended(&mut replies, 2).await;
     assert_eq!(gate.dropped(), 2);

@@ -10,11 +10,17 @@ use std::{
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use mosaik::{
-    Digest, Group, GroupKey, Network, NetworkId, Strong, Weak, discovery, futures,
-    groups::{CommandError, ConsensusConfig, Index, NoStorage, StoreError},
+    Digest, Group, GroupKey, Network, NetworkId, Strong, UniqueId, Weak, discovery, futures,
+    groups::{
+        ApplyContext, CommandError, ConsensusConfig, Index, LogReplaySync, NoStorage, QueryError,
+        StateMachine, StoreError,
+    },
+    id,
     iroh::EndpointAddr,
     network::Error,
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::machines::{Ledger, agreed, leader_of, reaches, until_members};
 use crate::support::{builder, random_network, within};
@@ -730,4 +736,104 @@ async fn a_member_whose_directory_was_set_back_stays_out_and_disturbs_nobody() {
         let all = within(5, group.query((), Strong)).await.unwrap();
         assert_eq!(all[..200], (0..200).collect::<Vec<_>>());
     }
+}
+
+/// A number of at least `LEAST`, as whoever reads it insists.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+struct AtLeast<const LEAST: u64>(u64);
+
+impl<const LEAST: u64> From<AtLeast<LEAST>> for u64 {
+    fn from(number: AtLeast<LEAST>) -> Self {
+        number.0
+    }
+}
+
+impl<const LEAST: u64> TryFrom<u64> for AtLeast<LEAST> {
+    type Error = String;
+
+    fn try_from(value: u64) -> Result<Self, String> {
+        (value >= LEAST)
+            .then_some(Self(value))
+            .ok_or_else(|| format!("{value} is too small"))
+    }
+}
+
+/// One program's idea of a machine, of which others have another idea.
+#[derive(Default)]
+struct Total<const LEAST: u64>(u64);
+
+impl<const LEAST: u64> StateMachine for Total<LEAST> {
+    type Command = AtLeast<LEAST>;
+    type Query = ();
+    type QueryResult = u64;
+    type StateSync = LogReplaySync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        id!("total")
+    }
+
+    fn apply(&mut self, command: AtLeast<LEAST>, _: &dyn ApplyContext) {
+        self.0 += command.0;
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+
+    fn state_sync(&self) -> Self::StateSync {
+        // The same group, whatever the commands are called.
+        LogReplaySync::default()
+    }
+}
+
+fn total<const LEAST: u64>(node: &Network, key: GroupKey) -> Group<Total<LEAST>> {
+    node.groups()
+        .with_key(key)
+        .with_state_machine(Total::<LEAST>::default())
+        .durable()
+        .unwrap()
+        .join()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_can_decode_no_command_of_its_log_ends_the_group() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let node = start(network, directory.path(), None).await.unwrap();
+    let group = total::<0>(&node, key);
+    let id = *group.id();
+    within(10, group.when().online()).await;
+    for number in [1, 2, 30] {
+        within(5, group.execute(AtLeast(number))).await.unwrap();
+    }
+    node.shutdown().await;
+
+    let node = start(network, directory.path(), None).await.unwrap();
+    let group = total::<100>(&node, key);
+    assert_eq!(*group.id(), id, "it is not the same group");
+    let ended = async {
+        while !matches!(
+            group.query((), Weak).await,
+            Err(QueryError::GroupTerminated)
+        ) {
+            // The end has no event of its own.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(10, ended).await;
+    node.shutdown().await;
+
+    // One that can read some of them goes on without the others.
+    let node = start(network, directory.path(), None).await.unwrap();
+    let group = total::<2>(&node, key);
+    within(10, group.when().online()).await;
+    assert_eq!(*within(5, group.query((), Strong)).await.unwrap(), 32);
+    node.shutdown().await;
+
+    // Nothing is lost for the one that wrote them.
+    let node = start(network, directory.path(), None).await.unwrap();
+    let group = total::<0>(&node, key);
+    within(10, group.when().online()).await;
+    assert_eq!(*within(5, group.query((), Strong)).await.unwrap(), 33);
 }

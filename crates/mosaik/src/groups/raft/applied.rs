@@ -61,6 +61,7 @@ pub(crate) struct Applied {
     ending: AtomicBool,
     undecodable: Counter,
     undecodable_told: AtomicBool,
+    replay: Mutex<Replay>,
     /// Told after every turn of the apply task.
     listener: OnceLock<Listener>,
 }
@@ -73,6 +74,21 @@ pub(super) struct Turn {
 }
 
 type Listener = Box<dyn Fn() + Send + Sync>;
+
+/// What has become of the commands that the log held when it was opened.
+#[derive(Debug, Default)]
+struct Replay {
+    /// The consensus index behind them.
+    end: u64,
+    commands: u64,
+    undecodable: u64,
+}
+
+/// None of the commands that were kept can be decoded. A single one is a fault of whoever sent it,
+/// and is passed over; if it is all of several, they are not this program's.
+#[derive(Debug, thiserror::Error)]
+#[error("none of the {0} commands in the log is decodable for this program")]
+struct NothingDecodable(u64);
 
 /// Everything that follows from the entries that were applied.
 #[derive(Default, Clone)]
@@ -110,6 +126,9 @@ pub(crate) struct AppliedOptions {
     pub(super) state: State,
     /// The snapshot that is on disk and must be installed.
     pub(super) stored: Option<StoredHeader>,
+    /// The consensus index behind the entries that were kept and must be applied again; 0 if what
+    /// this program can read is known from elsewhere.
+    pub(super) replayed_to: u64,
 }
 
 impl Applied {
@@ -137,6 +156,10 @@ impl Applied {
             ending: AtomicBool::new(false),
             undecodable: options.undecodable,
             undecodable_told: AtomicBool::new(false),
+            replay: Mutex::new(Replay {
+                end: options.replayed_to,
+                ..Replay::default()
+            }),
             listener: OnceLock::new(),
         })
     }
@@ -246,6 +269,13 @@ impl Applied {
             _ => commands::skip(&batch.row, repeated as usize).unwrap_or_default(),
         };
         let applied = self.replica.apply(&row, &place).map_err(io::Error::other)?;
+        {
+            let mut replay = self.replay.lock();
+            if id.index() < replay.end {
+                replay.commands += u64::from(done.count);
+                replay.undecodable += applied.len() as u64;
+            }
+        }
         if !applied.is_empty() {
             self.on_undecodable(applied.len());
             done.undecodable = applied;
@@ -269,6 +299,24 @@ impl Applied {
                  the same version?"
             );
         }
+    }
+
+    /// Whether a program that has applied the entry at this index can go on from the log that it
+    /// found: not when that was written for another type of commands.
+    pub(super) fn check_replay(&self, index: u64) -> io::Result<()> {
+        let mut replay = self.replay.lock();
+        if index.saturating_add(1) < replay.end {
+            return Ok(());
+        }
+        let Replay {
+            commands,
+            undecodable,
+            ..
+        } = std::mem::take(&mut *replay);
+        if commands > 1 && undecodable == commands {
+            return Err(io::Error::other(NothingDecodable(commands)));
+        }
+        Ok(())
     }
 
     /// Whether a snapshot is to be taken here: at the same places on every member.

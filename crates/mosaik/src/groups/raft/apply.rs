@@ -81,6 +81,8 @@ impl RaftStateMachine<Types> for Applier {
                     applied.state.lock().membership = stored;
                 }
             }
+            let replayed = applied.check_replay(entry.log_id.index());
+            replayed.inspect_err(|error| applied.break_off(error))?;
             applied.state.lock().last = Some(entry.log_id);
             if is_border {
                 applied.take_snapshot();

@@ -287,6 +287,8 @@ impl Log {
                 return Ok(());
             }
             window.continue_after(border);
+            // What changed the membership behind the snapshot is gone with the rest.
+            self.0.membership.store(0, Ordering::SeqCst);
         }
         if let Some(disk) = &self.0.disk {
             disk.continue_after(&border).await?;

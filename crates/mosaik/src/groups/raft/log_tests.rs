@@ -200,6 +200,30 @@ fn user_storage() -> Arc<dyn CommandStore> {
     Arc::new(StorageAdapter::new(InMemoryLogStore::<u64>::default()))
 }
 
+/// Strong reads wait for the last membership of the log to be in force.
+#[tokio::test]
+async fn a_snapshot_discards_the_membership_of_the_log_that_it_replaces() {
+    let model = Model::default();
+    let mut log = Log::open(None, None, status()).await.unwrap();
+    let voter = std::collections::BTreeSet::from([model.member]);
+    let membership = openraft::Membership::new(vec![voter.clone()], voter).unwrap();
+    let entry = EntryOf::<Types> {
+        log_id: model.id(1, 0),
+        payload: EntryPayload::Membership(membership),
+    };
+    log.blocking_append([entry]).await.unwrap();
+    assert_eq!(log.last_membership(), Some(0));
+    // A log that reaches as far as the snapshot is kept.
+    let position = Cursor::zero();
+    let reached = model.id(1, 0);
+    log.snapshot_installed(reached, position).await.unwrap();
+    assert_eq!(log.last_membership(), Some(0));
+    log.snapshot_installed(model.id(2, 9), position)
+        .await
+        .unwrap();
+    assert_eq!(log.last_membership(), None);
+}
+
 #[tokio::test]
 async fn a_log_in_memory() {
     for seed in 0..10 {

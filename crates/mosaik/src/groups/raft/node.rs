@@ -118,6 +118,11 @@ impl Node {
         let mut stored = log.stored_snapshot().await.map_err(Stopped::because)?;
         // Whoever continues an earlier instance has it applied.
         stored.take_if(|stored| state.has_applied(stored.meta.last_log_id.as_ref()));
+        // An inherited log's commands were taken already, and a snapshot shows that the program is
+        // the right one, however few commands are left behind it.
+        let is_all = state.last.is_none() && stored.is_none();
+        let kept = log.last_id().filter(|_| is_all);
+        let replayed_to = kept.map_or(0, |last| last.index() + 1);
         let applied = Applied::new(AppliedOptions {
             group: options.group,
             network: options.network,
@@ -128,6 +133,7 @@ impl Node {
             undecodable: options.undecodable,
             state,
             stored,
+            replayed_to,
         });
         let told = Arc::new(Told::default());
         let acks = Arc::new(Acks::new(options.timing));
