@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     groups::{
-        ConsensusConfig, Group, GroupConfig, GroupKey, InMemoryLogStore, NoOp, StateMachine,
-        StateSync, Storage,
+        ConsensusConfig, Group, GroupConfig, GroupKey, InMemoryLogStore, JoinError, NoOp,
+        StateMachine, StateSync, Storage,
         command_store::{CommandStore, StorageAdapter},
         event::Event,
         group::Shared,
@@ -17,8 +17,8 @@ use crate::{
         registry::{Joined, Registry},
         replica::MachineReplica,
     },
-    primitives::ShortFmtExt,
-    tickets::TicketValidator,
+    primitives::{GroupId, ShortFmtExt},
+    tickets::{LimitError, TicketValidator},
 };
 
 /// Messages that a member's worker has not looked at yet; bonds wait when there are more.
@@ -194,10 +194,44 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
     /// storage and settings of this builder are dropped then. Only an observer is made to take part
     /// as this machine prefers.
     ///
+    /// If the node's entry has no room for another group, the group that comes back has ended, with
+    /// an error in the log; [`try_join`](Self::try_join) returns it.
+    ///
     /// # Panics
     ///
     /// When the group is joined with another type of machine, or outside a Tokio runtime.
     pub fn join(self) -> Group<M> {
+        match self.join_or_end() {
+            Ok(group) => group,
+            Err(Refused::Full(group, error)) => {
+                tracing::error!(group = %group.id().short(), %error, "the group is not joined");
+                group
+            }
+            Err(Refused::OtherMachine(id)) => panic!("{}", JoinError::OtherMachine(id)),
+        }
+    }
+
+    /// Joins the group like [`join`](Self::join), or says why that is impossible.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::EntryFull`] when the node's entry has no room for another group: nobody would
+    /// find this member. [`JoinError::OtherMachine`] when the group is joined on this node with
+    /// another type of machine.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub fn try_join(self) -> Result<Group<M>, JoinError> {
+        self.join_or_end().map_err(|refused| match refused {
+            Refused::Full(_, LimitError { what, len, max }) => {
+                JoinError::EntryFull { what, len, max }
+            }
+            Refused::OtherMachine(id) => JoinError::OtherMachine(id),
+        })
+    }
+
+    fn join_or_end(self) -> Result<Group<M>, Refused<M>> {
         let config = GroupConfig::new(
             self.key,
             self.consensus,
@@ -217,6 +251,28 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
     }
 }
 
+/// Ends the group on this node if its worker panics: nobody else would.
+struct EndOfWorker(Arc<Instance>);
+
+impl Drop for EndOfWorker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let instance = &self.0;
+            instance.begin_leaving();
+            instance.discovery().remove_group(instance.id());
+            instance.terminate();
+            instance.scope().cancel();
+        }
+    }
+}
+
+/// Why a group was not joined.
+enum Refused<M: StateMachine> {
+    /// The entry has no room: the group has ended.
+    Full(Group<M>, LimitError),
+    OtherMachine(GroupId),
+}
+
 /// The node has nothing to keep a durable member in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this node has no storage: give it a directory with NetworkBuilder::with_storage")]
@@ -230,24 +286,20 @@ impl Registry {
         machine: M,
         commands: Option<Arc<dyn CommandStore>>,
         durable: bool,
-    ) -> Group<M> {
+    ) -> Result<Group<M>, Refused<M>> {
         let id = *config.group_id();
         let mut joined = self.joined.lock();
         if let Some(existing) = joined.get(&id)
             && !existing.instance.status().is_terminated()
             && let Some(shared) = existing.shared.upgrade()
         {
-            existing
-                .instance
-                .take_part_as(machine.leadership_preference());
+            let instance = existing.instance.clone();
             drop(joined);
-            let shared = shared.downcast::<Shared<M>>().unwrap_or_else(|_| {
-                panic!(
-                    "group {} is joined on this node with another type of state machine",
-                    id.short()
-                )
-            });
-            return Group::new(shared);
+            let shared = shared
+                .downcast::<Shared<M>>()
+                .map_err(|_| Refused::OtherMachine(id))?;
+            instance.take_part_as(machine.leadership_preference());
+            return Ok(Group::new(shared));
         }
         let preference = machine.leadership_preference();
         let replica = Arc::new(MachineReplica::new(machine));
@@ -282,16 +334,15 @@ impl Registry {
         }
         if self.scope.is_cancelled() {
             instance.terminate();
-            return Group::new(shared);
+            return Ok(Group::new(shared));
         }
         self.warn_about_own_tickets(&instance);
         if let Err(error) = self.host.discovery.add_group(id) {
             // Unlisted, nobody would bond with it, and it would found a history of its own.
-            tracing::error!(group = %id.short(), %error, "the group is not joined");
             self.joined.lock().remove(&id);
             instance.terminate();
             instance.scope().cancel();
-            return Group::new(shared);
+            return Err(Refused::Full(Group::new(shared), error));
         }
         let former = self.former(&id);
         let joining = instance.clone();
@@ -301,9 +352,10 @@ impl Registry {
             for former in former {
                 former.cancelled().await;
             }
+            let _end = EndOfWorker(joining.clone());
             Worker::new(joining).run(inbox).await;
         });
-        Group::new(shared)
+        Ok(Group::new(shared))
     }
 
     fn warn_about_own_tickets(&self, instance: &Instance) {

@@ -23,6 +23,10 @@ make_close_reason!(
     pub(crate) struct Timeout, 30_408
 );
 make_close_reason!(
+    /// Another process with the same key has a bond that lives.
+    pub(crate) struct IdentityInUse, 30_409
+);
+make_close_reason!(
     /// A bond between the two exists.
     pub(crate) struct AlreadyBonded, 30_429
 );

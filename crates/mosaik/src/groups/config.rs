@@ -69,7 +69,8 @@ pub struct ConsensusConfig {
     /// observers don't count. Default 1.
     /// Programs that must not lose an acknowledged command at start-up set it to the intended size:
     /// then two rival groups can't come into being. A majority of it makes that unlikely, but
-    /// excludes it only for up to three members.
+    /// excludes it only for up to three members. Each member goes by its own value: one with the
+    /// default may found alone.
     pub min_members: usize,
     /// A member that is unreachable for longer is removed from the membership. Default 30 s. The
     /// leader's value counts. A member that has commands and no majority keeps them for as long
@@ -297,12 +298,13 @@ impl ConsensusConfig {
     /// Intervals and timeouts as they are used.
     pub(crate) fn timing(&self) -> Timing {
         let used = self.in_bounds();
+        // The others' beats are those that all agree on, however short this member's own have to be.
+        let agreed = self.heartbeat_interval.min(LONGEST);
+        let agreed = agreed.max(used.heartbeat_interval);
         Timing {
             beat: used.heartbeat_interval,
             beat_jitter: used.heartbeat_jitter,
-            silence: used
-                .heartbeat_interval
-                .saturating_mul(used.max_missed_heartbeats),
+            silence: agreed.saturating_mul(used.max_missed_heartbeats),
             election: used.election_timeout,
             election_jitter: used.election_timeout_jitter,
         }
@@ -369,5 +371,12 @@ mod tests {
         let normal = ConsensusConfig::default().timing();
         assert_eq!(normal.beat, Duration::from_millis(150));
         assert_eq!(normal.silence, Duration::from_millis(1500));
+        // Who elects quickly hears from the others as rarely as everybody.
+        let hasty = ConsensusConfig {
+            election_timeout: Duration::from_millis(50),
+            ..ConsensusConfig::default()
+        };
+        assert_eq!(hasty.timing().silence, normal.silence);
+        assert!(hasty.timing().beat < normal.beat);
     }
 }

@@ -170,6 +170,21 @@ impl Keeper {
         Ok(())
     }
 
+    /// Deletes what this member could not go on from. Returns whether there was such a thing.
+    pub(crate) async fn abandon(&self) -> bool {
+        let is_stuck = matches!(
+            self.failure(),
+            Some(StoreError::SetBack { .. } | StoreError::Incompatible { .. })
+        );
+        let store = self.state.lock().store.take_if(|_| is_stuck);
+        let Some(store) = store else { return false };
+        let removed = store.remove().await;
+        if let Err(error) = &removed {
+            tracing::error!(group = %self.group.short(), %error, "the member was not deleted");
+        }
+        removed.is_ok()
+    }
+
     /// The member leaves: whoever joins the group on this node from now on is another one.
     pub(crate) fn retire(&self) {
         if let Some(store) = &self.state.lock().store {

@@ -5,7 +5,7 @@ use core::fmt;
 use crate::{
     groups::StateMachine,
     net::link::LinkError,
-    primitives::{PeerId, encoding::EncodeError},
+    primitives::{GroupId, PeerId, ShortFmtExt, encoding::EncodeError},
 };
 
 /// Why commands were not carried out. What can be retried hands the commands back.
@@ -136,6 +136,26 @@ impl<M: StateMachine> fmt::Display for QueryError<M> {
 }
 
 impl<M: StateMachine> core::error::Error for QueryError<M> {}
+
+/// Why a group was not joined; from [`GroupBuilder::try_join`](crate::groups::GroupBuilder::try_join).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The group can't be advertised: the node's catalog entry holds 1024 groups, and 256 KiB in
+    /// all. Others must go first.
+    #[error("the local entry has no room: {len} {what}, at most {max} allowed")]
+    EntryFull {
+        /// What there would be too much of.
+        what: &'static str,
+        /// How much there would be.
+        len: usize,
+        /// How much there may be.
+        max: usize,
+    },
+    /// This node has joined the group with another type of machine.
+    #[error("group {} is joined on this node with another type of state machine", .0.short())]
+    OtherMachine(GroupId),
+}
 
 /// Why a bond could not be made. Seen in diagnostics only.
 #[derive(Debug, thiserror::Error)]

@@ -337,6 +337,11 @@ impl<M: StateMachine> Group<M> {
     /// Members in memory give way by themselves when two histories of a group meet; durable ones
     /// never do, and say so in their log. Returns whether there was a history to give up.
     ///
+    /// Where the group has ended because this member can't go on from what it kept
+    /// ([`StoreError::SetBack`](crate::groups::StoreError::SetBack) or
+    /// [`Incompatible`](crate::groups::StoreError::Incompatible) in the log), that is deleted, and
+    /// the node may join anew, as another member.
+    ///
     /// # Cancel safety
     ///
     /// Nothing happens before the first poll; once begun it is carried out, also when the future is
@@ -353,11 +358,19 @@ impl<M: StateMachine> Group<M> {
     /// # }
     /// ```
     pub fn abandon_history(&self) -> impl Future<Output = bool> + Send + Sync + 'static + use<M> {
-        let instance = self.instance().clone();
+        let (instance, registry) = (self.instance().clone(), self.shared.registry.clone());
         async move {
             let (reply, abandoned) = tokio::sync::oneshot::channel();
             instance.tell(Event::AbandonHistory(reply)).await;
-            abandoned.await.unwrap_or(false)
+            if let Ok(abandoned) = abandoned.await {
+                return abandoned;
+            }
+            // The member has ended.
+            let abandoning = registry.upgrade().map(|all| all.abandon_kept(instance));
+            match abandoning {
+                Some(abandoned) => abandoned.await.unwrap_or(false),
+                None => false,
+            }
         }
     }
 

@@ -111,7 +111,7 @@ pub use config::{
     Config, ConfigBuilder, ConfigBuilderError, ConsensusConfig, ConsensusConfigBuilder,
     ConsensusConfigBuilderError,
 };
-pub use error::{CommandError, Error, QueryError};
+pub use error::{CommandError, Error, JoinError, QueryError};
 pub use group::Group;
 pub use handle::Groups;
 pub use identity::GroupConfig;

@@ -9,7 +9,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     groups::{
@@ -63,6 +63,17 @@ impl Registry {
         if is_current && let Some(joined) = joined.remove(&instance.id()) {
             self.begin_leaving(&joined, Event::Leave);
         }
+    }
+
+    /// Deletes what an ended member of a group could not go on from; the answer says whether there
+    /// was such a thing.
+    pub(super) fn abandon_kept(&self, instance: Arc<Instance>) -> oneshot::Receiver<bool> {
+        let (reply, abandoned) = oneshot::channel();
+        self.scope.spawn(async move {
+            // Nobody waits any more: fine.
+            let _ = reply.send(instance.abandon_kept().await);
+        });
+        abandoned
     }
 
     pub(super) fn begin_leaving(&self, joined: &Joined, how: Event) {

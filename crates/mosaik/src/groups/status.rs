@@ -136,12 +136,16 @@ impl Status {
 
     /// Sets the known leader; none once this member has ended.
     pub(crate) fn set_leader(&self, leader: Option<PeerId>) {
-        replace(&self.leader, leader.filter(|_| !self.is_terminated()));
+        self.leader.send_if_modified(|known| {
+            // Looked at under the lock: the end also takes it, after it is marked.
+            let leader = leader.filter(|_| !self.is_terminated());
+            core::mem::replace(known, leader) != leader
+        });
     }
 
     pub(crate) fn set_online(&self, online: bool) {
-        let online = online && !self.is_terminated();
         self.online.send_if_modified(|flips| {
+            let online = online && !self.is_terminated();
             let changed = flips.on != online;
             if changed {
                 flips.on = online;
@@ -161,13 +165,16 @@ impl Status {
 
     /// Sets who belongs to the group; nobody once this member has ended.
     pub(crate) fn set_membership(&self, membership: Membership) {
-        let ended = self.is_terminated();
-        let membership = if ended {
-            Membership::default()
-        } else {
-            membership
-        };
-        replace(&self.membership, membership);
+        self.membership.send_if_modified(|known| {
+            let membership = if self.is_terminated() {
+                Membership::default()
+            } else {
+                membership
+            };
+            let changed = *known != membership;
+            *known = membership;
+            changed
+        });
     }
 
     pub(crate) fn add_discarded(&self, commands: u64) {

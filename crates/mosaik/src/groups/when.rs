@@ -16,7 +16,8 @@ use crate::{
 /// Waits for conditions of a group; from [`Group::when`](crate::Group::when).
 ///
 /// Every method subscribes when it is called: a change between the call and the first poll of its
-/// future is not lost. Futures own what they need, and stay pending for ever when the group ends:
+/// future is not lost, except for a leader that has come and gone by then: of leaders only the latest
+/// is seen. Futures own what they need, and stay pending for ever when the group ends:
 /// where that may happen, wait for `offline` beside them, which resolves then.
 #[derive(Clone)]
 pub struct When {

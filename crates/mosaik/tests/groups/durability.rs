@@ -722,6 +722,15 @@ async fn a_member_whose_directory_was_set_back_stays_out_and_disturbs_nobody() {
         ended.await;
         within(20, node.shutdown()).await;
     }
+    // Its operator gives it up: it comes back as a new member.
+    let node = start(network, &place, Some(bootstrap)).await.unwrap();
+    let group = join(&node, key, 3);
+    assert!(within(20, group.abandon_history()).await);
+    assert!(!within(5, group.abandon_history()).await, "nothing is left");
+    let group = join(&node, key, 3);
+    within(20, group.when().online()).await;
+    reaches(&group, 200).await;
+    until_members(&groups[0], |members| members.voters.len() == 3).await;
     for group in &groups {
         within(5, group.execute(200)).await.unwrap();
         let all = within(5, group.query((), Strong)).await.unwrap();

@@ -17,10 +17,14 @@ use mosaik::{
     },
     id,
 };
+#[cfg(feature = "storage")]
+use mosaik::{Network, SecretKey, discovery};
 use serde::{Deserialize, Serialize};
 
 use super::machines::{Ledger, agreed, formed_of, join, nodes, reaches, until_members};
 use crate::support::within;
+#[cfg(feature = "storage")]
+use crate::support::{builder, random_network};
 
 /// What holds when one of three members, and only that, has failed.
 async fn has_failed_alone(
@@ -302,6 +306,72 @@ async fn what_is_being_applied_when_a_group_is_reformed_is_applied_once() {
     within(10, survivor.when().online()).await;
     within(10, survivor.when().committed().reaches(1u64)).await;
     assert_eq!(*survivor.query((), Weak).await.unwrap(), 1);
+}
+
+/// Others took it for a member without any history, and founded one.
+#[cfg(feature = "storage")]
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_founds_while_a_durable_member_replays_its_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let held = Arc::new(AtomicBool::new(false));
+    // The newcomer would be the one to found, and its vote would do.
+    let consensus = ConsensusConfig::builder()
+        .with_max_voters(1)
+        .build()
+        .unwrap();
+    let mut secrets = [(); 2].map(|()| SecretKey::generate());
+    secrets.sort_unstable_by_key(SecretKey::public);
+    let [smaller, greater] = secrets;
+    let start = || {
+        let builder = builder(network, discovery::Config::builder());
+        let builder = builder.with_secret_key(greater.clone());
+        builder.with_storage(directory.path()).build()
+    };
+    let join = |node: &Network, held: &Arc<AtomicBool>| {
+        let machine = Sum {
+            held: held.clone(),
+            ..Sum::default()
+        };
+        let builder = node
+            .groups()
+            .with_key(key)
+            .with_consensus_config(consensus.clone());
+        builder
+            .durable()
+            .map(|b| b.with_state_machine(machine).join())
+    };
+    let node = start().await.unwrap();
+    let group = join(&node, &held).unwrap();
+    within(10, group.when().online()).await;
+    within(5, group.execute(Small(7))).await.unwrap();
+    within(20, node.shutdown()).await;
+    drop(group);
+
+    held.store(true, Ordering::Relaxed);
+    let node = start().await.unwrap();
+    let group = join(&node, &held).unwrap();
+    let discovery = discovery::Config::builder().with_bootstrap(node.local().addr());
+    let other = builder(network, discovery).with_secret_key(smaller);
+    let other = other.build().await.unwrap();
+    let builder = other
+        .groups()
+        .with_key(key)
+        .with_consensus_config(consensus.clone());
+    let newcomer = builder.with_state_machine(Sum::default()).join();
+    while newcomer.bonds().is_empty() {
+        within(10, newcomer.bonds().changed()).await;
+    }
+    // Several times as long as a founding takes.
+    let founding = tokio::time::timeout(Duration::from_secs(1), newcomer.when().leader_elected());
+    let founding = founding.await;
+    held.store(false, Ordering::Relaxed);
+    assert!(founding.is_err(), "founded while the other one starts");
+    for group in [&group, &newcomer] {
+        within(10, group.when().online()).await;
+        within(10, group.when().committed().reaches(1u64)).await;
+        assert_eq!(*group.query((), Weak).await.unwrap(), 7);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use mosaik::{
     GroupKey, Strong, Weak,
-    groups::{ConsensusConfig, LeadershipPreference},
+    groups::{CommandError, ConsensusConfig, JoinError, LeadershipPreference},
+    id,
+    tickets::Ticket,
 };
 
 use super::machines::{
@@ -106,6 +108,43 @@ async fn joining_twice_gives_the_same_group_and_the_last_handle_leaves() {
     let again = join(&nodes[0], key);
     within(5, again.when().online()).await;
     assert_eq!(again.committed(), 0, "joining anew starts afresh");
+}
+
+/// Whoever is not listed is found by nobody, and would found a history of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_can_not_be_advertised_is_an_error() {
+    let nodes = nodes(2).await;
+    // Tickets fill the entry, except for less than another group needs.
+    for size in (0..16).rev().map(|power| 1_usize << power) {
+        for n in 0..8_u8 {
+            let data = [vec![7; size], vec![n]].concat();
+            let ballast = Ticket::new(id!("ballast"), data.into());
+            nodes[0].discovery().add_ticket(ballast);
+        }
+    }
+    let key = GroupKey::random();
+    let builder = || {
+        let builder = nodes[0].groups().with_key(key);
+        builder.with_state_machine(Ledger::default())
+    };
+    let refused = builder().try_join().unwrap_err();
+    let JoinError::EntryFull { what, len, max } = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((what, max), ("encoded bytes", 256 * 1024));
+    assert!(len > max);
+    let ended = builder().join();
+    let answer = within(5, ended.execute(1)).await;
+    assert!(matches!(answer, Err(CommandError::GroupTerminated)));
+
+    // Others don't see it, and it does not stand in its own way.
+    let other = join(&nodes[1], key);
+    within(5, other.when().is_leader()).await;
+    nodes[0].discovery().remove_tickets_of(id!("ballast"));
+    let group = builder().try_join().unwrap();
+    within(10, group.when().online()).await;
+    within(5, group.execute(1)).await.unwrap();
+    reaches(&other, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

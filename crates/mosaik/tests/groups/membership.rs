@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use mosaik::{
     GroupKey, Network, SecretKey, Weak, discovery,
+    futures::FutureExt,
     groups::{CommandError, ConsensusConfig, QueryError},
     network::close::GracefulShutdown,
 };
 
 use super::machines::{
-    Ledger, agreed, formed, join, join_with, leader_of, nodes, reaches, until_members,
+    Ledger, agreed, formed, join, join_with, leader_of, nodes, observer, reaches, until_members,
 };
 use crate::support::{builder, node, node_at, random_network, within};
 
@@ -147,6 +148,67 @@ async fn min_members_holds_the_founding_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_observer_does_not_count_for_min_members() {
+    let nodes = nodes(3).await;
+    let key = GroupKey::random();
+    let consensus = ConsensusConfig::builder()
+        .with_min_members(2)
+        .build()
+        .unwrap();
+    let first = join_with(&nodes[0], key, Ledger::default(), consensus.clone());
+    let watching = join_with(&nodes[1], key, observer(), consensus.clone());
+    while first.bonds().is_empty() {
+        within(10, first.bonds().changed()).await;
+    }
+    // Several times as long as a founding takes.
+    let founding = tokio::time::timeout(Duration::from_secs(1), first.when().leader_elected());
+    assert!(founding.await.is_err(), "founded alone");
+    let second = join_with(&nodes[2], key, Ledger::default(), consensus);
+    for group in [&first, &second, &watching] {
+        within(10, group.when().online()).await;
+    }
+    assert_eq!(first.membership().voters.len(), 2);
+}
+
+/// What was seen of one dead history made everybody forget what had been seen of the living ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halted_history_keeps_no_two_others_from_merging() {
+    let network = random_network();
+    let (a, b, left) = (
+        node(network).await,
+        node(network).await,
+        node(network).await,
+    );
+    let dead = node_at(network, left.local().addr()).await;
+    let key = GroupKey::random();
+    let pair = ConsensusConfig::builder()
+        .with_min_members(2)
+        .build()
+        .unwrap();
+    let halted = [&left, &dead].map(|node| join_with(node, key, Ledger::default(), pair.clone()));
+    let (small, large) = (join(&a, key), join(&b, key));
+    for group in halted.iter().chain([&small, &large]) {
+        within(10, group.when().online()).await;
+    }
+    within(5, halted[0].execute_many([1, 2, 3, 4]))
+        .await
+        .unwrap();
+    within(5, small.execute(5)).await.unwrap();
+    within(5, large.execute_many([6, 7])).await.unwrap();
+    let offline = halted[0].when().offline();
+    dead.local().endpoint().close().await;
+    within(10, offline).await;
+    let reverted = small.when().committed().reverted();
+    for (one, other) in [(&a, &left), (&b, &left), (&a, &b)] {
+        let syncing = one.discovery().sync_with(other.local().addr());
+        within(5, syncing).await.unwrap();
+    }
+    within(10, reverted).await;
+    reaches(&small, 2).await;
+    assert_eq!(*small.query((), Weak).await.unwrap(), [6, 7]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_closed_bond_is_made_again_and_nobody_notices() {
     let (nodes, groups) = formed(2).await;
     let bond = groups[0].bonds().get(&nodes[1].local().id()).unwrap();
@@ -203,6 +265,38 @@ async fn a_node_that_comes_back_empty_is_a_new_member() {
     }
     within(10, group.when().is_leader()).await;
     drop((nodes, old));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_with_a_members_key_does_not_push_it_out() {
+    let (nodes, groups) = formed(3).await;
+    let leading = leader_of(&groups);
+    let twin_of = (leading + 1) % 3;
+    let (first, other) = (&nodes[twin_of], &groups[leading]);
+    let bond = other.bonds().get(&first.local().id()).unwrap();
+    let changed = other.when().membership_changed();
+    let (network, secret) = (*first.network_id(), first.local().secret_key().clone());
+    let second = restarted(network, secret, &nodes[leading]).await;
+    let twin = join(&second, *other.config().key());
+    // Discovery ends one of the two before long; until then the first keeps its bonds. The second
+    // dials at once: after two seconds nothing more happens to them.
+    let mut shut_out = [first, &second].map(|node| node.discovery().duplicate());
+    let [one, two] = &mut shut_out;
+    let is_it = |other: &Option<discovery::Duplicate>| other.as_ref().is_some_and(|o| o.shut_out);
+    let ended = within(20, async {
+        tokio::select! {
+            ended = bond.terminated() => Some(ended),
+            _ = one.wait_for(is_it) => None,
+            _ = two.wait_for(is_it) => None,
+            () = tokio::time::sleep(Duration::from_secs(2)) => None,
+        }
+    })
+    .await;
+    // The connection may end before the reason of it is told.
+    let is_pushed_out = ended.is_some_and(|ended| ended.error_code.into_inner() == 30_429);
+    assert!(!is_pushed_out, "the bond with the first was replaced");
+    assert_eq!(changed.now_or_never(), None);
+    assert!(twin.bonds().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

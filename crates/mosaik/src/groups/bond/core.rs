@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use futures::FutureExt;
@@ -187,6 +188,25 @@ impl BondCore {
         to: MemberId,
         request: Bytes,
     ) -> Result<Bytes, Gone> {
+        let answer = self.question(lineage, from, to, request).await?;
+        answer.ok_or(Gone)
+    }
+
+    /// Whether the peer answers on this very bond.
+    pub(crate) async fn is_answered(&self, limit: Duration) -> bool {
+        let nobody = MemberId::default();
+        let asking = self.question(Lineage::zero(), nobody, nobody, Bytes::new());
+        matches!(tokio::time::timeout(limit, asking).await, Ok(Ok(_)))
+    }
+
+    /// The answer to a question; `None` from a peer that has no such instance.
+    async fn question(
+        &self,
+        lineage: Lineage,
+        from: MemberId,
+        to: MemberId,
+        request: Bytes,
+    ) -> Result<Option<Bytes>, Gone> {
         let id = self.next_question.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         self.questions.lock().insert(id, reply);
@@ -202,7 +222,7 @@ impl BondCore {
             request,
         })
         .await?;
-        answer.await.ok().flatten().ok_or(Gone)
+        answer.await.map_err(|_| Gone)
     }
 
     /// Hands an answer to whoever asked.
@@ -239,7 +259,7 @@ impl BondCore {
 
     /// Tells the peer why the bond ends, for a bounded time, and ends the bond's tasks.
     pub(crate) async fn shut(&self, reason: &ApplicationClose) {
-        let limit = std::time::Duration::from_secs(1);
+        let limit = Duration::from_secs(1);
         let sender = tokio::time::timeout(limit, self.sender.lock()).await;
         let sender = sender.ok().and_then(|mut sender| sender.take());
         if let Some(sender) = sender {

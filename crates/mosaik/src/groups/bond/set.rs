@@ -24,6 +24,8 @@ pub(crate) enum Admission {
     Replaced(Arc<BondCore>),
     /// One with this session exists.
     Refused,
+    /// This one with another session exists.
+    Contested(Arc<BondCore>),
 }
 
 impl Default for BondSet {
@@ -36,13 +38,18 @@ impl Default for BondSet {
 }
 
 impl BondSet {
-    pub(crate) fn insert(&self, bond: Arc<BondCore>) -> Admission {
+    /// Takes a bond in; in place of one with another session only if that is known to be dead.
+    pub(crate) fn insert(&self, bond: Arc<BondCore>, dead: Option<&BondCore>) -> Admission {
         let mut bonds = self.bonds.lock();
         if let Some(existing) = bonds.get(&bond.peer)
-            && existing.session == bond.session
             && !existing.is_ended()
         {
-            return Admission::Refused;
+            if existing.session == bond.session {
+                return Admission::Refused;
+            }
+            if dead.is_none_or(|dead| dead.id != existing.id) {
+                return Admission::Contested(existing.clone());
+            }
         }
         let replaced = bonds.insert(bond.peer, bond);
         drop(bonds);

@@ -7,7 +7,11 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{handshake, reader};
 use crate::{
-    groups::{Error, close::AlreadyBonded, instance::Instance},
+    groups::{
+        Error,
+        close::{IdentityInUse, InvalidProof},
+        instance::Instance,
+    },
     net::close::UnknownPeer,
     primitives::{PeerId, ShortFmtExt},
 };
@@ -16,8 +20,13 @@ use crate::{
 const COURTESY: Duration = Duration::from_millis(40);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
+/// The same where only an operator can help.
+const FIRST_REFUSED_RETRY: Duration = Duration::from_secs(1);
+const LAST_REFUSED_RETRY: Duration = Duration::from_secs(60);
 /// Attempts under way at once.
 const MAX_RUNNING: usize = 32;
+/// The same to peers of which it is not known that they have the key: anybody may list the group.
+const MAX_UNPROVEN: usize = 24;
 /// An attempt ends at the latest after this.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -25,9 +34,22 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) struct Dials {
     instance: Arc<Instance>,
     wanted: HashMap<PeerId, Wanted>,
-    outcomes: mpsc::Sender<(PeerId, bool)>,
-    ended: mpsc::Receiver<(PeerId, bool)>,
+    outcomes: mpsc::Sender<(PeerId, Outcome)>,
+    ended: mpsc::Receiver<(PeerId, Outcome)>,
     running: usize,
+    /// It was said that another process has this node's identity.
+    told_of_duplicate: bool,
+}
+
+/// How an attempt has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Bonded,
+    Failed,
+    /// The peer has not proven the key: it has another one, or none.
+    Unproven,
+    /// The peer has a bond with another process that has this node's identity.
+    IdentityInUse,
 }
 
 #[derive(Debug)]
@@ -35,6 +57,8 @@ struct Wanted {
     attempts: u32,
     due: Instant,
     running: bool,
+    /// It has had a bond.
+    proven: bool,
 }
 
 impl Dials {
@@ -46,6 +70,7 @@ impl Dials {
             outcomes,
             ended,
             running: 0,
+            told_of_duplicate: false,
         }
     }
 
@@ -66,6 +91,7 @@ impl Dials {
                 attempts: 0,
                 due,
                 running: false,
+                proven: false,
             },
         );
         self.start_due(Instant::now());
@@ -100,6 +126,7 @@ impl Dials {
         {
             wanted.due = Instant::now() + FIRST_RETRY;
             wanted.attempts = 1;
+            wanted.proven = true;
         }
     }
 
@@ -112,13 +139,16 @@ impl Dials {
         self.start_due(now);
     }
 
-    /// Resolves when an attempt has ended or is due.
-    pub(crate) async fn next(&mut self) -> Instant {
+    /// Resolves when an attempt has ended; returns whether it has told something new: a peer that
+    /// fails again has not.
+    pub(crate) async fn next(&mut self) -> bool {
         loop {
+            let running = |wanted: &&Wanted| wanted.running && !wanted.proven;
+            let full = self.wanted.values().filter(running).count() >= MAX_UNPROVEN;
             let first = self
                 .wanted
                 .values()
-                .filter(|wanted| !wanted.running)
+                .filter(|wanted| !wanted.running && (wanted.proven || !full))
                 .map(|wanted| wanted.due)
                 .min();
             let due = async {
@@ -129,9 +159,8 @@ impl Dials {
             };
             tokio::select! {
                 ended = self.ended.recv() => {
-                    if let Some((peer, bonded)) = ended {
-                        self.on_ended(peer, bonded);
-                        return Instant::now();
+                    if let Some((peer, outcome)) = ended {
+                        return self.on_ended(peer, outcome);
                     }
                 }
                 () = due, if self.running < MAX_RUNNING => self.start_due(Instant::now()),
@@ -139,50 +168,72 @@ impl Dials {
         }
     }
 
-    fn on_ended(&mut self, peer: PeerId, bonded: bool) {
+    fn on_ended(&mut self, peer: PeerId, outcome: Outcome) -> bool {
         self.running = self.running.saturating_sub(1);
+        if outcome == Outcome::IdentityInUse && !self.told_of_duplicate {
+            self.told_of_duplicate = true;
+            tracing::error!(
+                group = %self.instance.id().short(), own = %self.instance.local(),
+                peer = %peer.short(),
+                "another process runs with this node's identity, and was in the group first: this \
+                 one is refused. Give each process a key of its own"
+            );
+        }
         let Some(wanted) = self.wanted.get_mut(&peer) else {
-            return;
+            return true;
         };
         wanted.running = false;
-        if bonded || self.instance.bonds().contains(&peer) {
+        if outcome == Outcome::Bonded || self.instance.bonds().contains(&peer) {
             self.wanted.remove(&peer);
-            return;
+            return true;
         }
         wanted.attempts = wanted.attempts.saturating_add(1);
         let doublings = wanted.attempts.saturating_sub(1).min(10);
-        let wait = (FIRST_RETRY * 2u32.pow(doublings)).min(LAST_RETRY);
+        let (first, last) = match outcome {
+            Outcome::Unproven | Outcome::IdentityInUse => (FIRST_REFUSED_RETRY, LAST_REFUSED_RETRY),
+            Outcome::Bonded | Outcome::Failed => (FIRST_RETRY, LAST_RETRY),
+        };
+        let wait = (first * 2u32.pow(doublings)).min(last);
         wanted.due = Instant::now() + wait.mul_f64(rand::rng().random_range(0.5..1.0));
+        wanted.attempts == 1
     }
 
     fn start_due(&mut self, now: Instant) {
         let instance = self.instance.clone();
         self.wanted
             .retain(|peer, wanted| wanted.running || !instance.bonds().contains(peer));
-        for (peer, wanted) in &mut self.wanted {
-            if wanted.running || wanted.due > now || self.running >= MAX_RUNNING {
-                continue;
+        let running = |wanted: &&Wanted| wanted.running && !wanted.proven;
+        let mut unproven = self.wanted.values().filter(running).count();
+        let waiting = |wanted: &Wanted| !wanted.running && wanted.due <= now;
+        let mut due: Vec<_> = self.wanted.iter_mut().collect();
+        due.retain(|(_, wanted)| waiting(wanted));
+        // Everybody has their turn.
+        due.sort_unstable_by_key(|(_, wanted)| (!wanted.proven, wanted.due));
+        for (peer, wanted) in due {
+            if self.running >= MAX_RUNNING || (!wanted.proven && unproven >= MAX_UNPROVEN) {
+                break;
             }
+            unproven += usize::from(!wanted.proven);
             wanted.running = true;
             self.running += 1;
             let (instance, outcomes, peer) = (instance.clone(), self.outcomes.clone(), *peer);
             instance.clone().scope().spawn(async move {
                 let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, attempt(&instance, peer));
-                let bonded = attempt.await.unwrap_or(false);
+                let outcome = attempt.await.unwrap_or(Outcome::Failed);
                 // The worker has ended: nobody needs to know.
-                let _ = outcomes.send((peer, bonded)).await;
+                let _ = outcomes.send((peer, outcome)).await;
             });
         }
     }
 }
 
-/// One attempt; returns whether a bond stands.
-async fn attempt(instance: &Arc<Instance>, peer: PeerId) -> bool {
+/// One attempt.
+async fn attempt(instance: &Arc<Instance>, peer: PeerId) -> Outcome {
     let dialling = instance.dialling(peer);
     let error = match handshake::dial(instance, peer).await {
         Ok(bonded) => {
             reader::spawn(instance, bonded);
-            return true;
+            return Outcome::Bonded;
         }
         Err(error) => error,
     };
@@ -190,9 +241,18 @@ async fn attempt(instance: &Arc<Instance>, peer: PeerId) -> bool {
     tracing::debug!(
         group = %instance.id().short(), peer = %peer.short(), %error, "no bond yet"
     );
+    if let Error::InvalidGroupKeyProof = error {
+        return Outcome::Unproven;
+    }
     if let Error::Link(link) = &error
         && let Some(reason) = link.close_reason()
     {
+        if *reason == IdentityInUse {
+            return Outcome::IdentityInUse;
+        }
+        if *reason == InvalidProof {
+            return Outcome::Unproven;
+        }
         if *reason == UnknownPeer {
             // The peer learns this node's entry with it. What matters is the next attempt.
             if let Err(error) = instance.discovery().sync_with(peer).await {
@@ -202,7 +262,10 @@ async fn attempt(instance: &Arc<Instance>, peer: PeerId) -> bool {
                 );
             }
         }
-        return *reason == AlreadyBonded && instance.bonds().contains(&peer);
     }
-    instance.bonds().contains(&peer)
+    if instance.bonds().contains(&peer) {
+        Outcome::Bonded
+    } else {
+        Outcome::Failed
+    }
 }

@@ -10,7 +10,6 @@ use crate::{
         bond::{
             core::{BondCore, BondOptions},
             proof::{Challenge, Role},
-            set::Admission,
             wire::{ALPN, Established, Introduction, MAX_CONTROL_FRAME_BYTES, Opening, Welcome},
         },
         close::{AlreadyBonded, InvalidHandshake, InvalidProof, NotAllowed, Timeout},
@@ -62,15 +61,11 @@ pub(crate) async fn dial(instance: &Arc<Instance>, peer: PeerId) -> Result<Bonde
     let Established = receive(&mut link, limit).await?;
     let id = challenge.bond_id(&nonce, &welcome.nonce);
     let bonded = establish(instance, link, id, welcome.introduction, expires);
-    match instance.admit_bond(&bonded.bond) {
-        Admission::Refused => {
-            bonded.bond.shut(&AlreadyBonded.into()).await;
+    match instance.admit_bond(&bonded.bond).await {
+        Ok(()) => Ok(bonded),
+        Err(reason) => {
+            bonded.bond.shut(&reason).await;
             Err(Error::AlreadyBonded(peer))
-        }
-        Admission::Taken => Ok(bonded),
-        Admission::Replaced(old) => {
-            instance.end_replaced(&old);
-            Ok(bonded)
         }
     }
 }
@@ -125,14 +120,10 @@ pub(crate) async fn accept(
     let bonded = establish(instance, link, id, introduction, expires);
     // Nothing may be said on the bond before the dialler knows that it stands.
     let mut first = bonded.bond.hold();
-    match instance.admit_bond(&bonded.bond) {
-        Admission::Refused => {
-            drop(first);
-            bonded.bond.shut(&AlreadyBonded.into()).await;
-            return Err(Error::AlreadyBonded(peer));
-        }
-        Admission::Taken => {}
-        Admission::Replaced(old) => instance.end_replaced(&old),
+    if let Err(reason) = instance.admit_bond(&bonded.bond).await {
+        drop(first);
+        bonded.bond.shut(&reason).await;
+        return Err(Error::AlreadyBonded(peer));
     }
     let told = match first.as_mut().and_then(|sender| sender.as_mut()) {
         Some(sender) => sender.send(&Established).await,
@@ -180,7 +171,8 @@ fn admit(
     introduction: &Introduction,
 ) -> Result<Option<Expiration>, Error> {
     let entry = &introduction.entry;
-    if *entry.id() != peer || entry.network_id() != instance.discovery().network_id() {
+    let is_own = *entry.id() == peer && introduction.standing.member.is_of(&peer);
+    if !is_own || entry.network_id() != instance.discovery().network_id() {
         return Err(Error::Unauthorized);
     }
     instance.discovery().feed(entry.clone());

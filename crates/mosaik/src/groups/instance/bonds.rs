@@ -13,7 +13,7 @@ use crate::{
             set::Admission,
             wire::{Control, Introduction, MAX_CHANNEL_FRAME_BYTES},
         },
-        close::AlreadyBonded,
+        close::{AlreadyBonded, IdentityInUse},
         duplex::{Channel, Duplex},
         event::Event,
         lineage::{Lineage, MemberId},
@@ -47,23 +47,42 @@ impl Instance {
         Dialling(self.clone(), peer)
     }
 
-    /// Takes in a bond that both sides have agreed to.
-    pub(crate) fn admit_bond(&self, bond: &Arc<BondCore>) -> Admission {
-        if self.is_leaving() {
-            return Admission::Refused;
-        }
-        let admission = self.bonds.insert(bond.clone());
-        if matches!(admission, Admission::Taken) {
-            self.metrics.bond_made();
-        }
-        if !matches!(admission, Admission::Refused) {
+    /// Takes in a bond that both sides have agreed to. Returns the reason if it does not, to be told
+    /// to the peer.
+    ///
+    /// A peer that was started again takes the place of its former self, once that does not answer.
+    /// If it does, two processes run with one key: whoever was there first stays.
+    pub(crate) async fn admit_bond(&self, bond: &Arc<BondCore>) -> Result<(), ApplicationClose> {
+        let patience = self.timing.silence.min(self.handshake_timeout() / 2);
+        let mut dead = None;
+        loop {
+            if self.is_leaving() {
+                return Err(AlreadyBonded.into());
+            }
+            match self.bonds.insert(bond.clone(), dead.as_deref()) {
+                Admission::Taken => self.metrics.bond_made(),
+                Admission::Replaced(old) => self.end_replaced(&old),
+                Admission::Refused => return Err(AlreadyBonded.into()),
+                Admission::Contested(standing) => {
+                    if standing.is_answered(patience).await {
+                        tracing::warn!(
+                            group = %self.id().short(), peer = %bond.peer.short(),
+                            address = ?bond.entry().address(),
+                            "two processes run with this peer's identity: the second is refused"
+                        );
+                        return Err(IdentityInUse.into());
+                    }
+                    dead = Some(standing);
+                    continue;
+                }
+            }
             self.tell_soon(Event::BondUp(bond.peer));
+            return Ok(());
         }
-        admission
     }
 
     /// Ends a bond whose place another one has taken.
-    pub(crate) fn end_replaced(&self, old: &Arc<BondCore>) {
+    fn end_replaced(&self, old: &Arc<BondCore>) {
         let reason = AlreadyBonded.into();
         if old.set_ended(&reason) {
             let old = old.clone();

@@ -292,22 +292,12 @@ impl Instance {
             return self.kept_lineage();
         };
         let leader = self.status.leader();
-        let id = node.lineage();
-        // A leader that was cut off together with this member goes on sending signs of life, but
-        // knows that it has no majority.
-        let has_majority = |leader: PeerId| {
-            let theirs = self
-                .bonds
-                .get(&leader)
-                .and_then(|bond| bond.standing().lineage);
-            theirs.is_none_or(|theirs| theirs.id != id || theirs.alive)
-        };
         Some(LineageStanding {
-            id,
+            id: node.lineage(),
             parent: *self.parent.lock(),
             committed: self.status.committed().0,
             last: node.last_entry(),
-            alive: leader.is_some_and(|leader| leader == self.local || has_majority(leader)),
+            alive: leader.is_some(),
             leading: leader == Some(self.local),
         })
     }

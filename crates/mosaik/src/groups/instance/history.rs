@@ -131,6 +131,15 @@ impl Instance {
         }
     }
 
+    /// Deletes what a durable member could not go on from, once it has ended here.
+    pub(crate) async fn abandon_kept(&self) -> bool {
+        self.scope.cancelled().await;
+        match &self.keeper {
+            Some(keeper) => keeper.abandon().await,
+            None => false,
+        }
+    }
+
     /// Makes the change to a history that continues the old one permanent.
     async fn succeed(&self, lineage: Lineage, inheritance: &Inheritance) -> Result<(), Stopped> {
         let Some(keeper) = &self.keeper else {

@@ -45,7 +45,8 @@ impl Worker {
                 let leaving = Control::Leaving(ending.member());
                 let bonds = ending.bonds().all();
                 // Before the bonds close. Where one is blocked, eviction does it.
-                futures::future::join_all(bonds.iter().map(|bond| bond.send(&leaving))).await;
+                let telling = futures::future::join_all(bonds.iter().map(|b| b.send(&leaving)));
+                let _ = tokio::time::timeout(HAND_OVER, telling).await;
             }
             if let Some(node) = ending.take_node() {
                 node.shutdown().await;

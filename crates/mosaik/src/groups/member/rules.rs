@@ -101,7 +101,15 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
     };
     let leaves =
         |member: &&MemberId| *member != own && (gone.contains(member) || superseded(member));
-    let removed: BTreeSet<_> = view.voters.iter().filter(leaves).copied().collect();
+    // A voter that was started again as an observer: it is added again, without a vote.
+    let abstains = |member: &MemberId| {
+        let never = |standing: &Standing| {
+            standing.member == *member && standing.willingness == Willingness::Never
+        };
+        member != own && bonded.iter().any(|(_, standing)| never(standing))
+    };
+    let loses_vote = |member: &&MemberId| leaves(member) || abstains(member);
+    let removed: BTreeSet<_> = view.voters.iter().filter(loses_vote).copied().collect();
     let room = max_voters
         .max(&1)
         .saturating_sub(view.voters.len() - removed.len());
@@ -415,6 +423,23 @@ mod tests {
             change(&view, &matched, &[second.member], 2),
             promoted(third.member, &[second.member]),
             "a stand-in takes over"
+        );
+        // Who comes back as an observer has no vote any more.
+        let mut abstaining = second.clone();
+        abstaining.willingness = Willingness::Never;
+        assert_eq!(
+            next_change(&Committee {
+                own: own.member,
+                view: &view,
+                bonded: &[(peer(2), abstaining)],
+                gone: &BTreeSet::new(),
+                matched: &BTreeSet::new(),
+                max_voters: 2,
+            }),
+            Some(Change::Voters {
+                promoted: BTreeSet::new(),
+                removed: [second.member].into(),
+            })
         );
         // A restarted peer is a new member; its old incarnation goes.
         let old = MemberId::fresh(peer(2));

@@ -146,7 +146,9 @@ impl Worker {
                     self.discovery_settled = true;
                     self.last_news = Instant::now();
                 }
-                dialled = self.dials.next() => self.last_news = dialled,
+                news = self.dials.next() => if news {
+                    self.last_news = Instant::now();
+                },
                 () = view_changed(&mut self.node) => self.on_view(),
                 changed = change_done(&mut self.changing) => self.on_changed(changed),
                 () = &mut tick => {

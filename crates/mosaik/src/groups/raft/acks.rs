@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -15,11 +16,17 @@ const MAX_MEMBERS: usize = 256;
 /// Between two warnings of the same kind.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// When members were asked for the last sign of life that they have answered.
+/// When members have last answered in time.
+///
+/// An answer counts from its arrival: a question follows the answer to the one before, so that what
+/// was answered last was asked up to two round trips ago. One that took an election timeout proves
+/// nothing, as a leader that was suspended finds such ones when it goes on.
 #[derive(Debug)]
 pub(super) struct Acks {
     timing: Timing,
-    asked: Mutex<HashMap<MemberId, Instant>>,
+    answered: Mutex<HashMap<MemberId, Instant>>,
+    /// Whether a majority was heard of within its time, when that was last looked at.
+    backed: AtomicBool,
     warned: Mutex<Option<Instant>>,
 }
 
@@ -27,20 +34,32 @@ impl Acks {
     pub(super) fn new(timing: Timing) -> Self {
         Self {
             timing,
-            asked: Mutex::default(),
+            answered: Mutex::default(),
+            backed: AtomicBool::new(false),
             warned: Mutex::default(),
         }
     }
 
     /// Notes an answer to what was asked at that time.
     pub(super) fn note(&self, member: MemberId, asked: Instant) {
-        let mut all = self.asked.lock();
-        if all.len() >= MAX_MEMBERS && !all.contains_key(&member) {
-            all.clear();
+        let round_trip = asked.elapsed();
+        if round_trip < self.timing.election {
+            let mut all = self.answered.lock();
+            if all.len() >= MAX_MEMBERS && !all.contains_key(&member) {
+                all.clear();
+            }
+            all.insert(member, Instant::now());
         }
-        all.insert(member, asked);
-        drop(all);
-        self.judge(asked.elapsed());
+        self.judge(round_trip);
+    }
+
+    /// What heartbeats are to say of the majority.
+    pub(super) fn set_backed(&self, backed: bool) {
+        self.backed.store(backed, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_backed(&self) -> bool {
+        self.backed.load(Ordering::Relaxed)
     }
 
     /// How long ago a majority of all these memberships was heard of, this member included.
@@ -49,13 +68,13 @@ impl Acks {
         own: &MemberId,
         configs: &[BTreeSet<MemberId>],
     ) -> Option<Duration> {
-        let all = self.asked.lock();
+        let all = self.answered.lock();
         let silence = |voters: &BTreeSet<MemberId>| {
             let mut ages: Vec<_> = voters
                 .iter()
                 .map(|voter| match all.get(voter) {
                     _ if voter == own => Some(Duration::ZERO),
-                    asked => asked.map(Instant::elapsed),
+                    answered => answered.map(Instant::elapsed),
                 })
                 .map(|age| age.unwrap_or(Duration::MAX))
                 .collect();
@@ -108,6 +127,8 @@ mod tests {
         let heard = Duration::from_millis(10);
         assert_eq!(acks.silence(&own, &[old.clone()]), Some(heard));
         assert_eq!(acks.silence(&own, &[old.clone(), new.clone()]), None);
+        acks.note(silent, Instant::now() - acks.timing.election);
+        assert_eq!(acks.silence(&own, &[BTreeSet::from([silent])]), None);
         acks.note(later, Instant::now());
         assert_eq!(acks.silence(&own, &[old, new]), Some(heard));
         assert_eq!(

@@ -121,14 +121,15 @@ impl Client {
 
     async fn heartbeat(
         &self,
-        request: AppendEntriesRequest<Types>,
+        append: AppendEntriesRequest<Types>,
     ) -> Rpc<StreamAppendResult<Types>> {
-        let committed = request.leader_commit.as_ref();
+        let committed = append.leader_commit.as_ref();
         self.told.note(committed.map(openraft::LogId::index));
         // What the member has acknowledged.
-        let matched = request.prev_log_id;
+        let matched = append.prev_log_id;
         let asked = Instant::now();
-        match self.ask(&Request::Heartbeat(request)).await? {
+        let backed = self.acks.is_backed();
+        match self.ask(&Request::Heartbeat { append, backed }).await? {
             Response::Heartbeat(result) => {
                 if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
                     self.acks.note(self.target, asked);

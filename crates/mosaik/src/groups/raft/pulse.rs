@@ -13,10 +13,14 @@ impl NodeCore {
     pub(super) async fn beat(&self) {
         let mut campaign = self.new_campaign();
         loop {
-            let leads = self.view().leading;
-            if leads && self.raft.trigger().heartbeat().await.is_err() {
-                // Consensus has stopped.
-                return;
+            let view = self.view().clone();
+            let leads = view.leading;
+            if leads {
+                self.acks.set_backed(self.quorum_lives(&view));
+                if self.raft.trigger().heartbeat().await.is_err() {
+                    // Consensus has stopped.
+                    return;
+                }
             }
             let pause = if leads {
                 self.timing.beat

@@ -37,7 +37,7 @@ impl NodeCore {
     /// Answers a question of another member.
     pub(crate) async fn answer(&self, from: MemberId, request: &Bytes) -> Result<Bytes, Gone> {
         let response = match wire::decode(request)? {
-            Request::Heartbeat(request) => self.on_heartbeat(request).await,
+            Request::Heartbeat { append, backed } => self.on_heartbeat(append, backed).await,
             Request::Vote(request) => {
                 let vote = self
                     .while_running(self.raft.vote(self.admitted(request)))
@@ -60,8 +60,14 @@ impl NodeCore {
         wire::encode(&response.unwrap_or(Response::Refused))
     }
 
-    async fn on_heartbeat(&self, request: AppendEntriesRequest<Types>) -> Option<Response> {
-        self.note(&request);
+    async fn on_heartbeat(
+        &self,
+        request: AppendEntriesRequest<Types>,
+        backed: bool,
+    ) -> Option<Response> {
+        if backed {
+            self.note(&request);
+        }
         let (prev, last) = (
             request.prev_log_id,
             request.entries.last().map(|e| e.log_id),

@@ -361,9 +361,13 @@ fn leader<M: StateMachine>(members: &[Member<M>]) -> usize {
 }
 
 async fn three() -> (Mesh, Vec<Member<Journal>>) {
+    group_of(3).await
+}
+
+async fn group_of(count: usize) -> (Mesh, Vec<Member<Journal>>) {
     let mesh = Mesh::default();
     let mut members = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..count {
         members.push(Member::start(&mesh, Journal::default(), None).await);
     }
     let voters = members.iter().map(Member::id).collect();
@@ -816,4 +820,33 @@ async fn an_instance_that_has_ended_says_nothing_of_its_member_any_more() {
     follower.node.core().assess();
     assert_eq!(follower.status.leader(), None);
     assert!(!follower.status.is_online());
+}
+
+/// It took the leader's signs of life for those of one with a majority.
+#[tokio::test(start_paused = true)]
+async fn who_is_cut_off_together_with_the_leader_knows_of_no_leader() {
+    let (mesh, members) = group_of(5).await;
+    let leading = leader(&members);
+    let [leading, following] = [0, 1].map(|n| &members[(leading + n) % 5]);
+    for other in &members {
+        if ![leading.id(), following.id()].contains(&other.id()) {
+            mesh.cut(other.id());
+        }
+    }
+    for member in [leading, following] {
+        let mut online = member.status.watch_online();
+        let offline = online.wait_for(|online| !online.on);
+        let limit = Duration::from_secs(3);
+        assert!(tokio::time::timeout(limit, offline).await.is_ok());
+        assert_eq!(member.status.leader(), None);
+    }
+    // Both still talk to each other.
+    let before = following.status.watch_online().borrow().count;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(following.status.watch_online().borrow().count, before);
+    mesh.heal();
+    for member in &members {
+        member.online().await;
+    }
+    assert_eq!(within(following.execute(&[1])).await, done(1..=1));
 }

@@ -24,7 +24,11 @@ use crate::{
 #[serde(bound = "")]
 pub(crate) enum Request {
     /// An append without entries: the leader's sign of life.
-    Heartbeat(AppendEntriesRequest<Types>),
+    Heartbeat {
+        append: AppendEntriesRequest<Types>,
+        /// Whether the leader hears of a majority. One that does not is no leader to rely on.
+        backed: bool,
+    },
     Vote(VoteRequest<Types>),
     /// Would the receiver vote for one whose log ends like this?
     PreVote {

@@ -74,10 +74,12 @@ pub enum StoreError {
     },
     /// The directory was replaced by an older copy of itself: the member has forgotten what it has
     /// acknowledged. It stays out of its group, so that it can't take part in a majority for
-    /// something else.
+    /// something else. [`Group::abandon_history`](crate::Group::abandon_history) deletes what it
+    /// has, and after that it joins as a new member.
     #[error(
         "{} is an older copy of itself ({detail}): stop the node and put the latest files back if \
-         they still exist; otherwise the member has to rejoin its group as a new one", path.display()
+         they still exist; otherwise call Group::abandon_history and join again: the member rejoins \
+         as a new one", path.display()
     )]
     SetBack {
         /// The store's directory.
