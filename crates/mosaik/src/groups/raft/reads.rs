@@ -90,9 +90,11 @@ impl NodeCore {
     }
 
     fn begin_round(&self) -> BoxFuture<'static, Result<u64, Gone>> {
+        // A round trip may take as long as a leader may be silent.
         let limit = self.timing.election;
         match self.remote_leader() {
-            Some(leader) => self.ask_leader(leader, limit),
+            // Two of them: one to the leader, and one from there to the voters.
+            Some(leader) => self.ask_leader(leader, limit * 2),
             None => match self.majority() {
                 Ok(majority) => majority.confirm(self.peers.clone(), limit),
                 Err(Gone) => std::future::ready(Err(Gone)).boxed(),
