@@ -9,6 +9,7 @@ mod bootstrap;
 mod clocks;
 mod crashes;
 mod crowds;
+mod functions;
 mod groups;
 mod losses;
 mod partitions;

@@ -37,7 +37,8 @@ pub enum CallError<E> {
     /// The request has no encoding, or is larger than allowed.
     #[error("request encoding failed: {0}")]
     Encode(#[source] BoxError),
-    /// The reply can't be decoded: the two sides disagree about the types.
+    /// The reply can't be decoded, as the two sides disagree about the types, or is larger than
+    /// `max_message_bytes` of the caller's node.
     #[error("response decoding failed: {0}")]
     Decode(#[source] BoxError),
 }

@@ -26,7 +26,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Criteria;
 use crate::{
-    net::{close::make_close_reason, link::put_close},
+    net::{
+        close::{GracefulShutdown, make_close_reason},
+        link::put_close,
+    },
     primitives::{Bytes, BytesMut, Digest, StreamId},
 };
 
@@ -106,6 +109,20 @@ pub(super) fn schema_mismatch(producer: &str, consumer: &str) -> ApplicationClos
     reason
 }
 
+/// The regular end of a stream, with the position after its last datum as its text. Without one, a
+/// subscription ends before the stream.
+pub(super) fn finished(position: u64) -> ApplicationClose {
+    let mut reason = ApplicationClose::from(GracefulShutdown);
+    reason.reason = position.to_string().into();
+    reason
+}
+
+/// The position at which a stream has ended, if it has.
+pub(super) fn finished_at(reason: &ApplicationClose) -> Option<u64> {
+    let text = std::str::from_utf8(&reason.reason).ok();
+    text.filter(|_| GracefulShutdown == *reason)?.parse().ok()
+}
+
 make_close_reason!(
     /// Datums were withheld: how many is the text. The subscription goes on.
     pub(super) struct Skipped, 10_206
@@ -146,6 +163,16 @@ mod tests {
         assert_eq!(skipped_by(&record), Some(u64::MAX - 7));
         assert_eq!(skipped_by(&Skipped.into()), None, "no number");
         assert_eq!(skipped_by(&TooSlow.into()), None);
+    }
+
+    #[test]
+    fn a_regular_end_says_where_it_is() {
+        assert_eq!(finished_at(&finished(u64::MAX)), Some(u64::MAX));
+        assert_eq!(finished(7), GracefulShutdown);
+        assert_eq!(finished_at(&GracefulShutdown.into()), None, "a cut");
+        let mut other = ApplicationClose::from(TooSlow);
+        other.reason = "7".into();
+        assert_eq!(finished_at(&other), None);
     }
 
     #[test]

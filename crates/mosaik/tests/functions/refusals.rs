@@ -251,6 +251,29 @@ async fn different_schemas_refuse_each_other_by_name() {
     assert_eq!(refusal(refused), (11_409, text.into()));
 }
 
+/// Regression: it was made again and again, as if its handler had been lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_is_too_large_for_its_caller_is_an_error_at_once() {
+    let id = random_network();
+    let a = node(id).await;
+    let limits = mosaik::functions::Config::builder().with_max_message_bytes(1024);
+    let discovery = discovery::Config::builder().with_bootstrap(a.local().addr());
+    let b = builder(id, discovery).with_functions(limits);
+    let b = b.build().await.unwrap();
+    let handler = a
+        .functions()
+        .handler()
+        .serve(|n: u32, _: CallContext| async move { Ok::<_, ()>(vec![0_u8; n as usize]) })
+        .unwrap();
+    let caller = b.functions().caller::<u32, Vec<u8>, ()>();
+    let caller = caller.with_idempotent(true).build();
+    until_candidates(&caller, 1).await;
+    let error = within(5, caller.call(2000)).await.unwrap_err();
+    assert!(matches!(error, CallError::Decode(_)), "{error:?}");
+    assert_eq!(handler.stats().served(), 1);
+    assert_eq!(within(5, caller.call(1000)).await.unwrap().len(), 1000);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_tag_may_be_of_any_length() {
     for length in [30, 256, 10_000] {

@@ -3,7 +3,7 @@
 use futures::{FutureExt, SinkExt};
 use mosaik::{
     SecretKey, Ticket, discovery, id,
-    streams::{producer, status::State},
+    streams::{consumer::Event, producer, status::State},
 };
 use tokio::sync::mpsc::error::TryRecvError;
 
@@ -182,6 +182,52 @@ async fn a_consumer_that_does_not_read_holds_up_a_shutdown_for_seconds_only() {
     within(9, a.shutdown()).await;
     assert!(started.elapsed() > std::time::Duration::from_secs(4));
     deserted(&consumer).await;
+}
+
+/// Regression: the end of the node counted as the end of the stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cut_off_at_a_shutdown_is_a_gap() {
+    let id = random_network();
+    let b = node(id).await;
+    let consumer = b.streams().consumer::<Vec<u8>>().with_stream_id("cut");
+    let mut consumer = consumer.with_receive_buffer_bytes(1).build();
+    let mut events = consumer.events();
+    let key = SecretKey::generate();
+    let start = async || {
+        let discovery = discovery::Config::builder().with_bootstrap(b.local().addr());
+        let a = builder(id, discovery).with_secret_key(key.clone());
+        let a = a.build().await.unwrap();
+        let producer = a.streams().producer::<Vec<u8>>().with_stream_id("cut");
+        let producer = producer.build().unwrap();
+        (a, producer)
+    };
+    let (a, mut producer) = start().await;
+    within(5, producer.when().subscribed()).await;
+    for _ in 0..10 {
+        producer.send(vec![0; 64 * 1024]).await.unwrap();
+    }
+    within(9, a.shutdown()).await;
+    let (a, mut producer) = start().await;
+    let reading = async {
+        let mut received = 0;
+        while consumer.recv().await != Some(vec![7]) {
+            received += 1;
+        }
+        received
+    };
+    let (sent, received) =
+        within(10, async { tokio::join!(producer.send(vec![7]), reading) }).await;
+    sent.unwrap();
+    assert!(received < 10, "nothing was cut off");
+    let told = within(5, events.recv()).await.unwrap();
+    let producer = a.local().id();
+    assert_eq!(
+        told,
+        Event::Lagged {
+            producer,
+            lost: None
+        }
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

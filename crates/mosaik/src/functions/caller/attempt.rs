@@ -75,6 +75,8 @@ pub(super) enum Miss {
     Unauthorized,
     /// The peer closed the unused connection in the moment when it was used again.
     Idle,
+    /// The reply is larger than this node accepts.
+    TooLarge(RecvError),
     /// The call's budget is used up: with an error if the handler was not reached within it.
     OutOfTime(Option<Box<LinkError>>),
     /// This node, or the caller, has ended.
@@ -84,7 +86,10 @@ pub(super) enum Miss {
 impl Miss {
     /// Whether no other handler can make a difference.
     pub(super) const fn is_final(&self) -> bool {
-        matches!(self, Self::OutOfTime(_) | Self::ShutDown)
+        matches!(
+            self,
+            Self::TooLarge(_) | Self::OutOfTime(_) | Self::ShutDown
+        )
     }
 
     fn lost(error: impl Into<LinkError>, may_have_run: bool) -> Self {
@@ -252,12 +257,14 @@ enum Received {
     Started,
 }
 
-/// Waits for the reply. From here on the function may have run.
+/// Waits for the reply. From here on the function may have run. `limit` is when the handler has to
+/// have answered if it has the whole request by now; if it has not, it has as long once it has.
 ///
 /// The handler has answered with the first bytes that arrive: how long the rest takes is a matter
 /// of the reply's size and of the call's budget.
 async fn receive(link: &mut Link, request: &Request, mut limit: Instant) -> Result<Received, Miss> {
     let mut progress = Progress::Sent;
+    let mut is_delivered = false;
     loop {
         let frame = tokio::select! {
             biased;
@@ -267,7 +274,18 @@ async fn receive(link: &mut Link, request: &Request, mut limit: Instant) -> Resu
                     return Err(Miss::OutOfTime(None));
                 }
                 if link.receiver.buffered_bytes() == 0 {
-                    return Err(Miss::lost(RecvError::TimedOut, true));
+                    if is_delivered {
+                        return Err(Miss::lost(RecvError::TimedOut, true));
+                    }
+                    // The handler can't have begun yet: other requests share a narrow way with
+                    // this one.
+                    is_delivered = true;
+                    tokio::select! {
+                        () = link.sender.delivered() => {}
+                        () = sleep_until(request.deadline) => {}
+                    }
+                    limit = request.deadline.min(Instant::now() + ADMISSION_TIMEOUT);
+                    continue;
                 }
                 progress = Progress::Running;
                 limit = request.deadline;
@@ -306,6 +324,7 @@ fn ended(error: RecvError, progress: Progress, link: &Link) -> Miss {
             Miss::Refused { close, has_run }
         }
         RecvError::Closed(_) if progress != Progress::Running && was_idle(link) => Miss::Idle,
+        RecvError::FrameTooLarge { .. } => Miss::TooLarge(error),
         error => Miss::lost(lost(error), progress != Progress::Unsent),
     }
 }

@@ -28,6 +28,7 @@ impl<E> From<Failure> for CallError<E> {
             Failure::Unavailable => Self::Unavailable,
             Failure::Rejected(close) => Self::Rejected(close),
             Failure::Transport(error) => Self::Transport(error),
+            Failure::TooLarge(error) => Self::Decode(Box::new(error)),
         }
     }
 }

@@ -72,6 +72,7 @@ impl Dispatcher {
                     return Ok(answer);
                 }
                 Err(Miss::OutOfTime(error)) => return Err(search.give_up_after(error)),
+                Err(Miss::TooLarge(error)) => return Err(Failure::TooLarge(error)),
                 Err(Miss::ShutDown) => return Err(Failure::Unavailable),
                 Err(Miss::Idle) => search.retry_idle(candidate),
                 Err(miss) => {

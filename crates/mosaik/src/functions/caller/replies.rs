@@ -131,6 +131,7 @@ impl Intake {
         };
         Err(Some(match error {
             RecvError::Closed(close) if is_verdict(&close) => Failure::Rejected(close),
+            error @ RecvError::FrameTooLarge { .. } => Failure::TooLarge(error),
             error => Failure::Transport(Box::new(lost(error))),
         }))
     }

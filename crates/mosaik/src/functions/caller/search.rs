@@ -13,7 +13,7 @@ use crate::{
     },
     net::{
         close::{DifferentNetwork, ProtocolViolation},
-        link::LinkError,
+        link::{LinkError, RecvError},
     },
     primitives::{Digest, PeerId},
 };
@@ -32,6 +32,8 @@ pub(super) enum Failure {
     Unavailable,
     Rejected(ApplicationClose),
     Transport(Box<LinkError>),
+    /// The reply is larger than this node accepts.
+    TooLarge(RecvError),
 }
 
 /// The state of a call that was not answered at the first attempt.
@@ -111,7 +113,11 @@ impl Search {
                 }
                 self.refusal = Some(close);
             }
-            Miss::Unauthorized | Miss::Idle | Miss::OutOfTime(_) | Miss::ShutDown => {}
+            Miss::Unauthorized
+            | Miss::Idle
+            | Miss::TooLarge(_)
+            | Miss::OutOfTime(_)
+            | Miss::ShutDown => {}
         }
     }
 

@@ -27,7 +27,6 @@ use crate::{
     net::{
         Acceptor, Link,
         close::{ProtocolViolation, Success},
-        limits::MIN_BYTES_PER_SECOND,
         link::RecvError,
     },
     primitives::{ShortFmtExt, TraceParent},
@@ -37,9 +36,11 @@ use crate::{
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call may wait for memory for its request. Less than callers wait for the verdict.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a request may take, besides a second for each [`MIN_BYTES_PER_SECOND`] of it that have
-/// arrived.
+/// How long a request may take to arrive, or its next [`REQUEST_STEP_BYTES`]. Its caller's budget
+/// bounds the whole.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Less in [`REQUEST_TIMEOUT`] is no progress: a request that drips would keep its memory for ever.
+const REQUEST_STEP_BYTES: usize = 16 * 1024;
 /// The longest budget that is told apart from none.
 const MAX_BUDGET: Duration = Duration::from_hours(365 * 24);
 
@@ -251,6 +252,7 @@ async fn receive_request(
             .map_err(|_| Broken::Gone)?
             .map_err(|_| Broken::Gone)?;
     }
+    let (mut due, mut step) = (started + REQUEST_TIMEOUT, REQUEST_STEP_BYTES);
     loop {
         match link.receiver.pop() {
             Ok(Some(_)) if registered.is_withdrawn() => return Err(Broken::Withdrawn),
@@ -262,7 +264,10 @@ async fn receive_request(
             Ok(None) => {}
             Err(error) => return Err(broken(&error)),
         }
-        let due = started + patience(link.receiver.buffered_bytes());
+        if link.receiver.buffered_bytes() >= step {
+            due = Instant::now() + REQUEST_TIMEOUT;
+            step = link.receiver.buffered_bytes() + REQUEST_STEP_BYTES;
+        }
         tokio::select! {
             biased;
             filled = timeout_at(deadline.min(due), link.receiver.fill()) => match filled {
@@ -274,12 +279,6 @@ async fn receive_request(
             () = registered.withdrawn() => return Err(Broken::Withdrawn),
         }
     }
-}
-
-/// How long a sender may have taken for what has arrived of its request.
-fn patience(received_bytes: usize) -> Duration {
-    let millis = received_bytes as u64 * 1000 / MIN_BYTES_PER_SECOND;
-    REQUEST_TIMEOUT + Duration::from_millis(millis)
 }
 
 fn broken(error: &RecvError) -> Broken {

@@ -23,6 +23,8 @@ use crate::{
 pub(crate) struct LinkSender {
     /// `None` once it was closed.
     stream: Option<SendStream>,
+    /// The stream after its last message.
+    finished: Option<SendStream>,
     buffer: BytesMut,
     max_frame_bytes: usize,
     pub(super) state: Arc<LinkState>,
@@ -32,6 +34,7 @@ impl LinkSender {
     pub(crate) fn new(stream: SendStream, state: Arc<LinkState>) -> Self {
         Self {
             stream: Some(stream),
+            finished: None,
             buffer: BytesMut::new(),
             max_frame_bytes: MAX_FRAME_BYTES,
             state,
@@ -139,8 +142,18 @@ impl LinkSender {
         if let Some(mut stream) = self.stream.take() {
             // Fails only when the stream is closed already.
             let _ = stream.finish();
+            self.finished = Some(stream);
         }
         Ok(())
+    }
+
+    /// Resolves when the peer's transport has everything up to the last message, wants nothing
+    /// more, or is gone; at once when no message was the last.
+    pub(crate) async fn delivered(&self) {
+        if let Some(stream) = &self.finished {
+            // Either way nothing more is on its way.
+            let _ = stream.stopped().await;
+        }
     }
 
     /// Sends one message.

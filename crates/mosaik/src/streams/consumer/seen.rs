@@ -51,9 +51,9 @@ impl Seen {
         self.next = self.next.saturating_add(datums);
     }
 
-    /// Takes in that the producer has ended in an orderly way.
-    pub(super) fn complete(&mut self) {
-        self.complete = true;
+    /// Takes in that the producer has ended at a position.
+    pub(super) fn complete(&mut self, end: u64) {
+        self.complete = end == self.next;
     }
 }
 
@@ -95,7 +95,10 @@ mod tests {
         assert_eq!(resume(1, 112), Missed::Datums(7));
         assert_eq!(resume(1, 3), Missed::Nothing, "a producer that lies");
         assert_eq!(resume(2, 0), Missed::Unknown);
-        seen.complete();
+        seen.complete(106);
+        let (_, missed) = Seen::resume(Some(seen), &accepted(2, 50));
+        assert_eq!(missed, Missed::Unknown, "one was not received");
+        seen.complete(105);
         let (_, missed) = Seen::resume(Some(seen), &accepted(2, 50));
         assert_eq!(missed, Missed::Nothing, "it had ended in order");
     }

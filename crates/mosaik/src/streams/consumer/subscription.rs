@@ -24,7 +24,7 @@ use crate::{
         guard,
         status::State,
         wire::{
-            Accepted, Credit, MAX_CONTROL_FRAME_BYTES, NoCapacity, NotAllowed, STREAMS_ALPN,
+            self, Accepted, Credit, MAX_CONTROL_FRAME_BYTES, NoCapacity, NotAllowed, STREAMS_ALPN,
             SchemaMismatch, StreamNotFound, Subscribe, TooSlow,
         },
     },
@@ -276,11 +276,10 @@ impl Subscription<'_> {
     }
 
     fn ended(&mut self, error: &RecvError) -> Next {
-        let reason = error.close_reason();
-        if reason.is_some_and(|reason| GracefulShutdown == *reason)
+        if let Some(end) = error.close_reason().and_then(wire::finished_at)
             && let Some(seen) = &mut self.seen
         {
-            seen.complete();
+            seen.complete(end);
         }
         after_recv(error)
     }

@@ -122,6 +122,7 @@ async fn run(
         channel: &channel,
         credit: &credit,
         sender: &mut sender,
+        position: subscription.position,
         mid_frame: false,
     };
     let end = tokio::select! {
@@ -253,6 +254,8 @@ struct Writer<'a> {
     channel: &'a Channel,
     credit: &'a Credit,
     sender: &'a mut LinkSender,
+    /// The position of the datum that comes next.
+    position: u64,
     /// Whether a part of a frame is written.
     mid_frame: bool,
 }
@@ -261,7 +264,7 @@ impl Writer<'_> {
     async fn run(&mut self) -> End {
         let answer = Accepted {
             run: self.subscription.core.run,
-            position: self.subscription.position,
+            position: self.position,
         };
         let answered = timeout(ANSWER_TIMEOUT, self.sender.send(&answer)).await;
         if !matches!(answered, Ok(Ok(()))) {
@@ -286,7 +289,7 @@ impl Writer<'_> {
             }
             chunks.clear();
         }
-        End::Close(GracefulShutdown.into())
+        End::Close(wire::finished(self.position))
     }
 
     /// Writes chunks that credit was given for.
@@ -321,7 +324,7 @@ impl Writer<'_> {
     }
 
     /// Counts before the first byte can reach the consumer.
-    fn count(&self, chunks: &[Chunk]) {
+    fn count(&mut self, chunks: &[Chunk]) {
         self.credit
             .spend(chunks.iter().map(|chunk| chunk.bytes.len()).sum());
         let datums = chunks.iter().map(|chunk| chunk.datums).sum();
@@ -329,6 +332,7 @@ impl Writer<'_> {
         self.channel.stats().add(datums, bytes);
         let withheld = chunks.iter().map(|chunk| chunk.withheld).sum();
         self.channel.stats().add_lost(withheld);
+        self.position += datums as u64 + withheld;
         let metrics = &self.subscription.core.metrics;
         metrics.items_sent.increment(datums as u64);
         metrics.bytes_sent.increment(bytes as u64);

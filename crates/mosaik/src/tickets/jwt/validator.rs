@@ -214,7 +214,8 @@ impl Jwt {
         self
     }
 
-    /// Demands a time of issue (`iat`) that is at most this long ago, in whole seconds.
+    /// Demands a time of issue (`iat`) that is at most this long ago, in whole seconds. The
+    /// expiration that a validation answers is not later than this permits.
     #[must_use]
     pub const fn max_age(mut self, duration: Duration) -> Self {
         self.ids.forget();
@@ -243,8 +244,9 @@ impl Jwt {
         let claims = token.claims()?;
         self.check_parties(&claims, peer)?;
         self.check_claims(&claims)?;
-        self.check_issue(&claims, now)?;
-        self.check_expiry(&claims, now)
+        let too_old = self.check_issue(&claims, now)?;
+        let expires = self.check_expiry(&claims, now)?;
+        Ok(expires.min(too_old))
     }
 
     fn check_signature(&self, token: &Token<'_>) -> Result<(), Refusal> {
@@ -308,7 +310,12 @@ impl Jwt {
             .ok_or(Refusal::Claim)
     }
 
-    fn check_issue(&self, claims: &Map<String, Value>, now: DateTime<Utc>) -> Result<(), Refusal> {
+    /// Says when the token becomes too old.
+    fn check_issue(
+        &self,
+        claims: &Map<String, Value>,
+        now: DateTime<Utc>,
+    ) -> Result<Expiration, Refusal> {
         let skew = self.leeway.max(MAX_ISSUER_SKEW);
         if time(claims, NOT_BEFORE)?.is_some_and(|nbf| later(now, skew) < nbf.ceil) {
             return Err(Refusal::NotYetValid);
@@ -318,14 +325,17 @@ impl Jwt {
             return Err(Refusal::IssuedInFuture);
         }
         let Some(max_age) = self.max_age else {
-            return Ok(());
+            return Ok(Expiration::Never);
         };
         let issued = issued.ok_or(Refusal::NoIssueTime)?;
         let age = whole_seconds(issued.floor, now);
-        if age > max_age.saturating_add(self.leeway) {
+        let max_age = max_age.saturating_add(self.leeway);
+        if age > max_age {
             return Err(Refusal::Age);
         }
-        Ok(())
+        // Ages are whole seconds: one more is the first that is too many.
+        let too_old = max_age.saturating_add(Duration::from_secs(1));
+        Ok(Expiration::At(later(issued.floor, too_old)))
     }
 
     fn check_expiry(

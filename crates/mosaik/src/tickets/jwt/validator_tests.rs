@@ -417,6 +417,12 @@ fn age_and_issue() {
         Err(Refusal::NoIssueTime)
     );
     assert!(!fresh.is_pure() && jwt().is_pure());
+    let too_old = DateTime::from_timestamp(NOW + 31, 0).unwrap();
+    let issued = json!({"iat": NOW - 30, "exp": NOW + 1_000});
+    assert_eq!(verdict(&fresh, issued), Ok(Expiration::At(too_old)));
+    let expires = DateTime::from_timestamp(NOW + 5, 0).unwrap();
+    let issued = json!({"iat": NOW - 30, "exp": NOW + 5});
+    assert_eq!(verdict(&fresh, issued), Ok(Expiration::At(expires)));
     for validator in [jwt(), fresh] {
         assert!(verdict(&validator, json!({"iat": NOW + 10})).is_ok());
         assert_eq!(
