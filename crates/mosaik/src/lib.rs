@@ -249,8 +249,8 @@ pub mod __macros {
 /// For the benchmarks, which measure the raw transport with the same settings.
 #[doc(hidden)]
 pub mod __bench {
-    /// The transport settings of a node.
+    /// The transport settings of a node, as they are between members of its network.
     pub fn transport_config() -> iroh::endpoint::QuicTransportConfig {
-        crate::net::transport_config()
+        crate::net::proven_transport_config()
     }
 }

@@ -8,7 +8,8 @@ use iroh::{
     Endpoint, EndpointAddr, RelayMode, SecretKey,
     address_lookup::memory::MemoryLookup,
     endpoint::{
-        BindError, Builder, IdleTimeout, InvalidSocketAddr, QuicTransportConfig, VarInt, presets,
+        BindError, Builder, IdleTimeout, InvalidSocketAddr, QuicTransportConfig,
+        QuicTransportConfigBuilder, VarInt, presets,
     },
 };
 
@@ -18,8 +19,8 @@ use super::{
     Links, LocalNode, Router,
     bindings::bind_each,
     limits::{
-        CONNECTION_WINDOW_BYTES, INITIAL_RTT, KEEP_ALIVE, MAX_SILENCE, STREAM_WINDOW_BYTES,
-        UNPROVEN_WINDOW_BYTES,
+        CONNECTION_WINDOW_BYTES, INITIAL_RTT, KEEP_ALIVE, MAX_SILENCE, MAX_STREAMS_PER_CONNECTION,
+        STREAM_WINDOW_BYTES, UNPROVEN_WINDOW_BYTES,
     },
     metrics::TransportMetrics,
     router::Acceptors,
@@ -109,7 +110,25 @@ pub(crate) async fn bind(
 
 /// The transport's settings: room for a handshake only, silence noticed within seconds. Who has
 /// proven the network gets the rest, see `handshake`.
-pub(crate) fn transport_config() -> QuicTransportConfig {
+fn transport_config() -> QuicTransportConfig {
+    transport_settings()
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .receive_window(VarInt::from_u32(UNPROVEN_WINDOW_BYTES))
+        .build()
+}
+
+/// The settings with the room that members of the network have.
+pub(crate) fn proven_transport_config() -> QuicTransportConfig {
+    let streams = VarInt::from_u32(MAX_STREAMS_PER_CONNECTION);
+    transport_settings()
+        .max_concurrent_bidi_streams(streams)
+        .max_concurrent_uni_streams(streams)
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .build()
+}
+
+fn transport_settings() -> QuicTransportConfigBuilder {
     let idle = IdleTimeout::try_from(MAX_SILENCE).ok();
     QuicTransportConfig::builder()
         .initial_rtt(INITIAL_RTT)
@@ -117,13 +136,8 @@ pub(crate) fn transport_config() -> QuicTransportConfig {
         .keep_alive_interval(KEEP_ALIVE)
         .default_path_max_idle_timeout(MAX_SILENCE)
         .default_path_keep_alive_interval(KEEP_ALIVE)
-        // Until the other side has proven the network: what the handshake needs.
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .receive_window(VarInt::from_u32(UNPROVEN_WINDOW_BYTES))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .send_window(u64::from(CONNECTION_WINDOW_BYTES))
-        .build()
 }
 
 /// Keeps this process's table of its own nodes current until the scope ends.

@@ -34,7 +34,9 @@ mod router;
 mod whole;
 
 pub use close::CloseReason;
-pub(crate) use endpoint::{EndpointError, EndpointHook, EndpointOptions, bind, transport_config};
+pub(crate) use endpoint::{
+    EndpointError, EndpointHook, EndpointOptions, bind, proven_transport_config,
+};
 pub(crate) use link::{Link, LinkReceiver, LinkSender};
 pub(crate) use links::Links;
 pub use local::LocalNode;
