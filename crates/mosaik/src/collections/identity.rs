@@ -13,7 +13,12 @@ pub(super) fn group_key(store_id: StoreId) -> GroupKey {
 
 /// Everything else that members must agree on, except for what the group adds by itself: its
 /// tickets and consensus settings.
-pub(super) fn signature(kind: &str, types: &[&str], config: &CollectionConfig) -> UniqueId {
+pub(super) fn signature(
+    kind: &str,
+    types: &[&str],
+    capacity: Option<u64>,
+    config: &CollectionConfig,
+) -> UniqueId {
     let mut hasher = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -25,6 +30,11 @@ pub(super) fn signature(kind: &str, types: &[&str], config: &CollectionConfig) -
         Some(tag) => {
             part(b"tag");
             part(tag.as_bytes());
+            // What a full queue does follows from it, whatever the types are called.
+            if let Some(capacity) = capacity {
+                part(b"capacity");
+                part(&capacity.to_le_bytes());
+            }
         }
         None => {
             part(b"types");

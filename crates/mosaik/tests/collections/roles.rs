@@ -177,3 +177,15 @@ async fn several_workers_take_each_job_once() {
     all.sort_unstable();
     assert!(all.into_iter().eq(0..90));
 }
+
+/// Regression: with a tag, queues of different capacities were one group, and kept different items.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_tag_does_not_hide_the_capacity_of_a_queue() {
+    use mosaik::collections::PriorityQueue;
+
+    let a = node(random_network()).await;
+    let tagged = || CollectionConfig::default().with_type_tag("jobs");
+    let small = PriorityQueue::<u32, u32, String, 2>::writer_with_config(&a, "queue", tagged());
+    let large = PriorityQueue::<u32, u32, String, 4>::writer_with_config(&a, "queue", tagged());
+    assert_ne!(small.group_id(), large.group_id());
+}

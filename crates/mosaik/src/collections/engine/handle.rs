@@ -54,11 +54,12 @@ impl<K: Kind> Handle<K> {
         groups: &Groups,
         store_id: StoreId,
         types: &[&str],
+        capacity: Option<u64>,
         config: &CollectionConfig,
         role: Role,
     ) -> Self {
         let settings = Settings {
-            signature: identity::signature(K::NAME, types, config),
+            signature: identity::signature(K::NAME, types, capacity, config),
             sync: config.sync.clone(),
             preference: match role {
                 Role::Writer => LeadershipPreference::Normal,
@@ -163,6 +164,8 @@ impl<K: Kind> Handle<K> {
         let submitted = self.start(op, limited);
         async move {
             match submitted.finish().await {
+                // A snapshot tells that it was applied, and not whether there was room.
+                Ok((_, None)) if limited => Err(Error::Unknown(arguments)),
                 Ok((version, _)) => Ok(version),
                 Err(error) => Err(error.map(|()| arguments)),
             }

@@ -84,6 +84,7 @@ macro_rules! constructors {
                     network.as_ref(),
                     store_id.into(),
                     &types,
+                    None::<u64>$(.or(Some($cap)))?,
                     &config.into(),
                     Role::Writer,
                 ))
@@ -118,6 +119,7 @@ macro_rules! constructors {
                     network.as_ref(),
                     store_id.into(),
                     &types,
+                    None::<u64>$(.or(Some($cap)))?,
                     &config.into(),
                     Role::Reader,
                 ))

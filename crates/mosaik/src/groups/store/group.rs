@@ -484,17 +484,20 @@ pub(super) fn survey(disk: &Disk, slot: u32) -> Result<Surveyed, StoreError> {
     let chunks = (slot, CHUNK, 0)..(slot, CHUNK, u64::MAX);
     let last = disk.bounds(chunks.clone())?.map(|(_, (_, _, last))| last);
     let last = last.map(|last| u32::try_from(last >> 32).unwrap_or(u32::MAX));
+    let next_generation = last.max(current).map_or(0, |last| last.saturating_add(1));
     let at = |generation: u32| (slot, CHUNK, chunk_index(generation, 0));
+    // No further: a snapshot of this run may be complete before the sweep gets here.
+    let end = at(next_generation);
     match current {
         Some(current) => {
             garbage.push_back(chunks.start..at(current));
-            garbage.push_back(at(current.saturating_add(1))..chunks.end);
+            garbage.push_back(at(current.saturating_add(1))..end);
         }
-        None => garbage.push_back(chunks),
+        None => garbage.push_back(chunks.start..end),
     }
     Ok(Surveyed {
         garbage,
-        next_generation: last.max(current).map_or(0, |last| last.saturating_add(1)),
+        next_generation,
     })
 }
 

@@ -846,3 +846,36 @@ fn advice_never_destroys_the_only_copy() {
         assert!(!incompatible.contains(word), "{incompatible}");
     }
 }
+
+/// Regression: it took the chunks of every later snapshot as well.
+#[test]
+fn a_late_sweep_spares_the_snapshots_of_this_run() {
+    const ROWS: u64 = 50_000;
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let group = open(dir.path()).group(id(1));
+        for first in (0..ROWS).step_by(10_000) {
+            let rows = (first..first + 10_000).map(|index| (index, Bytes::from_static(b"x")));
+            append(&group, rows.collect());
+        }
+        block_on(group.purge(&purged(ROWS - 1))).unwrap();
+    }
+    let whole = Whole {
+        meta: Bytes::from_static(b"new"),
+        chunks: (0..3).map(|n| Bytes::from(format!("new {n}"))).collect(),
+    };
+    let group = open(dir.path()).group(id(1));
+    save_snapshot(&group, whole.clone());
+    append(&group, entries(1, ROWS..ROWS + 1, 1));
+    let swept = (0..5000).any(|_| {
+        block_on(group.flush()).unwrap();
+        group.has_only(ROWS..ROWS + 1)
+    });
+    assert!(swept, "the rows are never swept");
+    // Parts of snapshots come after them.
+    for _ in 0..20 {
+        append(&group, entries(1, ROWS..ROWS + 1, 1));
+        block_on(group.flush()).unwrap();
+    }
+    assert_eq!(load_snapshot(&group).unwrap(), Some(whole));
+}
