@@ -47,8 +47,8 @@ impl Default for CollectionConfig {
 }
 
 impl CollectionConfig {
-    /// The way in which a member that lacks content gets it. Part of the collection's identity, except for the
-    /// [strategy](SyncConfig::with_strategy).
+    /// The way in which a member that lacks content gets it. Part of the collection's identity,
+    /// except for the [strategy](SyncConfig::with_strategy).
     #[must_use]
     pub const fn with_sync(mut self, sync: SyncConfig) -> Self {
         self.sync = sync;
@@ -67,6 +67,9 @@ impl CollectionConfig {
     /// [`GroupBuilder::durable`](crate::groups::GroupBuilder::durable) does: what was acknowledged
     /// survives a restart of all members that are durable. Each member's own affair. Without storage
     /// on the node, the content stays in memory, and an error in the log says so.
+    ///
+    /// The first handle of a collection on a node decides: where one without it is open, readers
+    /// included, this has no effect, and the content stays in memory.
     #[cfg(feature = "storage")]
     #[must_use]
     pub const fn durable(mut self) -> Self {
@@ -77,6 +80,8 @@ impl CollectionConfig {
     /// How many writers must have met before the collection comes into being. Default 1: a lone
     /// writer works alone. Set it to a majority of the intended writers where nothing acknowledged
     /// may be lost when writers start apart and meet later. Zero counts as one.
+    ///
+    /// The first handle of a collection on a node decides, be it a reader's.
     #[must_use]
     pub const fn with_min_writers(mut self, min_writers: usize) -> Self {
         self.min_writers = if min_writers == 0 { 1 } else { min_writers };

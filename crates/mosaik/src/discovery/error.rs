@@ -39,11 +39,11 @@ pub enum Error {
     /// This node's entry has no room for the change, and stays as it is.
     #[error("this node's entry is full, {what}: {len}, at most {max} allowed")]
     EntryFull {
-        /// What there would be too much of.
+        /// The resource that would exceed its limit.
         what: &'static str,
-        /// How much there would be.
+        /// The amount with the addition.
         len: usize,
-        /// How much there may be.
+        /// The limit.
         max: usize,
     },
     /// Something else failed.

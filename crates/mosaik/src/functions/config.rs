@@ -15,8 +15,8 @@ const MAX_MESSAGE_BYTES: usize = 1024 * 1024 * 1024;
 
 /// The configuration of functions. Made by [`Config::builder`].
 ///
-/// Peers need not agree on it, except that a request must be one that its handler's node accepts, and
-/// a reply one that its caller's does.
+/// Peers need not agree on it, except that the handler's node must accept requests of their size, and
+/// the caller's node replies.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Budget of one call, unless its caller says otherwise: from the call to its result, all

@@ -266,7 +266,7 @@ impl Drop for EndOfWorker {
     }
 }
 
-/// Why a group was not joined.
+/// Failures to join a group, with what the infallible form returns.
 enum Refused<M: StateMachine> {
     /// The entry has no room: the group has ended.
     Full(Group<M>, LimitError),

@@ -137,7 +137,8 @@ impl<M: StateMachine> fmt::Display for QueryError<M> {
 
 impl<M: StateMachine> core::error::Error for QueryError<M> {}
 
-/// Why a group was not joined; from [`GroupBuilder::try_join`](crate::groups::GroupBuilder::try_join).
+/// Failures to join a group, from
+/// [`GroupBuilder::try_join`](crate::groups::GroupBuilder::try_join).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
@@ -145,11 +146,11 @@ pub enum JoinError {
     /// all. Others must go first.
     #[error("the local entry has no room: {len} {what}, at most {max} allowed")]
     EntryFull {
-        /// What there would be too much of.
+        /// The resource that would exceed its limit.
         what: &'static str,
-        /// How much there would be.
+        /// The amount with the addition.
         len: usize,
-        /// How much there may be.
+        /// The limit.
         max: usize,
     },
     /// This node has joined the group with another type of machine.

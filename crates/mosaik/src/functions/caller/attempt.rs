@@ -264,11 +264,16 @@ enum Received {
 /// of the reply's size and of the call's budget.
 async fn receive(link: &mut Link, request: &Request, mut limit: Instant) -> Result<Received, Miss> {
     let mut progress = Progress::Sent;
-    let mut is_delivered = false;
+    let (mut awaits_delivery, mut is_delivered) = (false, false);
     loop {
         let frame = tokio::select! {
             biased;
             frame = link.receiver.recv_bytes() => frame,
+            () = link.sender.delivered(), if awaits_delivery => {
+                (awaits_delivery, is_delivered) = (false, true);
+                limit = request.deadline.min(Instant::now() + ADMISSION_TIMEOUT);
+                continue;
+            }
             () = sleep_until(limit) => {
                 if limit == request.deadline {
                     return Err(Miss::OutOfTime(None));
@@ -277,14 +282,9 @@ async fn receive(link: &mut Link, request: &Request, mut limit: Instant) -> Resu
                     if is_delivered {
                         return Err(Miss::lost(RecvError::TimedOut, true));
                     }
-                    // The handler can't have begun yet: other requests share a narrow way with
-                    // this one.
-                    is_delivered = true;
-                    tokio::select! {
-                        () = link.sender.delivered() => {}
-                        () = sleep_until(request.deadline) => {}
-                    }
-                    limit = request.deadline.min(Instant::now() + ADMISSION_TIMEOUT);
+                    // It may be on its way still: other requests share a narrow line with it.
+                    awaits_delivery = true;
+                    limit = request.deadline;
                     continue;
                 }
                 progress = Progress::Running;

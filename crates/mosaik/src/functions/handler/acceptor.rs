@@ -36,7 +36,7 @@ use crate::{
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call may wait for memory for its request. Less than callers wait for the verdict.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a request may take to arrive, or its next [`REQUEST_STEP_BYTES`]. Its caller's budget
+/// Time limit for a request to arrive, or for its next [`REQUEST_STEP_BYTES`]. Its caller's budget
 /// bounds the whole.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Less in [`REQUEST_TIMEOUT`] is no progress: a request that drips would keep its memory for ever.

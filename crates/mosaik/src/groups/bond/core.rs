@@ -192,7 +192,7 @@ impl BondCore {
         answer.ok_or(Gone)
     }
 
-    /// Whether the peer answers on this very bond.
+    /// Asks for a sign of life on this very bond.
     pub(crate) async fn is_answered(&self, limit: Duration) -> bool {
         let nobody = MemberId::default();
         let asking = self.question(Lineage::zero(), nobody, nobody, Bytes::new());

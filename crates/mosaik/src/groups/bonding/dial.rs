@@ -41,7 +41,7 @@ pub(crate) struct Dials {
     told_of_duplicate: bool,
 }
 
-/// How an attempt has ended.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Bonded,

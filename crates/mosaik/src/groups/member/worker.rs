@@ -163,7 +163,7 @@ impl Worker {
         }
     }
 
-    /// How much longer than others this member waits before it stands or founds.
+    /// The factor by which this member waits longer than others before it stands or founds.
     pub(super) fn factor(&self) -> u32 {
         self.instance.preference().factor()
     }

@@ -85,9 +85,9 @@ impl Acks {
         oldest.filter(|oldest| *oldest != Duration::MAX)
     }
 
-    /// Warns when answers take so long that a healthy leader is taken for lost now and then. A
-    /// question follows the answer to the one before: between two signs of life lies up to twice
-    /// the round trip.
+    /// Warns when answers take so long that a healthy leader may be taken for lost. A question
+    /// follows the answer to the one before: a sign of life comes once in a round trip, and a lost
+    /// packet delays it by more than another one.
     fn judge(&self, round_trip: Duration) {
         if round_trip * 2 < self.timing.election {
             return;

@@ -299,11 +299,11 @@ pub enum BuilderError<D: Datum> {
     /// all. Others must go first.
     #[error("the local entry has no room: {len} {what}, at most {max} allowed")]
     EntryFull {
-        /// What there would be too much of.
+        /// The resource that would exceed its limit.
         what: &'static str,
-        /// How much there would be.
+        /// The amount with the addition.
         len: usize,
-        /// How much there may be.
+        /// The limit.
         max: usize,
     },
 }
