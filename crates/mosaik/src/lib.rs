@@ -173,6 +173,11 @@ pub mod functions {
 ///   [`Version`](collections::Version) when they are committed and applied here: the caller reads
 ///   its own writes. Elsewhere, `when().reaches(version)` waits for them, and `sync()` for all that
 ///   was acknowledged.
+/// - **Changes** are told by a [`Watch`](collections::Watch): of everything, of a key, of a range; each
+///   begins exactly after a snapshot.
+/// - **Entries expire** where they are given a time to live, and **batches** with expectations take
+///   effect as one: [`Map`](collections::Map), [`OrderedMap`](collections::OrderedMap),
+///   [`Set`](collections::Set).
 /// - **Writers** vote and may lead; **readers** only follow, and delay nobody. A lone writer works
 ///   alone.
 /// - **Two handles share content** if network, kind, store id, element types, synchronisation,
@@ -181,12 +186,14 @@ pub mod functions {
 pub mod collections {
     #[doc(inline)]
     pub use crate::collections_layer::{
-        BoundedPriorityQueue, Cell, CellReader, CellSnapshot, CellWriter, CollectionConfig, Error,
-        Exchange, Key, Map, MapReader, MapSnapshot, MapWriter, Once, OnceReader, OnceSnapshot,
+        Batch, BatchOutcome, BoundedPriorityQueue, Cause, Cell, CellChange, CellReader,
+        CellSnapshot, CellWriter, CollectionConfig, Error, Event, Exchange, Expected, Key, Map,
+        MapChange, MapReader, MapSnapshot, MapWriter, Once, OnceChange, OnceReader, OnceSnapshot,
         OnceWriter, OrderedKey, OrderedMap, OrderedMapReader, OrderedMapSnapshot, OrderedMapWriter,
         Outcome, PriorityQueue, PriorityQueueReader, PriorityQueueSnapshot, PriorityQueueWriter,
-        Set, SetReader, SetSnapshot, SetWriter, StoreId, SyncConfig, SyncStrategy,
-        UnboundedPriorityQueue, Value, Vec, VecReader, VecSnapshot, VecWriter, Version, When,
+        QueueChange, Set, SetBatch, SetChange, SetReader, SetSnapshot, SetWriter, StoreId,
+        SyncConfig, SyncStrategy, UnboundedPriorityQueue, Value, Vec, VecChange, VecReader,
+        VecSnapshot, VecWriter, Version, Watch, When,
     };
     #[doc(inline)]
     pub use crate::network::{

@@ -30,7 +30,11 @@ pub struct CollectionConfig {
     pub(super) max_entries: u64,
     pub(super) max_bytes: u64,
     pub(super) type_tag: Option<&'static str>,
+    pub(super) watch_buffer: usize,
 }
+
+/// Bytes of changes that are kept for watches by default.
+const WATCH_BUFFER: usize = 8 * 1024 * 1024;
 
 impl Default for CollectionConfig {
     fn default() -> Self {
@@ -42,6 +46,7 @@ impl Default for CollectionConfig {
             max_entries: u64::MAX,
             max_bytes: u64::MAX,
             type_tag: None,
+            watch_buffer: WATCH_BUFFER,
         }
     }
 }
@@ -104,6 +109,16 @@ impl CollectionConfig {
         self
     }
 
+    /// Bytes of changes that this node keeps for watches of the collection: of what was replaced,
+    /// and about 100 for each change. A [`Watch`](super::Watch) that falls behind by more goes on
+    /// from a snapshot. Default 8 MiB; of several handles on a node the largest counts. Each
+    /// member's own affair.
+    #[must_use]
+    pub const fn with_watch_buffer(mut self, bytes: usize) -> Self {
+        self.watch_buffer = bytes;
+        self
+    }
+
     /// Names the element types in the collection's identity, in place of the names that Rust gives
     /// them: a type that is moved or renamed keeps its collection. Default: the types' names.
     #[must_use]
@@ -129,6 +144,7 @@ impl fmt::Debug for CollectionConfig {
             .field("max_entries", &self.max_entries)
             .field("max_bytes", &self.max_bytes)
             .field("type_tag", &self.type_tag)
+            .field("watch_buffer", &self.watch_buffer)
             .finish()
     }
 }

@@ -6,9 +6,9 @@ use crate::primitives::Datum;
 
 /// A value that a collection may hold; every datum that can be cloned and shared is one.
 ///
-/// Values are compared by their encoding, so equal ones must encode equally, on every node: no
-/// `HashMap` and no `HashSet`, whose order differs. With one of them, `compare_exchange` takes effect
-/// on some members and not on others, and nothing tells.
+/// Values are compared by the encoding that was replicated, so a value that is expected must encode
+/// as it did then: one that holds a `HashMap` or a `HashSet` rarely does, as their order differs
+/// between processes, and `compare_exchange` finds it different, on every member alike.
 pub trait Value: Clone + Datum + Sync {}
 impl<T: Clone + Datum + Sync> Value for T {}
 

@@ -8,6 +8,7 @@ mod identity;
 mod kinds;
 mod state;
 mod version;
+mod watch;
 mod when;
 
 pub use config::{CollectionConfig, SyncConfig, SyncStrategy};
@@ -15,13 +16,16 @@ pub use element::{Key, OrderedKey, Value};
 pub use engine::Outcome;
 pub use error::Error;
 pub use kinds::{
-    BoundedPriorityQueue, Cell, CellReader, CellSnapshot, CellWriter, Exchange, Map, MapReader,
-    MapSnapshot, MapWriter, Once, OnceReader, OnceSnapshot, OnceWriter, OrderedMap,
-    OrderedMapReader, OrderedMapSnapshot, OrderedMapWriter, PriorityQueue, PriorityQueueReader,
-    PriorityQueueSnapshot, PriorityQueueWriter, Set, SetReader, SetSnapshot, SetWriter,
-    UnboundedPriorityQueue, Vec, VecReader, VecSnapshot, VecWriter,
+    Batch, BatchOutcome, BoundedPriorityQueue, Cause, Cell, CellChange, CellReader, CellSnapshot,
+    CellWriter, Exchange, Expected, Map, MapChange, MapReader, MapSnapshot, MapWriter, Once,
+    OnceChange, OnceReader, OnceSnapshot, OnceWriter, OrderedMap, OrderedMapReader,
+    OrderedMapSnapshot, OrderedMapWriter, PriorityQueue, PriorityQueueReader,
+    PriorityQueueSnapshot, PriorityQueueWriter, QueueChange, Set, SetBatch, SetChange, SetReader,
+    SetSnapshot, SetWriter, UnboundedPriorityQueue, Vec, VecChange, VecReader, VecSnapshot,
+    VecWriter,
 };
 pub use version::Version;
+pub use watch::{Event, Watch};
 pub use when::When;
 
 /// What a collection is found by, and the secret of its group.

@@ -2,6 +2,7 @@
 
 use core::{
     fmt,
+    marker::PhantomData,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -10,7 +11,10 @@ use std::sync::{Arc, Weak, atomic::AtomicU64};
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tracing::{Instrument, Span};
 
 use crate::{
@@ -23,7 +27,7 @@ use crate::{
         replica::MachineReplica,
         submissions::{Outcome, Route, Until},
     },
-    primitives::{Digest, GroupId, NetworkId, PeerId, ShortFmtExt, encoding::EncodeError},
+    primitives::{Digest, GroupId, NetworkId, PeerId, Scope, ShortFmtExt, encoding::EncodeError},
 };
 
 /// Between two attempts to confirm a strong read during an election.
@@ -415,6 +419,14 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
+    /// Submits commands without keeping the node in the group.
+    pub(crate) fn proposer(&self) -> Proposer<M> {
+        Proposer {
+            instance: self.instance().clone(),
+            machine: PhantomData,
+        }
+    }
+
     fn instance(&self) -> &Arc<Instance> {
         &self.shared.instance
     }
@@ -425,56 +437,96 @@ impl<M: StateMachine> Group<M> {
         until: Until,
     ) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + 'static + use<M>
     {
-        let span = self.span(until, commands.len());
-        let submitted = self.try_submit(&commands, until);
-        let executed = async move {
-            let outcome = match submitted {
-                Ok(outcome) => outcome.await.unwrap_or(Outcome::Terminated),
-                Err(Refusal::NoCommands) => return Err(CommandError::NoCommands),
-                Err(Refusal::Encoding(error)) => {
-                    return Err(CommandError::Encoding(commands, error));
-                }
-            };
-            match outcome {
-                Outcome::Done(range) => Ok(range),
-                Outcome::Offline => Err(CommandError::Offline(commands)),
-                Outcome::Unknown => Err(CommandError::Unknown(commands)),
-                Outcome::Undecodable(places) => {
-                    Err(CommandError::Undecodable(at(commands, &places)))
-                }
-                Outcome::Terminated => Err(CommandError::GroupTerminated),
+        submit(self.instance(), commands, until)
+    }
+}
+
+/// Submits commands to a group as long as the node is in it, which is not up to the proposer.
+pub(crate) struct Proposer<M: StateMachine> {
+    instance: Arc<Instance>,
+    machine: PhantomData<fn() -> M>,
+}
+
+impl<M: StateMachine> Proposer<M> {
+    pub(crate) fn local(&self) -> PeerId {
+        self.instance.local()
+    }
+
+    /// What runs there ends with the group on this node.
+    pub(crate) fn scope(&self) -> &Scope {
+        self.instance.scope()
+    }
+
+    pub(crate) fn watch_leader(&self) -> watch::Receiver<Option<PeerId>> {
+        self.instance.status().watch_leader()
+    }
+
+    pub(crate) fn watch_terminated(&self) -> watch::Receiver<bool> {
+        self.instance.status().watch_terminated()
+    }
+
+    /// As [`Group::execute`].
+    pub(crate) fn execute(
+        &self,
+        command: M::Command,
+    ) -> impl Future<Output = Result<Index, CommandError<M>>> + Send + Sync + 'static + use<M> {
+        let done = submit(&self.instance, vec![command], Until::Applied);
+        async move { done.await.map(|range| *range.start()) }
+    }
+}
+
+fn submit<M: StateMachine>(
+    instance: &Arc<Instance>,
+    commands: Vec<M::Command>,
+    until: Until,
+) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + 'static + use<M> {
+    let span = span(instance, until, commands.len());
+    let submitted = try_submit::<M>(instance, &commands, until);
+    let executed = async move {
+        let outcome = match submitted {
+            Ok(outcome) => outcome.await.unwrap_or(Outcome::Terminated),
+            Err(Refusal::NoCommands) => return Err(CommandError::NoCommands),
+            Err(Refusal::Encoding(error)) => {
+                return Err(CommandError::Encoding(commands, error));
             }
         };
-        executed.instrument(span)
-    }
+        match outcome {
+            Outcome::Done(range) => Ok(range),
+            Outcome::Offline => Err(CommandError::Offline(commands)),
+            Outcome::Unknown => Err(CommandError::Unknown(commands)),
+            Outcome::Undecodable(places) => Err(CommandError::Undecodable(at(commands, &places))),
+            Outcome::Terminated => Err(CommandError::GroupTerminated),
+        }
+    };
+    executed.instrument(span)
+}
 
-    /// The span of commands that are handed over.
-    fn span(&self, until: Until, commands: usize) -> Span {
-        let group = self.id().short();
-        match until {
-            Until::Applied => tracing::info_span!("execute", %group, commands),
-            Until::Accepted => tracing::info_span!("feed", %group, commands),
-        }
+/// The span of commands that are handed over.
+fn span(instance: &Instance, until: Until, commands: usize) -> Span {
+    let id = instance.id();
+    let group = id.short();
+    match until {
+        Until::Applied => tracing::info_span!("execute", %group, commands),
+        Until::Accepted => tracing::info_span!("feed", %group, commands),
     }
+}
 
-    fn try_submit(
-        &self,
-        commands: &[M::Command],
-        until: Until,
-    ) -> Result<tokio::sync::oneshot::Receiver<Outcome>, Refusal> {
-        if commands.is_empty() {
-            return Err(Refusal::NoCommands);
-        }
-        let count = u32::try_from(commands.len())
-            .map_err(|_| Refusal::Encoding(EncodeError::SerializeBufferFull))?;
-        let row = commands::encode(commands).map_err(Refusal::Encoding)?;
-        let instance = self.instance();
-        let (outcome, route) = instance.submissions().submit(count, row, until);
-        if route == Route::Local {
-            instance.pump();
-        }
-        Ok(outcome)
+fn try_submit<M: StateMachine>(
+    instance: &Instance,
+    commands: &[M::Command],
+    until: Until,
+) -> Result<tokio::sync::oneshot::Receiver<Outcome>, Refusal> {
+    if commands.is_empty() {
+        return Err(Refusal::NoCommands);
     }
+    let count = u32::try_from(commands.len())
+        .map_err(|_| Refusal::Encoding(EncodeError::SerializeBufferFull))?;
+    let row = commands::encode(commands).map_err(Refusal::Encoding)?;
+    let (outcome, route) = instance.submissions().submit(count, row, until);
+    if route == Route::Local {
+        instance.pump();
+    }
+    Ok(outcome)
 }
 
 /// The commands at these places, which are in order.

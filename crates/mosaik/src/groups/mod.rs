@@ -113,6 +113,7 @@ pub use config::{
 };
 pub use error::{CommandError, Error, JoinError, QueryError};
 pub use group::Group;
+pub(crate) use group::Proposer;
 pub use handle::Groups;
 pub use identity::GroupConfig;
 pub use key::GroupKey;

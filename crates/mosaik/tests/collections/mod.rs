@@ -1,14 +1,17 @@
 //! Collections over real endpoints.
 
+mod batches;
 mod catch_up;
 mod declared;
 #[cfg(feature = "storage")]
 mod durability;
+mod expiry;
 mod kinds;
 mod limits;
 mod metrics;
 mod models;
 mod roles;
+mod watches;
 
 use mosaik::Network;
 

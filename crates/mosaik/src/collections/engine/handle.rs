@@ -8,11 +8,13 @@ use tokio::sync::oneshot;
 
 use crate::{
     collections_layer::{
-        CollectionConfig, Error, StoreId, Version, When,
+        CollectionConfig, Error, StoreId, Version, Watch, When,
         engine::{
             command::{Command, Request},
+            keeper,
             kind::{Kind, Limits},
             machine::{Machine, Settings},
+            observer::{Observer, Select},
             replica::{Live, Replica, Shown, Verdict},
         },
         identity,
@@ -26,9 +28,23 @@ use crate::{
 
 /// The part of a collection's handle that all kinds share.
 pub(crate) struct Handle<K: Kind> {
-    group: Group<Machine<K>>,
-    replica: Arc<Replica<K>>,
+    submitter: Submitter<K>,
     when: When,
+}
+
+/// Submits operations; keeps the node in the collection's group as a handle does.
+pub(crate) struct Submitter<K: Kind> {
+    group: Arc<Group<Machine<K>>>,
+    replica: Arc<Replica<K>>,
+}
+
+impl<K: Kind> Clone for Submitter<K> {
+    fn clone(&self) -> Self {
+        Self {
+            group: self.group.clone(),
+            replica: self.replica.clone(),
+        }
+    }
 }
 
 /// What a mutation did, and the version that it made.
@@ -92,17 +108,27 @@ impl<K: Kind> Handle<K> {
                 );
             }
         }
-        let machine = Machine::new(Arc::new(Replica::new(limits)), settings);
+        let own = Arc::new(Replica::new(limits, config.watch_buffer));
+        let machine = Machine::new(own.clone(), settings);
         let group = builder.with_state_machine(machine).join();
         // Another handle may have joined before: this one shares its replica.
         let replica = group.with_machine(|machine| machine.replica().clone());
-        replica.show_once(|| Shown::register::<K>(group.network_id(), group.id()));
-        let when = When::new(group.when().clone(), replica.watch_version());
-        Self {
-            group,
-            replica,
-            when,
+        if Arc::ptr_eq(&own, &replica) {
+            replica.show_once(|| Shown::register::<K>(group.network_id(), group.id()));
+            keeper::start(group.proposer(), replica.clone());
+        } else {
+            replica.ring().enlarge(config.watch_buffer);
         }
+        let when = When::new(group.when().clone(), replica.watch_version());
+        let submitter = Submitter {
+            group: Arc::new(group),
+            replica,
+        };
+        Self { submitter, when }
+    }
+
+    pub(crate) const fn submitter(&self) -> &Submitter<K> {
+        &self.submitter
     }
 
     pub(crate) const fn when(&self) -> &When {
@@ -110,28 +136,51 @@ impl<K: Kind> Handle<K> {
     }
 
     pub(crate) fn group_id(&self) -> &GroupId {
-        self.group.id()
+        self.submitter.group.id()
     }
 
     pub(crate) fn version(&self) -> Version {
-        self.replica.version()
+        self.submitter.replica.version()
     }
 
     /// Reads the content as it is now.
     pub(crate) fn read<R>(&self, read: impl FnOnce(&K::State) -> R) -> R {
-        self.replica.read(read)
+        self.submitter.replica.read(read)
     }
 
     pub(crate) fn snapshot(&self) -> Live<K> {
-        self.replica.snapshot()
+        self.submitter.replica.snapshot()
+    }
+
+    /// What the log's clock shows now, as this node goes on from it.
+    pub(crate) fn clock_millis(&self) -> u64 {
+        self.submitter.replica.tick().millis
+    }
+
+    /// Watches what is selected, from now on.
+    pub(crate) fn watch<S: Send + Sync + 'static>(
+        &self,
+        select: impl Select<K>,
+        show: fn(Live<K>) -> S,
+    ) -> Watch<S, K::Change> {
+        Observer::start(self.submitter.replica.clone(), select, show)
+    }
+
+    /// Watches everything after a version.
+    pub(crate) fn watch_from<S: Send + Sync + 'static>(
+        &self,
+        version: Version,
+        show: fn(Live<K>) -> S,
+    ) -> Watch<S, K::Change> {
+        Observer::resume(self.submitter.replica.clone(), version, show)
     }
 
     /// A barrier: afterwards the local content reflects all that was acknowledged before the call.
     pub(crate) fn sync(
         &self,
     ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
-        let confirmed = self.group.query((), Consistency::Strong);
-        let replica = self.replica.clone();
+        let confirmed = self.submitter.group.query((), Consistency::Strong);
+        let replica = self.submitter.replica.clone();
         async move {
             match confirmed.await {
                 Ok(_) => Ok(replica.version()),
@@ -152,6 +201,41 @@ impl<K: Kind> Handle<K> {
             Some(op) => Either::Left(self.submit(op, arguments)),
             None => Either::Right(core::future::ready(Ok(self.version()))),
         }
+    }
+
+    /// See [`Submitter::submit`].
+    pub(crate) fn submit<T: Send + Sync + 'static>(
+        &self,
+        op: Result<Bytes, EncodeError>,
+        arguments: T,
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static + use<K, T> {
+        self.submitter.submit(op, arguments)
+    }
+
+    /// See [`Submitter::submit_returning`].
+    pub(crate) fn submit_returning<T: Send + Sync + 'static, R: 'static>(
+        &self,
+        op: Result<Bytes, EncodeError>,
+        arguments: T,
+        value: fn(K::Outcome) -> R,
+    ) -> impl Future<Output = Result<Outcome<R>, Error<T>>> + Send + Sync + 'static + use<K, T, R>
+    {
+        self.submitter.submit_returning(op, arguments, value)
+    }
+
+    pub(crate) fn fmt_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("group", &self.group_id().short())
+            .field("version", &self.version())
+            .field("entries", &self.read(K::len))
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Kind> Submitter<K> {
+    /// Reads the content as it is now.
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&K::State) -> R) -> R {
+        self.replica.read(read)
     }
 
     /// Submits an operation that tells its version only.
@@ -194,14 +278,6 @@ impl<K: Kind> Handle<K> {
         }
     }
 
-    pub(crate) fn fmt_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct(name)
-            .field("group", &self.group_id().short())
-            .field("version", &self.version())
-            .field("entries", &self.read(K::len))
-            .finish_non_exhaustive()
-    }
-
     fn start(&self, op: Result<Bytes, EncodeError>, wants_outcome: bool) -> Submitted<K> {
         let op = match op {
             Ok(op) => op,
@@ -210,7 +286,7 @@ impl<K: Kind> Handle<K> {
         let caller = wants_outcome.then(|| Caller::new(self.replica.clone()));
         let request = caller.as_ref().map(|caller| caller.request);
         Submitted::Executing {
-            executed: Box::pin(self.group.execute(Command { request, op })),
+            executed: Box::pin(self.group.execute(Command::new(request, op))),
             caller,
         }
     }
@@ -246,7 +322,6 @@ impl<K: Kind> Submitted<K> {
         match verdict {
             Some(Verdict::Applied(outcome)) => Ok((Version(index), Some(outcome))),
             Some(Verdict::Full) => Err(Error::Full(())),
-            Some(Verdict::Undecodable) => Err(Error::Encoding((), EncodeError::SerdeDeCustom)),
             None => Ok((Version(index), None)),
         }
     }

@@ -1,7 +1,13 @@
 //! What a kind of collection gives the engine: its state, its operations, and their effect.
 
 use crate::{
-    collections_layer::{Version, engine::wire::Reader},
+    collections_layer::{
+        Version,
+        engine::{
+            changes::Changes,
+            wire::{Reader, Writer},
+        },
+    },
     primitives::Bytes,
 };
 
@@ -15,16 +21,39 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
     /// The gauge of the number of entries.
     const SIZE: &'static str;
 
+    /// A decoded operation.
+    type Op: Clone + Send + Sync + 'static;
     /// The content, a persistent structure: a clone is a snapshot.
     type State: Clone + Default + Send + Sync + 'static;
     /// What an operation did, for its caller.
     type Outcome: Send + 'static;
+    /// What an operation changed, for watchers: one of these for each place that it changed.
+    type Change: Clone + Send + Sync + 'static;
 
     /// How many entries there are.
     fn len(state: &Self::State) -> usize;
 
-    /// Carries out an operation; `None` when it does not decode, and then nothing has changed.
-    fn apply(state: &mut Self::State, op: &mut Reader<'_>, at: &Place) -> Option<Applied<Self>>;
+    /// Decodes an operation; `None` when it is none.
+    fn parse(op: &mut Reader<'_>) -> Option<Self::Op>;
+
+    /// Carries out an operation.
+    fn apply(state: &mut Self::State, op: Self::Op, at: &mut Place<Self::Change>) -> Applied<Self>;
+
+    /// Takes a change back; the last one first.
+    fn undo(state: &mut Self::State, change: &Self::Change);
+
+    /// The hash of the key that a change concerns, where watchers of single keys exist.
+    fn key_hash(_: &Self::Change) -> u64 {
+        0
+    }
+
+    /// Writes what is not part of any entry.
+    fn header(_: &Self::State, _: &mut Writer) {}
+
+    /// Reads what [`header`](Self::header) wrote, into a state without entries.
+    fn restore_header(_: &mut Self::State, _: &mut Reader<'_>) -> Option<()> {
+        Some(())
+    }
 
     /// The content as items, one for each entry, in an order that depends on nothing but the
     /// content. Each begins with [`ITEM`](super::machine::ITEM).
@@ -32,6 +61,41 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
 
     /// Adds an item of another member's content; `None` when it does not decode.
     fn restore(state: &mut Self::State, item: &mut Reader<'_>) -> Option<()>;
+
+    /// The clock that the log carries, where entries expire.
+    fn clock(_: &Self::State) -> Clock {
+        Clock::default()
+    }
+
+    /// The operation that sets the clock forward, where entries expire.
+    fn tick(_: Tick) -> Option<Bytes> {
+        None
+    }
+}
+
+/// The clock that a collection's log carries: milliseconds, the same on every member at a version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Clock {
+    pub(crate) millis: u64,
+    pub(crate) next: Option<Alarm>,
+}
+
+/// When the clock must be set next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alarm {
+    /// An entry's time to live has not begun.
+    Begin,
+    /// An entry expires when the clock shows this.
+    Expire(u64),
+}
+
+/// A reading of the clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tick {
+    pub(crate) millis: u64,
+    /// The version that was applied when the clock was read. What came later may have been
+    /// written after that, so its time begins with a later reading.
+    pub(crate) seen: Version,
 }
 
 /// What an operation did.
@@ -41,12 +105,13 @@ pub(crate) enum Applied<K: Kind> {
     Full,
 }
 
-/// Where an operation stands, and the limits that it must keep.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+/// Where an operation stands, the limits that it must keep, and what it changes.
+#[derive(Debug)]
+pub(crate) struct Place<C> {
     /// The version that the operation makes.
     pub(crate) version: Version,
     pub(crate) limits: Limits,
+    pub(crate) changes: Changes<C>,
 }
 
 /// The most that a collection may hold.

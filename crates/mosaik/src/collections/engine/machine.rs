@@ -9,8 +9,9 @@ use crate::{
     collections_layer::{
         SyncConfig, Version,
         engine::{
+            changes::Changes,
             command::Command,
-            kind::{Kind, Place},
+            kind::{Applied, Kind, Place},
             replica::{Live, Replica},
             wire::{Reader, Writer},
         },
@@ -46,7 +47,7 @@ impl<K: Kind> Machine<K> {
 }
 
 impl<K: Kind> StateMachine for Machine<K> {
-    type Command = Command;
+    type Command = Command<K>;
     type Query = ();
     type QueryResult = ();
     type StateSync = SnapshotSync<Self>;
@@ -55,27 +56,44 @@ impl<K: Kind> StateMachine for Machine<K> {
         self.settings.signature
     }
 
-    fn apply(&mut self, command: Command, ctx: &dyn ApplyContext) {
+    fn apply(&mut self, command: Command<K>, ctx: &dyn ApplyContext) {
         self.apply_batch([command], ctx);
     }
 
-    fn apply_batch(&mut self, commands: impl IntoIterator<Item = Command>, ctx: &dyn ApplyContext) {
+    fn apply_batch(
+        &mut self,
+        commands: impl IntoIterator<Item = Command<K>>,
+        ctx: &dyn ApplyContext,
+    ) {
         let limits = self.replica.limits();
+        let room = self.replica.watch_buffer();
         let mut verdicts = Vec::new();
         self.replica.change(|live| {
+            let mut records = Vec::new();
             let mut index = ctx.committed().index();
             for command in commands {
                 index = Index(index.0 + 1);
-                let place = Place {
+                let request = command.request;
+                let Some(op) = command.into_op() else {
+                    continue;
+                };
+                let mut place = Place {
                     version: Version(index),
                     limits,
+                    changes: Changes::new(room),
                 };
-                let applied = K::apply(&mut live.state, &mut Reader::new(&command.op), &place);
-                if command.request.is_some() {
-                    verdicts.push((command.request, applied));
+                let applied = K::apply(&mut live.state, op, &mut place);
+                if matches!(applied, Applied::Full) {
+                    place.changes.clear();
+                }
+                records.extend(place.changes.record(place.version));
+                if request.is_some() {
+                    verdicts.push((request, applied));
                 }
             }
-            live.version = Version(index);
+            // Some may have been skipped, as they do not decode.
+            live.version = Version(ctx.log_position().index());
+            records
         });
         for (request, applied) in verdicts {
             self.replica.resolve(request, applied);
@@ -110,7 +128,7 @@ impl<K: Kind> SnapshotStateMachine for Machine<K> {
             !snapshot.broken,
             "the transferred content does not decode here: do all members run one version?"
         );
-        self.replica.change(|live| *live = snapshot.live);
+        self.replica.replace(snapshot.live);
     }
 }
 
@@ -136,6 +154,7 @@ impl<K: Kind> Frozen<K> {
             }
             let mut header = Writer::new(HEADER);
             header.u64(self.live.version.0.0);
+            K::header(&self.live.state, &mut header);
             let mut items = vec![header.finish()];
             items.extend(K::items(&self.live.state));
             Arc::new(items)
@@ -145,7 +164,10 @@ impl<K: Kind> Frozen<K> {
     fn restore(&mut self, item: &[u8]) -> Option<()> {
         let mut reader = Reader::new(item);
         match reader.u8()? {
-            HEADER => self.live.version = Version(Index(reader.u64()?)),
+            HEADER => {
+                self.live.version = Version(Index(reader.u64()?));
+                K::restore_header(&mut self.live.state, &mut reader)?;
+            }
             ITEM => K::restore(&mut self.live.state, &mut reader)?,
             _ => return None,
         }

@@ -7,18 +7,24 @@
 //! ```
 //!
 //! A kind is a [`Kind`]: its state, and functions that apply operations to it and take it apart for
-//! other members. It knows neither groups nor locks.
+//! other members. It knows neither groups nor locks. What operations change goes into a ring, which
+//! watchers follow at their own pace; the keeper sets the clock forward that the log carries, where
+//! entries expire.
 
+mod changes;
 mod command;
 mod handle;
+mod keeper;
 mod kind;
 mod machine;
+mod observer;
 mod replica;
 mod wire;
 
 pub use handle::Outcome;
-pub(super) use handle::{Handle, Role};
-pub(super) use kind::{Applied, Kind, Place};
+pub(super) use handle::{Handle, Role, Submitter};
+pub(super) use kind::{Alarm, Applied, Clock, Kind, Limits, Place, Tick};
 pub(super) use machine::ITEM;
+pub(super) use observer::{Everything, Outlook, Select};
 pub(super) use replica::Live;
-pub(super) use wire::{Element, Reader, Writer, encodes_to, key_bytes};
+pub(super) use wire::{Element, Print, Reader, Writer, key_bytes};

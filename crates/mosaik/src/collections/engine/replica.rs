@@ -1,29 +1,36 @@
 //! This node's copy of a collection, which its handles read and the group's machine writes.
 
+use core::{task::Waker, time::Duration};
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
 };
 
 use metrics::{Counter, Gauge};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::{oneshot, watch};
 
 use crate::{
     collections_layer::{
         Version,
         engine::{
+            changes::{Record, Ring},
             command::Request,
-            kind::{Applied, Kind, Limits},
+            kind::{Applied, Clock, Kind, Limits, Tick},
         },
     },
     primitives::{GroupId, NetworkId, ShortFmtExt},
 };
 
-/// One node's copy. Lock order: `shown` before `live`; `waiting` is held alone.
+/// One node's copy. Lock order: `shown`, `live`, `ring`; the others are held alone.
 pub(crate) struct Replica<K: Kind> {
     live: RwLock<Live<K>>,
+    /// Changes under the lock of `live`, so that a reader of both sees one version.
+    ring: Mutex<Ring<K::Change>>,
     published: watch::Sender<Version>,
+    /// The clock of the log, as this node goes on from it.
+    clock: watch::Sender<RunningClock>,
     /// Callers that wait for what their operation did.
     waiting: Mutex<HashMap<u64, oneshot::Sender<Verdict<K>>>>,
     /// Tells requests of this replica from those of others.
@@ -37,6 +44,37 @@ pub(crate) struct Replica<K: Kind> {
 pub(crate) struct Shown {
     pub(crate) size: Gauge,
     pub(crate) transfers: Counter,
+    pub(crate) watchers: Gauge,
+    pub(crate) events: Counter,
+    pub(crate) lagged: Counter,
+}
+
+/// The clock that the log carries, and when it was set here: between two settings each node goes on
+/// by its own monotonic clock, which never decides what is in the content.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct RunningClock {
+    pub(crate) log: Clock,
+    set: Instant,
+}
+
+impl RunningClock {
+    fn new(log: Clock) -> Self {
+        Self {
+            log,
+            set: Instant::now(),
+        }
+    }
+
+    /// What the clock shows now.
+    pub(crate) fn millis(&self) -> u64 {
+        let elapsed = u64::try_from(self.set.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.log.millis.saturating_add(elapsed)
+    }
+
+    /// How long until it shows this.
+    pub(crate) fn until(&self, millis: u64) -> Duration {
+        Duration::from_millis(millis.saturating_sub(self.millis()))
+    }
 }
 
 /// The content and its version, which change together.
@@ -72,6 +110,9 @@ impl Shown {
         Self {
             size: metrics::gauge!(K::SIZE, &labels),
             transfers: metrics::counter!("mosaik.collections.syncs.started", &labels),
+            watchers: metrics::gauge!("mosaik.collections.watchers", &labels),
+            events: metrics::counter!("mosaik.collections.watch.events", &labels),
+            lagged: metrics::counter!("mosaik.collections.watch.lagged", &labels),
         }
     }
 }
@@ -80,25 +121,24 @@ impl Shown {
 pub(crate) enum Verdict<K: Kind> {
     Applied(K::Outcome),
     Full,
-    /// It did not decode: nothing was changed anywhere.
-    Undecodable,
 }
 
-impl<K: Kind> From<Option<Applied<K>>> for Verdict<K> {
-    fn from(applied: Option<Applied<K>>) -> Self {
+impl<K: Kind> From<Applied<K>> for Verdict<K> {
+    fn from(applied: Applied<K>) -> Self {
         match applied {
-            Some(Applied::Done(outcome)) => Self::Applied(outcome),
-            Some(Applied::Full) => Self::Full,
-            None => Self::Undecodable,
+            Applied::Done(outcome) => Self::Applied(outcome),
+            Applied::Full => Self::Full,
         }
     }
 }
 
 impl<K: Kind> Replica<K> {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, watch_buffer: usize) -> Self {
         Self {
             live: RwLock::new(Live::default()),
+            ring: Mutex::new(Ring::new(watch_buffer)),
             published: watch::Sender::new(Version::default()),
+            clock: watch::Sender::new(RunningClock::new(Clock::default())),
             waiting: Mutex::default(),
             session: rand::random(),
             next_request: AtomicU64::new(0),
@@ -162,17 +202,94 @@ impl<K: Kind> Replica<K> {
         self.waiting.lock().remove(&request.number);
     }
 
-    /// Changes the content under one lock.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Live<K>)) {
-        let (version, len) = {
+    /// Applies operations under one lock; `change` gives a record for each version that changed
+    /// anything.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Live<K>) -> Vec<Record<K::Change>>) {
+        self.write(|live| {
+            let records = change(live);
+            let mut ring = self.ring.lock();
+            ring.append(records, live.version, K::key_hash)
+        });
+    }
+
+    /// Replaces the whole content.
+    pub(crate) fn replace(&self, content: Live<K>) {
+        self.write(|live| {
+            *live = content;
+            self.ring.lock().replace(live.version)
+        });
+    }
+
+    fn write(&self, write: impl FnOnce(&mut Live<K>) -> Vec<Waker>) {
+        let (version, len, clock, woken) = {
             let mut live = self.live.write();
-            change(&mut live);
-            (live.version, K::len(&live.state))
+            let woken = write(&mut live);
+            let clock = K::clock(&live.state);
+            (live.version, K::len(&live.state), clock, woken)
         };
+        for waker in woken {
+            waker.wake();
+        }
+        self.clock.send_if_modified(|running| {
+            let changed = running.log != clock;
+            if running.log.millis != clock.millis {
+                *running = RunningClock::new(clock);
+            }
+            running.log = clock;
+            changed
+        });
         if let Some(shown) = &*self.shown.read() {
             shown.size.set(size(len));
         }
         self.published.send_replace(version);
+    }
+
+    /// Bytes of changes that are kept for watchers.
+    pub(crate) fn watch_buffer(&self) -> usize {
+        self.ring.lock().max_bytes()
+    }
+
+    /// Looks at the changes that are kept.
+    pub(crate) fn ring(&self) -> MutexGuard<'_, Ring<K::Change>> {
+        self.ring.lock()
+    }
+
+    /// Looks at the content and at the changes that led to it, as of one version.
+    pub(crate) fn observe<R>(
+        &self,
+        observe: impl FnOnce(&Live<K>, &mut Ring<K::Change>) -> R,
+    ) -> R {
+        let live = self.live.read();
+        observe(&live, &mut self.ring.lock())
+    }
+
+    /// Ends all watches, after what they have not yet seen.
+    pub(crate) fn end(&self) {
+        let woken = self.ring.lock().end();
+        for waker in woken {
+            waker.wake();
+        }
+    }
+
+    /// The metrics, if they are shown.
+    pub(crate) fn with_shown(&self, count: impl FnOnce(&Shown)) {
+        if let Some(shown) = &*self.shown.read() {
+            count(shown);
+        }
+    }
+
+    pub(crate) fn watch_clock(&self) -> watch::Receiver<RunningClock> {
+        self.clock.subscribe()
+    }
+
+    /// A reading of the clock as this node goes on from it.
+    pub(crate) fn tick(&self) -> Tick {
+        // The version first: what is written meanwhile begins its time with a later reading.
+        let seen = self.version();
+        Tick {
+            millis: self.clock.borrow().millis(),
+            seen,
+        }
     }
 
     /// Tells the caller of an operation, if it is one of this replica's.

@@ -9,6 +9,7 @@ use crate::primitives::{Bytes, BytesMut, Datum, encoding::EncodeError};
 pub(crate) const MAX_ELEMENT_BYTES: usize = 1024 * 1024;
 
 /// Puts an operation or an item of the state together.
+#[derive(Debug, Clone)]
 pub(crate) struct Writer(BytesMut);
 
 impl Writer {
@@ -17,6 +18,15 @@ impl Writer {
         let mut buffer = BytesMut::with_capacity(64);
         buffer.extend_from_slice(&[number]);
         Self(buffer)
+    }
+
+    /// Begins with nothing: a part of an operation.
+    pub(crate) fn empty() -> Self {
+        Self(BytesMut::new())
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     pub(crate) fn u8(&mut self, value: u8) {
@@ -39,6 +49,11 @@ impl Writer {
             .encode_into(&mut self.0)
             .map_err(|_| EncodeError::SerdeSerCustom)?;
         self.close(begin)
+    }
+
+    /// Bytes without their length.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
     }
 
     /// Bytes that are an element's encoding already.
@@ -114,29 +129,36 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// An element with the print of its encoding.
+    pub(crate) fn printed<T: Datum>(&mut self) -> Option<(Element<T>, Print)> {
+        let mut ahead = Self(self.0);
+        let print = Print::of(ahead.bytes()?);
+        Some((self.element()?, print))
+    }
+
     #[expect(
         clippy::option_option,
         reason = "the outer one is of decoding, as everywhere here"
     )]
-    pub(crate) fn option<T: Datum>(&mut self) -> Option<Option<Element<T>>> {
+    pub(crate) fn optional<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<Option<T>> {
         match self.u8()? {
             0 => Some(None),
-            1 => Some(Some(self.element()?)),
+            1 => Some(Some(read(self)?)),
             _ => None,
         }
     }
 
-    /// The encoding of an element or its absence.
-    #[expect(
-        clippy::option_option,
-        reason = "the outer one is of decoding, as everywhere here"
-    )]
-    pub(crate) fn optional_bytes(&mut self) -> Option<Option<&'a [u8]>> {
-        match self.u8()? {
-            0 => Some(None),
-            1 => Some(Some(self.bytes()?)),
-            _ => None,
-        }
+    /// The print of an element's encoding.
+    pub(crate) fn print(&mut self) -> Option<Print> {
+        self.bytes().map(Print::of)
+    }
+
+    /// A print as [`Writer::raw`] wrote it.
+    pub(crate) fn raw_print(&mut self) -> Option<Print> {
+        self.take(PRINT_BYTES)?.try_into().ok().map(Print)
     }
 
     /// All the rest, as elements or pairs of them: each call of `next` must consume something.
@@ -159,17 +181,61 @@ impl<'a> Reader<'a> {
 }
 
 /// A decoded element and the bytes of its encoding.
+#[derive(Debug, Clone)]
 pub(crate) struct Element<T> {
     pub(crate) value: T,
     pub(crate) size: u64,
 }
 
-/// Whether a value encodes to these bytes.
-pub(crate) fn encodes_to<T: Datum>(value: &T, bytes: &[u8]) -> bool {
-    value.encode().is_ok_and(|encoded| encoded[..] == *bytes)
+/// Bytes of a [`Print`].
+const PRINT_BYTES: usize = 16;
+
+/// What an encoding is compared by: short ones as they are, others by a digest.
+///
+/// Members compare the bytes that were replicated, never a new encoding of what they decoded: a
+/// `HashMap` is encoded in another order by each process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Print([u8; PRINT_BYTES]);
+
+impl Print {
+    /// Last byte of a digest; a short encoding has its length there.
+    const DIGEST: u8 = u8::MAX;
+
+    pub(crate) fn of(encoding: &[u8]) -> Self {
+        let mut print = [0; PRINT_BYTES];
+        let (place, last) = print.split_at_mut(PRINT_BYTES - 1);
+        if let Some(place) = place.get_mut(..encoding.len()) {
+            place.copy_from_slice(encoding);
+            last[0] = u8::try_from(encoding.len()).expect("shorter than a print");
+        } else {
+            place.copy_from_slice(&blake3::hash(encoding).as_bytes()[..PRINT_BYTES - 1]);
+            last[0] = Self::DIGEST;
+        }
+        Self(print)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// The encoding of a key that was decoded before; empty if it has none any more.
 pub(crate) fn key_bytes<T: Datum>(key: &T) -> Bytes {
     key.encode().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_of_different_encodings_differ() {
+        let long = [7; 40];
+        let encodings: [&[u8]; 6] = [&[], &[0], &[0, 0], &long[..15], &long[..16], &long];
+        for (n, one) in encodings.iter().enumerate() {
+            for (m, other) in encodings.iter().enumerate() {
+                assert_eq!(Print::of(one) == Print::of(other), n == m);
+            }
+        }
+    }
 }

@@ -4,10 +4,10 @@ use core::{fmt, marker::PhantomData};
 use std::sync::Arc;
 
 use super::super::{
-    CollectionConfig, Error, StoreId, Value, Version, When,
+    CollectionConfig, Error, StoreId, Value, Version, Watch, When,
     engine::{
-        Applied, Element, Handle, ITEM, Kind, Live, Outcome, Place, Reader, Role, Writer,
-        encodes_to,
+        Applied, Element, Everything, Handle, ITEM, Kind, Live, Outcome, Place, Print, Reader,
+        Role, Writer,
     },
 };
 use super::Exchange;
@@ -67,8 +67,25 @@ pub(crate) type OnceKind<T> = PlaceKind<true, T>;
 /// A kind of at most one value.
 pub(crate) struct PlaceKind<const FINAL: bool, T>(PhantomData<fn() -> T>);
 
-/// The content: the value, and the size of its encoding.
-pub(crate) struct State<T>(Option<(Arc<T>, u64)>);
+/// The content.
+pub(crate) struct State<T>(Option<Content<T>>);
+
+/// The value, the size of its encoding, and what it is compared by.
+struct Content<T> {
+    value: Arc<T>,
+    size: u64,
+    print: Print,
+}
+
+impl<T> Clone for Content<T> {
+    fn clone(&self) -> Self {
+        Self {
+            value: self.value.clone(),
+            size: self.size,
+            print: self.print,
+        }
+    }
+}
 
 impl<T> Clone for State<T> {
     fn clone(&self) -> Self {
@@ -82,13 +99,77 @@ impl<T> Default for State<T> {
     }
 }
 
-impl<T: Clone> State<T> {
+impl<T> State<T> {
     fn value(&self) -> Option<&T> {
-        self.0.as_ref().map(|(value, _)| &**value)
+        self.0.as_ref().map(|content| &*content.value)
     }
 
     fn size(&self) -> u64 {
-        self.0.as_ref().map_or(0, |(_, size)| *size)
+        self.0.as_ref().map_or(0, |content| content.size)
+    }
+}
+
+impl<T> From<(Element<T>, Print)> for Content<T> {
+    fn from((element, print): (Element<T>, Print)) -> Self {
+        Self {
+            value: Arc::new(element.value),
+            size: element.size,
+            print,
+        }
+    }
+}
+
+/// A decoded operation: the value that is written, if the one before it is the expected one.
+#[derive(Clone)]
+pub(crate) struct Op<T> {
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one is whether any is expected"
+    )]
+    expected: Option<Option<Print>>,
+    new: Option<(Element<T>, Print)>,
+}
+
+/// A change of a [`Cell`] or a [`Once`].
+pub struct CellChange<T> {
+    old: Option<Content<T>>,
+    new: Option<Content<T>>,
+}
+
+/// A change of a [`Once`].
+pub type OnceChange<T> = CellChange<T>;
+
+impl<T> CellChange<T> {
+    /// The value before the change.
+    pub fn old(&self) -> Option<&T> {
+        self.old.as_ref().map(|content| &*content.value)
+    }
+
+    /// The value after the change.
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "the value after the change, as `old` is the one before"
+    )]
+    pub fn new(&self) -> Option<&T> {
+        self.new.as_ref().map(|content| &*content.value)
+    }
+}
+
+impl<T> Clone for CellChange<T> {
+    fn clone(&self) -> Self {
+        Self {
+            old: self.old.clone(),
+            new: self.new.clone(),
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for CellChange<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CellChange")
+            .field("old", &self.old())
+            .field("new", &self.new())
+            .finish()
     }
 }
 
@@ -123,54 +204,72 @@ impl<const FINAL: bool, T: Value> Kind for PlaceKind<FINAL, T> {
         "mosaik.collections.cell.size"
     };
 
+    type Op = Op<T>;
     type State = State<T>;
     type Outcome = Written<T>;
+    type Change = CellChange<T>;
 
     fn len(state: &State<T>) -> usize {
         usize::from(state.0.is_some())
     }
 
-    fn apply(state: &mut State<T>, op: &mut Reader<'_>, at: &Place) -> Option<Applied<Self>> {
-        let (matches, new) = match op.u8()? {
-            WRITE => (true, Some(op.element::<T>()?)),
-            CLEAR => (true, None),
+    fn parse(op: &mut Reader<'_>) -> Option<Op<T>> {
+        let (expected, new) = match op.u8()? {
+            WRITE => (None, Some(op.printed()?)),
+            CLEAR => (None, None),
             COMPARE_EXCHANGE => {
-                let expected = op.optional_bytes()?;
-                let matches = match (state.value(), expected) {
-                    (Some(value), Some(expected)) => encodes_to(value, expected),
-                    (None, None) => true,
-                    _ => false,
-                };
-                (matches, op.option()?)
+                let expected = op.optional(Reader::print)?;
+                (Some(expected), op.optional(Reader::printed)?)
             }
             _ => return None,
         };
-        op.is_empty().then_some(())?;
-        let previous = state.0.as_ref().map(|(value, _)| value.clone());
-        let applied = matches && !(FINAL && previous.is_some());
-        if applied {
+        Some(Op { expected, new })
+    }
+
+    fn apply(state: &mut State<T>, op: Op<T>, at: &mut Place<CellChange<T>>) -> Applied<Self> {
+        let former = state.0.clone();
+        let matches = match op.expected {
+            Some(expected) => former.as_ref().map(|former| former.print) == expected,
+            None => true,
+        };
+        let applied = matches && !(FINAL && former.is_some());
+        let new = op.new.map(Content::from);
+        if applied && !(new.is_none() && former.is_none()) {
             let len = (Self::len(state), usize::from(new.is_some()));
             let bytes = (state.size(), new.as_ref().map_or(0, |new| new.size));
             if !at.limits.admit(len, bytes) {
-                return Some(Applied::Full);
+                return Applied::Full;
             }
-            state.0 = new.map(|Element { value, size }| (Arc::new(value), size));
+            let replaced = state.size();
+            state.0.clone_from(&new);
+            let old = former.clone();
+            at.changes.push(CellChange { old, new }, replaced);
         }
-        Some(Applied::Done(Written { applied, previous }))
+        Applied::Done(Written {
+            applied,
+            previous: former.map(|former| former.value),
+        })
+    }
+
+    fn undo(state: &mut State<T>, change: &CellChange<T>) {
+        state.0.clone_from(&change.old);
     }
 
     fn items(state: &State<T>) -> Vec<Bytes> {
-        let item = state.value().and_then(|value| {
+        let item = state.0.as_ref().and_then(|content| {
             let mut item = Writer::new(ITEM);
-            item.element(value).ok()?;
+            item.element(&*content.value).ok()?;
+            item.raw(content.print.as_bytes());
             Some(item.finish())
         });
         item.into_iter().collect()
     }
 
     fn restore(state: &mut State<T>, item: &mut Reader<'_>) -> Option<()> {
-        let Element { value, size } = item.element()?;
-        let former = state.0.replace((Arc::new(value), size));
+        let element = item.element()?;
+        // As it was replicated: the encoding here is another member's own.
+        let print = item.raw_print()?;
+        let former = state.0.replace(Content::from((element, print)));
         former.is_none().then_some(())
     }
 }
@@ -209,6 +308,17 @@ macro_rules! reads {
             /// The present state, at no cost: it does not change any more.
             pub fn snapshot(&self) -> $snapshot<T> {
                 $snapshot(self.0.snapshot())
+            }
+
+            /// Watches the value, from now on.
+            pub fn watch(&self) -> Watch<$snapshot<T>, CellChange<T>> {
+                self.0.watch(Everything, $snapshot)
+            }
+
+            /// Watches the value after a version; see
+            /// [`Map::watch_from`](super::Map::watch_from).
+            pub fn watch_from(&self, version: Version) -> Watch<$snapshot<T>, CellChange<T>> {
+                self.0.watch_from(version, $snapshot)
             }
         }
 

@@ -1,15 +1,18 @@
 //! `Map`: unordered keys and values.
 
-use core::{borrow::Borrow, fmt, hash::Hash};
+use core::{borrow::Borrow, fmt, hash::Hash, time::Duration};
 use std::sync::Arc;
 
 use super::{
     super::{
-        CollectionConfig, Error, Key, StoreId, Value, Version, When,
-        engine::{Handle, Live, Outcome, Role},
+        CollectionConfig, Error, Key, StoreId, Value, Version, Watch, When,
+        engine::{Everything, Handle, Live, Outcome, Role},
         state::{Keyed, Trie},
     },
-    keyed::{self, Container, Entry, KeyedKind, Name, op},
+    keyed::{
+        self, Batch, Container, Entry, KeyedKind, MapChange, Name, OneKey, keyed_writes, millis,
+        op, update,
+    },
 };
 use crate::groups::{GroupId, Groups};
 
@@ -153,138 +156,7 @@ impl<K: Key, V: Value, const IS_WRITER: bool> Map<K, V, IS_WRITER> {
     }
 }
 
-impl<K: Key, V: Value> Map<K, V, true> {
-    /// Inserts a value, or replaces it.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with the key and the value.
-    pub fn insert(
-        &self,
-        key: K,
-        value: V,
-    ) -> impl Future<Output = Result<Version, Error<(K, V)>>> + Send + Sync + 'static {
-        self.0.submit(op::insert(&key, &value), (key, value))
-    }
-
-    /// Inserts or replaces many values as one mutation: all or none, of a repeated key the last.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with all entries.
-    pub fn extend(
-        &self,
-        entries: impl IntoIterator<Item = (K, V)>,
-    ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<(K, V)>>>> + Send + Sync + 'static
-    {
-        let entries: std::vec::Vec<_> = entries.into_iter().collect();
-        let op = (!entries.is_empty())
-            .then(|| op::extend(entries.iter().map(|(key, value)| (key, value))));
-        self.0.submit_some(op, entries)
-    }
-
-    /// Removes a key; without effect when it is absent.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with the key.
-    pub fn remove(
-        &self,
-        key: &K,
-    ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static {
-        self.0.submit(op::remove(key), key.clone())
-    }
-
-    /// Removes many keys as one mutation.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with all keys.
-    pub fn remove_many(
-        &self,
-        keys: impl IntoIterator<Item = K>,
-    ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<K>>>> + Send + Sync + 'static
-    {
-        let keys: std::vec::Vec<_> = keys.into_iter().collect();
-        let op = (!keys.is_empty()).then(|| op::remove_many(&keys));
-        self.0.submit_some(op, keys)
-    }
-
-    /// Removes everything.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`].
-    pub fn clear(
-        &self,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
-        self.0.submit(Ok(op::clear()), ())
-    }
-
-    /// Replaces the value of a key if it is the expected one, where `None` stands for an absent key,
-    /// on both sides. Values are compared by their encoding. The version tells nothing about
-    /// whether it was: see [`compare_exchange_returning`](Self::compare_exchange_returning).
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with all arguments.
-    pub fn compare_exchange(
-        &self,
-        key: K,
-        expected: Option<V>,
-        new: Option<V>,
-    ) -> impl Future<Output = Result<Version, Error<(K, Option<V>, Option<V>)>>> + Send + Sync + 'static
-    {
-        let op = op::compare_exchange(&key, expected.as_ref(), new.as_ref());
-        self.0.submit(op, (key, expected, new))
-    }
-
-    /// As [`insert`](Self::insert), and tells the value that was replaced.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with the key and the value.
-    pub fn insert_returning(
-        &self,
-        key: K,
-        value: V,
-    ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<(K, V)>>> + Send + Sync + 'static
-    {
-        let op = op::insert(&key, &value);
-        self.0.submit_returning(op, (key, value), previous)
-    }
-
-    /// As [`remove`](Self::remove), and tells the value that was removed.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with the key.
-    pub fn remove_returning(
-        &self,
-        key: &K,
-    ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<K>>> + Send + Sync + 'static {
-        self.0
-            .submit_returning(op::remove(key), key.clone(), previous)
-    }
-
-    /// As [`compare_exchange`](Self::compare_exchange), and tells whether it took place.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with all arguments.
-    pub fn compare_exchange_returning(
-        &self,
-        key: K,
-        expected: Option<V>,
-        new: Option<V>,
-    ) -> impl Future<Output = Result<Outcome<Exchange<V>>, Error<(K, Option<V>, Option<V>)>>>
-    + Send
-    + Sync
-    + 'static {
-        let op = op::compare_exchange(&key, expected.as_ref(), new.as_ref());
-        self.0.submit_returning(op, (key, expected, new), exchange)
-    }
-}
+keyed_writes!(Map<Key, V>, MapSnapshot);
 
 /// What a compare-exchange found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -305,6 +177,11 @@ pub(super) fn exchange<K, V: Clone>(outcome: keyed::Outcome<K, V>) -> Exchange<V
         applied: matches!(outcome, keyed::Outcome::Exchanged(true, _)),
         current: previous(outcome),
     }
+}
+
+/// Whether the mutation found the entry that it is about.
+pub(super) fn is_there<K, V>(outcome: keyed::Outcome<K, V>) -> bool {
+    outcome.previous().is_some()
 }
 
 /// The state of a [`Map`] at one version.

@@ -11,20 +11,24 @@ mod ordered_map;
 mod queue;
 mod sequence;
 mod set;
+mod sides;
 
 use core::fmt;
 
 pub use cell::{
-    Cell, CellReader, CellSnapshot, CellWriter, Once, OnceReader, OnceSnapshot, OnceWriter,
+    Cell, CellChange, CellReader, CellSnapshot, CellWriter, Once, OnceChange, OnceReader,
+    OnceSnapshot, OnceWriter,
 };
+pub use keyed::{Batch, BatchOutcome, Expected, MapChange, SetBatch, SetChange};
 pub use map::{Exchange, Map, MapReader, MapSnapshot, MapWriter};
 pub use ordered_map::{OrderedMap, OrderedMapReader, OrderedMapSnapshot, OrderedMapWriter};
 pub use queue::{
     BoundedPriorityQueue, PriorityQueue, PriorityQueueReader, PriorityQueueSnapshot,
-    PriorityQueueWriter, UnboundedPriorityQueue,
+    PriorityQueueWriter, QueueChange, UnboundedPriorityQueue,
 };
-pub use sequence::{Vec, VecReader, VecSnapshot, VecWriter};
+pub use sequence::{Vec, VecChange, VecReader, VecSnapshot, VecWriter};
 pub use set::{Set, SetReader, SetSnapshot, SetWriter};
+pub use sides::Cause;
 
 use super::engine::{Kind, Live};
 

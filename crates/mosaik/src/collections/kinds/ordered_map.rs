@@ -4,6 +4,7 @@ use core::{
     borrow::Borrow,
     fmt,
     ops::{Bound, RangeBounds},
+    time::Duration,
 };
 use std::sync::Arc;
 
@@ -11,11 +12,14 @@ use rpds::RedBlackTreeMapSync;
 
 use super::{
     super::{
-        CollectionConfig, Error, OrderedKey, StoreId, Value, Version, When,
-        engine::{Handle, Live, Outcome, Role},
+        CollectionConfig, Error, OrderedKey, StoreId, Value, Version, Watch, When,
+        engine::{Everything, Handle, Live, Outcome, Role},
     },
-    keyed::{Container, Entry, KeyedKind, Name, op},
-    map::{Exchange, exchange, previous},
+    keyed::{
+        Batch, Container, Entry, KeyedKind, MapChange, Name, OneKey, PickBy, keyed_writes, millis,
+        op, update,
+    },
+    map::{Exchange, exchange, is_there, previous},
 };
 use crate::groups::{GroupId, Groups};
 
@@ -274,132 +278,29 @@ fn is_inverted<Q: Ord + ?Sized>(range: &impl RangeBounds<Q>) -> bool {
     }
 }
 
-impl<K: OrderedKey, V: Value> OrderedMap<K, V, true> {
-    /// Inserts a value, or replaces it.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with the key and the value.
-    pub fn insert(
+keyed_writes!(OrderedMap<OrderedKey, V>, OrderedMapSnapshot);
+
+impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER> {
+    /// Watches a range of keys, from now on.
+    pub fn watch_range(
         &self,
-        key: K,
-        value: V,
-    ) -> impl Future<Output = Result<Version, Error<(K, V)>>> + Send + Sync + 'static {
-        self.0.submit(op::insert(&key, &value), (key, value))
+        range: impl RangeBounds<K> + Send + Sync + 'static,
+    ) -> Watch<OrderedMapSnapshot<K, V>, MapChange<K, V>> {
+        let picks = PickBy(move |key: &K| range.contains(key));
+        self.0.watch(picks, OrderedMapSnapshot)
     }
 
-    /// Inserts or replaces many values as one mutation: all or none, of a repeated key the last.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with all entries.
-    pub fn extend(
+    /// Watches the keys, texts or bytes, that begin with this, from now on.
+    pub fn watch_prefix(
         &self,
-        entries: impl IntoIterator<Item = (K, V)>,
-    ) -> impl Future<Output = Result<Version, Error<Vec<(K, V)>>>> + Send + Sync + 'static {
-        let entries: Vec<_> = entries.into_iter().collect();
-        let op = (!entries.is_empty())
-            .then(|| op::extend(entries.iter().map(|(key, value)| (key, value))));
-        self.0.submit_some(op, entries)
-    }
-
-    /// Removes a key; without effect when it is absent.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with the key.
-    pub fn remove(
-        &self,
-        key: &K,
-    ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static {
-        self.0.submit(op::remove(key), key.clone())
-    }
-
-    /// Removes many keys as one mutation.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with all keys.
-    pub fn remove_many(
-        &self,
-        keys: impl IntoIterator<Item = K>,
-    ) -> impl Future<Output = Result<Version, Error<Vec<K>>>> + Send + Sync + 'static {
-        let keys: Vec<_> = keys.into_iter().collect();
-        let op = (!keys.is_empty()).then(|| op::remove_many(&keys));
-        self.0.submit_some(op, keys)
-    }
-
-    /// Removes everything.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`].
-    pub fn clear(
-        &self,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
-        self.0.submit(Ok(op::clear()), ())
-    }
-
-    /// As [`Map::compare_exchange`](super::Map::compare_exchange).
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with all arguments.
-    pub fn compare_exchange(
-        &self,
-        key: K,
-        expected: Option<V>,
-        new: Option<V>,
-    ) -> impl Future<Output = Result<Version, Error<(K, Option<V>, Option<V>)>>> + Send + Sync + 'static
+        prefix: impl AsRef<[u8]>,
+    ) -> Watch<OrderedMapSnapshot<K, V>, MapChange<K, V>>
+    where
+        K: AsRef<[u8]>,
     {
-        let op = op::compare_exchange(&key, expected.as_ref(), new.as_ref());
-        self.0.submit(op, (key, expected, new))
-    }
-
-    /// As [`insert`](Self::insert), and tells the value that was replaced.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with the key and the value.
-    pub fn insert_returning(
-        &self,
-        key: K,
-        value: V,
-    ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<(K, V)>>> + Send + Sync + 'static
-    {
-        let op = op::insert(&key, &value);
-        self.0.submit_returning(op, (key, value), previous)
-    }
-
-    /// As [`remove`](Self::remove), and tells the value that was removed.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with the key.
-    pub fn remove_returning(
-        &self,
-        key: &K,
-    ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<K>>> + Send + Sync + 'static {
-        self.0
-            .submit_returning(op::remove(key), key.clone(), previous)
-    }
-
-    /// As [`compare_exchange`](Self::compare_exchange), and tells whether it took place.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]; with all arguments.
-    pub fn compare_exchange_returning(
-        &self,
-        key: K,
-        expected: Option<V>,
-        new: Option<V>,
-    ) -> impl Future<Output = Result<Outcome<Exchange<V>>, Error<(K, Option<V>, Option<V>)>>>
-    + Send
-    + Sync
-    + 'static {
-        let op = op::compare_exchange(&key, expected.as_ref(), new.as_ref());
-        self.0.submit_returning(op, (key, expected, new), exchange)
+        let prefix: Box<[u8]> = prefix.as_ref().into();
+        let picks = PickBy(move |key: &K| key.as_ref().starts_with(&prefix));
+        self.0.watch(picks, OrderedMapSnapshot)
     }
 }
 

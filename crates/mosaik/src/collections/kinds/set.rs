@@ -1,15 +1,16 @@
 //! `Set`: unordered, unique elements.
 
-use core::{borrow::Borrow, fmt, hash::Hash};
+use core::{borrow::Borrow, fmt, hash::Hash, time::Duration};
 use std::sync::Arc;
 
 use super::{
     super::{
-        CollectionConfig, Error, Key, StoreId, Version, When,
-        engine::{Handle, Live, Outcome, Role},
+        CollectionConfig, Error, Key, StoreId, Version, Watch, When,
+        engine::{Everything, Handle, Live, Outcome, Role},
         state::{Keyed, Trie},
     },
-    keyed::{Entry, KeyedKind, Name, op},
+    keyed::{Batch, Entry, KeyedKind, Name, OneKey, SetBatch, SetChange, millis, op},
+    map::is_there,
 };
 use crate::groups::{GroupId, Groups};
 
@@ -82,10 +83,33 @@ impl<T: Key, const IS_WRITER: bool> Set<T, IS_WRITER> {
     pub fn snapshot(&self) -> SetSnapshot<T> {
         SetSnapshot(self.0.snapshot())
     }
+
+    /// The time that an element has left; `None` when it is absent or does not expire. Between two
+    /// readings of the log's clock this node goes on by its own, so the answers of two members may
+    /// differ.
+    pub fn ttl(&self, value: &T) -> Option<Duration> {
+        let now = self.0.clock_millis();
+        self.0.read(|state| state.ttl(value, now))
+    }
+
+    /// Watches everything, from now on.
+    pub fn watch(&self) -> Watch<SetSnapshot<T>, SetChange<T>> {
+        self.0.watch(Everything, SetSnapshot)
+    }
+
+    /// Watches one element, from now on. Changes of others cost it nothing.
+    pub fn watch_key(&self, value: T) -> Watch<SetSnapshot<T>, SetChange<T>> {
+        self.0.watch(OneKey(value), SetSnapshot)
+    }
+
+    /// Watches everything after a version; see [`Map::watch_from`](super::Map::watch_from).
+    pub fn watch_from(&self, version: Version) -> Watch<SetSnapshot<T>, SetChange<T>> {
+        self.0.watch_from(version, SetSnapshot)
+    }
 }
 
 impl<T: Key> Set<T, true> {
-    /// Adds an element; without effect when it is there.
+    /// Adds an element; without effect when it is there, except that it does not expire any more.
     ///
     /// # Errors
     ///
@@ -177,9 +201,57 @@ impl<T: Key> Set<T, true> {
     {
         let value = value.borrow();
         self.0
-            .submit_returning(op::remove(value), value.clone(), |outcome| {
-                outcome.previous().is_some()
-            })
+            .submit_returning(op::remove(value), value.clone(), is_there)
+    }
+}
+
+impl<T: Key> Set<T, true> {
+    /// Adds an element that expires, also when it is there; see
+    /// [`Map::insert_with_ttl`](super::Map::insert_with_ttl).
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the element.
+    pub fn insert_with_ttl(
+        &self,
+        value: T,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+        let op = op::insert_with_ttl(&value, &(), millis(ttl));
+        self.0.submit(op, value)
+    }
+
+    /// Lets an element expire after this time, from now on, whatever was set before; without effect
+    /// when it is absent. Tells whether it is there.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the element.
+    pub fn expire(
+        &self,
+        value: &T,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Outcome<bool>, Error<T>>> + Send + Sync + 'static {
+        let op = op::expire(value, millis(ttl));
+        self.0.submit_returning(op, value.clone(), is_there)
+    }
+
+    /// Lets an element expire no more. Tells whether it would have.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; with the element.
+    pub fn persist(
+        &self,
+        value: &T,
+    ) -> impl Future<Output = Result<Outcome<bool>, Error<T>>> + Send + Sync + 'static {
+        self.0
+            .submit_returning(op::persist(value), value.clone(), is_there)
+    }
+
+    /// Begins a batch of mutations that take effect as one, if what they expect holds.
+    pub fn batch(&self) -> SetBatch<T> {
+        SetBatch(Batch::new(self.0.submitter()))
     }
 }
 

@@ -110,14 +110,6 @@ impl<T> Chunks<T> {
         Some(removed)
     }
 
-    pub(crate) fn pop_front(&mut self) -> Option<Arc<T>> {
-        self.remove(0)
-    }
-
-    pub(crate) fn pop_back(&mut self) -> Option<Arc<T>> {
-        self.remove(self.len.checked_sub(1)?)
-    }
-
     /// Exchanges two elements; returns whether both exist.
     pub(crate) fn swap(&mut self, i: usize, j: usize) -> bool {
         let (Some(first), Some(second)) = (self.get(i).cloned(), self.get(j).cloned()) else {
@@ -237,10 +229,16 @@ mod tests {
                     let removed = (index < model.len()).then(|| model.remove(index));
                     assert_eq!(chunks.remove(index).map(|e| *e), removed);
                 }
-                6 => assert_eq!(chunks.pop_back().map(|e| *e), model.pop()),
+                6 => {
+                    let last = chunks
+                        .len()
+                        .checked_sub(1)
+                        .and_then(|last| chunks.remove(last));
+                    assert_eq!(last.map(|e| *e), model.pop());
+                }
                 7 => {
                     let removed = (!model.is_empty()).then(|| model.remove(0));
-                    assert_eq!(chunks.pop_front().map(|e| *e), removed);
+                    assert_eq!(chunks.remove(0).map(|e| *e), removed);
                 }
                 _ => {
                     let other = random.random_range(0..=model.len());

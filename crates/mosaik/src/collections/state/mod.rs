@@ -5,4 +5,5 @@ mod hash;
 mod trie;
 
 pub(super) use chunks::Chunks;
+pub(super) use hash::hash_of;
 pub(super) use trie::{Keyed, Trie};

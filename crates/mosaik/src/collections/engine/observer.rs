@@ -1,0 +1,222 @@
+//! The engine's side of a watch: a position in the ring of changes and a filter.
+
+use core::task::{Context, Poll};
+use std::sync::Arc;
+
+use crate::{
+    collections_layer::{
+        Event, Version, Watch,
+        engine::{
+            changes::{Found, Position, WatcherId},
+            kind::Kind,
+            replica::{Live, Replica, Shown},
+        },
+    },
+    groups::Index,
+};
+
+/// Records that a watcher looks at under one lock, and before it lets other tasks run.
+const STEP: usize = 512;
+const STEPS: usize = 16;
+
+/// What a [`Watch`] reads from, without the kind's type.
+pub(crate) trait Outlook<S, C>: Send + Sync {
+    /// The next event; none when nothing follows any more.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<S, C>>>;
+
+    /// Everything up to here was delivered.
+    fn version(&self) -> Version;
+}
+
+/// The part of a collection that is watched.
+pub(crate) trait Select<K: Kind>: Send + Sync + 'static {
+    /// The hash of the only key that is watched, if it is one.
+    fn key(&self) -> Option<u64> {
+        None
+    }
+
+    /// The changes that are watched, if there are any among these.
+    fn changes(&self, changes: &Arc<[K::Change]>) -> Option<Arc<[K::Change]>>;
+
+    /// The part of the content that is watched.
+    fn content(&self, live: &Live<K>) -> Live<K>;
+}
+
+/// The whole collection.
+pub(crate) struct Everything;
+
+impl<K: Kind> Select<K> for Everything {
+    fn changes(&self, changes: &Arc<[K::Change]>) -> Option<Arc<[K::Change]>> {
+        Some(changes.clone())
+    }
+
+    fn content(&self, live: &Live<K>) -> Live<K> {
+        live.clone()
+    }
+}
+
+/// One watcher.
+pub(crate) struct Observer<K: Kind, F: Select<K>, S> {
+    replica: Arc<Replica<K>>,
+    id: WatcherId,
+    position: Position,
+    select: F,
+    show: fn(Live<K>) -> S,
+    /// Told before anything else.
+    first: Option<Event<S, K::Change>>,
+}
+
+impl<K: Kind, F: Select<K>, S: Send + Sync + 'static> Observer<K, F, S> {
+    /// Watches from now on.
+    pub(crate) fn start(
+        replica: Arc<Replica<K>>,
+        select: F,
+        show: fn(Live<K>) -> S,
+    ) -> Watch<S, K::Change> {
+        let key = select.key();
+        let (live, id, position) = replica.observe(|live, ring| {
+            let id = ring.register(key);
+            (live.clone(), id, ring.position(live.version))
+        });
+        // Selected with no lock held: a large part takes its time.
+        let snapshot = show(select.content(&live));
+        let observer = Self {
+            replica,
+            id,
+            position,
+            select,
+            show,
+            first: None,
+        };
+        observer.watch(snapshot)
+    }
+
+    fn watch(self, snapshot: S) -> Watch<S, K::Change> {
+        self.count_watchers();
+        Watch::new(snapshot, Box::new(self))
+    }
+
+    fn count_watchers(&self) {
+        let watchers = u32::try_from(self.replica.ring().watchers()).unwrap_or(u32::MAX);
+        self.replica
+            .with_shown(|shown| shown.watchers.set(f64::from(watchers)));
+    }
+
+    /// The content now; everything before is passed over.
+    fn catch_up(&mut self) -> (Version, S) {
+        let (live, position) = self.replica.observe(|live, ring| {
+            let position = ring.position(live.version);
+            (live.clone(), position)
+        });
+        self.position = position;
+        (live.version, (self.show)(self.select.content(&live)))
+    }
+
+    fn count(&self, count: impl FnOnce(&Shown)) {
+        self.replica.with_shown(count);
+    }
+}
+
+impl<K: Kind, S: Send + Sync + 'static> Observer<K, Everything, S> {
+    /// Watches everything after a version, which may be in the past or in the future.
+    pub(crate) fn resume(
+        replica: Arc<Replica<K>>,
+        version: Version,
+        show: fn(Live<K>) -> S,
+    ) -> Watch<S, K::Change> {
+        let (mut live, id, mut position, oldest, since) = replica.observe(|live, ring| {
+            let id = ring.register(None);
+            let position = ring.position(version);
+            (
+                live.clone(),
+                id,
+                position,
+                ring.oldest(),
+                ring.since(version),
+            )
+        });
+        let mut first = None;
+        match since {
+            Some(changes) => {
+                // The content as it was then.
+                for change in changes
+                    .iter()
+                    .rev()
+                    .flat_map(|changes| changes.iter().rev())
+                {
+                    K::undo(&mut live.state, change);
+                }
+                live.version = live.version.min(version);
+            }
+            None => {
+                position.version = live.version;
+                first = Some(Event::Compacted {
+                    oldest,
+                    now: show(live.clone()),
+                });
+            }
+        }
+        let observer = Self {
+            replica,
+            id,
+            position,
+            select: Everything,
+            show,
+            first,
+        };
+        observer.watch(show(live))
+    }
+}
+
+impl<K: Kind, F: Select<K>, S: Send + Sync + 'static> Outlook<S, K::Change> for Observer<K, F, S> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<S, K::Change>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(first));
+        }
+        for _ in 0..STEPS {
+            let select = |changes: &Arc<[K::Change]>| self.select.changes(changes);
+            let found =
+                self.replica
+                    .ring()
+                    .next(self.id, &mut self.position, cx.waker(), STEP, select);
+            let event = match found {
+                Found::Changes(version, changes) => Event::Changed { version, changes },
+                Found::Lagged => {
+                    let first = Version(Index(self.position.version.0.0 + 1));
+                    let (version, now) = self.catch_up();
+                    self.count(|shown| shown.lagged.increment(1));
+                    Event::Lagged {
+                        lost: first..Version(Index(version.0.0 + 1)),
+                        now,
+                    }
+                }
+                Found::Reset(discarded) => {
+                    let (_, now) = self.catch_up();
+                    Event::Reset { discarded, now }
+                }
+                Found::More => continue,
+                Found::Nothing => return Poll::Pending,
+                Found::End => return Poll::Ready(None),
+            };
+            self.count(|shown| shown.events.increment(1));
+            return Poll::Ready(Some(event));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn version(&self) -> Version {
+        self.position.version
+    }
+}
+
+impl<K: Kind, F: Select<K>, S> Drop for Observer<K, F, S> {
+    fn drop(&mut self) {
+        let mut ring = self.replica.ring();
+        ring.unregister(self.id);
+        let watchers = u32::try_from(ring.watchers()).unwrap_or(u32::MAX);
+        drop(ring);
+        self.replica
+            .with_shown(|shown| shown.watchers.set(f64::from(watchers)));
+    }
+}

@@ -1,0 +1,294 @@
+//! Operations on keyed collections, and their bytes: the numbers are part of the format.
+
+use super::super::super::{
+    Key, Value, Version,
+    engine::{Element, Print, Reader, Tick, Writer},
+};
+use crate::{
+    groups::Index,
+    primitives::{Bytes, Datum, encoding::EncodeError},
+};
+
+const INSERT: u8 = 0;
+const EXTEND: u8 = 1;
+const REMOVE: u8 = 2;
+const REMOVE_MANY: u8 = 3;
+const CLEAR: u8 = 4;
+const COMPARE_EXCHANGE: u8 = 5;
+const INSERT_WITH_TTL: u8 = 6;
+const EXPIRE: u8 = 7;
+const PERSIST: u8 = 8;
+const BATCH: u8 = 9;
+const TICK: u8 = 10;
+
+/// A decoded operation.
+#[derive(Clone)]
+pub(crate) enum Op<K, V> {
+    Insert(Pair<K, V>),
+    Extend(Vec<Pair<K, V>>),
+    Remove(K),
+    RemoveMany(Vec<K>),
+    Clear,
+    CompareExchange {
+        key: Element<K>,
+        expected: Option<Print>,
+        new: Option<(Element<V>, Print)>,
+    },
+    /// With the time to live in milliseconds.
+    InsertWithTtl(Pair<K, V>, u64),
+    Expire(K, u64),
+    Persist(K),
+    Batch {
+        conditions: Vec<(K, Condition)>,
+        steps: Vec<Step<K, V>>,
+    },
+    Tick(Tick),
+}
+
+/// A key and a value, with the print of the value.
+pub(crate) type Pair<K, V> = (Element<K>, Element<V>, Print);
+
+/// What a batch expects of a key.
+#[derive(Clone)]
+pub(crate) enum Condition {
+    Absent,
+    Version(Version),
+    Value(Print),
+}
+
+/// One mutation of a batch.
+#[derive(Clone)]
+pub(crate) enum Step<K, V> {
+    Insert(Pair<K, V>, Option<u64>),
+    Remove(K),
+}
+
+const ABSENT: u8 = 0;
+const AT_VERSION: u8 = 1;
+const WITH_VALUE: u8 = 2;
+
+const STEP_INSERT: u8 = 0;
+const STEP_REMOVE: u8 = 1;
+const STEP_INSERT_WITH_TTL: u8 = 2;
+
+impl<K: Key, V: Value> Op<K, V> {
+    pub(super) fn parse(op: &mut Reader<'_>) -> Option<Self> {
+        Some(match op.u8()? {
+            INSERT => Self::Insert(pair(op)?),
+            EXTEND => Self::Extend(op.rest(pair)?),
+            REMOVE => Self::Remove(key(op)?),
+            REMOVE_MANY => Self::RemoveMany(op.rest(key)?),
+            CLEAR => Self::Clear,
+            COMPARE_EXCHANGE => Self::CompareExchange {
+                key: op.element()?,
+                expected: op.optional(Reader::print)?,
+                new: op.optional(Reader::printed)?,
+            },
+            INSERT_WITH_TTL => Self::InsertWithTtl(pair(op)?, op.u64()?),
+            EXPIRE => Self::Expire(key(op)?, op.u64()?),
+            PERSIST => Self::Persist(key(op)?),
+            BATCH => Self::Batch {
+                conditions: conditions(op)?,
+                steps: op.rest(step)?,
+            },
+            TICK => Self::Tick(Tick {
+                millis: op.u64()?,
+                seen: Version(Index(op.u64()?)),
+            }),
+            _ => return None,
+        })
+    }
+}
+
+fn key<K: Key>(op: &mut Reader<'_>) -> Option<K> {
+    op.element().map(|element| element.value)
+}
+
+pub(super) fn pair<K: Key, V: Value>(op: &mut Reader<'_>) -> Option<Pair<K, V>> {
+    let key = op.element()?;
+    let (value, print) = op.printed()?;
+    Some((key, value, print))
+}
+
+fn conditions<K: Key>(op: &mut Reader<'_>) -> Option<Vec<(K, Condition)>> {
+    let mut conditions = Vec::new();
+    for _ in 0..op.u64()? {
+        let key = key(op)?;
+        let condition = match op.u8()? {
+            ABSENT => Condition::Absent,
+            AT_VERSION => Condition::Version(Version(Index(op.u64()?))),
+            WITH_VALUE => Condition::Value(op.print()?),
+            _ => return None,
+        };
+        conditions.push((key, condition));
+    }
+    Some(conditions)
+}
+
+fn step<K: Key, V: Value>(op: &mut Reader<'_>) -> Option<Step<K, V>> {
+    Some(match op.u8()? {
+        STEP_INSERT => Step::Insert(pair(op)?, None),
+        STEP_REMOVE => Step::Remove(key(op)?),
+        STEP_INSERT_WITH_TTL => Step::Insert(pair(op)?, Some(op.u64()?)),
+        _ => return None,
+    })
+}
+
+pub(crate) fn insert<K: Key, V: Value>(key: &K, value: &V) -> Result<Bytes, EncodeError> {
+    let mut op = Writer::new(INSERT);
+    op.element(key)?;
+    op.element(value)?;
+    Ok(op.finish())
+}
+
+pub(crate) fn insert_with_ttl<K: Key, V: Value>(
+    key: &K,
+    value: &V,
+    millis: u64,
+) -> Result<Bytes, EncodeError> {
+    let mut op = Writer::new(INSERT_WITH_TTL);
+    op.element(key)?;
+    op.element(value)?;
+    op.u64(millis);
+    Ok(op.finish())
+}
+
+pub(crate) fn extend<'a, K: Key, V: Value>(
+    entries: impl IntoIterator<Item = (&'a K, &'a V)>,
+) -> Result<Bytes, EncodeError> {
+    let mut op = Writer::new(EXTEND);
+    for (key, value) in entries {
+        op.element(key)?;
+        op.element(value)?;
+    }
+    Ok(op.finish())
+}
+
+pub(crate) fn remove<K: Key>(key: &K) -> Result<Bytes, EncodeError> {
+    of_key(REMOVE, key)
+}
+
+pub(crate) fn remove_many<'a, K: Key>(
+    keys: impl IntoIterator<Item = &'a K>,
+) -> Result<Bytes, EncodeError> {
+    let mut op = Writer::new(REMOVE_MANY);
+    for key in keys {
+        op.element(key)?;
+    }
+    Ok(op.finish())
+}
+
+pub(crate) fn clear() -> Bytes {
+    Writer::new(CLEAR).finish()
+}
+
+pub(crate) fn compare_exchange<K: Key, V: Value>(
+    key: &K,
+    expected: Option<&V>,
+    new: Option<&V>,
+) -> Result<Bytes, EncodeError> {
+    let mut op = Writer::new(COMPARE_EXCHANGE);
+    op.element(key)?;
+    op.option(expected)?;
+    op.option(new)?;
+    Ok(op.finish())
+}
+
+pub(crate) fn expire<K: Key>(key: &K, millis: u64) -> Result<Bytes, EncodeError> {
+    let mut op = Writer::new(EXPIRE);
+    op.element(key)?;
+    op.u64(millis);
+    Ok(op.finish())
+}
+
+pub(crate) fn persist<K: Key>(key: &K) -> Result<Bytes, EncodeError> {
+    of_key(PERSIST, key)
+}
+
+pub(crate) fn tick(tick: Tick) -> Bytes {
+    let mut op = Writer::new(TICK);
+    op.u64(tick.millis);
+    op.u64(tick.seen.0.0);
+    op.finish()
+}
+
+fn of_key<K: Key>(number: u8, key: &K) -> Result<Bytes, EncodeError> {
+    let mut op = Writer::new(number);
+    op.element(key)?;
+    Ok(op.finish())
+}
+
+/// A batch as it is put together.
+#[derive(Clone)]
+pub(crate) struct BatchOp {
+    conditions: Writer,
+    count: u64,
+    steps: Writer,
+}
+
+impl BatchOp {
+    pub(crate) fn new() -> Self {
+        Self {
+            conditions: Writer::empty(),
+            count: 0,
+            steps: Writer::empty(),
+        }
+    }
+
+    fn condition<K: Datum>(&mut self, key: &K, number: u8) -> Result<&mut Writer, EncodeError> {
+        self.conditions.element(key)?;
+        self.conditions.u8(number);
+        self.count += 1;
+        Ok(&mut self.conditions)
+    }
+
+    pub(crate) fn expect_absent<K: Key>(&mut self, key: &K) -> Result<(), EncodeError> {
+        self.condition(key, ABSENT).map(|_| ())
+    }
+
+    pub(crate) fn expect_version<K: Key>(
+        &mut self,
+        key: &K,
+        version: Version,
+    ) -> Result<(), EncodeError> {
+        self.condition(key, AT_VERSION)?.u64(version.0.0);
+        Ok(())
+    }
+
+    pub(crate) fn expect_value<K: Key, V: Value>(
+        &mut self,
+        key: &K,
+        value: &V,
+    ) -> Result<(), EncodeError> {
+        self.condition(key, WITH_VALUE)?.element(value)
+    }
+
+    pub(crate) fn insert<K: Key, V: Value>(
+        &mut self,
+        key: &K,
+        value: &V,
+        ttl_millis: Option<u64>,
+    ) -> Result<(), EncodeError> {
+        let number = ttl_millis.map_or(STEP_INSERT, |_| STEP_INSERT_WITH_TTL);
+        self.steps.u8(number);
+        self.steps.element(key)?;
+        self.steps.element(value)?;
+        if let Some(millis) = ttl_millis {
+            self.steps.u64(millis);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove<K: Key>(&mut self, key: &K) -> Result<(), EncodeError> {
+        self.steps.u8(STEP_REMOVE);
+        self.steps.element(key)
+    }
+
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut op = Writer::new(BATCH);
+        op.u64(self.count);
+        op.raw(self.conditions.as_bytes());
+        op.raw(self.steps.as_bytes());
+        op.finish()
+    }
+}

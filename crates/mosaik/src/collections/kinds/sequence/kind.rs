@@ -1,0 +1,440 @@
+//! The content of a sequence, its operations, and their bytes.
+
+use core::{
+    marker::PhantomData,
+    ops::{Bound, RangeBounds},
+};
+use std::sync::Arc;
+
+use super::{
+    super::super::{
+        Value, Version,
+        engine::{Applied, Element, ITEM, Kind, Place, Reader, Writer},
+        state::Chunks,
+    },
+    change::{Elements, VecChange},
+};
+use crate::{groups::Index, primitives::Bytes};
+
+pub(crate) struct VecKind<T>(PhantomData<fn() -> T>);
+
+/// An element and the bytes of its encoding.
+pub(crate) struct Item<T> {
+    pub(super) value: T,
+    size: u64,
+}
+
+pub(crate) struct State<T> {
+    elements: Chunks<Item<T>>,
+    bytes: u64,
+    /// The last version that changed anything.
+    changed: Version,
+}
+
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        Self {
+            elements: self.elements.clone(),
+            bytes: self.bytes,
+            changed: self.changed,
+        }
+    }
+}
+
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self {
+            elements: Chunks::default(),
+            bytes: 0,
+            changed: Version::default(),
+        }
+    }
+}
+
+/// A decoded operation.
+#[derive(Clone)]
+pub(crate) enum Op<T> {
+    PushFront(Element<T>),
+    Append(Vec<Element<T>>),
+    Insert(u64, Element<T>),
+    Replace(u64, Element<T>),
+    PopBack,
+    PopFront,
+    Remove(u64),
+    Swap(u64, u64),
+    Truncate(u64),
+    Clear,
+    Drain(u64, u64),
+    /// Removes these indices, if nothing has changed since the version.
+    Retain(Version, Vec<u64>),
+}
+
+/// What an operation did.
+pub(crate) enum Outcome<T> {
+    /// The elements that were removed or replaced.
+    Removed(Vec<Arc<Item<T>>>),
+    /// Whether nothing had changed since.
+    Fits(bool),
+}
+
+impl<T: Clone> Outcome<T> {
+    pub(super) fn value(self) -> Option<T> {
+        self.values().pop()
+    }
+
+    pub(super) fn values(self) -> Vec<T> {
+        match self {
+            Self::Removed(items) => items.iter().map(|item| item.value.clone()).collect(),
+            Self::Fits(_) => Vec::new(),
+        }
+    }
+
+    pub(super) fn fits(self) -> bool {
+        matches!(self, Self::Fits(true))
+    }
+}
+
+/// The bytes of operations; the numbers are part of the format.
+pub(super) mod op {
+    use core::ops::RangeBounds;
+
+    use super::{Bytes, Value, Version, Writer, clip};
+    use crate::primitives::encoding::EncodeError;
+
+    pub(super) const PUSH_BACK: u8 = 0;
+    pub(super) const PUSH_FRONT: u8 = 1;
+    pub(super) const INSERT: u8 = 2;
+    pub(super) const EXTEND: u8 = 3;
+    pub(super) const POP_BACK: u8 = 4;
+    pub(super) const POP_FRONT: u8 = 5;
+    pub(super) const REMOVE: u8 = 6;
+    pub(super) const SWAP: u8 = 7;
+    pub(super) const TRUNCATE: u8 = 8;
+    pub(super) const CLEAR: u8 = 9;
+    pub(super) const REPLACE: u8 = 10;
+    pub(super) const DRAIN: u8 = 11;
+    pub(super) const RETAIN: u8 = 12;
+
+    pub(in super::super) fn push_back<T: Value>(value: &T) -> Result<Bytes, EncodeError> {
+        with_elements(PUSH_BACK, &[], [value])
+    }
+
+    pub(in super::super) fn push_front<T: Value>(value: &T) -> Result<Bytes, EncodeError> {
+        with_elements(PUSH_FRONT, &[], [value])
+    }
+
+    pub(in super::super) fn insert<T: Value>(index: u64, value: &T) -> Result<Bytes, EncodeError> {
+        with_elements(INSERT, &[index], [value])
+    }
+
+    pub(in super::super) fn replace<T: Value>(index: u64, value: &T) -> Result<Bytes, EncodeError> {
+        with_elements(REPLACE, &[index], [value])
+    }
+
+    pub(in super::super) fn extend<T: Value>(values: &[T]) -> Result<Bytes, EncodeError> {
+        with_elements(EXTEND, &[], values)
+    }
+
+    pub(in super::super) fn pop_back() -> Bytes {
+        with_numbers(POP_BACK, &[])
+    }
+
+    pub(in super::super) fn pop_front() -> Bytes {
+        with_numbers(POP_FRONT, &[])
+    }
+
+    pub(in super::super) fn remove(index: u64) -> Bytes {
+        with_numbers(REMOVE, &[index])
+    }
+
+    pub(in super::super) fn swap(i: u64, j: u64) -> Bytes {
+        with_numbers(SWAP, &[i, j])
+    }
+
+    pub(in super::super) fn truncate(len: u64) -> Bytes {
+        with_numbers(TRUNCATE, &[len])
+    }
+
+    pub(in super::super) fn clear() -> Bytes {
+        with_numbers(CLEAR, &[])
+    }
+
+    pub(in super::super) fn drain(range: &impl RangeBounds<u64>) -> Bytes {
+        let (start, end) = clip(range, u64::MAX);
+        with_numbers(DRAIN, &[start, end])
+    }
+
+    pub(in super::super) fn retain(seen: Version, removed: &[u64]) -> Bytes {
+        let mut op = Writer::new(RETAIN);
+        op.u64(seen.0.0);
+        for index in removed {
+            op.u64(*index);
+        }
+        op.finish()
+    }
+
+    fn with_numbers(number: u8, operands: &[u64]) -> Bytes {
+        let mut op = Writer::new(number);
+        for operand in operands {
+            op.u64(*operand);
+        }
+        op.finish()
+    }
+
+    fn with_elements<'a, T: Value>(
+        number: u8,
+        operands: &[u64],
+        elements: impl IntoIterator<Item = &'a T>,
+    ) -> Result<Bytes, EncodeError> {
+        let mut op = Writer::new(number);
+        for operand in operands {
+            op.u64(*operand);
+        }
+        for element in elements {
+            op.element(element)?;
+        }
+        Ok(op.finish())
+    }
+}
+
+/// A range of indices as its start and its end, both at most `len`.
+pub(super) fn clip(range: &impl RangeBounds<u64>, len: u64) -> (u64, u64) {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(end) => end.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => len,
+    };
+    (start.min(len), end.min(len))
+}
+
+/// Indices that do not fit this platform are beyond any length.
+fn place(index: u64) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
+}
+
+impl<T: Value> Kind for VecKind<T> {
+    const NAME: &'static str = "vec";
+    const SIZE: &'static str = "mosaik.collections.vec.size";
+
+    type Op = Op<T>;
+    type State = State<T>;
+    type Outcome = Outcome<T>;
+    type Change = VecChange<T>;
+
+    fn len(state: &State<T>) -> usize {
+        state.len()
+    }
+
+    fn parse(op: &mut Reader<'_>) -> Option<Op<T>> {
+        Some(match op.u8()? {
+            op::PUSH_BACK => Op::Append(vec![op.element()?]),
+            op::PUSH_FRONT => Op::PushFront(op.element()?),
+            op::INSERT => Op::Insert(op.u64()?, op.element()?),
+            op::REPLACE => Op::Replace(op.u64()?, op.element()?),
+            op::EXTEND => Op::Append(op.rest(Reader::element)?),
+            op::POP_BACK => Op::PopBack,
+            op::POP_FRONT => Op::PopFront,
+            op::REMOVE => Op::Remove(op.u64()?),
+            op::SWAP => Op::Swap(op.u64()?, op.u64()?),
+            op::TRUNCATE => Op::Truncate(op.u64()?),
+            op::CLEAR => Op::Clear,
+            op::DRAIN => Op::Drain(op.u64()?, op.u64()?),
+            op::RETAIN => Op::Retain(Version(Index(op.u64()?)), op.rest(Reader::u64)?),
+            _ => return None,
+        })
+    }
+
+    fn apply(state: &mut State<T>, op: Op<T>, at: &mut Place<VecChange<T>>) -> Applied<Self> {
+        let len = state.len();
+        let spliced = match op {
+            Op::PushFront(element) => state.splice(0, 0, vec![element], at),
+            Op::Append(elements) => state.splice(len, 0, elements, at),
+            Op::Insert(index, element) if place(index) <= len => {
+                state.splice(place(index), 0, vec![element], at)
+            }
+            Op::Replace(index, element) if place(index) < len => {
+                state.splice(place(index), 1, vec![element], at)
+            }
+            Op::PopBack if len > 0 => state.splice(len - 1, 1, Vec::new(), at),
+            Op::PopFront if len > 0 => state.splice(0, 1, Vec::new(), at),
+            Op::Remove(index) if place(index) < len => {
+                state.splice(place(index), 1, Vec::new(), at)
+            }
+            Op::Truncate(kept) if place(kept) < len => {
+                state.splice(place(kept), len - place(kept), Vec::new(), at)
+            }
+            Op::Clear => state.splice(0, len, Vec::new(), at),
+            Op::Drain(start, end) => {
+                let (start, end) = clip(&(start..end), len as u64);
+                let count = end.saturating_sub(start);
+                state.splice(place(start), place(count), Vec::new(), at)
+            }
+            Op::Swap(i, j) => {
+                state.swap(i, j, at);
+                Some(Vec::new())
+            }
+            Op::Retain(seen, removed) => {
+                let fits = state.changed == seen;
+                if fits {
+                    // From the end, so that the others keep their indices.
+                    for index in removed.into_iter().rev().map(place) {
+                        if index < state.len() {
+                            state.splice(index, 1, Vec::new(), at);
+                        }
+                    }
+                }
+                return Applied::Done(Outcome::Fits(fits));
+            }
+            _ => Some(Vec::new()),
+        };
+        match spliced {
+            Some(removed) => Applied::Done(Outcome::Removed(removed)),
+            None => Applied::Full,
+        }
+    }
+
+    fn undo(state: &mut State<T>, change: &VecChange<T>) {
+        let index = place(change.index);
+        for _ in change.inserted.as_slice() {
+            state.take(index);
+        }
+        for (n, element) in change.removed.as_slice().iter().enumerate() {
+            state.put(index + n, element.clone());
+        }
+    }
+
+    fn header(state: &State<T>, header: &mut Writer) {
+        header.u64(state.changed.0.0);
+    }
+
+    fn restore_header(state: &mut State<T>, header: &mut Reader<'_>) -> Option<()> {
+        state.changed = Version(Index(header.u64()?));
+        Some(())
+    }
+
+    fn items(state: &State<T>) -> Vec<Bytes> {
+        let elements = state.elements.iter().filter_map(|element| {
+            let mut item = Writer::new(ITEM);
+            item.element(&element.value).ok()?;
+            Some(item.finish())
+        });
+        elements.collect()
+    }
+
+    fn restore(state: &mut State<T>, item: &mut Reader<'_>) -> Option<()> {
+        let Element { value, size } = item.element()?;
+        state.put(state.len(), Arc::new(Item { value, size }));
+        Some(())
+    }
+}
+
+impl<T: Value> State<T> {
+    pub(super) fn len(&self) -> usize {
+        self.elements.len()
+    }
+
+    pub(super) fn get(&self, index: u64) -> Option<&Arc<Item<T>>> {
+        self.elements.get(place(index))
+    }
+
+    pub(super) fn elements(&self) -> impl DoubleEndedIterator<Item = &Arc<Item<T>>> + Send {
+        self.elements.iter()
+    }
+
+    pub(super) fn into_elements(self) -> impl Iterator<Item = Arc<Item<T>>> + Send {
+        self.elements.into_iter()
+    }
+
+    /// The last version that changed anything.
+    pub(super) fn changed(&self) -> Version {
+        self.changed
+    }
+
+    /// Replaces `count` elements from an index on, all of which exist; returns them, or `None` when
+    /// there is no room, and then nothing has changed.
+    fn splice(
+        &mut self,
+        index: usize,
+        count: usize,
+        inserted: Vec<Element<T>>,
+        at: &mut Place<VecChange<T>>,
+    ) -> Option<Vec<Arc<Item<T>>>> {
+        let removed: Vec<_> = (index..index + count)
+            .filter_map(|index| self.elements.get(index).cloned())
+            .collect();
+        if removed.is_empty() && inserted.is_empty() {
+            return Some(removed);
+        }
+        let removed_bytes: u64 = removed.iter().map(|element| element.size).sum();
+        let inserted_bytes: u64 = inserted.iter().map(|element| element.size).sum();
+        let lens = (self.len(), self.len() - removed.len() + inserted.len());
+        let bytes = (self.bytes, self.bytes - removed_bytes + inserted_bytes);
+        if !at.limits.admit(lens, bytes) {
+            return None;
+        }
+        if count == self.len() {
+            self.elements = Chunks::default();
+            self.bytes = 0;
+        } else {
+            // From the end, where it may be that of the whole.
+            for n in (0..count).rev() {
+                self.take(index + n);
+            }
+        }
+        let inserted: Vec<_> = inserted
+            .into_iter()
+            .map(|Element { value, size }| Arc::new(Item { value, size }))
+            .collect();
+        for (n, element) in inserted.iter().enumerate() {
+            self.put(index + n, element.clone());
+        }
+        self.changed = at.version;
+        let change = VecChange {
+            index: index as u64,
+            removed: Elements::from(removed.clone()),
+            inserted: Elements::from(inserted),
+        };
+        let listed = (removed.len() + change.inserted.as_slice().len()) * size_of::<usize>();
+        at.changes.push(change, removed_bytes + listed as u64);
+        Some(removed)
+    }
+
+    fn swap(&mut self, i: u64, j: u64, at: &mut Place<VecChange<T>>) {
+        let (Some(first), Some(second)) = (self.get(i).cloned(), self.get(j).cloned()) else {
+            return;
+        };
+        if i == j {
+            return;
+        }
+        self.elements.swap(place(i), place(j));
+        self.changed = at.version;
+        for (index, old, new) in [(i, &first, &second), (j, &second, &first)] {
+            let change = VecChange {
+                index,
+                removed: Elements::One(old.clone()),
+                inserted: Elements::One(new.clone()),
+            };
+            at.changes.push(change, 0);
+        }
+    }
+
+    fn put(&mut self, index: usize, element: Arc<Item<T>>) {
+        self.bytes += element.size;
+        if index == 0 && self.len() > 0 {
+            self.elements.push_front(element);
+        } else {
+            self.elements.insert(index, element);
+        }
+    }
+
+    fn take(&mut self, index: usize) {
+        if let Some(removed) = self.elements.remove(index) {
+            self.bytes -= removed.size;
+        }
+    }
+}
