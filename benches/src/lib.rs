@@ -13,10 +13,17 @@ use std::{
 use anyhow::{Context, Result};
 use iroh::{
     Endpoint, EndpointAddr, RelayMode,
-    endpoint::{Connection, presets},
+    endpoint::{Connection, RecvStream, SendStream, presets},
 };
 use mosaik::{Digest, Network, NetworkId, discovery};
-use tokio::time::sleep;
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+/// How long a benchmark waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+const MESSAGE: [u8; 64] = [7; 64];
 
 /// The protocol of plain endpoints.
 pub const RAW_ALPN: &[u8] = b"raw";
@@ -71,6 +78,67 @@ pub async fn raw_endpoint() -> Result<Endpoint> {
     Ok(builder.bind().await?)
 }
 
+/// Three nodes that know each other.
+pub async fn three_nodes() -> Result<Vec<Network>> {
+    let (first, mut nodes) = network(2).await?;
+    nodes.insert(0, first);
+    for one in &nodes {
+        for other in &nodes {
+            within(async {
+                while one.local().id() != other.local().id()
+                    && one.discovery().catalog().get(&other.local().id()).is_none()
+                {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await?;
+        }
+    }
+    Ok(nodes)
+}
+
+/// Waits for what must happen.
+pub async fn within<T>(future: impl Future<Output = T>) -> Result<T> {
+    timeout(PATIENCE, future).await.context("not in time")
+}
+
+/// Small messages that go to and fro on one stream between two plain endpoints.
+#[derive(Debug)]
+pub struct Ping {
+    send: SendStream,
+    recv: RecvStream,
+    _kept: (Connection, [Endpoint; 2], JoinHandle<Result<()>>),
+}
+
+impl Ping {
+    /// Connects two endpoints.
+    pub async fn new() -> Result<Self> {
+        let (dialed, accepted, endpoints) = raw_connection().await?;
+        let echo = tokio::task::spawn(async move {
+            let (mut send, mut recv) = accepted.accept_bi().await?;
+            let mut message = MESSAGE;
+            while recv.read_exact(&mut message).await.is_ok() {
+                send.write_all(&message).await?;
+            }
+            anyhow::Ok(())
+        });
+        let (send, recv) = dialed.open_bi().await?;
+        Ok(Self {
+            send,
+            recv,
+            _kept: (dialed, endpoints, echo),
+        })
+    }
+
+    /// There and back.
+    pub async fn ping(&mut self) -> Result<()> {
+        let mut message = MESSAGE;
+        self.send.write_all(&message).await?;
+        self.recv.read_exact(&mut message).await?;
+        Ok(())
+    }
+}
+
 /// A share of sorted samples: 0.5 is the median.
 pub fn percentile(sorted: &[Duration], share: f64) -> Duration {
     #[expect(
@@ -82,6 +150,30 @@ pub fn percentile(sorted: &[Duration], share: f64) -> Duration {
     let index = (sorted.len() as f64 * share) as usize;
     let index = index.min(sorted.len().saturating_sub(1));
     sorted.get(index).copied().unwrap_or_default()
+}
+
+/// The median of samples.
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    percentile(&times, 0.5)
+}
+
+/// In microseconds.
+pub fn us(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+/// In milliseconds.
+pub fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// A line of this process's memory statistics, as `VmRSS`, in bytes.
+pub fn memory(name: &str) -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with(name));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    Ok(kib.context("memory statistics")?.parse::<u64>()? * 1024)
 }
 
 /// What was counted in a while, and what that took.

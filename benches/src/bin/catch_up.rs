@@ -25,7 +25,7 @@ use mosaik::{
     id,
     iroh::EndpointAddr,
 };
-use mosaik_bench::{cpu_time, node, percentile};
+use mosaik_bench::{cpu_time, memory, node, percentile};
 use tokio::{
     io::{AsyncBufReadExt, Lines, Stdin},
     time::{MissedTickBehavior, interval, timeout},
@@ -36,6 +36,7 @@ const VALUE_BYTES: usize = 256;
 const WRITES_PER_SECOND: u64 = 1_000;
 const BASELINE: Duration = Duration::from_secs(10);
 const BATCH: u64 = 1_000;
+const MIB: u64 = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Keys that lie side by side in one shard.
@@ -319,7 +320,7 @@ where
                 let consensus = ConsensusConfig::builder()
                     .with_min_members(min_members.parse()?)
                     .build()?;
-                let (before, cpu, begin) = (memory("VmRSS")?, cpu_time(), Instant::now());
+                let (before, cpu, begin) = (memory("VmRSS")? / MIB, cpu_time(), Instant::now());
                 let group = node
                     .groups()
                     .with_key(key)
@@ -331,8 +332,8 @@ where
                     "online after {:.2} s, {:.1} s of processor time; memory {before} MB before, {} MB after, {} MB at most",
                     begin.elapsed().as_secs_f64(),
                     cpu_time().saturating_sub(cpu).as_secs_f64(),
-                    memory("VmRSS")?,
-                    memory("VmHWM")?,
+                    memory("VmRSS")? / MIB,
+                    memory("VmHWM")? / MIB,
                 );
                 joined = Some(group);
             }
@@ -340,7 +341,7 @@ where
             (["keys"], Some(group)) => println!("{}", *group.query((), Weak).await?),
             (["load", keys, bytes], Some(group)) => {
                 load(group, keys.parse()?, bytes.parse()?).await?;
-                println!("loaded {}", memory("VmRSS")?);
+                println!("loaded {}", memory("VmRSS")? / MIB);
             }
             (["measure", rate, bytes], Some(group)) => {
                 measure(group, rate.parse()?, bytes.parse()?, &mut lines).await?;
@@ -417,14 +418,6 @@ fn value(key: u64, bytes: usize) -> Bytes {
 
 fn lines() -> Lines<tokio::io::BufReader<Stdin>> {
     tokio::io::BufReader::new(tokio::io::stdin()).lines()
-}
-
-/// A line of this process's memory statistics, in megabytes.
-fn memory(name: &str) -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with(name));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1));
-    Ok(kib.context("memory statistics")?.parse::<u64>()? / 1024)
 }
 
 fn address(text: &str) -> Result<EndpointAddr> {

@@ -9,19 +9,12 @@ use mosaik::{
     futures::{StreamExt, stream::FuturesUnordered},
     groups::{ApplyContext, ConsensusConfig, LogReplaySync, StateMachine},
     id,
-    iroh::{
-        Endpoint,
-        endpoint::{Connection, RecvStream, SendStream},
-    },
 };
-use mosaik_bench::{cpu_time, network, percentile, raw_connection};
-use tokio::{task::JoinHandle, time::timeout};
+use mosaik_bench::{Ping, cpu_time, median, ms, three_nodes, us, within};
 
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Rounds of each kind of call, and calls in each.
 const ROUNDS: usize = 10;
 const CALLS: usize = 500;
-const MESSAGE: [u8; 64] = [7; 64];
 const IN_FLIGHT: usize = 256;
 const BATCH: u64 = 1_000;
 const RUN: Duration = Duration::from_secs(3);
@@ -229,45 +222,6 @@ async fn round(
     Ok(())
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    percentile(&times, 0.5)
-}
-
-/// Small messages that go to and fro on one stream between two plain endpoints.
-struct Ping {
-    send: SendStream,
-    recv: RecvStream,
-    _kept: (Connection, [Endpoint; 2], JoinHandle<anyhow::Result<()>>),
-}
-
-impl Ping {
-    async fn new() -> anyhow::Result<Self> {
-        let (dialed, accepted, endpoints) = raw_connection().await?;
-        let echo = tokio::task::spawn(async move {
-            let (mut send, mut recv) = accepted.accept_bi().await?;
-            let mut message = MESSAGE;
-            while recv.read_exact(&mut message).await.is_ok() {
-                send.write_all(&message).await?;
-            }
-            anyhow::Ok(())
-        });
-        let (send, recv) = dialed.open_bi().await?;
-        Ok(Self {
-            send,
-            recv,
-            _kept: (dialed, endpoints, echo),
-        })
-    }
-
-    async fn ping(&mut self) -> anyhow::Result<()> {
-        let mut message = MESSAGE;
-        self.send.write_all(&message).await?;
-        self.recv.read_exact(&mut message).await?;
-        Ok(())
-    }
-}
-
 fn join(nodes: &[Network], key: GroupKey, min: usize) -> anyhow::Result<Vec<Group<Counter>>> {
     let consensus = ConsensusConfig::builder().with_min_members(min).build()?;
     let joined = nodes.iter().map(|node| {
@@ -296,41 +250,10 @@ fn position_of_leader(groups: &[Group<Counter>]) -> anyhow::Result<usize> {
         .context("somebody leads")
 }
 
-/// Three nodes that know each other.
-async fn three_nodes() -> anyhow::Result<Vec<Network>> {
-    let (first, mut nodes) = network(2).await?;
-    nodes.insert(0, first);
-    for one in &nodes {
-        for other in &nodes {
-            within(async {
-                while one.local().id() != other.local().id()
-                    && one.discovery().catalog().get(&other.local().id()).is_none()
-                {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            })
-            .await?;
-        }
-    }
-    Ok(nodes)
-}
-
-async fn within<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
-    timeout(PATIENCE, future).await.context("not in time")
-}
-
 fn report(what: &str, p50: Duration, ping: Duration) {
     println!(
         "{what:<27} p50 {:>7.1} us = {:.2} x ping",
         us(p50),
         p50.as_secs_f64() / ping.as_secs_f64()
     );
-}
-
-fn us(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
-}
-
-fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }
