@@ -191,7 +191,7 @@ pub mod collections {
         MapChange, MapReader, MapSnapshot, MapWriter, Once, OnceChange, OnceReader, OnceSnapshot,
         OnceWriter, OrderedKey, OrderedMap, OrderedMapReader, OrderedMapSnapshot, OrderedMapWriter,
         Outcome, PriorityQueue, PriorityQueueReader, PriorityQueueSnapshot, PriorityQueueWriter,
-        QueueChange, Set, SetBatch, SetChange, SetReader, SetSnapshot, SetWriter, StoreId,
+        QueueChange, Set, SetBatch, SetChange, SetReader, SetSnapshot, SetWriter, Status, StoreId,
         SyncConfig, SyncStrategy, UnboundedPriorityQueue, Value, Vec, VecChange, VecReader,
         VecSnapshot, VecWriter, Version, Watch, When,
     };

@@ -7,6 +7,7 @@ mod error;
 mod identity;
 mod kinds;
 mod state;
+mod status;
 mod version;
 mod watch;
 mod when;
@@ -24,6 +25,7 @@ pub use kinds::{
     SetSnapshot, SetWriter, UnboundedPriorityQueue, Vec, VecChange, VecReader, VecSnapshot,
     VecWriter,
 };
+pub use status::Status;
 pub use version::Version;
 pub use watch::{Event, Watch};
 pub use when::When;

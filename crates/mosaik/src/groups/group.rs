@@ -419,6 +419,16 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
+    /// Whether this node would admit a member with tickets like its own.
+    pub(crate) fn admits_itself(&self) -> bool {
+        self.instance().admits_itself()
+    }
+
+    /// Whether this member knows a leader and is in sync with it.
+    pub(crate) fn is_online(&self) -> bool {
+        self.instance().status().is_online()
+    }
+
     /// Submits commands without keeping the node in the group.
     pub(crate) fn proposer(&self) -> Proposer<M> {
         Proposer {
@@ -455,6 +465,15 @@ impl<M: StateMachine> Proposer<M> {
     /// What runs there ends with the group on this node.
     pub(crate) fn scope(&self) -> &Scope {
         self.instance.scope()
+    }
+
+    pub(crate) fn group_id(&self) -> GroupId {
+        self.instance.id()
+    }
+
+    /// As [`Group::admits_itself`].
+    pub(crate) fn admits_itself(&self) -> bool {
+        self.instance.admits_itself()
     }
 
     pub(crate) fn watch_leader(&self) -> watch::Receiver<Option<PeerId>> {

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     collections_layer::{
-        CollectionConfig, Error, StoreId, Version, Watch, When,
+        CollectionConfig, Error, Status, StoreId, Version, Watch, When,
         engine::{
             command::{Command, Request},
             keeper,
@@ -137,6 +137,22 @@ impl<K: Kind> Handle<K> {
 
     pub(crate) fn group_id(&self) -> &GroupId {
         self.submitter.group.id()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let group = &self.submitter.group;
+        let (version, entries) = self
+            .submitter
+            .replica
+            .observe(|live, _| (live.version, K::len(&live.state)));
+        Status {
+            is_online: group.is_online(),
+            is_admitted: group.admits_itself(),
+            leader: group.leader(),
+            membership: group.membership(),
+            version,
+            entries,
+        }
     }
 
     pub(crate) fn version(&self) -> Version {

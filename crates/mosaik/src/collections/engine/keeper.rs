@@ -18,6 +18,7 @@ use crate::{
         replica::Replica,
     },
     groups::Proposer,
+    primitives::ShortFmtExt,
 };
 
 /// Between two readings at least: what begins and expires meanwhile shares one.
@@ -55,11 +56,24 @@ async fn keep<K: Kind>(proposer: &Proposer<Machine<K>>, replica: &Replica<K>) {
     let mut clock = replica.watch_clock();
     let mut leader = proposer.watch_leader();
     let mut last = Instant::now();
+    let mut leads = false;
     loop {
         let local = Some(proposer.local());
-        if leader.wait_for(|leader| *leader == local).await.is_err() {
-            return;
+        if *leader.borrow_and_update() != local {
+            leads = false;
+            if leader.wait_for(|leader| *leader == local).await.is_err() {
+                return;
+            }
         }
+        if !leads && !proposer.admits_itself() {
+            tracing::warn!(
+                group = %proposer.group_id().short(),
+                "this writer leads a collection whose tickets it does not have: members that have \
+                 them never meet it, and what is written here stays here; add the ticket to this \
+                 node"
+            );
+        }
+        leads = true;
         let running = *clock.borrow_and_update();
         let wait = match running.log.next {
             None => None,

@@ -4,7 +4,7 @@ use core::{fmt, marker::PhantomData};
 use std::sync::Arc;
 
 use super::super::{
-    CollectionConfig, Error, StoreId, Value, Version, Watch, When,
+    CollectionConfig, Error, Status, StoreId, Value, Version, Watch, When,
     engine::{
         Applied, Element, Everything, Handle, ITEM, Kind, Live, Outcome, Place, Print, Reader,
         Role, Writer,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        CollectionConfig, Error, Key, StoreId, Value, Version, Watch, When,
+        CollectionConfig, Error, Key, Status, StoreId, Value, Version, Watch, When,
         engine::{Everything, Handle, Live, Outcome, Role},
         state::{Keyed, Trie},
     },

@@ -144,6 +144,12 @@ macro_rules! constructors {
                 self.0.group_id()
             }
 
+            /// What this node knows of the collection: who leads, who takes part, whether it is in
+            /// sync and has the tickets.
+            pub fn status(&self) -> Status {
+                self.0.status()
+            }
+
             /// Waits until the local state reflects all that was acknowledged anywhere before this
             /// call, and resolves with its version: reads are linearizable then.
             ///

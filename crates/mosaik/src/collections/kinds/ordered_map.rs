@@ -12,7 +12,7 @@ use rpds::RedBlackTreeMapSync;
 
 use super::{
     super::{
-        CollectionConfig, Error, OrderedKey, StoreId, Value, Version, Watch, When,
+        CollectionConfig, Error, OrderedKey, Status, StoreId, Value, Version, Watch, When,
         engine::{Everything, Handle, Live, Outcome, Role},
     },
     keyed::{

@@ -227,6 +227,11 @@ impl Instance {
             .authorize(entry, self.config.validators())
     }
 
+    /// Whether this node would admit a member with tickets like its own.
+    pub(crate) fn admits_itself(&self) -> bool {
+        self.config.validators().is_empty() || self.authorize(&self.discovery().me()).is_ok()
+    }
+
     /// Tells the member's worker; waits while it is busy.
     pub(crate) async fn tell(&self, event: Event) {
         // The worker ends only with the group.

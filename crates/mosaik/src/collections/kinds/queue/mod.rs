@@ -10,7 +10,7 @@ pub use change::QueueChange;
 use kind::{Entry, QueueKind, op};
 
 use super::super::{
-    CollectionConfig, Error, Key, OrderedKey, StoreId, Value, Version, Watch, When,
+    CollectionConfig, Error, Key, OrderedKey, Status, StoreId, Value, Version, Watch, When,
     engine::{Everything, Handle, Live, Outcome, Role},
 };
 use crate::groups::{GroupId, Groups};

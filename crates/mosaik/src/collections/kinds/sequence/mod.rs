@@ -10,7 +10,7 @@ pub use change::VecChange;
 use kind::{Item, VecKind, op};
 
 use super::super::{
-    CollectionConfig, Error, StoreId, Value, Version, Watch, When,
+    CollectionConfig, Error, Status, StoreId, Value, Version, Watch, When,
     engine::{Everything, Handle, Live, Outcome, Role},
 };
 use crate::groups::{GroupId, Groups};

@@ -1,0 +1,36 @@
+//! What a node knows of a collection that it takes part in.
+
+use crate::{collections_layer::Version, groups::Membership, primitives::PeerId};
+
+/// What this node knows of a collection, from its `status()`.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mosaik::collections::Map;
+///
+/// # fn example(network: mosaik::Network) {
+/// let prices = Map::<String, u64>::writer(&network, "prices");
+/// let status = prices.status();
+/// if !status.is_admitted {
+///     eprintln!("this node lacks a ticket: what it writes stays here");
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Status {
+    /// Whether a leader is known, and this node is in sync with it.
+    pub is_online: bool,
+    /// Whether this node has the tickets that it asks of others. A writer without them works alone:
+    /// members that have them never meet it.
+    pub is_admitted: bool,
+    /// Who leads; `None` while that is not known.
+    pub leader: Option<PeerId>,
+    /// Writers, which vote, and readers, as far as this node knows.
+    pub membership: Membership,
+    /// The version of the local content.
+    pub version: Version,
+    /// How many entries the local content has.
+    pub entries: usize,
+}
