@@ -12,12 +12,13 @@
 //! ```
 //!
 //! [`groups`] builds on this: seeded runs of groups under faults, whose members may also run in
-//! processes of their own.
+//! processes of their own. [`collections`] runs a replicated map and watches of it.
 //!
 //! Time is real: QUIC reads the system's monotonic clock, which only `unsafe` code could replace,
 //! so a simulated minute takes a minute. *Reproducible* means that the seed decides who is who,
 //! who fails and which packets a pair of nodes loses; thread scheduling is not replayed.
 
+pub mod collections;
 pub mod fleet;
 pub mod groups;
 pub mod hub;

@@ -1,5 +1,6 @@
 //! Runs a whole network in one process and measures how it behaves; or runs groups under faults.
 
+mod collection_runs;
 mod group_runs;
 
 use std::{
@@ -65,7 +66,9 @@ struct Options {
 enum Command {
     /// Runs groups under faults, and checks that their promises hold.
     Groups(group_runs::Options),
-    /// Takes part in such a run, as standard input says.
+    /// Runs a replicated map under faults, and checks what its watches tell.
+    Collections(collection_runs::Options),
+    /// Takes part in a run of a group, as standard input says.
     #[command(hide = true)]
     Member,
 }
@@ -75,6 +78,7 @@ async fn main() -> ExitCode {
     let options = Options::parse();
     match options.command {
         Some(Command::Groups(options)) => return group_runs::run(options).await,
+        Some(Command::Collections(options)) => return collection_runs::run(options).await,
         Some(Command::Member) => return group_runs::member().await,
         None => {}
     }
