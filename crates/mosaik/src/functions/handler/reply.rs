@@ -77,12 +77,15 @@ pub(super) async fn one(
             link.sender.append(frame);
             // Counted before the reply can reach the caller.
             place.count_served();
-            if is_within {
+            let closed = if is_within {
                 drop(place);
-                link.close_within(Success, REPLY_TIMEOUT).await;
+                link.close_within(Success, REPLY_TIMEOUT).await
             } else {
-                link.close_within(Success, HURRIED_REPLY_TIMEOUT).await;
-            }
+                let closed = link.close_within(Success, HURRIED_REPLY_TIMEOUT).await;
+                drop(place);
+                closed
+            };
+            closed.delivered().await;
         }
         Ok(Err(Failure)) => fail(link, place, HandlerFailure.into()).await,
         Err(interruption) => interrupt(link, place, interruption).await,
@@ -156,7 +159,7 @@ pub(super) async fn many(
             let limit = place.registered().config.stall_limit;
             place.served();
             // A reader that pauses before the end is one that pauses.
-            link.close_within(Success, limit).await;
+            link.close_within(Success, limit).await.delivered().await;
         }
         // An endless stream ends by its caller leaving.
         Err(Ended::Interrupted(Interruption::Left)) => place.served(),
@@ -181,7 +184,7 @@ pub(super) async fn many(
 /// Ends a stream of replies with a verdict.
 async fn end(link: Link, verdict: ApplicationClose, mid_frame: bool, heard: bool) {
     if !mid_frame {
-        link.close_now(verdict).await;
+        link.close_now(verdict).await.delivered().await;
     } else if heard {
         // A frame may have been written in part: nothing can follow it.
         link.abort(verdict);
@@ -317,7 +320,7 @@ const fn interrupted(interruption: Interruption) -> Ended {
 
 async fn fail(link: Link, place: Place, reason: ApplicationClose) {
     drop(place);
-    link.close_now(reason).await;
+    link.close_now(reason).await.delivered().await;
 }
 
 /// Ends a call that was running.
@@ -330,7 +333,7 @@ async fn interrupt(mut link: Link, place: Place, interruption: Interruption) {
             // Told before the verdict, so that the caller knows that the function may have had
             // effects.
             let _ = link.sender.queue_bytes(&[Tag::Started as u8]);
-            link.close_now(FunctionNotFound).await;
+            link.close_now(FunctionNotFound).await.delivered().await;
         }
     }
 }
