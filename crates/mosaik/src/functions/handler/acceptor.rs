@@ -143,7 +143,7 @@ async fn run(handlers: &Handlers, mut link: Link, header: &Header, admitted: Adm
             let caller = link.peer();
             let tickets = &registered.config.caller_auth;
             let denied = until_denied(&handlers.core.discovery, caller, tickets);
-            reply::many(link, work, place, deadline, denied).await;
+            reply::many(link, work, place, deadline, &handlers.replies, denied).await;
         }
     }
 }

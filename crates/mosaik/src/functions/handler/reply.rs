@@ -129,17 +129,21 @@ async fn announce(sender: &mut LinkSender) -> Result<(), Interruption> {
 }
 
 /// Runs a function with a stream of replies, until the caller is denied at the latest.
+///
+/// What waits to be written counts as undelivered. The stream keeps its place in any case.
 pub(super) async fn many(
     mut link: Link,
     mut work: BoxStream<'static, Framed>,
     place: Place,
     deadline: Instant,
+    undelivered: &Shares,
     denied: impl Future<Output = ()>,
 ) {
     let mut delivery = Delivery {
         link: &mut link,
         registered: place.registered(),
         deadline,
+        undelivered,
         written_bytes: 0,
         ahead: VecDeque::new(),
         mid_frame: false,
@@ -206,6 +210,7 @@ struct Delivery<'c> {
     link: &'c mut Link,
     registered: &'c Registered,
     deadline: Instant,
+    undelivered: &'c Shares,
     written_bytes: u64,
     /// Where the writes end that the caller has not taken in yet.
     ahead: VecDeque<u64>,
@@ -263,6 +268,7 @@ impl Delivery<'_> {
         if bytes == 0 {
             return Ok(());
         }
+        let (_undelivered, _) = self.undelivered.count(self.link.peer(), bytes);
         let stall_limit = self.registered.config.stall_limit;
         while let Some(receipt) = self.link.receiver.recv::<u64>().now_or_never() {
             self.on_receipt(receipt)?;
