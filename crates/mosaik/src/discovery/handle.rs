@@ -44,7 +44,7 @@ use crate::{
         FunctionId, GroupId, IntoIterOrSingle, NetworkId, PeerId, Scope, ShortFmtExt, StreamId,
         Tag, TicketClass, UniqueId,
     },
-    tickets::{Expiration, InvalidTicket, PeerEntry, PeerInfo, SignedPeerEntry, Ticket},
+    tickets::{InvalidTicket, PeerEntry, PeerInfo, SignedPeerEntry, Ticket, Validity},
     tickets::{LimitError, TicketCache, TicketValidator, listed},
 };
 
@@ -455,13 +455,13 @@ impl Discovery {
         self.0.store.changes()
     }
 
-    /// Checks a peer's tickets against all validators, with cached verdicts: the earliest
-    /// expiration, `None` without validators.
+    /// Checks a peer's tickets against all validators, with cached verdicts; tells until when that
+    /// may be relied on.
     pub(crate) fn authorize(
         &self,
         entry: &PeerEntry,
         validators: &[Arc<dyn TicketValidator>],
-    ) -> Result<Option<Expiration>, InvalidTicket> {
+    ) -> Result<Validity, InvalidTicket> {
         self.0.ticket_cache.validate(entry, validators)
     }
 

@@ -6,6 +6,10 @@
 //! full; any other is split. Catalogs that differ in k of n entries exchange O(k log n)
 //! summaries. The fingerprint of a set is the sum of its members' hashes, modulo 2^128: members
 //! of a network are trusted not to look for collisions.
+//!
+//! Versions are compared, not contents. An owner that signs two contents with one version leaves
+//! two halves of a network with one each until its next version; syncs because of that change
+//! nothing, and get rarer (see `liveness`).
 
 use super::wire::{Item, MAX_LISTED, Range, Summary};
 use crate::{

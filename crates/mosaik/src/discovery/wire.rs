@@ -225,3 +225,27 @@ pub(crate) enum PingReply<E> {
     /// Whether the peer in question answered.
     Reached(bool),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tickets::{SignedPeerEntry, UnverifiedEntry};
+
+    /// Each id costs its receiver a point decompression, and has to be looked up.
+    #[test]
+    fn a_turn_asks_and_tells_of_no_more_peers_than_a_catalog_has() {
+        let id = iroh::SecretKey::generate().public();
+        let version = PeerEntryVersion::from_millis(1, 1);
+        let decodes = |want: usize, departed: usize| {
+            let turn = SyncTurn::<SignedPeerEntry> {
+                want: vec![id; want],
+                departed: vec![(id, version); departed],
+                ..SyncTurn::empty()
+            };
+            let encoded = postcard::to_allocvec(&turn).unwrap();
+            postcard::from_bytes::<SyncTurn<UnverifiedEntry>>(&encoded).is_ok()
+        };
+        assert!(decodes(MAX_RANGES, 0) && decodes(0, MAX_RANGES));
+        assert!(!decodes(MAX_RANGES + 1, 0) && !decodes(0, MAX_RANGES + 1));
+    }
+}

@@ -111,8 +111,8 @@ impl Functions {
         handler::admit_often(&self.handlers, peer, function, times)
     }
 
-    /// Ends all handlers and callers. Waits, for a bounded time, until the callers of interrupted
-    /// calls were told.
+    /// Ends all handlers and callers. Waits, for a bounded time, until the replies under way have
+    /// arrived, and the callers of interrupted calls were told.
     pub(crate) fn close(&self) -> BoxFuture<'static, ()> {
         let (core, handlers) = (self.core.clone(), self.handlers.clone());
         Box::pin(async move {

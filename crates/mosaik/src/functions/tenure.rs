@@ -7,10 +7,11 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use crate::{
     discovery::Discovery,
     primitives::PeerId,
-    tickets::{Expiration, TicketValidator},
+    tickets::{TicketValidator, Validity},
 };
 
-/// Resolves when a peer no longer satisfies all validators: a ticket has expired, or was removed.
+/// Resolves when a peer no longer satisfies all validators: a ticket has expired or was removed, or
+/// a validator has changed its mind.
 ///
 /// # Cancel safety
 ///
@@ -24,21 +25,21 @@ pub(super) async fn until_denied(
         return pending().await;
     }
     let mut changes = discovery.changes();
-    let mut expires = None;
+    let mut validity = Validity::unconditional();
     loop {
         match discovery.info(&peer) {
             Some(info) => match discovery.authorize(&info, validators) {
-                Ok(earliest) => expires = earliest,
+                Ok(current) => validity = current,
                 Err(_) => return,
             },
             // Its entry is gone, which may be an error of others: the connection tells. Tickets
             // can't be renewed without it.
-            None if expires.is_some_and(|expires: Expiration| expires.is_expired()) => return,
+            None if validity.has_expired() => return,
             None => {}
         }
         tokio::select! {
             () = changed(&mut changes, peer) => {}
-            () = expires.unwrap_or(Expiration::Never).passed() => {}
+            () = validity.due() => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a connection is in use.
+//! Whether a connection is in use, and that it is not when it is closed as idle.
 
 use std::{
     fmt,
@@ -14,8 +14,12 @@ use tokio::time::Instant;
 
 use super::limits::OWN_LINKS_COVERED;
 
-/// Counts the links of a connection.
+/// Marks the count of links of a connection that is retired.
+const RETIRED: usize = 1 << (usize::BITS - 1);
+
+/// Counts the links of a connection, until it is retired.
 pub(super) struct UseCount {
+    /// Together with the mark, so that a link either keeps its connection or comes too late.
     links: AtomicUsize,
     /// Of those, the ones that this node opened.
     own: AtomicUsize,
@@ -34,10 +38,21 @@ impl UseCount {
         })
     }
 
-    /// For how long there has been no link; `None` while there is one.
-    pub(super) fn idle_for(&self) -> Option<Duration> {
-        let unused = self.links.load(Ordering::Acquire) == 0;
-        unused.then(|| self.idle_since.lock().elapsed())
+    /// Retires a connection without a link for this long: none is counted any more. `false` if it
+    /// is in use, or retired already.
+    pub(super) fn retire_after(&self, limit: Duration) -> bool {
+        let is_idle =
+            self.links.load(Ordering::Acquire) == 0 && self.idle_since.lock().elapsed() >= limit;
+        is_idle
+            && self
+                .links
+                .compare_exchange(0, RETIRED, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Whether the connection is retired.
+    pub(super) fn is_retired(&self) -> bool {
+        self.links.load(Ordering::Acquire) & RETIRED != 0
     }
 }
 
@@ -48,30 +63,34 @@ pub(crate) struct Activity {
 }
 
 impl Activity {
-    /// Counts in a link that the peer opened.
-    pub(super) fn accepted(count: &Arc<UseCount>) -> Self {
+    /// Counts in a link that the peer opened; `None` if the connection is retired.
+    pub(super) fn accepted(count: &Arc<UseCount>) -> Option<Self> {
         Self::begin(count, false)
     }
 
     /// Counts in a link that this node opened, and tells for how many of those the window of the
-    /// connection must be enlarged, if it must.
-    pub(super) fn opened(count: &Arc<UseCount>) -> (Self, Option<usize>) {
+    /// connection must be enlarged, if it must; `None` if the connection is retired.
+    pub(super) fn opened(count: &Arc<UseCount>) -> Option<(Self, Option<usize>)> {
+        let activity = Self::begin(count, true)?;
         let own = count.own.fetch_add(1, Ordering::Relaxed) + 1;
-        let activity = Self::begin(count, true);
         if own <= count.covered.load(Ordering::Relaxed) {
-            return (activity, None);
+            return Some((activity, None));
         }
         let enough = own.next_power_of_two();
         let before = count.covered.fetch_max(enough, Ordering::Relaxed);
-        (activity, (before < enough).then_some(enough))
+        Some((activity, (before < enough).then_some(enough)))
     }
 
-    fn begin(count: &Arc<UseCount>, is_own: bool) -> Self {
-        count.links.fetch_add(1, Ordering::Relaxed);
-        Self {
+    fn begin(count: &Arc<UseCount>, is_own: bool) -> Option<Self> {
+        let one_more = |links: usize| (links & RETIRED == 0).then_some(links + 1);
+        count
+            .links
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
+            .ok()?;
+        Some(Self {
             count: count.clone(),
             is_own,
-        }
+        })
     }
 }
 
@@ -99,7 +118,7 @@ mod tests {
     fn the_window_follows_what_this_node_opens() {
         let count = UseCount::new();
         let _theirs: Vec<_> = (0..1_000).map(|_| Activity::accepted(&count)).collect();
-        let open = || Activity::opened(&count);
+        let open = || Activity::opened(&count).unwrap();
         let few: Vec<_> = (0..OWN_LINKS_COVERED).map(|_| open()).collect();
         assert!(few.iter().all(|(_, enlarged)| enlarged.is_none()));
         let (_one_more, enlarged) = open();
@@ -107,5 +126,19 @@ mod tests {
         drop(few);
         let again: Vec<_> = (0..OWN_LINKS_COVERED).map(|_| open()).collect();
         assert!(again.iter().all(|(_, enlarged)| enlarged.is_none()));
+    }
+
+    #[test]
+    fn a_connection_is_in_use_or_retired() {
+        let count = UseCount::new();
+        let link = Activity::accepted(&count).unwrap();
+        assert!(!count.retire_after(Duration::ZERO));
+        drop(link);
+        assert!(!count.retire_after(Duration::from_mins(1)));
+        assert!(Activity::opened(&count).is_some() && !count.is_retired());
+        assert!(count.retire_after(Duration::ZERO) && count.is_retired());
+        assert!(!count.retire_after(Duration::ZERO));
+        assert!(Activity::accepted(&count).is_none());
+        assert!(Activity::opened(&count).is_none());
     }
 }

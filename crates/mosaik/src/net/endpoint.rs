@@ -1,11 +1,11 @@
 //! Binding the endpoint.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, sync::LazyLock};
+use std::{collections::BTreeSet, fmt, net::SocketAddr};
 
 use futures::StreamExt;
 use iroh::Watcher;
 use iroh::{
-    Endpoint, EndpointAddr, RelayMode, SecretKey,
+    Endpoint, RelayMode, SecretKey,
     address_lookup::memory::MemoryLookup,
     endpoint::{
         BindError, Builder, IdleTimeout, InvalidSocketAddr, QuicTransportConfig,
@@ -23,14 +23,11 @@ use super::{
         STREAM_WINDOW_BYTES, UNPROVEN_WINDOW_BYTES,
     },
     metrics::TransportMetrics,
+    process_nodes::{self, Listed},
     router::Acceptors,
     whole::{DialerProof, WholeProtocols},
 };
 use crate::primitives::{NetworkId, Scope};
-
-/// Addresses of the nodes of this process, so that they reach each other by id alone.
-static PROCESS_NODES: LazyLock<MemoryLookup> =
-    LazyLock::new(|| MemoryLookup::with_provenance("process"));
 
 /// A user's last word on how the endpoint is built.
 pub(crate) type EndpointHook = Box<dyn FnOnce(Builder) -> Builder + Send>;
@@ -80,7 +77,7 @@ pub(crate) async fn bind(
         .secret_key(options.secret_key)
         .relay_mode(options.relay_mode)
         .address_lookup(addresses.clone())
-        .address_lookup(PROCESS_NODES.clone())
+        .address_lookup(process_nodes::lookup())
         .transport_config(transport_config())
         .hooks(proof);
     if !options.addresses.is_empty() {
@@ -142,26 +139,15 @@ fn transport_settings() -> QuicTransportConfigBuilder {
 
 /// Keeps this process's table of its own nodes current until the scope ends.
 fn publish_in_process(endpoint: &Endpoint, scope: &Scope) {
-    let listed = Listed(endpoint.addr());
-    PROCESS_NODES.set_endpoint_info(listed.0.clone());
+    let listed = Listed::new(endpoint.addr());
     let mut changes = endpoint.watch_addr().stream_updates_only();
     scope.spawn(async move {
-        let _listed = listed;
         while let Some(addr) = changes.next().await {
-            PROCESS_NODES.set_endpoint_info(addr);
+            listed.update(addr);
         }
         // The stream may end before the node does; the entry stays until then.
         std::future::pending::<()>().await;
     });
-}
-
-/// Takes the node off the table when dropped.
-struct Listed(EndpointAddr);
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        PROCESS_NODES.remove_endpoint_info(self.0.id);
-    }
 }
 
 impl fmt::Debug for EndpointOptions {

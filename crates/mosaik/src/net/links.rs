@@ -79,11 +79,19 @@ pub(super) struct Pooled {
 
 impl Pooled {
     fn is_live(&self) -> bool {
-        self.connection.close_reason().is_none()
+        self.connection.close_reason().is_none() && !self.use_count.is_retired()
     }
 
-    fn idle_for(&self) -> Option<Duration> {
-        self.use_count.idle_for()
+    /// Closes the connection if it has carried no link for this long.
+    ///
+    /// The peer takes this end for the word that nothing it has asked for here was heard, and asks
+    /// elsewhere. So a stream that has arrived and is not counted yet must not be served any more,
+    /// which is decided at once with the end.
+    fn close_if_idle(&self, limit: Duration) {
+        if self.use_count.retire_after(limit) {
+            let success = ApplicationClose::from(super::close::Success);
+            self.connection.close(success.error_code, &success.reason);
+        }
     }
 }
 
@@ -366,8 +374,11 @@ impl Links {
         let acceptor = self.0.acceptors.links(key.1);
         let end = loop {
             match pooled.connection.accept_bi().await {
+                // Those that arrived before the end are still handed out after it.
                 Ok((send, recv)) => {
-                    let activity = Activity::accepted(&pooled.use_count);
+                    let Some(activity) = Activity::accepted(&pooled.use_count) else {
+                        continue;
+                    };
                     let link = self.link(&pooled, activity, send, recv);
                     match &acceptor {
                         Some(acceptor) => self.0.scope.spawn(acceptor.accept(link)),
@@ -389,7 +400,8 @@ impl Links {
         let opening = pooled.connection.open_bi();
         let opened = tokio::time::timeout(STREAM_TIMEOUT, opening).await;
         let (send, recv) = opened.map_err(|_| OpenError::TooManyStreams)??;
-        let (activity, enlarged) = Activity::opened(&pooled.use_count);
+        let opened = Activity::opened(&pooled.use_count);
+        let (activity, enlarged) = opened.ok_or(ConnectionError::LocallyClosed)?;
         if let Some(links) = enlarged {
             let window = connection_window_bytes(links);
             pooled.connection.set_receive_window(window.into());
@@ -423,17 +435,11 @@ impl Links {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let success = ApplicationClose::from(super::close::Success);
             self.0.pool.lock().retain(|_, slot| {
                 let mut connections = slot.connections.lock();
                 connections.retain(Pooled::is_live);
                 for pooled in connections.iter().filter(|pooled| pooled.dialed_here) {
-                    if pooled
-                        .idle_for()
-                        .is_some_and(|idle| idle >= IDLE_CONNECTION)
-                    {
-                        pooled.connection.close(success.error_code, &success.reason);
-                    }
+                    pooled.close_if_idle(IDLE_CONNECTION);
                 }
                 // A slot that somebody holds may be about to dial.
                 !connections.is_empty() || Arc::strong_count(slot) > 1
@@ -469,3 +475,7 @@ impl fmt::Debug for Links {
             .finish()
     }
 }
+
+#[cfg(test)]
+#[path = "links_tests.rs"]
+mod tests;

@@ -30,6 +30,7 @@ pub mod link;
 mod links;
 mod local;
 mod metrics;
+mod process_nodes;
 mod router;
 mod whole;
 

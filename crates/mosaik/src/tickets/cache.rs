@@ -12,7 +12,7 @@ use tracing::error;
 
 use crate::{
     primitives::{Digest, PeerId, Short, UniqueId},
-    tickets::{Expiration, InvalidTicket, PeerEntry, TicketValidator},
+    tickets::{CLOCK_LOOK, Expiration, InvalidTicket, PeerEntry, TicketValidator, Validity},
 };
 
 /// How many verdicts are kept at least, when there are more.
@@ -20,7 +20,7 @@ const DEFAULT_CAPACITY: usize = 16 * 1024;
 
 /// How long a verdict holds that may change without the ticket: a refusal, as the token may be
 /// valid from a later time on, and whatever a validator that isn't pure says.
-const SHORT_LIFE: Duration = Duration::from_secs(1);
+const SHORT_LIFE: Duration = CLOCK_LOOK;
 
 /// Remembers what validators said about the tickets of peers. Shared by reference.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ impl TicketCache {
         }
     }
 
-    /// As [`PeerEntry::validate_tickets`]: all validators must accept, and the earliest of their
-    /// expirations is the answer; `None` without validators.
+    /// As [`PeerEntry::validate_tickets`]: all validators must accept. The answer says until when
+    /// that holds.
     ///
     /// Validators run only if no verdict is known that still holds. One that panics refuses the
     /// peer. An expiration that has passed is a refusal, remembered or not.
@@ -49,7 +49,7 @@ impl TicketCache {
         &self,
         entry: &PeerEntry,
         validators: &[Arc<dyn TicketValidator>],
-    ) -> Result<Option<Expiration>, InvalidTicket> {
+    ) -> Result<Validity, InvalidTicket> {
         self.validate_at(entry, validators, Utc::now(), Instant::now())
     }
 
@@ -59,13 +59,12 @@ impl TicketCache {
         validators: &[Arc<dyn TicketValidator>],
         wall: DateTime<Utc>,
         now: Instant,
-    ) -> Result<Option<Expiration>, InvalidTicket> {
-        let mut earliest = None;
+    ) -> Result<Validity, InvalidTicket> {
+        let mut validity = Validity::unconditional();
         for validator in validators {
-            let expiration = self.ask(entry, validator.as_ref(), wall, now)?;
-            earliest = Some(earliest.map_or(expiration, |other| expiration.min(other)));
+            validity = validity.and(self.ask(entry, validator.as_ref(), wall, now)?);
         }
-        Ok(earliest)
+        Ok(validity)
     }
 
     fn ask(
@@ -74,16 +73,17 @@ impl TicketCache {
         validator: &dyn TicketValidator,
         wall: DateTime<Utc>,
         now: Instant,
-    ) -> Result<Expiration, InvalidTicket> {
+    ) -> Result<Validity, InvalidTicket> {
         let (key, is_pure) = guarded(entry, || {
             let is_pure = validator.is_pure();
             (Key::new(entry, validator, is_pure), is_pure)
         })?;
+        let validity = |expires| Validity::new(expires, is_pure, now.into());
         // Neither lookup nor insertion is held over the validator: it may be slow, or ask others.
         if let Some(verdict) = self.verdicts.lock().get(&key)
             && verdict.holds(wall, now)
         {
-            return verdict.outcome;
+            return verdict.outcome.map(validity);
         }
         let outcome = guarded(entry, || entry.validate_ticket(validator))
             .flatten()
@@ -93,7 +93,7 @@ impl TicketCache {
             });
         let until = (outcome.is_err() || !is_pure).then(|| now + SHORT_LIFE);
         self.verdicts.lock().insert(key, Verdict { outcome, until });
-        outcome
+        outcome.map(validity)
     }
 }
 

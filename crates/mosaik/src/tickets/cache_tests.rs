@@ -68,7 +68,8 @@ fn an_accepting_verdict_is_remembered_until_it_expires() {
     let cache = TicketCache::default();
     let ask = |after| {
         let validators: [Arc<dyn TicketValidator>; 1] = [validator.clone()];
-        cache.validate_at(&peer("good"), &validators, wall + after, now + after)
+        let verdict = cache.validate_at(&peer("good"), &validators, wall + after, now + after);
+        verdict.map(|validity| validity.expires())
     };
     assert_eq!(ask(seconds(0)), Ok(Some(expiration)));
     assert_eq!(ask(seconds(59)), Ok(Some(expiration)));
@@ -100,6 +101,7 @@ fn an_impure_validator_is_asked_again_after_a_second_or_a_change() {
     let ask = |peer: &PeerEntry, after| {
         let validators: [Arc<dyn TicketValidator>; 1] = [validator.clone()];
         let verdict = cache.validate_at(peer, &validators, wall, now + after);
+        let verdict = verdict.map(|validity| validity.expires());
         assert_eq!(verdict, Ok(Some(Expiration::Never)));
         validator.asked()
     };
@@ -134,7 +136,7 @@ fn other_tickets_other_peers_and_other_validators_are_other_cases() {
     assert_eq!(ask(&other), (true, 3));
     let revoked = good.remove_tickets_of(CLASS);
     assert_eq!(ask(&revoked), (false, 3), "nothing to show");
-    assert_eq!(cache.validate(&revoked, &[]), Ok(None));
+    assert_eq!(cache.validate(&revoked, &[]), Ok(Validity::unconditional()));
 }
 
 #[test]
@@ -150,7 +152,11 @@ fn all_must_accept_and_the_earliest_counts() {
     ];
     let cache = TicketCache::default();
     for _ in 0..2 {
-        let earliest = cache.validate(&entry, &validators).unwrap().unwrap();
+        let earliest = cache
+            .validate(&entry, &validators)
+            .unwrap()
+            .expires()
+            .unwrap();
         assert!(earliest <= soon, "whole seconds");
         assert_eq!(cache.validate(&good, &validators), Err(InvalidTicket));
     }

@@ -125,6 +125,11 @@ impl Expiration {
         }
     }
 
+    /// The time left by the system clock, for a timer: `None` only for `Never`, zero when expired.
+    pub(crate) fn left(&self) -> Option<core::time::Duration> {
+        self.remaining_at(Utc::now())
+    }
+
     pub(crate) fn is_expired_at(&self, now: DateTime<Utc>) -> bool {
         match self {
             Self::Never => false,

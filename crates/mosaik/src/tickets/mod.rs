@@ -22,6 +22,7 @@ mod limits;
 mod signed;
 mod ticket;
 mod validator;
+mod validity;
 mod version;
 pub(crate) mod wire;
 
@@ -46,6 +47,7 @@ pub use signed::SignedPeerEntry;
 pub(crate) use signed::UnverifiedEntry;
 pub use ticket::Ticket;
 pub use validator::{InvalidTicket, TicketValidator};
+pub(crate) use validity::Validity;
 pub use version::PeerEntryVersion;
 pub(crate) use version::system_now_ms;
 

@@ -16,8 +16,21 @@ pub struct InvalidTicket;
 ///
 /// Validation runs where peers are admitted: it must not block and must not do I/O. It may be
 /// asked any number of times; verdicts are remembered as [`is_pure`](Self::is_pure) and
-/// [`verdict_id`](Self::verdict_id) tell. A
-/// validator that panics refuses the peer.
+/// [`verdict_id`](Self::verdict_id) tell. A validator that panics refuses the peer.
+///
+/// # Verdicts over time
+///
+/// Streams, functions and groups ask again for as long as a relationship lasts, all by one rule:
+///
+/// - an accepting verdict when it expires, when the carrier's entry changes, and, unless the
+///   validator [is pure](Self::is_pure), every second. A subscription, a stream of replies or a
+///   bond ends with the first verdict that refuses, two seconds after a validator has changed its
+///   mind at most;
+/// - a refusal when the carrier's entry changes, and by itself: every second by callers about
+///   handlers and by members of a group about each other, after 1 to 8 s by consumers about
+///   producers. Who is refused by the other side asks there again, as its protocol says.
+///
+/// A call with one reply is judged once, when it arrives.
 ///
 /// # Examples
 ///
@@ -75,7 +88,8 @@ pub trait TicketValidator: Send + Sync + 'static {
     /// of expiry.
     ///
     /// If so, an accepting verdict is remembered until it expires. Otherwise, which is the
-    /// default, it is asked again after a second, and whenever the carrier's entry changed.
+    /// default, it is asked for again after a second, and whenever the carrier's entry changed: so
+    /// a validator may answer by something that changes, such as a list of who is revoked.
     /// Refusals are remembered for a second in both cases.
     fn is_pure(&self) -> bool {
         false

@@ -220,9 +220,17 @@ async fn a_clock_that_goes_to_and_fro_harms_nobody() {
     let unsteady = clock.node(id, at(&a), SecretKey::generate()).await;
     know_each_other(10, &[&a, &b, &unsteady]).await;
     for round in 0..4 {
-        clock.set(if round % 2 == 0 { HOUR } else { 0 });
-        // Time for the step to be noticed.
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let ahead = if round % 2 == 0 { HOUR } else { 0 };
+        clock.set(ahead);
+        // Until the step is noticed, and the entry dated by the clock of now.
+        within(5, async {
+            let now_ms = || i64::try_from(now_ms()).unwrap() + ahead;
+            let dated_ms = || unsteady.discovery().me().version().updated_at();
+            while (dated_ms().timestamp_millis() - now_ms()).abs() > HOUR / 2 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
         is_heard(5, &format!("{round}"), &a, &[&b]).await;
     }
     know_each_other(10, &[&a, &b, &unsteady]).await;

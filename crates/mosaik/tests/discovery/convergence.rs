@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use crate::support::{node, node_at, random_network, until_catalog, within};
+use crate::support::{
+    metrics::{count, counted},
+    node, node_at, random_network, until_catalog, within,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_is_ready_at_once() {
@@ -59,4 +62,17 @@ async fn all_know_all_through_one_bootstrap_peer() {
         until_catalog(5, node, |c| c.get(&gone_id).is_none()).await;
     }
     eprintln!("departed in {:?}", started.elapsed());
+}
+
+/// Regression: a node that was told to sync with itself went on to join its own gossip.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_with_oneself_is_no_work() {
+    count();
+    let id = random_network();
+    let a = node(id).await;
+    for addr in [a.local().id().into(), a.local().addr()] {
+        within(1, a.discovery().sync_with(addr)).await.unwrap();
+    }
+    assert_eq!(counted(&id, "mosaik.discovery.catalog.syncs", None), 0);
+    assert_eq!(counted(&id, "mosaik.network.connections.opened", None), 0);
 }

@@ -14,7 +14,11 @@ use mosaik::{
 };
 
 use super::common::{Gate, eventually, meet, ms, pair, refusal, until_candidates};
-use crate::support::{bound, random_network, tickets::Until, within};
+use crate::support::{
+    bound, random_network,
+    tickets::{Moody, Until},
+    within,
+};
 
 #[derive(Clone, Copy)]
 struct Password(&'static str);
@@ -373,5 +377,49 @@ async fn a_stream_of_replies_ends_with_the_ticket_of_its_handler() {
         assert_eq!(refusal::<u8, ()>(Err(error)), (11_403, "NotAllowed".into()));
         drop(replies);
         eventually(2, || handler.stats().inflight() == 0).await;
+    }
+}
+
+/// Regression: a validator that had accepted a ticket for ever was not asked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_replies_ends_when_a_validator_changes_its_mind() {
+    let (a, b) = pair().await;
+    a.discovery().add_ticket(Moody::ticket());
+    b.discovery().add_ticket(Moody::ticket());
+    let (callers, handlers) = (Moody::new(), Moody::new());
+    let handler = a
+        .functions()
+        .handler()
+        .with_function_id("feed")
+        .require_caller_ticket(callers.clone())
+        .require_handler_ticket(handlers.clone())
+        .serve_stream(|(): (), _: CallContext| {
+            stream::iter([Ok::<u8, ()>(1)]).chain(stream::pending())
+        })
+        .unwrap();
+    let caller: Caller<(), u8> = b
+        .functions()
+        .caller()
+        .with_function_id("feed")
+        .require_caller_ticket(callers.clone())
+        .require_handler_ticket(handlers.clone())
+        .build();
+    for validator in [callers, handlers] {
+        // A refusal of before is remembered for a second.
+        let calling = async {
+            loop {
+                let limit = ms(500);
+                if let Ok(Ok(replies)) = tokio::time::timeout(limit, caller.call_stream(())).await {
+                    return replies;
+                }
+            }
+        };
+        let mut replies = within(8, calling).await;
+        assert_eq!(within(5, replies.next()).await.unwrap().unwrap(), 1);
+        validator.accept(false);
+        let last = within(4, replies.next()).await.unwrap();
+        assert_eq!(refusal(last), (11_403, "NotAllowed".into()));
+        eventually(2, || handler.stats().inflight() == 0).await;
+        validator.accept(true);
     }
 }

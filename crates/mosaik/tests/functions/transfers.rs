@@ -6,7 +6,7 @@ use mosaik::{
     Bytes, CallContext, Network, UniqueId,
     discovery::PeerEntry,
     functions::{CallError, Caller, Handler},
-    futures::future::join_all,
+    futures::{StreamExt, future::join_all, stream},
     id,
     iroh::endpoint::{RecvStream, SendStream},
 };
@@ -220,6 +220,52 @@ async fn replies_that_nobody_takes_are_bounded_for_each_peer() {
     let (_send, mut recv) = say(&connection, &asking_for(1)).await;
     assert_eq!(end_of(&mut recv).await, Some(200));
     assert_eq!(stats.failed(), 0);
+}
+
+/// Regression: what streams of replies hold was counted nowhere, and a caller that read nothing could
+/// have as much of it as its calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_nobody_takes_are_bounded_for_each_peer() {
+    const ITEM: usize = 60 * MIB;
+    const STREAM: u8 = 1;
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    introduce(&a, &b).await;
+    let builder = a.functions().handler().with_function_id(STORE);
+    let handler = builder
+        .serve_stream(|len: usize, _: CallContext| {
+            stream::iter([Ok::<_, ()>(Bytes::from(vec![7; len]))])
+        })
+        .unwrap();
+    let honest: Caller<usize, Bytes> = b.functions().caller().with_function_id(STORE).build();
+    until_candidates(&honest, 1).await;
+
+    let intruder = Intruder::new().await;
+    assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
+    let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
+    let asking_for = |len: usize| {
+        let request = postcard::to_stdvec(&len).unwrap();
+        let header = call_header(STREAM, STORE, request.len() as u64);
+        [header, frame(&len)].concat()
+    };
+    let mut untaken = Vec::new();
+    for _ in 0..3 {
+        let (send, mut recv) = say(&connection, &asking_for(ITEM)).await;
+        // The word that it runs, and the first byte of the item.
+        within(10, recv.read_exact(&mut [0; 6])).await.unwrap();
+        untaken.push((send, recv));
+    }
+    let (_send, mut recv) = say(&connection, &asking_for(1)).await;
+    assert_eq!(end_of(&mut recv).await, Some(11_509));
+    let mut replies = within(5, honest.call_stream(1)).await.unwrap();
+    assert_eq!(within(5, replies.next()).await.unwrap().unwrap().len(), 1);
+
+    for (_, recv) in &mut untaken {
+        recv.stop(0u32.into()).unwrap();
+    }
+    eventually(5, || handler.stats().inflight() == 0).await;
+    let (_send, mut recv) = say(&connection, &asking_for(1)).await;
+    assert_eq!(end_of(&mut recv).await, Some(200));
 }
 
 #[tokio::test(flavor = "multi_thread")]

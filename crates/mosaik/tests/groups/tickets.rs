@@ -10,7 +10,11 @@ use mosaik::{
 };
 
 use super::machines::nodes;
-use crate::support::{bound, tickets::Until, until_catalog, within};
+use crate::support::{
+    bound,
+    tickets::{Moody, Until},
+    until_catalog, within,
+};
 
 struct Password(&'static str);
 
@@ -114,6 +118,33 @@ async fn a_bond_lasts_as_long_as_the_tickets_are_renewed() {
     let reason = within(8, bond.terminated()).await;
     assert_eq!(reason.error_code, 30_403u32.into());
     nodes[1].discovery().replace_ticket(Until::ticket(60_000));
+    bond_with(&groups[0], &nodes[1]).await;
+}
+
+/// Regression: a validator that had accepted a ticket for ever was not asked again, and one that had
+/// refused it neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validator_that_changes_its_mind_ends_the_bond_and_allows_it() {
+    let nodes = nodes(2).await;
+    let key = GroupKey::random();
+    let moods = [Moody::new(), Moody::new()];
+    let join = |(node, mood): (&Network, &Moody)| {
+        node.discovery().add_ticket(Moody::ticket());
+        let group = node.groups().with_key(key).require_ticket(mood.clone());
+        group.join()
+    };
+    let groups: Vec<_> = nodes.iter().zip(&moods).map(join).collect();
+    let bond = bond_with(&groups[0], &nodes[1]).await;
+    // Neither side goes on to ask the other one by itself.
+    moods[0].accept(false);
+    moods[1].accept(false);
+    let reason = within(5, bond.terminated()).await;
+    assert_eq!(reason.error_code, 30_403u32.into());
+    while groups[1].bonds().contains_peer(&nodes[0].local().id()) {
+        within(5, groups[1].bonds().changed()).await;
+    }
+    moods[0].accept(true);
+    moods[1].accept(true);
     bond_with(&groups[0], &nodes[1]).await;
 }
 

@@ -190,3 +190,21 @@ fn a_node_may_outlive_its_runtime() {
     assert!(left.tasks.is_empty(), "{left:?}");
     assert_free(&addr);
 }
+
+/// Regression: the end of a node took its successor of the same key off the table of the process,
+/// and nobody in it could dial the successor by its id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_is_found_by_its_id_after_the_end_of_its_predecessor() {
+    let id = random_network();
+    let secret = SecretKey::generate();
+    let start = || {
+        let builder = builder(id, discovery::Config::builder());
+        builder.with_secret_key(secret.clone()).build()
+    };
+    let old = start().await.unwrap();
+    let new = start().await.unwrap();
+    within(10, old.shutdown()).await;
+    let other = node(id).await;
+    let syncing = other.discovery().sync_with(new.local().id());
+    within(5, syncing).await.unwrap();
+}

@@ -15,7 +15,7 @@ use mosaik::{
 };
 
 use super::{deserted, eventually, joined, pair};
-use crate::support::{bound, node, random_network, until_catalog, within};
+use crate::support::{bound, node, random_network, tickets::Moody, until_catalog, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_admits_and_puts_out_by_tags() {
@@ -282,4 +282,28 @@ async fn a_ticket_that_is_not_valid_yet_is_looked_at_again() {
     let later = From(std::time::Instant::now() + Duration::from_secs(2));
     let consumer = b.streams().consumer::<u8>().require_ticket(later).build();
     within(6, consumer.when().subscribed()).await;
+}
+
+/// Regression: a validator that had accepted a ticket for ever was not asked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validator_that_changes_its_mind_ends_the_subscription() {
+    let (a, b) = pair().await;
+    a.discovery().add_ticket(Moody::ticket());
+    b.discovery().add_ticket(Moody::ticket());
+    let (producers, consumers) = (Moody::new(), Moody::new());
+    let producer = a
+        .streams()
+        .producer::<u8>()
+        .require_ticket(consumers.clone());
+    let producer = producer.build().unwrap();
+    let consumer = b.streams().consumer::<u8>();
+    let consumer = consumer.require_ticket(producers.clone()).build();
+    for validator in [consumers, producers] {
+        within(5, consumer.when().subscribed()).await;
+        validator.accept(false);
+        within(4, consumer.when().unsubscribed()).await;
+        within(1, producer.when().unsubscribed()).await;
+        validator.accept(true);
+    }
+    within(9, consumer.when().subscribed()).await;
 }

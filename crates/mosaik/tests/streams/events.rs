@@ -16,7 +16,7 @@ use tokio::{sync::broadcast, time::timeout};
 use super::{connected, joined, pair};
 use crate::support::{
     builder,
-    metrics::{count, counted},
+    metrics::{count, counted, until_counted},
     node, random_network, within,
 };
 
@@ -201,6 +201,7 @@ async fn a_datum_above_the_limit_of_its_consumer_costs_that_datum() {
 /// Swapped fields of one type decode without an error.
 #[tokio::test(flavor = "multi_thread")]
 async fn different_schemas_refuse_each_other() {
+    count();
     let (a, b) = pair().await;
     let producer = a
         .streams()
@@ -218,7 +219,8 @@ async fn different_schemas_refuse_each_other() {
         }
     };
     let swapped = consume(Some("ask, bid"));
-    super::eventually(5, || swapped.producers().count() == 1).await;
+    let rejected = "mosaik.streams.producer.consumers.rejected";
+    until_counted(5, a.network_id(), rejected, |count| count > 0).await;
     super::deserted(&swapped).await;
     assert!(!producer.is_online());
     for schema in [Some("bid, ask"), None] {

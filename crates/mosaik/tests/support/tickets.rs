@@ -1,6 +1,12 @@
 //! Tickets that are good for a while.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use mosaik::{
     Network, Ticket, UniqueId, id,
@@ -39,5 +45,38 @@ impl TicketValidator for Until {
         let until = until.parse().map_err(|_| InvalidTicket)?;
         let until = chrono::DateTime::from_timestamp_millis(until).ok_or(InvalidTicket)?;
         Ok(Expiration::At(until))
+    }
+}
+
+/// Takes any ticket for as long as it likes, which nothing tells of.
+#[derive(Debug, Clone)]
+pub struct Moody(Arc<AtomicBool>);
+
+impl Moody {
+    pub fn new() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    pub fn ticket() -> Ticket {
+        Ticket::new(id!("test.moody"), "any".into())
+    }
+
+    pub fn accept(&self, accepts: bool) {
+        self.0.store(accepts, Ordering::SeqCst);
+    }
+}
+
+impl TicketValidator for Moody {
+    fn class(&self) -> TicketClass {
+        id!("test.moody")
+    }
+
+    fn signature(&self) -> UniqueId {
+        id!("test.moody.validator")
+    }
+
+    fn validate(&self, _: &[u8], _: &PeerEntry) -> Result<Expiration, InvalidTicket> {
+        let accepts = self.0.load(Ordering::SeqCst);
+        accepts.then_some(Expiration::Never).ok_or(InvalidTicket)
     }
 }

@@ -71,9 +71,13 @@ async fn serve(handlers: &Handlers, mut link: Link) {
         .as_ref()
         .is_some_and(|header| header.kind == Kind::Probe)
     {
-        return link.close_now(Success).await;
+        drop(link.close_now(Success).await);
+        return;
     }
-    let _running = handlers.running.token();
+    // Held until the outcome has arrived at the caller. Refusals of a node that ends may get lost
+    // with it: else those who go on calling could hold up its end.
+    let is_ending = handlers.running.is_closed();
+    let _running = (!is_ending).then(|| handlers.running.token());
     match (
         admit(handlers, &link.peer(), || link.rtt(), header.as_ref()),
         header,
@@ -99,7 +103,7 @@ async fn refuse(handlers: &Handlers, mut link: Link, refusal: ApplicationClose) 
     tracing::debug!(peer = %link.peer().fmt_short(), code = refusal.error_code.into_inner(),
         "call refused");
     link.receiver.notice_end();
-    link.close_now(refusal).await;
+    link.close_now(refusal).await.delivered().await;
 }
 
 async fn run(handlers: &Handlers, mut link: Link, header: &Header, admitted: Admitted) {
@@ -122,9 +126,9 @@ async fn run(handlers: &Handlers, mut link: Link, header: &Header, admitted: Adm
         Err(broken) => {
             drop(place);
             return match broken {
-                Broken::Violation => link.close_now(ProtocolViolation).await,
+                Broken::Violation => drop(link.close_now(ProtocolViolation).await),
                 // Without a word about a start before it: nothing has run.
-                Broken::Withdrawn => link.close_now(FunctionNotFound).await,
+                Broken::Withdrawn => link.close_now(FunctionNotFound).await.delivered().await,
                 Broken::Stalled => link.note_silence(),
                 Broken::Gone => {}
             };
@@ -139,7 +143,7 @@ async fn run(handlers: &Handlers, mut link: Link, header: &Header, admitted: Adm
             let caller = link.peer();
             let tickets = &registered.config.caller_auth;
             let denied = until_denied(&handlers.core.discovery, caller, tickets);
-            reply::many(link, work, place, deadline, denied).await;
+            reply::many(link, work, place, deadline, &handlers.replies, denied).await;
         }
     }
 }

@@ -16,15 +16,16 @@ const MAX_HALF_OPEN_EACH: usize = 512;
 /// message of the largest size always fits.
 const MESSAGE_BYTES: usize = 512 * 1024 * 1024;
 const MESSAGE_BYTES_EACH: usize = 128 * 1024 * 1024;
-/// How long the callers of interrupted calls are told so, before the node goes on with its end.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long replies, and the word that a call was interrupted, may take to arrive before the node
+/// goes on with its end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The serving side of one node.
 pub(crate) struct Handlers {
     pub(in crate::functions_layer) core: Arc<Core>,
     pub(super) metrics: Arc<HandlerMetrics>,
     pub(super) registry: Registry,
-    /// Counts the calls that run here.
+    /// Counts the calls that run here, until their outcome has arrived.
     pub(super) running: TaskTracker,
     /// Streams without a header.
     pub(super) half_open: Shares,
@@ -49,8 +50,8 @@ impl Handlers {
         }
     }
 
-    /// Ends all handlers. Waits, for a bounded time, until the callers of interrupted calls were
-    /// told.
+    /// Ends all handlers. Waits, for a bounded time, until the replies under way have arrived, and
+    /// the callers of interrupted calls were told.
     pub(in crate::functions_layer) async fn close(&self) {
         self.registry.close();
         self.running.close();

@@ -77,12 +77,15 @@ pub(super) async fn one(
             link.sender.append(frame);
             // Counted before the reply can reach the caller.
             place.count_served();
-            if is_within {
+            let closed = if is_within {
                 drop(place);
-                link.close_within(Success, REPLY_TIMEOUT).await;
+                link.close_within(Success, REPLY_TIMEOUT).await
             } else {
-                link.close_within(Success, HURRIED_REPLY_TIMEOUT).await;
-            }
+                let closed = link.close_within(Success, HURRIED_REPLY_TIMEOUT).await;
+                drop(place);
+                closed
+            };
+            closed.delivered().await;
         }
         Ok(Err(Failure)) => fail(link, place, HandlerFailure.into()).await,
         Err(interruption) => interrupt(link, place, interruption).await,
@@ -126,17 +129,21 @@ async fn announce(sender: &mut LinkSender) -> Result<(), Interruption> {
 }
 
 /// Runs a function with a stream of replies, until the caller is denied at the latest.
+///
+/// What waits to be written counts as undelivered. The stream keeps its place in any case.
 pub(super) async fn many(
     mut link: Link,
     mut work: BoxStream<'static, Framed>,
     place: Place,
     deadline: Instant,
+    undelivered: &Shares,
     denied: impl Future<Output = ()>,
 ) {
     let mut delivery = Delivery {
         link: &mut link,
         registered: place.registered(),
         deadline,
+        undelivered,
         written_bytes: 0,
         ahead: VecDeque::new(),
         mid_frame: false,
@@ -156,7 +163,7 @@ pub(super) async fn many(
             let limit = place.registered().config.stall_limit;
             place.served();
             // A reader that pauses before the end is one that pauses.
-            link.close_within(Success, limit).await;
+            link.close_within(Success, limit).await.delivered().await;
         }
         // An endless stream ends by its caller leaving.
         Err(Ended::Interrupted(Interruption::Left)) => place.served(),
@@ -181,7 +188,7 @@ pub(super) async fn many(
 /// Ends a stream of replies with a verdict.
 async fn end(link: Link, verdict: ApplicationClose, mid_frame: bool, heard: bool) {
     if !mid_frame {
-        link.close_now(verdict).await;
+        link.close_now(verdict).await.delivered().await;
     } else if heard {
         // A frame may have been written in part: nothing can follow it.
         link.abort(verdict);
@@ -203,6 +210,7 @@ struct Delivery<'c> {
     link: &'c mut Link,
     registered: &'c Registered,
     deadline: Instant,
+    undelivered: &'c Shares,
     written_bytes: u64,
     /// Where the writes end that the caller has not taken in yet.
     ahead: VecDeque<u64>,
@@ -260,6 +268,7 @@ impl Delivery<'_> {
         if bytes == 0 {
             return Ok(());
         }
+        let (_undelivered, _) = self.undelivered.count(self.link.peer(), bytes);
         let stall_limit = self.registered.config.stall_limit;
         while let Some(receipt) = self.link.receiver.recv::<u64>().now_or_never() {
             self.on_receipt(receipt)?;
@@ -317,7 +326,7 @@ const fn interrupted(interruption: Interruption) -> Ended {
 
 async fn fail(link: Link, place: Place, reason: ApplicationClose) {
     drop(place);
-    link.close_now(reason).await;
+    link.close_now(reason).await.delivered().await;
 }
 
 /// Ends a call that was running.
@@ -330,7 +339,7 @@ async fn interrupt(mut link: Link, place: Place, interruption: Interruption) {
             // Told before the verdict, so that the caller knows that the function may have had
             // effects.
             let _ = link.sender.queue_bytes(&[Tag::Started as u8]);
-            link.close_now(FunctionNotFound).await;
+            link.close_now(FunctionNotFound).await.delivered().await;
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     },
     net::LinkSender,
     primitives::{Bytes, Digest, PeerId, Scope, encoding},
-    tickets::{Expiration, SignedPeerEntry},
+    tickets::{SignedPeerEntry, Validity},
 };
 
 /// An established bond.
@@ -60,7 +60,7 @@ struct State {
     standing: Standing,
     /// Of the message that told it; 0 for the introduction.
     standing_number: u64,
-    expires: Option<Expiration>,
+    validity: Validity,
 }
 
 pub(crate) struct BondOptions {
@@ -69,7 +69,7 @@ pub(crate) struct BondOptions {
     pub(crate) session: u64,
     pub(crate) entry: SignedPeerEntry,
     pub(crate) standing: Standing,
-    pub(crate) expires: Option<Expiration>,
+    pub(crate) validity: Validity,
     pub(crate) connection: Connection,
     pub(crate) sender: LinkSender,
     pub(crate) metrics: Arc<GroupMetrics>,
@@ -88,7 +88,7 @@ impl BondCore {
                 entry: options.entry,
                 standing: options.standing,
                 standing_number: 0,
-                expires: options.expires,
+                validity: options.validity,
             }),
             sender: Arc::new(tokio::sync::Mutex::new(Some(options.sender))),
             questions: Mutex::default(),
@@ -133,14 +133,13 @@ impl BondCore {
         self.state.lock().standing.member
     }
 
-    pub(crate) fn set_expiration(&self, expires: Option<Expiration>) {
-        self.state.lock().expires = expires;
+    pub(crate) fn set_validity(&self, validity: Validity) {
+        self.state.lock().validity = validity;
     }
 
-    /// Whether the peer's tickets have run out.
-    pub(crate) fn is_expired(&self) -> bool {
-        let expires = self.state.lock().expires;
-        expires.is_some_and(|expires| expires.is_expired())
+    /// Whether the peer's tickets have to be looked at again.
+    pub(crate) fn is_due(&self) -> bool {
+        self.state.lock().validity.is_due()
     }
 
     /// Sends a message. Once it has begun it is completed, also when the future is dropped.

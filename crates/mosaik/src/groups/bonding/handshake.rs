@@ -21,7 +21,7 @@ use crate::{
         link::RecvError,
     },
     primitives::PeerId,
-    tickets::Expiration,
+    tickets::Validity,
 };
 
 /// Largest message of a handshake after the proof: an entry.
@@ -53,14 +53,14 @@ pub(crate) async fn dial(instance: &Arc<Instance>, peer: PeerId) -> Result<Bonde
         link.close(InvalidProof);
         return Err(Error::InvalidGroupKeyProof);
     }
-    let Ok(expires) = admit(instance, peer, &welcome.introduction) else {
+    let Ok(validity) = admit(instance, peer, &welcome.introduction) else {
         link.close(NotAllowed);
         return Err(Error::Unauthorized);
     };
     link.send(&instance.introduction()).await?;
     let Established = receive(&mut link, limit).await?;
     let id = challenge.bond_id(&nonce, &welcome.nonce);
-    let bonded = establish(instance, link, id, welcome.introduction, expires);
+    let bonded = establish(instance, link, id, welcome.introduction, validity);
     match instance.admit_bond(&bonded.bond).await {
         Ok(()) => Ok(bonded),
         Err(reason) => {
@@ -107,7 +107,7 @@ pub(crate) async fn accept(
         link.close(UnknownPeer);
         return Err(Error::Unauthorized);
     }
-    let Ok(expires) = admitted else {
+    let Ok(validity) = admitted else {
         link.close(NotAllowed);
         return Err(Error::Unauthorized);
     };
@@ -117,7 +117,7 @@ pub(crate) async fn accept(
         return Err(Error::AlreadyBonded(peer));
     }
     let id = challenge.bond_id(&nonce, &own_nonce);
-    let bonded = establish(instance, link, id, introduction, expires);
+    let bonded = establish(instance, link, id, introduction, validity);
     // Nothing may be said on the bond before the dialler knows that it stands.
     let mut first = bonded.bond.hold();
     if let Err(reason) = instance.admit_bond(&bonded.bond).await {
@@ -144,7 +144,7 @@ fn establish(
     link: Link,
     id: crate::Digest,
     introduction: Introduction,
-    expires: Option<Expiration>,
+    validity: Validity,
 ) -> Bonded {
     let connection = link.connection().clone();
     let (sender, mut receiver) = link.split();
@@ -155,7 +155,7 @@ fn establish(
         session: introduction.session,
         entry: introduction.entry,
         standing: introduction.standing,
-        expires,
+        validity,
         connection,
         sender,
         metrics: instance.metrics().clone(),
@@ -169,7 +169,7 @@ fn admit(
     instance: &Instance,
     peer: PeerId,
     introduction: &Introduction,
-) -> Result<Option<Expiration>, Error> {
+) -> Result<Validity, Error> {
     let entry = &introduction.entry;
     let is_own = *entry.id() == peer && introduction.standing.member.is_of(&peer);
     if !is_own || entry.network_id() != instance.discovery().network_id() {

@@ -33,7 +33,7 @@ use crate::{
     },
     net::Links,
     primitives::{GroupId, PeerId, Scope},
-    tickets::{Expiration, InvalidTicket, PeerEntry},
+    tickets::{InvalidTicket, PeerEntry, Validity},
 };
 
 /// What a node provides to all its groups.
@@ -221,7 +221,7 @@ impl Instance {
         self.host.handshake_timeout
     }
 
-    pub(crate) fn authorize(&self, entry: &PeerEntry) -> Result<Option<Expiration>, InvalidTicket> {
+    pub(crate) fn authorize(&self, entry: &PeerEntry) -> Result<Validity, InvalidTicket> {
         self.host
             .discovery
             .authorize(entry, self.config.validators())

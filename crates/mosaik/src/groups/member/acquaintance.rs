@@ -14,6 +14,7 @@ use crate::{
         close::{NotAllowed, Timeout},
     },
     primitives::PeerId,
+    tickets::CLOCK_LOOK,
 };
 
 impl Worker {
@@ -55,31 +56,49 @@ impl Worker {
             .filter(|entry| entry.groups().contains(&instance.id()));
         match listed {
             Some(entry) if instance.authorize(entry).is_ok() => {
+                self.refused.remove(&peer);
                 if self.dials.want(peer) {
                     self.last_news = Instant::now();
                 }
             }
-            _ => self.dials.forget(&peer),
+            listed => {
+                if listed.is_some() {
+                    self.refused.insert(peer);
+                } else {
+                    self.refused.remove(&peer);
+                }
+                self.dials.forget(&peer);
+            }
         }
     }
 
     /// Ends a bond whose peer no longer satisfies the validators.
-    fn check_tickets(&self, bond: &Arc<BondCore>) {
+    fn check_tickets(&mut self, bond: &Arc<BondCore>) {
         match self.instance.authorize(&bond.entry()) {
-            Ok(expires) => bond.set_expiration(expires),
-            Err(_) => self.instance.end_bond(bond, &NotAllowed.into()),
+            Ok(validity) => bond.set_validity(validity),
+            Err(_) => {
+                self.refused.insert(bond.peer);
+                self.instance.end_bond(bond, &NotAllowed.into());
+            }
         }
     }
 
-    /// Ends bonds that fell silent, and those whose tickets ran out.
-    pub(super) fn check_bonds(&self) {
+    /// Ends bonds that fell silent, and those whose peers no longer satisfy the validators. Peers
+    /// that were refused are looked at again: their tickets may be valid by now.
+    pub(super) fn check_bonds(&mut self, now: Instant) {
         let silence = self.instance.timing().silence;
         for bond in self.instance.bonds().all() {
             let quiet = self.instance.beats().silence(&bond.peer);
             if quiet > silence && bond.established.elapsed() > silence {
                 self.instance.end_bond(&bond, &Timeout.into());
-            } else if bond.is_expired() {
+            } else if bond.is_due() {
                 self.check_tickets(&bond);
+            }
+        }
+        if now >= self.refused_at {
+            self.refused_at = now + CLOCK_LOOK;
+            for peer in std::mem::take(&mut self.refused) {
+                self.on_entry(peer);
             }
         }
     }

@@ -67,6 +67,10 @@ pub(crate) struct Worker {
     /// When this member last gave its history up for another one.
     pub(super) yielded: Option<Instant>,
     pub(super) rosters: HashSet<PeerId>,
+    /// Who lists the group, and whose tickets were not valid when they were looked at last.
+    pub(super) refused: HashSet<PeerId>,
+    /// When they are looked at again.
+    pub(super) refused_at: Instant,
 }
 
 /// What is watched of a consensus instance.
@@ -107,6 +111,8 @@ impl Worker {
             kept_from: None,
             yielded: None,
             rosters: HashSet::new(),
+            refused: HashSet::new(),
+            refused_at: now,
             instance,
         }
     }
@@ -252,7 +258,7 @@ impl Worker {
             self.fail(&reason);
             return true;
         }
-        self.check_bonds();
+        self.check_bonds(now);
         self.dials.tick(now);
         self.catch_up().await;
         if self.node.is_none() {

@@ -12,6 +12,6 @@ pub(crate) use frame::{
     FRAME_HEADER_BYTES, Frame, FrameBuffer, begin_frame, finish_frame, put_close,
 };
 pub(crate) use receiver::LinkReceiver;
-pub(crate) use sender::LinkSender;
+pub(crate) use sender::{Closed, LinkSender};
 pub use stream::Protocol;
 pub(crate) use stream::{Link, LinkState, path_rtt};

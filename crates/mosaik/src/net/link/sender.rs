@@ -174,7 +174,7 @@ impl LinkSender {
     pub(crate) fn close(self, reason: impl Into<ApplicationClose>) {
         let reason = reason.into();
         let scope = self.state.scope().clone();
-        scope.spawn_orderly(async move { self.close_now(&reason).await });
+        scope.spawn_orderly(async move { drop(self.close_now(&reason).await) });
     }
 
     /// Ends at once with the code of a reason; what the peer did not receive yet is lost.
@@ -183,24 +183,16 @@ impl LinkSender {
     }
 
     /// Closes with a reason and waits until it is written, or resets when that takes too long.
-    pub(crate) async fn close_now(self, reason: &ApplicationClose) {
-        self.close_within(reason, CLOSE_TIMEOUT).await;
+    pub(crate) async fn close_now(self, reason: &ApplicationClose) -> Closed {
+        self.close_within(reason, CLOSE_TIMEOUT).await
     }
 
     /// Closes with a reason and waits until the peer's transport has everything, or that takes too
     /// long.
-    pub(crate) async fn close_delivered(mut self, reason: &ApplicationClose, limit: Duration) {
-        self.state.set_drop_code(reason);
-        put_close(&mut self.buffer, reason);
+    pub(crate) async fn close_delivered(self, reason: &ApplicationClose, limit: Duration) {
         let delivered = async {
-            self.flush().await?;
-            if let Some(mut stream) = self.stream.take() {
-                // Fails only when the stream is closed already.
-                let _ = stream.finish();
-                // Either the peer has everything or it wants nothing more.
-                let _ = stream.stopped().await;
-            }
-            Ok::<_, SendError>(())
+            let closed = self.close_within(reason, limit).await;
+            closed.delivered().await;
         };
         let _ = tokio::time::timeout(limit, delivered).await;
     }
@@ -208,7 +200,13 @@ impl LinkSender {
     /// Writes what is queued and closes with a reason, or resets when that takes longer than the
     /// limit and a second for each 256 KiB that the peer has taken meanwhile. A regular end
     /// that can't be written is none: it resets with `Undelivered` (104).
-    pub(crate) async fn close_within(mut self, reason: &ApplicationClose, limit: Duration) {
+    ///
+    /// What is written need not have arrived: see [`Closed::delivered`].
+    pub(crate) async fn close_within(
+        mut self,
+        reason: &ApplicationClose,
+        limit: Duration,
+    ) -> Closed {
         if reason == Success {
             self.state.set_drop_code(&Undelivered.into());
         } else {
@@ -222,12 +220,31 @@ impl LinkSender {
             let due = started + limit + allowance(written_bytes);
             match timeout_at(due, self.write_some(&mut frames)).await {
                 Ok(Ok(bytes)) => written_bytes += bytes,
-                _ => return,
+                _ => return Closed(None),
             }
         }
-        if let Some(mut stream) = self.stream.take() {
-            // Fails only when the stream is closed already.
-            let _ = stream.finish();
+        let Some(mut stream) = self.stream.take() else {
+            return Closed(None);
+        };
+        // Fails only when the stream is closed already.
+        let _ = stream.finish();
+        Closed(Some((stream, self.state.clone())))
+    }
+}
+
+/// A link after its close was written, or given up. Dropping this takes nothing back.
+pub(crate) struct Closed(Option<(SendStream, Arc<LinkState>)>);
+
+impl Closed {
+    /// Resolves when the peer's transport has everything, wants nothing more, or is gone. Until
+    /// then the connection counts as in use.
+    ///
+    /// There is no limit but the connection's: the transport acknowledges what its windows have
+    /// room for, whether anybody reads it or not.
+    pub(crate) async fn delivered(self) {
+        if let Some((stream, _state)) = self.0 {
+            // Either way nothing more is on its way.
+            let _ = stream.stopped().await;
         }
     }
 }

@@ -14,7 +14,7 @@ use iroh::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{LinkReceiver, LinkSender, RecvError, SendError};
+use super::{Closed, LinkReceiver, LinkSender, RecvError, SendError};
 use crate::{
     net::{
         activity::Activity,
@@ -175,10 +175,10 @@ impl Link {
     }
 
     /// Closes the link with a reason and waits until it is written, for a bounded time.
-    pub(crate) async fn close_now(self, reason: impl Into<ApplicationClose>) {
+    pub(crate) async fn close_now(self, reason: impl Into<ApplicationClose>) -> Closed {
         let reason = reason.into();
         self.receiver.stop(&reason);
-        self.sender.close_now(&reason).await;
+        self.sender.close_now(&reason).await
     }
 
     /// Ends both directions at once with the code of a reason; what was not delivered is lost.
@@ -188,10 +188,14 @@ impl Link {
     }
 
     /// Closes the link with a reason, and gives what is queued before it this long to be written.
-    pub(crate) async fn close_within(self, reason: impl Into<ApplicationClose>, limit: Duration) {
+    pub(crate) async fn close_within(
+        self,
+        reason: impl Into<ApplicationClose>,
+        limit: Duration,
+    ) -> Closed {
         let reason = reason.into();
         self.receiver.stop(&reason);
-        self.sender.close_within(&reason, limit).await;
+        self.sender.close_within(&reason, limit).await
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use chrono::Utc;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::{broadcast::error::RecvError, oneshot},
@@ -17,7 +16,7 @@ use super::{
 use crate::{
     primitives::{Digest, PeerId, Scope},
     streams_layer::{guard, wire::STREAMS_ALPN},
-    tickets::{CLOCK_LOOK, PeerInfo},
+    tickets::PeerInfo,
 };
 
 /// How long a measurement on a connection of our own may take.
@@ -98,7 +97,7 @@ impl Manager {
     fn observe_own(&mut self) {
         let content = self.core.hub.discovery.me().content_digest();
         if core::mem::replace(&mut self.own_content, content) != content {
-            let effects = self.book.own_entry_changed();
+            let effects = self.book.own_entry_changed(Instant::now());
             self.perform(effects);
         }
     }
@@ -135,12 +134,9 @@ impl Manager {
             .discovery
             .authorize(info, &config.ticket_validators)
         {
-            Ok(expires) => {
-                let left = expires.and_then(|expires| expires.remaining_at(Utc::now()));
-                Sight::Fit {
-                    expires: left.map(|left| Instant::now() + left.min(CLOCK_LOOK)),
-                }
-            }
+            Ok(validity) => Sight::Fit {
+                look_again: validity.next_look(Instant::now()),
+            },
             Err(_) => Sight::Unauthorized,
         }
     }
@@ -150,6 +146,7 @@ impl Manager {
             match effect {
                 Effect::Measure(peer) => self.core.hub.discovery.request_rtt(peer),
                 Effect::MeasureByLink(peer) => self.measure_by_link(peer),
+                Effect::Look(peer) => self.observe(peer),
                 Effect::Open {
                     peer,
                     generation,

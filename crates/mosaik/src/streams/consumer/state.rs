@@ -27,8 +27,8 @@ pub(super) enum Sight {
     Unfit,
     /// Its tickets are not valid, which may change by itself.
     Unauthorized,
-    /// It qualifies, until its tickets expire.
-    Fit { expires: Option<Instant> },
+    /// It qualifies; when that must be looked at again.
+    Fit { look_again: Option<Instant> },
 }
 
 /// Tells whether an entry changed: the run of its owner, and its content.
@@ -60,6 +60,8 @@ pub(super) enum Effect {
     Measure(PeerId),
     /// Measure on a connection of our own.
     MeasureByLink(PeerId),
+    /// Look at the peer again, now.
+    Look(PeerId),
     /// Subscribe; if `deliver`, hand over our own entry before.
     Open {
         peer: PeerId,
@@ -103,10 +105,12 @@ enum Standing {
     /// Subscriptions are told apart by generation: the late end of one must not touch the next.
     Active {
         generation: u64,
-        expires: Option<Instant>,
+        look_again: Option<Instant>,
     },
     Ended {
         retry: Instant,
+        /// Whether the peer has to see our entry of now first.
+        deliver: bool,
     },
 }
 
@@ -152,30 +156,35 @@ impl Book {
                 record.standing = Standing::Unauthorized { again, interval };
                 close(peer, Some(standing))
             }
-            (Sight::Fit { expires }, Standing::Active { generation, .. }) => {
+            (Sight::Fit { look_again }, Standing::Active { generation, .. }) => {
                 record.standing = Standing::Active {
                     generation,
-                    expires,
+                    look_again,
                 };
                 Vec::new()
             }
-            (Sight::Fit { .. }, Standing::Ended { retry }) if now < retry && !entry_changed => {
+            (Sight::Fit { .. }, Standing::Ended { retry, .. }) if now < retry && !entry_changed => {
                 Vec::new()
             }
-            (Sight::Fit { expires }, _) => vec![self.open(peer, expires, false)],
+            (Sight::Fit { look_again }, standing) => {
+                let deliver = matches!(standing, Standing::Ended { deliver: true, .. });
+                vec![self.open(peer, look_again, deliver)]
+            }
         }
     }
 
-    /// Our own entry changed: who refused us may want us now.
-    pub(super) fn own_entry_changed(&mut self) -> Vec<Effect> {
+    /// Our own entry changed: who refused us may want us now. Whether we still want them is to be
+    /// seen: nobody has looked at them while they rested.
+    pub(super) fn own_entry_changed(&mut self, now: Instant) -> Vec<Effect> {
         self.own_version += 1;
-        let ended = self.records.iter().filter(|(_, record)| record.has_ended());
-        let ended: Vec<_> = ended.map(|(peer, _)| *peer).collect();
-        // It was fit when it ended, and would be unfit by now otherwise.
-        ended
-            .into_iter()
-            .map(|peer| self.open(peer, None, true))
-            .collect()
+        let mut looks = Vec::new();
+        for (peer, record) in &mut self.records {
+            if let Standing::Ended { retry, deliver } = &mut record.standing {
+                (*retry, *deliver) = (now, true);
+                looks.push(Effect::Look(*peer));
+            }
+        }
+        looks
     }
 
     /// A subscription has ended by itself.
@@ -192,7 +201,7 @@ impl Book {
         };
         let Standing::Active {
             generation: current,
-            expires,
+            ..
         } = record.standing
         else {
             return Vec::new();
@@ -202,7 +211,11 @@ impl Book {
         }
         if outcome.end == End::NotAllowed && record.delivered != Some(own_version) {
             // It may have judged an entry of ours that is out of date.
-            return vec![self.open(peer, expires, true)];
+            record.standing = Standing::Ended {
+                retry: now,
+                deliver: true,
+            };
+            return vec![Effect::Look(peer)];
         }
         if outcome.established {
             record.rest = MIN_REST;
@@ -213,7 +226,10 @@ impl Book {
             record.rest
         };
         record.rest = (record.rest * 2).min(MAX_REST);
-        record.standing = Standing::Ended { retry: now + rest };
+        record.standing = Standing::Ended {
+            retry: now + rest,
+            deliver: false,
+        };
         Vec::new()
     }
 
@@ -234,13 +250,13 @@ impl Book {
         self.records.keys()
     }
 
-    fn open(&mut self, peer: PeerId, expires: Option<Instant>, deliver: bool) -> Effect {
+    fn open(&mut self, peer: PeerId, look_again: Option<Instant>, deliver: bool) -> Effect {
         self.generations += 1;
         let generation = self.generations;
         if let Some(record) = self.records.get_mut(&peer) {
             record.standing = Standing::Active {
                 generation,
-                expires,
+                look_again,
             };
             if deliver {
                 record.delivered = Some(self.own_version);
@@ -255,16 +271,12 @@ impl Book {
 }
 
 impl Record {
-    fn has_ended(&self) -> bool {
-        matches!(self.standing, Standing::Ended { .. })
-    }
-
     fn deadline(&self) -> Option<Instant> {
         match self.standing {
             Standing::New | Standing::Unfit => None,
             Standing::Unauthorized { again, .. } | Standing::Measuring { again, .. } => Some(again),
-            Standing::Active { expires, .. } => expires,
-            Standing::Ended { retry } => Some(retry),
+            Standing::Active { look_again, .. } => look_again,
+            Standing::Ended { retry, .. } => Some(retry),
         }
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 
-const FIT: Sight = Sight::Fit { expires: None };
+const FIT: Sight = Sight::Fit { look_again: None };
 const OVER: Outcome = Outcome {
     established: true,
     end: End::Over,
@@ -80,20 +80,41 @@ async fn a_refusal_is_answered_once_with_our_current_entry() {
     let (mut book, peer, now) = (Book::default(), peer(), Instant::now());
     let (generation, deliver) = opened(&book.observe(peer, FIT, print(1), now));
     assert!(!deliver);
-    let (generation, deliver) = opened(&book.finished(peer, generation, REFUSED, now));
+    let look = [Effect::Look(peer)];
+    assert_eq!(book.finished(peer, generation, REFUSED, now), look);
+    let (generation, deliver) = opened(&book.observe(peer, FIT, print(1), now));
     assert!(deliver);
     assert!(
         book.finished(peer, generation, REFUSED, now).is_empty(),
         "it knows our entry"
     );
-    let (generation, deliver) = opened(&book.own_entry_changed());
+    assert_eq!(book.own_entry_changed(now), look);
+    let (generation, deliver) = opened(&book.observe(peer, FIT, print(1), now));
     assert!(deliver);
     assert!(book.finished(peer, generation, REFUSED, now).is_empty());
-    assert!(book.own_entry_changed().len() == 1);
+    assert_eq!(book.own_entry_changed(now), look);
+    opened(&book.observe(peer, FIT, print(1), now));
     assert!(
-        book.own_entry_changed().is_empty(),
+        book.own_entry_changed(now).is_empty(),
         "an attempt is under way"
     );
+}
+
+/// Regression: a change of our own entry subscribed to whoever had been fit when it was looked at
+/// last, and its tickets were not looked at again.
+#[tokio::test(start_paused = true)]
+async fn who_rests_is_judged_before_it_is_opened_again() {
+    let (mut book, peer, now) = (Book::default(), peer(), Instant::now());
+    let (generation, _) = opened(&book.observe(peer, FIT, print(1), now));
+    book.finished(peer, generation, OVER, now);
+    let look = [Effect::Look(peer)];
+    assert_eq!(book.own_entry_changed(now), look);
+    let unauthorized = book.observe(peer, Sight::Unauthorized, print(1), now);
+    assert!(unauthorized.is_empty());
+    assert!(book.own_entry_changed(now).is_empty(), "it is unfit");
+    let look_again = Some(now + Duration::from_secs(1));
+    opened(&book.observe(peer, Sight::Fit { look_again }, print(1), now));
+    assert_eq!(book.next_deadline(), look_again);
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,9 +148,10 @@ async fn an_unmeasured_peer_is_measured_and_measured_again() {
 #[tokio::test(start_paused = true)]
 async fn expiring_tickets_and_undecodable_datums_set_their_deadlines() {
     let (mut book, peer, now) = (Book::default(), peer(), Instant::now());
-    let expires = Some(now + Duration::from_secs(7));
-    let (generation, _) = opened(&book.observe(peer, Sight::Fit { expires }, print(1), now));
-    assert_eq!(book.next_deadline(), expires);
+    let look_again = Some(now + Duration::from_secs(7));
+    let fit = Sight::Fit { look_again };
+    let (generation, _) = opened(&book.observe(peer, fit, print(1), now));
+    assert_eq!(book.next_deadline(), look_again);
     let undecodable = Outcome {
         established: true,
         end: End::Violation,

@@ -7,15 +7,15 @@ use crate::{
     net::close::UnknownPeer,
     primitives::PeerId,
     streams_layer::{guard, wire::NotAllowed},
-    tickets::{Expiration, PeerInfo},
+    tickets::{PeerInfo, Validity},
 };
 
 /// A consumer that may subscribe.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) info: PeerInfo,
-    /// When its tickets must be validated again.
-    pub(super) expires: Option<Expiration>,
+    /// Until when its tickets are valid.
+    pub(super) validity: Validity,
 }
 
 /// Judges a consumer by its current entry.
@@ -38,7 +38,7 @@ pub(super) fn admit(core: &ProducerCore, peer: &PeerId) -> Result<Admitted, Appl
         .discovery
         .authorize(&info, &config.ticket_validators)
     {
-        Ok(expires) => Ok(Admitted { info, expires }),
+        Ok(validity) => Ok(Admitted { info, validity }),
         Err(_) => Err(NotAllowed.into()),
     }
 }

@@ -36,7 +36,7 @@ use crate::{
         status::State,
         wire::{self, Accepted, NoCapacity, Subscribe, TooSlow},
     },
-    tickets::Expiration,
+    tickets::Validity,
 };
 
 /// How long the answer to a consumer may take to be written.
@@ -127,7 +127,7 @@ async fn run(
     };
     let end = tokio::select! {
         biased;
-        end = supervise(&subscription, &mut receiver, &credit, admitted.expires) => end,
+        end = supervise(&subscription, &mut receiver, &credit, admitted.validity) => end,
         end = writer.run() => end,
     };
     let mid_frame = writer.mid_frame;
@@ -155,7 +155,7 @@ async fn supervise(
     subscription: &Subscription,
     receiver: &mut LinkReceiver,
     credit: &Credit,
-    mut expires: Option<Expiration>,
+    mut validity: Validity,
 ) -> End {
     let peer = receiver.peer();
     loop {
@@ -164,7 +164,7 @@ async fn supervise(
             order = subscription.control.order() => if let Order::Cut(reason) = order {
                 return End::Close(reason);
             },
-            () = expiry(expires) => {}
+            () = validity.due() => {}
             given = receiver.recv::<wire::Credit>() => match given {
                 Ok(wire::Credit { bytes }) => {
                     credit.give(bytes);
@@ -180,22 +180,13 @@ async fn supervise(
             }
         }
         match admit(&subscription.core, &peer) {
-            Ok(admitted) => expires = admitted.expires,
+            Ok(admitted) => validity = admitted.validity,
             // Its entry is gone, which may be an error of others: the connection tells. Tickets
             // can't be validated without it.
-            Err(reason) if UnknownPeer == reason && !has_expired(expires) => {}
+            Err(reason) if UnknownPeer == reason && !validity.has_expired() => {}
             Err(reason) => return End::Close(reason),
         }
     }
-}
-
-/// Resolves when tickets must be validated again.
-async fn expiry(expires: Option<Expiration>) {
-    expires.unwrap_or(Expiration::Never).passed().await;
-}
-
-fn has_expired(expires: Option<Expiration>) -> bool {
-    expires.is_some_and(|expires| expires.is_expired())
 }
 
 /// How many bytes the consumer is ready to receive; overdrawn when negative.
