@@ -8,7 +8,8 @@ use crate::primitives::Datum;
 ///
 /// Values are compared by the encoding that was replicated, so a value that is expected must encode
 /// as it did then: one that holds a `HashMap` or a `HashSet` rarely does, as their order differs
-/// between processes, and `compare_exchange` finds it different, on every member alike.
+/// between processes, and `compare_exchange` finds it different, on every member alike. Such content
+/// is also given to newcomers by the leader alone, as the members' copies of it encode differently.
 pub trait Value: Clone + Datum + Sync {}
 impl<T: Clone + Datum + Sync> Value for T {}
 

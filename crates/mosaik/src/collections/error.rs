@@ -14,7 +14,8 @@ pub enum Error<T> {
     /// The mutation may have been carried out, or may still be: its leader was lost before it
     /// answered. Look at the collection before another try.
     Unknown(T),
-    /// The arguments have no encoding, or are together too large. Nothing was submitted.
+    /// The arguments have no encoding, or are together too large: nothing was submitted. Or no member
+    /// can decode them: the mutation has a version and no effect.
     Encoding(T, EncodeError),
     /// The collection has reached the limit of entries or bytes that its configuration sets.
     Full(T),

@@ -100,6 +100,23 @@ async fn time_goes_on_across_a_change_of_leaders_and_for_newcomers() {
 }
 
 #[tokio::test]
+async fn an_update_keeps_the_time_to_live() {
+    let node = node(random_network()).await;
+    let map = Map::<u8, u8>::writer(&node, "map");
+    within(10, map.when().online()).await;
+    map.insert_with_ttl(1, 1, TTL).await.unwrap();
+    let updated = map.update(1, |value| value.map(|value| value + 1)).await;
+    assert_eq!(updated.unwrap().value, Some(2));
+    assert!(map.ttl(&1).is_some());
+    within(10, async {
+        while map.contains_key(&1) {
+            map.when().updated().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn many_expire_at_once() {
     let node = node(random_network()).await;
     let map = Map::<u32, u32>::writer(&node, "map");

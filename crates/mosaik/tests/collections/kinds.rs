@@ -308,6 +308,17 @@ async fn ordered_maps() {
         (map.get("c"), map.get("b/1"), map.len()),
         (None, Some(0), 3)
     );
+    let snapshot = map.snapshot();
+    let key = |text: &str| text.to_owned();
+    map.remove_range(key("b")..key("a")).await.unwrap();
+    assert_eq!(map.len(), 3, "inverted");
+    map.remove_range(key("a/2")..=key("b/1")).await.unwrap();
+    assert!(map.keys().eq(["a/1"]));
+    assert_eq!(snapshot.first(), Some((&key("a/1"), &2)));
+    assert_eq!(snapshot.last(), Some((&key("b/1"), &0)));
+    assert_eq!(snapshot.prefix("a/").count(), 2);
+    let (page, more) = snapshot.page(Some(&key("a/1")), 1);
+    assert_eq!((page, more), (vec![(&key("a/2"), &1)], true));
 }
 
 /// A key whose encoding is not that of serde, and which can't always be encoded.

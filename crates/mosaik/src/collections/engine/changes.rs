@@ -19,58 +19,89 @@ const RECORD_BYTES: usize = 64;
 /// The changes that one operation makes.
 #[derive(Debug)]
 pub(crate) struct Changes<C> {
-    list: Vec<C>,
+    kept: Kept<C>,
     bytes: usize,
     room: usize,
+    key_hash: fn(&C) -> u64,
+}
+
+/// What is kept of the changes of one version.
+#[derive(Debug)]
+enum Kept<C> {
+    All(Vec<C>),
+    /// They are more than a ring holds: the hashes of their keys, for those who watch others.
+    Keys(Vec<u64>),
 }
 
 impl<C> Changes<C> {
-    pub(crate) fn new(room: usize) -> Self {
+    pub(crate) fn new(room: usize, key_hash: fn(&C) -> u64) -> Self {
         Self {
-            list: Vec::new(),
-            bytes: RECORD_BYTES,
+            kept: Kept::All(Vec::new()),
+            bytes: 0,
             room,
+            key_hash,
         }
     }
 
     /// Adds a change, with the bytes that it alone keeps in memory: those of what was replaced.
     pub(crate) fn push(&mut self, change: C, replaced_bytes: u64) {
-        if self.bytes > self.room {
-            return;
+        if self.bytes == 0 {
+            self.bytes = RECORD_BYTES;
         }
         let replaced = usize::try_from(replaced_bytes).unwrap_or(usize::MAX);
-        self.bytes = self.bytes.saturating_add(replaced + size_of::<C>());
-        if self.bytes > self.room {
-            // More than a ring holds: whoever watches goes on from a snapshot.
-            self.list = Vec::new();
-        } else {
-            self.list.push(change);
+        self.bytes = self
+            .bytes
+            .saturating_add(replaced)
+            .saturating_add(size_of::<C>());
+        match &mut self.kept {
+            Kept::All(list) => list.push(change),
+            Kept::Keys(hashes) => hashes.push((self.key_hash)(&change)),
+        }
+        if self.bytes > self.room
+            && let Kept::All(list) = &self.kept
+        {
+            self.kept = Kept::Keys(list.iter().map(self.key_hash).collect());
         }
     }
 
     /// Takes all back, as the operation has no effect after all.
     pub(crate) fn clear(&mut self) {
-        *self = Self::new(self.room);
+        *self = Self::new(self.room, self.key_hash);
+    }
+
+    /// The changes, if they are no more than a ring holds.
+    #[cfg(test)]
+    pub(crate) fn list(self) -> Vec<C> {
+        match self.kept {
+            Kept::All(list) => list,
+            Kept::Keys(_) => Vec::new(),
+        }
     }
 
     /// As a record of the ring; none when nothing changed.
     pub(crate) fn record(self, version: Version) -> Option<Record<C>> {
-        let lost = self.bytes > self.room;
-        (lost || !self.list.is_empty()).then(|| Record {
+        (self.bytes > 0).then_some(Record {
             version,
             bytes: self.bytes,
-            changes: (!lost).then(|| self.list.into()),
+            kept: self.kept,
         })
     }
 }
 
-/// The changes of one version.
+/// The changes of one version, as they are appended.
 #[derive(Debug)]
 pub(crate) struct Record<C> {
     version: Version,
     bytes: usize,
-    /// None when they were too large to be kept.
-    changes: Option<Arc<[C]>>,
+    kept: Kept<C>,
+}
+
+/// The changes of one version, in the ring.
+#[derive(Debug)]
+struct Entry<C> {
+    version: Version,
+    bytes: usize,
+    changes: Arc<[C]>,
 }
 
 /// A place in the ring: everything up to this version is known.
@@ -84,13 +115,12 @@ pub(crate) struct Position {
 /// What a watcher finds.
 #[derive(Debug)]
 pub(crate) enum Found<C> {
-    Changes(Version, Arc<[C]>),
+    /// Changes that it has not looked at, in order. Its position is to follow as it looks.
+    Changes(Vec<(Version, Arc<[C]>)>),
     /// Changes that are no longer kept.
     Lagged,
-    /// The history that the watcher followed was given up, with as many mutations.
-    Reset(u64),
-    /// Nothing among those that were looked at; there are more.
-    More,
+    /// The history that the watcher followed was given up.
+    Reset,
     /// Nothing more so far.
     Nothing,
     /// Nothing more, ever.
@@ -108,7 +138,7 @@ pub(crate) struct WatcherId {
 /// The last changes, and who waits for more.
 #[derive(Debug)]
 pub(crate) struct Ring<C> {
-    records: VecDeque<Record<C>>,
+    entries: VecDeque<Entry<C>>,
     bytes: usize,
     max_bytes: usize,
     /// All changes after this version are kept.
@@ -121,8 +151,9 @@ pub(crate) struct Ring<C> {
     next_watcher: u64,
     /// Watchers of everything or of ranges.
     wide: HashMap<u64, Option<Waker>>,
-    /// Watchers of single keys, by the hash of the key.
+    /// Watchers of single keys, by the hash of the key, and how many they are.
     keyed: HashMap<u64, Vec<KeyWatcher>>,
+    keyed_count: usize,
 }
 
 #[derive(Debug)]
@@ -143,7 +174,7 @@ struct Touched {
 impl<C> Ring<C> {
     pub(crate) fn new(max_bytes: usize) -> Self {
         Self {
-            records: VecDeque::new(),
+            entries: VecDeque::new(),
             bytes: 0,
             max_bytes,
             oldest: Version::default(),
@@ -154,6 +185,7 @@ impl<C> Ring<C> {
             next_watcher: 0,
             wide: HashMap::new(),
             keyed: HashMap::new(),
+            keyed_count: 0,
         }
     }
 
@@ -166,13 +198,23 @@ impl<C> Ring<C> {
         self.max_bytes = self.max_bytes.max(max_bytes);
     }
 
+    /// The version that the ring leads to.
+    pub(crate) fn head(&self) -> Version {
+        self.head
+    }
+
     /// Everything after this version is kept.
     pub(crate) fn oldest(&self) -> Version {
         self.oldest
     }
 
     pub(crate) fn watchers(&self) -> usize {
-        self.wide.len() + self.keyed.values().map(Vec::len).sum::<usize>()
+        self.wide.len() + self.keyed_count
+    }
+
+    /// How many mutations were given up since a watcher's position, if its history was.
+    pub(crate) fn given_up_since(&self, at: &Position) -> Option<u64> {
+        (at.history != self.history).then(|| self.discarded - at.discarded)
     }
 
     /// The position of a watcher that knows everything up to a version.
@@ -189,34 +231,43 @@ impl<C> Ring<C> {
         &mut self,
         records: Vec<Record<C>>,
         head: Version,
-        key_hash: impl Fn(&C) -> u64,
+        key_hash: fn(&C) -> u64,
     ) -> Vec<Waker> {
         let mut woken = Vec::new();
+        self.head = head;
         if records.is_empty() {
-            self.head = head;
             return woken;
         }
         for record in records {
-            let Some(changes) = &record.changes else {
-                self.forget_all(record.version);
-                self.touch_all(record.version, &mut woken);
-                continue;
-            };
-            if !self.keyed.is_empty() {
-                for change in changes.iter() {
-                    self.touch(key_hash(change), record.version, &mut woken);
+            let version = record.version;
+            match record.kept {
+                Kept::All(changes) => {
+                    if self.keyed_count > 0 {
+                        for change in &changes {
+                            self.touch(key_hash(change), version, &mut woken);
+                        }
+                    }
+                    self.bytes += record.bytes;
+                    self.entries.push_back(Entry {
+                        version,
+                        bytes: record.bytes,
+                        changes: changes.into(),
+                    });
+                }
+                Kept::Keys(hashes) => {
+                    for hash in hashes {
+                        self.touch(hash, version, &mut woken);
+                    }
+                    self.forget_all(version);
                 }
             }
-            self.bytes += record.bytes;
-            self.records.push_back(record);
         }
         while self.bytes > self.max_bytes
-            && let Some(record) = self.records.pop_front()
+            && let Some(entry) = self.entries.pop_front()
         {
-            self.bytes -= record.bytes;
-            self.oldest = record.version;
+            self.bytes -= entry.bytes;
+            self.oldest = entry.version;
         }
-        self.head = head;
         woken.extend(self.wide.values_mut().filter_map(Option::take));
         woken
     }
@@ -252,6 +303,7 @@ impl<C> Ring<C> {
                 self.wide.insert(number, None);
             }
             Some(key) => {
+                self.keyed_count += 1;
                 let watchers = self
                     .keyed
                     .entry(key)
@@ -272,6 +324,7 @@ impl<C> Ring<C> {
             return;
         };
         if let Some(watchers) = self.keyed.get_mut(&key) {
+            self.keyed_count -= 1;
             watchers.retain(|watcher| watcher.number != id.number);
             if watchers.is_empty() {
                 self.keyed.remove(&key);
@@ -279,77 +332,60 @@ impl<C> Ring<C> {
         }
     }
 
-    /// The next changes after a watcher's position that it looks for, among at most `limit` records;
-    /// the position goes on to what was looked at. A waker is kept only where there is nothing more.
+    /// At most `limit` changes after a watcher's position. They are looked at with no lock held, and
+    /// the position goes on with that: nothing is lost where a filter panics. A waker is kept only
+    /// where there is nothing more, and then the position is at the head.
     pub(crate) fn next(
         &mut self,
         id: WatcherId,
         at: &mut Position,
         waker: &Waker,
         limit: usize,
-        select: impl Fn(&Arc<[C]>) -> Option<Arc<[C]>>,
     ) -> Found<C> {
-        if at.history != self.history {
-            return Found::Reset(self.discarded - at.discarded);
+        if self.given_up_since(at).is_some() {
+            return Found::Reset;
         }
         let (head, ended) = (self.head, self.ended);
-        let nothing = if ended { Found::End } else { Found::Nothing };
-        let mut last = None;
+        let (mut begin, mut last) = (at.version, head);
         if let Some(watcher) = self.key_watcher(id) {
-            let Some(touched) = watcher.touched.take() else {
-                at.version = at.version.max(head);
-                watcher.waker = Some(waker.clone());
-                return nothing;
-            };
-            at.version = at.version.max(before(touched.first));
-            last = Some(touched.last);
+            watcher.touched = watcher.touched.filter(|touched| touched.last > begin);
+            match watcher.touched {
+                Some(touched) => {
+                    begin = begin.max(before(touched.first));
+                    last = touched.last;
+                }
+                None => begin = begin.max(head),
+            }
         }
-        if at.version < self.oldest {
+        if begin < self.oldest {
+            if let Some(watcher) = self.key_watcher(id) {
+                watcher.touched = None;
+            }
             return Found::Lagged;
         }
-        let begin = self
-            .records
-            .partition_point(|record| record.version <= at.version);
-        for record in self.records.iter().skip(begin).take(limit) {
-            at.version = record.version;
-            let selected = record.changes.as_ref().and_then(&select);
-            if let Some(changes) = selected {
-                let found = Found::Changes(record.version, changes);
-                self.look_again(id, at.version, last);
-                return found;
-            }
-        }
-        if begin + limit < self.records.len() {
-            self.look_again(id, at.version, last);
-            return Found::More;
+        let first = self.entries.partition_point(|entry| entry.version <= begin);
+        let changes: Vec<_> = self
+            .entries
+            .range(first..)
+            .take_while(|entry| entry.version <= last)
+            .take(limit)
+            .map(|entry| (entry.version, entry.changes.clone()))
+            .collect();
+        if !changes.is_empty() {
+            return Found::Changes(changes);
         }
         at.version = at.version.max(head);
-        match id.key {
-            None => {
-                if let Some(place) = self.wide.get_mut(&id.number) {
-                    *place = Some(waker.clone());
-                }
-            }
-            Some(_) => {
-                if let Some(watcher) = self.key_watcher(id) {
-                    watcher.waker = Some(waker.clone());
-                }
-            }
+        if ended {
+            return Found::End;
         }
-        nothing
-    }
-
-    /// A watcher of one key goes on after this version next time, if its key changed since.
-    fn look_again(&mut self, id: WatcherId, after: Version, last: Option<Version>) {
-        let last = last.filter(|last| *last > after);
-        if let Some(last) = last
-            && let Some(watcher) = self.key_watcher(id)
-        {
-            watcher.touched = Some(Touched {
-                first: Version(Index(after.0.0 + 1)),
-                last,
-            });
+        let place = match id.key {
+            None => self.wide.get_mut(&id.number),
+            Some(_) => self.key_watcher(id).map(|watcher| &mut watcher.waker),
+        };
+        if let Some(place) = place {
+            *place = Some(waker.clone());
         }
+        Found::Nothing
     }
 
     fn key_watcher(&mut self, id: WatcherId) -> Option<&mut KeyWatcher> {
@@ -382,27 +418,23 @@ impl<C> Ring<C> {
 
     /// Forgets all changes up to a version.
     fn forget_all(&mut self, version: Version) {
-        self.records.clear();
+        self.entries.clear();
         self.bytes = 0;
         self.oldest = version;
     }
 }
 
-impl<C: Clone> Ring<C> {
+impl<C> Ring<C> {
     /// All changes after a version, if they are kept.
     pub(crate) fn since(&self, version: Version) -> Option<Vec<Arc<[C]>>> {
         if version < self.oldest {
             return None;
         }
         let begin = self
-            .records
-            .partition_point(|record| record.version <= version);
-        let records = self.records.iter().skip(begin);
-        Some(
-            records
-                .filter_map(|record| record.changes.clone())
-                .collect(),
-        )
+            .entries
+            .partition_point(|entry| entry.version <= version);
+        let entries = self.entries.range(begin..);
+        Some(entries.map(|entry| entry.changes.clone()).collect())
     }
 }
 
@@ -416,12 +448,16 @@ mod tests {
 
     type Change = (u64, u8);
 
+    fn hash(change: &Change) -> u64 {
+        change.0
+    }
+
     fn version(number: u64) -> Version {
         Version(Index(number))
     }
 
     fn record(number: u64, keys: &[u64], room: usize) -> Option<Record<Change>> {
-        let mut changes = Changes::new(room);
+        let mut changes = Changes::new(room, hash);
         for key in keys {
             changes.push((*key, 0), 0);
         }
@@ -430,24 +466,23 @@ mod tests {
 
     fn write(ring: &mut Ring<Change>, number: u64, keys: &[u64]) {
         let records = record(number, keys, ring.max_bytes());
-        ring.append(
-            records.into_iter().collect(),
-            version(number),
-            |change: &Change| change.0,
-        );
+        ring.append(records.into_iter().collect(), version(number), hash);
     }
 
     /// All that a watcher of one key, or of all, finds.
     fn read(ring: &mut Ring<Change>, id: WatcherId, at: &mut Position) -> Vec<u64> {
         let mut versions = Vec::new();
         loop {
-            let select = |changes: &Arc<[Change]>| {
-                let wanted = |change: &Change| id.key.is_none_or(|key| key == change.0);
-                changes.iter().any(wanted).then(|| changes.clone())
-            };
-            match ring.next(id, at, Waker::noop(), 2, select) {
-                Found::Changes(version, _) => versions.push(version.0.0),
-                Found::More => {}
+            match ring.next(id, at, Waker::noop(), 2) {
+                Found::Changes(changes) => {
+                    for (version, changes) in changes {
+                        at.version = version;
+                        let wanted = |change: &Change| id.key.is_none_or(|key| key == change.0);
+                        if changes.iter().any(wanted) {
+                            versions.push(version.0.0);
+                        }
+                    }
+                }
                 Found::Nothing => return versions,
                 other => panic!("{other:?}"),
             }
@@ -475,7 +510,7 @@ mod tests {
         for number in 109..130 {
             write(&mut ring, number, &[1]);
         }
-        let found = ring.next(id, &mut at, Waker::noop(), 2, |_| None);
+        let found = ring.next(id, &mut at, Waker::noop(), 2);
         assert!(matches!(found, Found::Lagged), "{found:?}");
         ring.unregister(id);
         assert_eq!(ring.watchers(), 0);
@@ -488,10 +523,16 @@ mod tests {
         let (mut at_all, mut at_one) = (ring.position(version(0)), ring.position(version(0)));
         let many: Vec<_> = (0..100).collect();
         write(&mut ring, 1, &many);
-        let found = ring.next(all, &mut at_all, Waker::noop(), 2, |_| None);
+        let found = ring.next(all, &mut at_all, Waker::noop(), 2);
         assert!(matches!(found, Found::Lagged), "{found:?}");
-        let found = ring.next(one, &mut at_one, Waker::noop(), 2, |_| None);
+        let found = ring.next(one, &mut at_one, Waker::noop(), 2);
         assert!(matches!(found, Found::Lagged), "{found:?}");
+        let other = ring.register(Some(1000));
+        let mut at_other = ring.position(version(0));
+        assert!(
+            read(&mut ring, other, &mut at_other).is_empty(),
+            "its key is not among them"
+        );
         assert!(ring.since(version(0)).is_none());
         assert_eq!(ring.since(version(1)).unwrap().len(), 0);
     }
@@ -504,8 +545,9 @@ mod tests {
         write(&mut ring, 7, &[1]);
         ring.replace(version(0));
         ring.replace(version(20));
-        let found = ring.next(id, &mut at, Waker::noop(), 2, |_| None);
-        assert!(matches!(found, Found::Reset(7)), "{found:?}");
+        let found = ring.next(id, &mut at, Waker::noop(), 2);
+        assert!(matches!(found, Found::Reset), "{found:?}");
+        assert_eq!(ring.given_up_since(&at), Some(7));
         at = ring.position(version(20));
         write(&mut ring, 21, &[1]);
         assert_eq!(read(&mut ring, id, &mut at), [21]);

@@ -170,7 +170,7 @@ impl<K: Kind> Handle<K> {
 
     /// What the log's clock shows now, as this node goes on from it.
     pub(crate) fn clock_millis(&self) -> u64 {
-        self.submitter.replica.tick().millis
+        self.submitter.replica.clock_millis()
     }
 
     /// Watches what is selected, from now on.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     collections_layer::engine::{
         command::Command,
-        kind::{Alarm, Kind},
+        kind::{Alarm, Kind, Tick},
         machine::Machine,
         replica::Replica,
     },
@@ -31,8 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Keeps the clock of a collection until its group ends on this node, and then ends its watches.
 pub(crate) fn start<K: Kind>(proposer: Proposer<Machine<K>>, replica: Arc<Replica<K>>) {
     let scope = proposer.scope().clone();
+    // Made before the task: it may be dropped before it begins.
+    let watches = EndWatches(replica);
     let keeping = async move {
-        let watches = EndWatches(replica);
         let mut terminated = proposer.watch_terminated();
         tokio::select! {
             biased;
@@ -56,59 +57,80 @@ async fn keep<K: Kind>(proposer: &Proposer<Machine<K>>, replica: &Replica<K>) {
     let mut clock = replica.watch_clock();
     let mut leader = proposer.watch_leader();
     let mut last = Instant::now();
-    let mut leads = false;
+    let local = Some(proposer.local());
     loop {
-        let local = Some(proposer.local());
-        if *leader.borrow_and_update() != local {
-            leads = false;
-            if leader.wait_for(|leader| *leader == local).await.is_err() {
-                return;
-            }
-        }
-        if !leads && !proposer.admits_itself() {
-            tracing::warn!(
-                group = %proposer.group_id().short(),
-                "this writer leads a collection whose tickets it does not have: members that have \
-                 them never meet it, and what is written here stays here; add the ticket to this \
-                 node"
-            );
-        }
-        leads = true;
-        let running = *clock.borrow_and_update();
-        let wait = match running.log.next {
-            None => None,
-            Some(Alarm::Begin) => Some(Duration::ZERO),
-            Some(Alarm::Expire(millis)) => Some(running.until(millis).min(INTERVAL)),
-        };
-        let Some(wait) = wait else {
-            // Nothing expires: until something does.
-            if clock.changed().await.is_err() {
-                return;
-            }
-            continue;
-        };
-        let wait = wait.max(PAUSE.saturating_sub(last.elapsed()));
-        tokio::select! {
-            biased;
-            changed = leader.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                continue;
-            }
-            () = sleep(wait) => {}
-            changed = clock.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                continue;
-            }
-        }
-        last = Instant::now();
-        let Some(tick) = K::tick(replica.tick()) else {
+        if leader.wait_for(|leader| *leader == local).await.is_err() {
             return;
-        };
-        // A failure shows in the clock, which is read again after the pause.
-        let _ = timeout(PATIENCE, proposer.execute(Command::new(None, tick))).await;
+        }
+        if !proposer.admits_itself() {
+            warn_of_own_tickets(proposer);
+        }
+        // One tenure: its readings go on from one beginning, and lose no time to each other.
+        let mut begin = *clock.borrow_and_update();
+        let mut proposed = begin.log.millis;
+        while *leader.borrow_and_update() == local {
+            let running = *clock.borrow_and_update();
+            if running.log.millis != proposed && running.log.millis != begin.log.millis {
+                // Another member's, from before.
+                (begin, proposed) = (running, running.log.millis);
+            }
+            let wait = match running.log.next {
+                None => None,
+                Some(Alarm::Begin) => Some(PAUSE.saturating_sub(last.elapsed())),
+                // More are due than one reading removes.
+                Some(Alarm::Expire(millis)) if millis <= running.log.millis => Some(Duration::ZERO),
+                Some(Alarm::Expire(millis)) => {
+                    let due = begin.until(millis).min(INTERVAL);
+                    Some(due.max(PAUSE.saturating_sub(last.elapsed())))
+                }
+            };
+            tokio::select! {
+                biased;
+                changed = leader.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                () = pause(wait) => {}
+                changed = clock.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+            }
+            last = Instant::now();
+            // The version first: what is written meanwhile begins its time with a later reading.
+            let seen = replica.version();
+            proposed = begin.millis();
+            let tick = K::tick(Tick {
+                base: running.log.millis,
+                millis: proposed,
+                seen,
+            });
+            let Some(tick) = tick else { return };
+            let executed = timeout(PATIENCE, proposer.execute(Command::new(None, tick))).await;
+            if !matches!(executed, Ok(Ok(_))) {
+                // The clock has not changed, and is read anew.
+                sleep(PAUSE).await;
+            }
+        }
     }
+}
+
+/// Sleeps, without a time for ever.
+async fn pause(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => sleep(wait).await,
+        None => core::future::pending().await,
+    }
+}
+
+fn warn_of_own_tickets<K: Kind>(proposer: &Proposer<Machine<K>>) {
+    tracing::warn!(
+        group = %proposer.group_id().short(),
+        "this writer leads a collection whose tickets it does not have: members that have them \
+         never meet it, and what is written here stays here; add the ticket to this node"
+    );
 }

@@ -8,7 +8,7 @@ use crate::{
             wire::{Reader, Writer},
         },
     },
-    primitives::Bytes,
+    primitives::{Bytes, encoding::EncodeError},
 };
 
 /// One kind of collection, with its element types.
@@ -56,8 +56,13 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
     }
 
     /// The content as items, one for each entry, in an order that depends on nothing but the
-    /// content. Each begins with [`ITEM`](super::machine::ITEM).
-    fn items(state: &Self::State) -> Vec<Bytes>;
+    /// content. Each begins with [`ITEM`](super::machine::ITEM), and has what members must agree on
+    /// as it was replicated, prints and sizes too: a new encoding may be another one.
+    ///
+    /// # Errors
+    ///
+    /// When an element that was decoded has no encoding any more.
+    fn items(state: &Self::State) -> Result<Vec<Bytes>, EncodeError>;
 
     /// Adds an item of another member's content; `None` when it does not decode.
     fn restore(state: &mut Self::State, item: &mut Reader<'_>) -> Option<()>;
@@ -92,6 +97,9 @@ pub(crate) enum Alarm {
 /// A reading of the clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tick {
+    /// The reading that this one goes on from. It counts only where that is the last one: readings
+    /// of members that went on from different ones can't be compared.
+    pub(crate) base: u64,
     pub(crate) millis: u64,
     /// The version that was applied when the clock was read. What came later may have been
     /// written after that, so its time begins with a later reading.

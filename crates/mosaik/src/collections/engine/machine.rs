@@ -80,7 +80,7 @@ impl<K: Kind> StateMachine for Machine<K> {
                 let mut place = Place {
                     version: Version(index),
                     limits,
-                    changes: Changes::new(room),
+                    changes: Changes::new(room, K::key_hash),
                 };
                 let applied = K::apply(&mut live.state, op, &mut place);
                 if matches!(applied, Applied::Full) {
@@ -156,7 +156,14 @@ impl<K: Kind> Frozen<K> {
             header.u64(self.live.version.0.0);
             K::header(&self.live.state, &mut header);
             let mut items = vec![header.finish()];
-            items.extend(K::items(&self.live.state));
+            match K::items(&self.live.state) {
+                Ok(encoded) => items.extend(encoded),
+                Err(error) => tracing::error!(
+                    kind = K::NAME, %error,
+                    "an element that was decoded has no encoding: newcomers can't be given the \
+                     content of this collection; correct its `encode`"
+                ),
+            }
             Arc::new(items)
         })
     }

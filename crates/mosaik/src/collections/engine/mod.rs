@@ -21,6 +21,8 @@ mod observer;
 mod replica;
 mod wire;
 
+#[cfg(test)]
+pub(super) use changes::Changes;
 pub use handle::Outcome;
 pub(super) use handle::{Handle, Role, Submitter};
 pub(super) use kind::{Alarm, Applied, Clock, Kind, Limits, Place, Tick};

@@ -15,9 +15,10 @@ use crate::{
     groups::Index,
 };
 
-/// Records that a watcher looks at under one lock, and before it lets other tasks run.
-const STEP: usize = 512;
-const STEPS: usize = 16;
+/// Versions that a watcher with a filter takes at a time, and how often it does before it lets other
+/// tasks run.
+const STEP: usize = 32;
+const STEPS: usize = 256;
 
 /// What a [`Watch`] reads from, without the kind's type.
 pub(crate) trait Outlook<S, C>: Send + Sync {
@@ -30,6 +31,11 @@ pub(crate) trait Outlook<S, C>: Send + Sync {
 
 /// The part of a collection that is watched.
 pub(crate) trait Select<K: Kind>: Send + Sync + 'static {
+    /// Whether all changes are watched.
+    fn is_everything(&self) -> bool {
+        false
+    }
+
     /// The hash of the only key that is watched, if it is one.
     fn key(&self) -> Option<u64> {
         None
@@ -46,6 +52,10 @@ pub(crate) trait Select<K: Kind>: Send + Sync + 'static {
 pub(crate) struct Everything;
 
 impl<K: Kind> Select<K> for Everything {
+    fn is_everything(&self) -> bool {
+        true
+    }
+
     fn changes(&self, changes: &Arc<[K::Change]>) -> Option<Arc<[K::Change]>> {
         Some(changes.clone())
     }
@@ -102,14 +112,35 @@ impl<K: Kind, F: Select<K>, S: Send + Sync + 'static> Observer<K, F, S> {
             .with_shown(|shown| shown.watchers.set(f64::from(watchers)));
     }
 
-    /// The content now; everything before is passed over.
-    fn catch_up(&mut self) -> (Version, S) {
-        let (live, position) = self.replica.observe(|live, ring| {
+    /// Passes over everything up to now, for what was missed, or was given up with its history.
+    fn catch_up(&mut self) -> Event<S, K::Change> {
+        let first = Version(Index(self.position.version.0.0 + 1));
+        let (live, position, discarded) = self.replica.observe(|live, ring| {
             let position = ring.position(live.version);
-            (live.clone(), position)
+            (live.clone(), position, ring.given_up_since(&self.position))
         });
         self.position = position;
-        (live.version, (self.show)(self.select.content(&live)))
+        let now = (self.show)(self.select.content(&live));
+        if let Some(discarded) = discarded {
+            return Event::Reset { discarded, now };
+        }
+        self.count(|shown| shown.lagged.increment(1));
+        Event::Lagged {
+            lost: first..Version(Index(live.version.0.0 + 1)),
+            now,
+        }
+    }
+
+    /// The first of these changes that is watched; the position is there then.
+    fn first_of(&mut self, changes: &[(Version, Arc<[K::Change]>)]) -> Option<Event<S, K::Change>> {
+        changes.iter().find_map(|(version, changes)| {
+            let changes = self.select.changes(changes);
+            self.position.version = *version;
+            changes.map(|changes| Event::Changed {
+                version: *version,
+                changes,
+            })
+        })
     }
 
     fn count(&self, count: impl FnOnce(&Shown)) {
@@ -173,40 +204,30 @@ impl<K: Kind, F: Select<K>, S: Send + Sync + 'static> Outlook<S, K::Change> for 
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(first));
         }
+        let limit = if self.select.is_everything() { 1 } else { STEP };
         for _ in 0..STEPS {
-            let select = |changes: &Arc<[K::Change]>| self.select.changes(changes);
-            let found =
-                self.replica
-                    .ring()
-                    .next(self.id, &mut self.position, cx.waker(), STEP, select);
+            let found = self
+                .replica
+                .ring()
+                .next(self.id, &mut self.position, cx.waker(), limit);
             let event = match found {
-                Found::Changes(version, changes) => Event::Changed { version, changes },
-                Found::Lagged => {
-                    let first = Version(Index(self.position.version.0.0 + 1));
-                    let (version, now) = self.catch_up();
-                    self.count(|shown| shown.lagged.increment(1));
-                    Event::Lagged {
-                        lost: first..Version(Index(version.0.0 + 1)),
-                        now,
-                    }
-                }
-                Found::Reset(discarded) => {
-                    let (_, now) = self.catch_up();
-                    Event::Reset { discarded, now }
-                }
-                Found::More => continue,
+                Found::Changes(changes) => self.first_of(&changes),
+                Found::Lagged | Found::Reset => Some(self.catch_up()),
                 Found::Nothing => return Poll::Pending,
                 Found::End => return Poll::Ready(None),
             };
-            self.count(|shown| shown.events.increment(1));
-            return Poll::Ready(Some(event));
+            if let Some(event) = event {
+                self.count(|shown| shown.events.increment(1));
+                return Poll::Ready(Some(event));
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     fn version(&self) -> Version {
-        self.position.version
+        // One that waits for a version to come has not got there.
+        self.position.version.min(self.replica.ring().head())
     }
 }
 

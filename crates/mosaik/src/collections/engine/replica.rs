@@ -4,12 +4,14 @@ use core::{task::Waker, time::Duration};
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
-    time::Instant,
 };
 
 use metrics::{Counter, Gauge};
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 use crate::{
     collections_layer::{
@@ -17,7 +19,7 @@ use crate::{
         engine::{
             changes::{Record, Ring},
             command::Request,
-            kind::{Applied, Clock, Kind, Limits, Tick},
+            kind::{Applied, Clock, Kind, Limits},
         },
     },
     primitives::{GroupId, NetworkId, ShortFmtExt},
@@ -213,19 +215,21 @@ impl<K: Kind> Replica<K> {
     }
 
     /// Replaces the whole content.
-    pub(crate) fn replace(&self, content: Live<K>) {
+    pub(crate) fn replace(&self, mut content: Live<K>) {
         self.write(|live| {
-            *live = content;
+            core::mem::swap(live, &mut content);
             self.ring.lock().replace(live.version)
         });
+        // The former content is dropped here, with no lock held.
     }
 
     fn write(&self, write: impl FnOnce(&mut Live<K>) -> Vec<Waker>) {
-        let (version, len, clock, woken) = {
+        let (len, clock, woken) = {
             let mut live = self.live.write();
             let woken = write(&mut live);
-            let clock = K::clock(&live.state);
-            (live.version, K::len(&live.state), clock, woken)
+            // Under the lock: whoever has read a version must not be told of it as of a new one.
+            self.published.send_replace(live.version);
+            (K::len(&live.state), K::clock(&live.state), woken)
         };
         for waker in woken {
             waker.wake();
@@ -241,7 +245,6 @@ impl<K: Kind> Replica<K> {
         if let Some(shown) = &*self.shown.read() {
             shown.size.set(size(len));
         }
-        self.published.send_replace(version);
     }
 
     /// Bytes of changes that are kept for watchers.
@@ -282,14 +285,9 @@ impl<K: Kind> Replica<K> {
         self.clock.subscribe()
     }
 
-    /// A reading of the clock as this node goes on from it.
-    pub(crate) fn tick(&self) -> Tick {
-        // The version first: what is written meanwhile begins its time with a later reading.
-        let seen = self.version();
-        Tick {
-            millis: self.clock.borrow().millis(),
-            seen,
-        }
+    /// What the clock shows now, as this node goes on from it.
+    pub(crate) fn clock_millis(&self) -> u64 {
+        self.clock.borrow().millis()
     }
 
     /// Tells the caller of an operation, if it is one of this replica's.

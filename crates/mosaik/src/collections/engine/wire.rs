@@ -3,6 +3,8 @@
 //! Numbers are little-endian and of fixed width, elements are their length (`u32`) and their own
 //! encoding. An operation begins with its number, which each kind gives.
 
+use core::ops::Bound;
+
 use crate::primitives::{Bytes, BytesMut, Datum, encoding::EncodeError};
 
 /// Bytes of one encoded element at most.
@@ -70,6 +72,24 @@ impl Writer {
         element.map_or(Ok(()), |element| self.element(element))
     }
 
+    /// One end of a range of elements.
+    pub(crate) fn bound<T: Datum>(&mut self, bound: Bound<&T>) -> Result<(), EncodeError> {
+        match bound {
+            Bound::Unbounded => {
+                self.u8(0);
+                Ok(())
+            }
+            Bound::Included(element) => {
+                self.u8(1);
+                self.element(element)
+            }
+            Bound::Excluded(element) => {
+                self.u8(2);
+                self.element(element)
+            }
+        }
+    }
+
     fn close(&mut self, begin: usize) -> Result<(), EncodeError> {
         let len = self.0.len() - begin - 4;
         if len > MAX_ELEMENT_BYTES {
@@ -114,11 +134,12 @@ impl<'a> Reader<'a> {
         Some(u64::from_le_bytes(bytes.try_into().ok()?))
     }
 
-    /// The encoding of an element.
+    /// The encoding of an element, which is no longer than anybody writes.
     pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = self.take(4)?;
         let len = u32::from_le_bytes(len.try_into().ok()?);
-        self.take(usize::try_from(len).ok()?)
+        let len = usize::try_from(len).ok()?;
+        (len <= MAX_ELEMENT_BYTES).then(|| self.take(len))?
     }
 
     pub(crate) fn element<T: Datum>(&mut self) -> Option<Element<T>> {
@@ -159,6 +180,16 @@ impl<'a> Reader<'a> {
     /// A print as [`Writer::raw`] wrote it.
     pub(crate) fn raw_print(&mut self) -> Option<Print> {
         self.take(PRINT_BYTES)?.try_into().ok().map(Print)
+    }
+
+    /// One end of a range of elements.
+    pub(crate) fn bound<T: Datum>(&mut self) -> Option<Bound<T>> {
+        Some(match self.u8()? {
+            0 => Bound::Unbounded,
+            1 => Bound::Included(self.element()?.value),
+            2 => Bound::Excluded(self.element()?.value),
+            _ => return None,
+        })
     }
 
     /// All the rest, as elements or pairs of them: each call of `next` must consume something.

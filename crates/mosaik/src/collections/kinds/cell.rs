@@ -104,6 +104,10 @@ impl<T> State<T> {
         self.0.as_ref().map(|content| &*content.value)
     }
 
+    fn shared(&self) -> Option<Arc<T>> {
+        self.0.as_ref().map(|content| content.value.clone())
+    }
+
     fn size(&self) -> u64 {
         self.0.as_ref().map_or(0, |content| content.size)
     }
@@ -255,22 +259,24 @@ impl<const FINAL: bool, T: Value> Kind for PlaceKind<FINAL, T> {
         state.0.clone_from(&change.old);
     }
 
-    fn items(state: &State<T>) -> Vec<Bytes> {
-        let item = state.0.as_ref().and_then(|content| {
+    fn items(state: &State<T>) -> Result<Vec<Bytes>, EncodeError> {
+        let item = |content: &Content<T>| {
             let mut item = Writer::new(ITEM);
-            item.element(&*content.value).ok()?;
+            item.element(&*content.value)?;
             item.raw(content.print.as_bytes());
-            Some(item.finish())
-        });
-        item.into_iter().collect()
+            item.u64(content.size);
+            Ok(item.finish())
+        };
+        state.0.iter().map(item).collect()
     }
 
     fn restore(state: &mut State<T>, item: &mut Reader<'_>) -> Option<()> {
-        let element = item.element()?;
-        // As it was replicated: the encoding here is another member's own.
-        let print = item.raw_print()?;
-        let former = state.0.replace(Content::from((element, print)));
-        former.is_none().then_some(())
+        let content = Content {
+            value: Arc::new(item.element()?.value),
+            print: item.raw_print()?,
+            size: item.u64()?,
+        };
+        state.0.replace(content).is_none().then_some(())
     }
 }
 
@@ -282,7 +288,8 @@ macro_rules! reads {
         impl<T: Value, const IS_WRITER: bool> $name<T, IS_WRITER> {
             /// The value, if there is one.
             pub fn read(&self) -> Option<T> {
-                self.0.read(|state| state.value().cloned())
+                let value = self.0.read(State::shared)?;
+                Some(T::clone(&value))
             }
 
             /// The same as [`read`](Self::read).
@@ -335,6 +342,26 @@ macro_rules! reads {
             /// The value, if there is one.
             pub fn get(&self) -> Option<&T> {
                 self.0.state.value()
+            }
+
+            /// The same as [`get`](Self::get).
+            pub fn read(&self) -> Option<&T> {
+                self.get()
+            }
+
+            /// Whether there is no value.
+            pub fn is_empty(&self) -> bool {
+                self.get().is_none()
+            }
+
+            /// The same as [`is_empty`](Self::is_empty).
+            pub fn is_none(&self) -> bool {
+                self.is_empty()
+            }
+
+            /// Whether there is a value.
+            pub fn is_some(&self) -> bool {
+                !self.is_empty()
             }
         }
 

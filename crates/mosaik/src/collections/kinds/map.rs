@@ -101,8 +101,9 @@ impl<K: Key, V: Value, const IS_WRITER: bool> Map<K, V, IS_WRITER> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.0
-            .read(|state| state.entries.get(key).map(|entry| entry.value.clone()))
+        // The value is cloned with no lock held: it may be large.
+        let entry = self.0.read(|state| state.entries.get(key).cloned())?;
+        Some(entry.value.clone())
     }
 
     /// The value of a key and the version that wrote it.
@@ -111,10 +112,8 @@ impl<K: Key, V: Value, const IS_WRITER: bool> Map<K, V, IS_WRITER> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.0.read(|state| {
-            let entry = state.entries.get(key)?;
-            Some((entry.value.clone(), entry.version))
-        })
+        let entry = self.0.read(|state| state.entries.get(key).cloned())?;
+        Some((entry.value.clone(), entry.version))
     }
 
     /// The values of several keys in one state, in the order of the keys.

@@ -45,7 +45,8 @@ macro_rules! constructors {
             ///
             /// # Panics
             ///
-            /// Outside a Tokio runtime.
+            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
+            /// has the same store id and type tag.
             pub fn new(network: impl AsRef<Groups>, store_id: impl Into<StoreId>) -> Self {
                 Self::writer(network, store_id)
             }
@@ -54,7 +55,8 @@ macro_rules! constructors {
             ///
             /// # Panics
             ///
-            /// Outside a Tokio runtime.
+            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
+            /// has the same store id and type tag.
             pub fn new_with_config(
                 network: impl AsRef<Groups>,
                 store_id: impl Into<StoreId>,
@@ -68,7 +70,8 @@ macro_rules! constructors {
             ///
             /// # Panics
             ///
-            /// Outside a Tokio runtime.
+            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
+            /// has the same store id and type tag.
             pub fn writer(network: impl AsRef<Groups>, store_id: impl Into<StoreId>) -> Self {
                 Self::writer_with_config(network, store_id, CollectionConfig::default())
             }
@@ -77,7 +80,8 @@ macro_rules! constructors {
             ///
             /// # Panics
             ///
-            /// Outside a Tokio runtime.
+            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
+            /// has the same store id and type tag.
             pub fn writer_with_config(
                 network: impl AsRef<Groups>,
                 store_id: impl Into<StoreId>,
@@ -103,7 +107,8 @@ macro_rules! constructors {
             ///
             /// # Panics
             ///
-            /// Outside a Tokio runtime.
+            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
+            /// has the same store id and type tag.
             pub fn reader(network: impl AsRef<Groups>, store_id: impl Into<StoreId>) -> $reader {
                 Self::reader_with_config(network, store_id, CollectionConfig::default())
             }
@@ -112,7 +117,8 @@ macro_rules! constructors {
             ///
             /// # Panics
             ///
-            /// Outside a Tokio runtime.
+            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
+            /// has the same store id and type tag.
             pub fn reader_with_config(
                 network: impl AsRef<Groups>,
                 store_id: impl Into<StoreId>,

@@ -13,11 +13,11 @@ use rpds::RedBlackTreeMapSync;
 use super::{
     super::{
         CollectionConfig, Error, OrderedKey, Status, StoreId, Value, Version, Watch, When,
-        engine::{Everything, Handle, Live, Outcome, Role},
+        engine::{Everything, Handle, Live, Outcome, Role, Select},
     },
     keyed::{
-        Batch, Container, Entry, KeyedKind, MapChange, Name, OneKey, PickBy, keyed_writes, millis,
-        op, update,
+        Batch, Container, Entry, KeyedKind, MapChange, Name, OneKey, keyed_writes, millis, op,
+        part, those, update,
     },
     map::{Exchange, exchange, is_there, previous},
 };
@@ -99,6 +99,14 @@ impl<K: OrderedKey, V: Value> Container<K, V> for Tree<K, V> {
     fn entries(&self) -> impl Iterator<Item = &Arc<Entry<K, V>>> {
         self.0.values()
     }
+
+    fn keys_between(&self, start: Bound<K>, end: Bound<K>) -> Vec<K> {
+        let range = (start, end);
+        if is_inverted(&range) {
+            return Vec::new();
+        }
+        self.0.range(range).map(|(key, _)| key.clone()).collect()
+    }
 }
 
 super::constructors!(
@@ -134,8 +142,8 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        self.0
-            .read(|state| state.entries.0.get(key).map(|entry| entry.value.clone()))
+        let entry = self.0.read(|state| state.entries.0.get(key).cloned())?;
+        Some(entry.value.clone())
     }
 
     /// The value of a key and the version that wrote it.
@@ -144,10 +152,8 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        self.0.read(|state| {
-            let entry = state.entries.0.get(key)?;
-            Some((entry.value.clone(), entry.version))
-        })
+        let entry = self.0.read(|state| state.entries.0.get(key).cloned())?;
+        Some((entry.value.clone(), entry.version))
     }
 
     /// The values of several keys in one state, in the order of the keys given.
@@ -164,18 +170,18 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
 
     /// The entry with the smallest key.
     pub fn first(&self) -> Option<(K, V)> {
-        self.0.read(|state| {
-            let (key, entry) = state.entries.0.first()?;
-            Some((key.clone(), entry.value.clone()))
-        })
+        let entry = self
+            .0
+            .read(|state| Some(state.entries.0.first()?.1.clone()))?;
+        Some((entry.key.clone(), entry.value.clone()))
     }
 
     /// The entry with the greatest key.
     pub fn last(&self) -> Option<(K, V)> {
-        self.0.read(|state| {
-            let (key, entry) = state.entries.0.last()?;
-            Some((key.clone(), entry.value.clone()))
-        })
+        let entry = self
+            .0
+            .read(|state| Some(state.entries.0.last()?.1.clone()))?;
+        Some((entry.key.clone(), entry.value.clone()))
     }
 
     /// All entries of the present state, in the order of their keys.
@@ -286,8 +292,7 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
         &self,
         range: impl RangeBounds<K> + Send + Sync + 'static,
     ) -> Watch<OrderedMapSnapshot<K, V>, MapChange<K, V>> {
-        let picks = PickBy(move |key: &K| range.contains(key));
-        self.0.watch(picks, OrderedMapSnapshot)
+        self.0.watch(KeyRange(range), OrderedMapSnapshot)
     }
 
     /// Watches the keys, texts or bytes, that begin with this, from now on.
@@ -298,9 +303,68 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
     where
         K: AsRef<[u8]>,
     {
-        let prefix: Box<[u8]> = prefix.as_ref().into();
-        let picks = PickBy(move |key: &K| key.as_ref().starts_with(&prefix));
-        self.0.watch(picks, OrderedMapSnapshot)
+        let prefix = KeyPrefix(prefix.as_ref().into());
+        self.0.watch(prefix, OrderedMapSnapshot)
+    }
+}
+
+/// A range of keys that is watched.
+struct KeyRange<R>(R);
+
+impl<K, V, R> Select<OrderedMapKind<K, V>> for KeyRange<R>
+where
+    K: OrderedKey,
+    V: Value,
+    R: RangeBounds<K> + Send + Sync + 'static,
+{
+    fn changes(&self, changes: &Arc<[MapChange<K, V>]>) -> Option<Arc<[MapChange<K, V>]>> {
+        those(changes, |key| self.0.contains(key))
+    }
+
+    fn content(&self, live: &Live<OrderedMapKind<K, V>>) -> Live<OrderedMapKind<K, V>> {
+        let (start, end) = (self.0.start_bound(), self.0.end_bound());
+        if is_inverted::<K>(&(start, end)) {
+            return part(live, []);
+        }
+        let range = live.state.entries.0.range::<K, _>((start, end));
+        part(live, range.map(|(_, entry)| entry))
+    }
+}
+
+/// Keys of one beginning that are watched.
+struct KeyPrefix(Box<[u8]>);
+
+impl<K, V> Select<OrderedMapKind<K, V>> for KeyPrefix
+where
+    K: OrderedKey + AsRef<[u8]>,
+    V: Value,
+{
+    fn changes(&self, changes: &Arc<[MapChange<K, V>]>) -> Option<Arc<[MapChange<K, V>]>> {
+        those(changes, |key| key.as_ref().starts_with(&self.0))
+    }
+
+    /// Looks at all keys: their order need not be that of their bytes.
+    fn content(&self, live: &Live<OrderedMapKind<K, V>>) -> Live<OrderedMapKind<K, V>> {
+        let entries = live.state.entries.entries();
+        part(
+            live,
+            entries.filter(|entry| entry.key.as_ref().starts_with(&self.0)),
+        )
+    }
+}
+
+impl<K: OrderedKey, V: Value> OrderedMap<K, V, true> {
+    /// Removes all keys of a range, as one mutation; none when it is empty or inverted.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn remove_range(
+        &self,
+        range: impl RangeBounds<K>,
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+        let op = op::remove_range(range.start_bound(), range.end_bound());
+        self.0.submit(op, ())
     }
 }
 
@@ -331,6 +395,71 @@ impl<K: OrderedKey, V: Value> OrderedMapSnapshot<K, V> {
         Q: Ord + ?Sized,
     {
         self.0.state.entries.0.get(key).map(|entry| &entry.value)
+    }
+
+    /// Whether the key has a value.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.get(key).is_some()
+    }
+
+    /// The value of a key and the version that wrote it.
+    pub fn get_versioned<Q>(&self, key: &Q) -> Option<(&V, Version)>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let entry = self.0.state.entries.0.get(key)?;
+        Some((&entry.value, entry.version))
+    }
+
+    /// The entry with the smallest key.
+    pub fn first(&self) -> Option<(&K, &V)> {
+        self.iter().next()
+    }
+
+    /// The entry with the greatest key.
+    pub fn last(&self) -> Option<(&K, &V)> {
+        self.iter().next_back()
+    }
+
+    /// The entries whose key, a text or bytes, begins with this, in order.
+    pub fn prefix<Q>(&self, prefix: &Q) -> impl Iterator<Item = (&K, &V)> + Send
+    where
+        K: Borrow<Q>,
+        Q: Ord + AsRef<[u8]> + ?Sized,
+    {
+        let tree = &self.0.state.entries.0;
+        let entries = tree.range((Bound::Included(prefix), Bound::Unbounded));
+        let entries = entries.take_while(|(key, _)| {
+            let key: &Q = (*key).borrow();
+            key.as_ref().starts_with(prefix.as_ref())
+        });
+        let entries: Vec<_> = entries.map(|(key, entry)| (key, &entry.value)).collect();
+        entries.into_iter()
+    }
+
+    /// At most `limit` entries with keys greater than `after`, and whether there are more.
+    pub fn page(&self, after: Option<&K>, limit: usize) -> (Vec<(&K, &V)>, bool) {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tree = &self.0.state.entries.0;
+        let mut rest = tree.range::<K, _>((start, Bound::Unbounded));
+        let page = rest.by_ref().take(limit);
+        let page = page.map(|(key, entry)| (key, &entry.value)).collect();
+        (page, rest.next().is_some())
+    }
+
+    /// All keys, in order.
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> + Send {
+        self.iter().map(|(key, _)| key)
+    }
+
+    /// All values, in the order of their keys.
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = &V> + Send {
+        self.iter().map(|(_, value)| value)
     }
 
     /// All entries, in the order of their keys.

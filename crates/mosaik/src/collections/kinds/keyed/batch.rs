@@ -11,7 +11,7 @@ use super::{
         engine::{Outcome as EngineOutcome, Submitter},
     },
     Container, KeyedKind, Name, Outcome,
-    op::BatchOp,
+    op::{BatchOp, Ttl},
 };
 use crate::primitives::encoding::EncodeError;
 
@@ -21,7 +21,8 @@ use crate::primitives::encoding::EncodeError;
 pub enum Expected<V> {
     /// It has no value.
     Absent,
-    /// Its value was written by this version, as `get_versioned` tells it.
+    /// Its value was written by this version, as `get_versioned` tells it. Versions belong to one
+    /// history: where two that were founded apart meet, a version may name another value.
     Version(Version),
     /// It has this value. Values are compared by their encoding.
     Value(V),
@@ -54,7 +55,8 @@ pub enum Expected<V> {
 ///
 /// # On drop
 ///
-/// A batch that is not committed has no effect.
+/// A batch that is not committed has no effect. While it lives, and its `commit` is under way, it
+/// keeps the node in the collection as a handle does.
 #[must_use = "a batch has no effect until it is committed"]
 pub struct Batch<K: Key, V: Value> {
     op: Result<BatchOp, EncodeError>,
@@ -142,12 +144,12 @@ impl<K: Key, V: Value> Batch<K, V> {
 
     /// Inserts or replaces a value.
     pub fn insert(self, key: K, value: V) -> Self {
-        self.and(|op| op.insert(&key, &value, None))
+        self.and(|op| op.insert(&key, &value, Ttl::None))
     }
 
     /// Inserts or replaces a value that expires; see `insert_with_ttl` of the collection.
     pub fn insert_with_ttl(self, key: K, value: V, ttl: Duration) -> Self {
-        self.and(|op| op.insert(&key, &value, Some(millis(ttl))))
+        self.and(|op| op.insert(&key, &value, Ttl::New(millis(ttl))))
     }
 
     /// Removes a key; without effect when it is absent.

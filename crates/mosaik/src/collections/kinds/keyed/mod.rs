@@ -7,14 +7,14 @@ mod select;
 mod timers;
 mod writes;
 
-use core::{cmp::Ordering, marker::PhantomData, time::Duration};
+use core::{cmp::Ordering, marker::PhantomData, ops::Bound, time::Duration};
 use std::{collections::HashMap, sync::Arc};
 
 pub(super) use batch::millis;
 pub use batch::{Batch, BatchOutcome, Expected, SetBatch};
 pub use change::{MapChange, SetChange};
-use op::{Condition, Op, Pair, Step};
-pub(super) use select::{OneKey, PickBy};
+use op::{Condition, Op, Pair, Step, Ttl};
+pub(super) use select::{OneKey, part, those};
 use timers::{Due, Timers};
 pub(super) use writes::{keyed_writes, update};
 
@@ -29,7 +29,10 @@ use super::{
     },
     sides::Cause,
 };
-use crate::{groups::Index, primitives::Bytes};
+use crate::{
+    groups::Index,
+    primitives::{Bytes, encoding::EncodeError},
+};
 
 /// An entry of a keyed collection. Never changed: a write makes a new one.
 pub(crate) struct Entry<K, V> {
@@ -65,6 +68,11 @@ pub(crate) trait Container<K: 'static, V: 'static>:
     fn put(&mut self, entry: Arc<Entry<K, V>>) -> Option<Arc<Entry<K, V>>>;
     fn take(&mut self, key: &K) -> Option<Arc<Entry<K, V>>>;
     fn entries(&self) -> impl Iterator<Item = &Arc<Entry<K, V>>>;
+
+    /// The keys of a range, where there is an order.
+    fn keys_between(&self, _start: Bound<K>, _end: Bound<K>) -> Vec<K> {
+        Vec::new()
+    }
 }
 
 /// The content of a keyed collection.
@@ -167,6 +175,12 @@ where
                 None => return Applied::Full,
             },
             Op::Remove(key) => Outcome::Previous(state.remove(&key, Cause::Write, at)),
+            Op::RemoveRange(start, end) => {
+                for key in state.entries.keys_between(start, end) {
+                    state.remove(&key, Cause::Write, at);
+                }
+                Outcome::Done
+            }
             Op::RemoveMany(keys) => {
                 for key in keys {
                     state.remove(&key, Cause::Write, at);
@@ -215,40 +229,42 @@ where
         Some(())
     }
 
-    fn items(state: &Self::State) -> Vec<Bytes> {
-        let mut items: Vec<_> = state
-            .entries
-            .entries()
-            .filter_map(|entry| {
-                let key = key_bytes(&entry.key);
-                let mut item = Writer::new(ITEM);
-                item.bytes(&key).ok()?;
-                item.element(&entry.value).ok()?;
-                item.u64(entry.version.0.0);
-                item.raw(entry.print.as_bytes());
-                if let Some(timer) = state.timers.get(&entry.key) {
-                    let (number, millis) = match timer.due {
-                        Due::Waiting(millis) => (WAITING, millis),
-                        Due::At(millis) => (RUNNING, millis),
-                    };
-                    item.u8(number);
-                    item.u64(millis);
-                    item.u64(timer.origin.0.0.0);
-                    item.u64(timer.origin.1);
-                }
-                Some((key, item.finish()))
-            })
-            .collect();
+    fn items(state: &Self::State) -> Result<Vec<Bytes>, EncodeError> {
+        let item = |entry: &Arc<Entry<K, V>>| {
+            let key = key_bytes(&entry.key);
+            let mut item = Writer::new(ITEM);
+            item.bytes(&key)?;
+            item.element(&entry.value)?;
+            item.u64(entry.version.0.0);
+            item.raw(entry.print.as_bytes());
+            item.u64(entry.size);
+            if let Some(timer) = state.timers.get(&entry.key) {
+                let (number, millis) = match timer.due {
+                    Due::Waiting(millis) => (WAITING, millis),
+                    Due::At(millis) => (RUNNING, millis),
+                };
+                item.u8(number);
+                item.u64(millis);
+                item.u64(timer.origin.0.0.0);
+                item.u64(timer.origin.1);
+            }
+            Ok((key, item.finish()))
+        };
+        let items: Result<Vec<_>, _> = state.entries.entries().map(item).collect();
+        let mut items = items?;
         items.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-        items.into_iter().map(|(_, item)| item).collect()
+        Ok(items.into_iter().map(|(_, item)| item).collect())
     }
 
     fn restore(state: &mut Self::State, item: &mut Reader<'_>) -> Option<()> {
         let (key, value, _) = op::pair(item)?;
-        let version = Version(Index(item.u64()?));
-        // As it was replicated: the encoding here is another member's own.
-        let print = item.raw_print()?;
-        let entry = Arc::new(entry((key, value, print), version));
+        let entry = Arc::new(Entry {
+            key: key.value,
+            value: value.value,
+            version: Version(Index(item.u64()?)),
+            print: item.raw_print()?,
+            size: item.u64()?,
+        });
         if !item.is_empty() {
             let number = item.u8()?;
             let millis = item.u64()?;
@@ -260,7 +276,7 @@ where
             let origin = (Version(Index(item.u64()?)), item.u64()?);
             state.timers.set(entry.clone(), origin, due);
         }
-        state.bytes += entry.size;
+        state.bytes = state.bytes.checked_add(entry.size)?;
         // A key that is there twice is no content of another member.
         state.entries.put(entry).is_none().then_some(())
     }
@@ -428,9 +444,18 @@ where
         let mut previous = Vec::with_capacity(steps.len());
         for (nth, step) in (0..).zip(steps) {
             let found = match step {
-                Step::Insert(pair, Some(millis)) => self.insert_with_ttl(pair, millis, nth, at),
-                Step::Insert(pair, None) => {
+                Step::Insert(pair, Ttl::New(millis)) => self.insert_with_ttl(pair, millis, nth, at),
+                Step::Insert(pair, Ttl::None) => {
                     let inserted = self.insert_all(vec![pair], at);
+                    inserted.map(|mut previous| previous.pop().flatten())
+                }
+                Step::Insert(pair, Ttl::Former) => {
+                    let key = pair.0.value.clone();
+                    let timer = self.timers.get(&key).cloned();
+                    let inserted = self.insert_all(vec![pair], at);
+                    if let (Some(timer), Some(entry)) = (timer, self.entries.find(&key)) {
+                        self.timers.set(entry.clone(), timer.origin, timer.due);
+                    }
                     inserted.map(|mut previous| previous.pop().flatten())
                 }
                 Step::Remove(key) => Some(self.remove(&key, Cause::Write, at)),
@@ -493,3 +518,7 @@ fn entry<K: Key, V: Value>((key, value, print): Pair<K, V>, version: Version) ->
         print,
     }
 }
+
+#[cfg(test)]
+#[path = "keyed_tests.rs"]
+mod tests;

@@ -1,5 +1,7 @@
 //! Operations on keyed collections, and their bytes: the numbers are part of the format.
 
+use core::ops::Bound;
+
 use super::super::super::{
     Key, Value, Version,
     engine::{Element, Print, Reader, Tick, Writer},
@@ -20,6 +22,7 @@ const EXPIRE: u8 = 7;
 const PERSIST: u8 = 8;
 const BATCH: u8 = 9;
 const TICK: u8 = 10;
+const REMOVE_RANGE: u8 = 11;
 
 /// A decoded operation.
 #[derive(Clone)]
@@ -28,6 +31,7 @@ pub(crate) enum Op<K, V> {
     Extend(Vec<Pair<K, V>>),
     Remove(K),
     RemoveMany(Vec<K>),
+    RemoveRange(Bound<K>, Bound<K>),
     Clear,
     CompareExchange {
         key: Element<K>,
@@ -59,17 +63,29 @@ pub(crate) enum Condition {
 /// One mutation of a batch.
 #[derive(Clone)]
 pub(crate) enum Step<K, V> {
-    Insert(Pair<K, V>, Option<u64>),
+    Insert(Pair<K, V>, Ttl),
     Remove(K),
+}
+
+/// How long what a step inserts lives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ttl {
+    None,
+    /// Milliseconds.
+    New(u64),
+    /// As long as what it replaces.
+    Former,
 }
 
 const ABSENT: u8 = 0;
 const AT_VERSION: u8 = 1;
 const WITH_VALUE: u8 = 2;
+const WITH_PRINT: u8 = 3;
 
 const STEP_INSERT: u8 = 0;
 const STEP_REMOVE: u8 = 1;
 const STEP_INSERT_WITH_TTL: u8 = 2;
+const STEP_REPLACE: u8 = 3;
 
 impl<K: Key, V: Value> Op<K, V> {
     pub(super) fn parse(op: &mut Reader<'_>) -> Option<Self> {
@@ -78,6 +94,7 @@ impl<K: Key, V: Value> Op<K, V> {
             EXTEND => Self::Extend(op.rest(pair)?),
             REMOVE => Self::Remove(key(op)?),
             REMOVE_MANY => Self::RemoveMany(op.rest(key)?),
+            REMOVE_RANGE => Self::RemoveRange(op.bound()?, op.bound()?),
             CLEAR => Self::Clear,
             COMPARE_EXCHANGE => Self::CompareExchange {
                 key: op.element()?,
@@ -92,6 +109,7 @@ impl<K: Key, V: Value> Op<K, V> {
                 steps: op.rest(step)?,
             },
             TICK => Self::Tick(Tick {
+                base: op.u64()?,
                 millis: op.u64()?,
                 seen: Version(Index(op.u64()?)),
             }),
@@ -118,6 +136,7 @@ fn conditions<K: Key>(op: &mut Reader<'_>) -> Option<Vec<(K, Condition)>> {
             ABSENT => Condition::Absent,
             AT_VERSION => Condition::Version(Version(Index(op.u64()?))),
             WITH_VALUE => Condition::Value(op.print()?),
+            WITH_PRINT => Condition::Value(op.raw_print()?),
             _ => return None,
         };
         conditions.push((key, condition));
@@ -127,9 +146,10 @@ fn conditions<K: Key>(op: &mut Reader<'_>) -> Option<Vec<(K, Condition)>> {
 
 fn step<K: Key, V: Value>(op: &mut Reader<'_>) -> Option<Step<K, V>> {
     Some(match op.u8()? {
-        STEP_INSERT => Step::Insert(pair(op)?, None),
+        STEP_INSERT => Step::Insert(pair(op)?, Ttl::None),
         STEP_REMOVE => Step::Remove(key(op)?),
-        STEP_INSERT_WITH_TTL => Step::Insert(pair(op)?, Some(op.u64()?)),
+        STEP_INSERT_WITH_TTL => Step::Insert(pair(op)?, Ttl::New(op.u64()?)),
+        STEP_REPLACE => Step::Insert(pair(op)?, Ttl::Former),
         _ => return None,
     })
 }
@@ -178,6 +198,13 @@ pub(crate) fn remove_many<'a, K: Key>(
     Ok(op.finish())
 }
 
+pub(crate) fn remove_range<K: Key>(start: Bound<&K>, end: Bound<&K>) -> Result<Bytes, EncodeError> {
+    let mut op = Writer::new(REMOVE_RANGE);
+    op.bound(start)?;
+    op.bound(end)?;
+    Ok(op.finish())
+}
+
 pub(crate) fn clear() -> Bytes {
     Writer::new(CLEAR).finish()
 }
@@ -207,6 +234,7 @@ pub(crate) fn persist<K: Key>(key: &K) -> Result<Bytes, EncodeError> {
 
 pub(crate) fn tick(tick: Tick) -> Bytes {
     let mut op = Writer::new(TICK);
+    op.u64(tick.base);
     op.u64(tick.millis);
     op.u64(tick.seen.0.0);
     op.finish()
@@ -263,17 +291,30 @@ impl BatchOp {
         self.condition(key, WITH_VALUE)?.element(value)
     }
 
+    /// Expects a value by its print.
+    pub(crate) fn expect_print<K: Key>(
+        &mut self,
+        key: &K,
+        print: &Print,
+    ) -> Result<(), EncodeError> {
+        self.condition(key, WITH_PRINT)?.raw(print.as_bytes());
+        Ok(())
+    }
+
     pub(crate) fn insert<K: Key, V: Value>(
         &mut self,
         key: &K,
         value: &V,
-        ttl_millis: Option<u64>,
+        ttl: Ttl,
     ) -> Result<(), EncodeError> {
-        let number = ttl_millis.map_or(STEP_INSERT, |_| STEP_INSERT_WITH_TTL);
-        self.steps.u8(number);
+        self.steps.u8(match ttl {
+            Ttl::None => STEP_INSERT,
+            Ttl::New(_) => STEP_INSERT_WITH_TTL,
+            Ttl::Former => STEP_REPLACE,
+        });
         self.steps.element(key)?;
         self.steps.element(value)?;
-        if let Some(millis) = ttl_millis {
+        if let Ttl::New(millis) = ttl {
             self.steps.u64(millis);
         }
         Ok(())

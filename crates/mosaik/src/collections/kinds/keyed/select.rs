@@ -34,42 +34,29 @@ where
     }
 }
 
-/// The keys that a predicate picks.
-pub(crate) struct PickBy<F>(pub(crate) F);
-
-impl<N, C, K, V, F> Select<KeyedKind<N, C, K, V>> for PickBy<F>
-where
-    N: Name,
-    C: Container<K, V>,
-    K: Key,
-    V: Value,
-    F: Fn(&K) -> bool + Send + Sync + 'static,
-{
-    fn changes(&self, changes: &Arc<[MapChange<K, V>]>) -> Option<Arc<[MapChange<K, V>]>> {
-        those(changes, &self.0)
-    }
-
-    fn content(&self, live: &Live<KeyedKind<N, C, K, V>>) -> Live<KeyedKind<N, C, K, V>> {
-        let entries = live.state.entries.entries();
-        part(live, entries.filter(|entry| (self.0)(&entry.key)))
-    }
-}
-
 /// The changes of some keys, shared when they are all.
-fn those<K, V>(
+pub(in super::super) fn those<K, V>(
     changes: &Arc<[MapChange<K, V>]>,
     picks: impl Fn(&K) -> bool,
 ) -> Option<Arc<[MapChange<K, V>]>> {
-    let picked = changes.iter().filter(|change| picks(change.key())).count();
-    if picked == changes.len() {
-        return Some(changes.clone());
+    if let [_] = &**changes {
+        // The usual case, without another list.
+        return changes
+            .iter()
+            .all(|change| picks(change.key()))
+            .then(|| changes.clone());
     }
     let those = changes.iter().filter(|change| picks(change.key()));
-    (picked > 0).then(|| those.cloned().collect())
+    let those: Arc<[_]> = those.cloned().collect();
+    match those.len() {
+        0 => None,
+        len if len == changes.len() => Some(changes.clone()),
+        _ => Some(those),
+    }
 }
 
 /// The content with these entries only.
-fn part<'a, N, C, K, V>(
+pub(in super::super) fn part<'a, N, C, K, V>(
     live: &Live<KeyedKind<N, C, K, V>>,
     entries: impl IntoIterator<Item = &'a Arc<Entry<K, V>>>,
 ) -> Live<KeyedKind<N, C, K, V>>

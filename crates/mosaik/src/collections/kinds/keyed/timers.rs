@@ -127,8 +127,12 @@ impl<K: Key, V> Timers<K, V> {
         }
     }
 
-    /// Sets the clock forward; begins the time of what was there when it was read.
+    /// Sets the clock forward, and begins the time of what was there when it was read; a reading
+    /// that goes on from another one than the last has no effect.
     pub(super) fn set_clock(&mut self, tick: Tick) {
+        if tick.base != self.millis {
+            return;
+        }
         self.millis = self.millis.max(tick.millis);
         while let Some((origin, timer)) = self.waiting.first()
             && origin.0 <= tick.seen

@@ -6,7 +6,7 @@ use super::{
         engine::{Outcome, Submitter},
     },
     Container, KeyedKind, Name,
-    op::BatchOp,
+    op::{BatchOp, Ttl},
 };
 
 /// The mutations of a map, and what both roles have beside reading.
@@ -242,7 +242,7 @@ macro_rules! keyed_writes {
             /// both sides; resolves with what the function returned last.
             ///
             /// The function is called again with the new value when another mutation of the key
-            /// came first. Begins when the future is polled.
+            /// came first. A key that expires keeps its time. Begins when the future is polled.
             ///
             /// # Errors
             ///
@@ -281,12 +281,13 @@ where
         let found = submitter.read(|state| state.entries.find(&key).cloned());
         let new = change(found.as_ref().map(|entry| &entry.value));
         let mut op = BatchOp::new();
+        // By the value, not by its version: that would name another one in another history.
         let put_together = match &found {
-            Some(entry) => op.expect_version(&key, entry.version),
+            Some(entry) => op.expect_print(&key, &entry.print),
             None => op.expect_absent(&key),
         }
         .and_then(|()| match &new {
-            Some(new) => op.insert(&key, new, None),
+            Some(new) => op.insert(&key, new, Ttl::Former),
             None => op.remove(&key),
         });
         if let Err(error) = put_together {

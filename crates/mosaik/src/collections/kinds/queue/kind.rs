@@ -16,7 +16,7 @@ use super::{
     },
     change::QueueChange,
 };
-use crate::primitives::Bytes;
+use crate::primitives::{Bytes, encoding::EncodeError};
 
 pub(crate) struct QueueKind<P, K, V, const CAP: u64>(PhantomData<fn() -> (P, K, V)>);
 
@@ -189,7 +189,7 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> Kind for QueueKind<P, K, V
             },
             op::REMOVE => Op::Remove(key(op)?),
             op::REMOVE_KEYS => Op::RemoveKeys(op.rest(key)?),
-            op::REMOVE_RANGE => Op::RemoveRange(bound(op)?, bound(op)?),
+            op::REMOVE_RANGE => Op::RemoveRange(op.bound()?, op.bound()?),
             op::CLEAR => Op::Clear,
             op::POP_MIN => Op::PopMin,
             op::POP_MAX => Op::PopMax,
@@ -268,30 +268,38 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> Kind for QueueKind<P, K, V
         }
     }
 
-    fn items(state: &Self::State) -> Vec<Bytes> {
-        let mut items: Vec<_> = state
-            .keys
-            .iter()
-            .filter_map(|entry| {
-                let key = key_bytes(&entry.key);
-                let mut item = Writer::new(ITEM);
-                item.element(&entry.priority).ok()?;
-                item.bytes(&key).ok()?;
-                item.element(&entry.value).ok()?;
-                item.raw(entry.print.as_bytes());
-                Some((key, item.finish()))
-            })
-            .collect();
+    fn items(state: &Self::State) -> Result<Vec<Bytes>, EncodeError> {
+        let item = |entry: &Arc<Entry<P, K, V>>| {
+            let key = key_bytes(&entry.key);
+            let mut item = Writer::new(ITEM);
+            item.element(&entry.priority)?;
+            item.bytes(&key)?;
+            item.element(&entry.value)?;
+            item.raw(entry.print.as_bytes());
+            for size in entry.sizes {
+                item.u64(size);
+            }
+            Ok((key, item.finish()))
+        };
+        let items: Result<Vec<_>, _> = state.keys.iter().map(item).collect();
+        let mut items = items?;
         items.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-        items.into_iter().map(|(_, item)| item).collect()
+        Ok(items.into_iter().map(|(_, item)| item).collect())
     }
 
     fn restore(state: &mut Self::State, item: &mut Reader<'_>) -> Option<()> {
         let (priority, key, value, _) = triple(item)?;
-        // As it was replicated: the encoding here is another member's own.
-        let print = item.raw_print()?;
-        let replaced = state.put(Arc::new(entry((priority, key, value, print))));
-        replaced.is_none().then_some(())
+        let entry = Entry {
+            priority: priority.value,
+            key: key.value,
+            value: value.value,
+            print: item.raw_print()?,
+            sizes: [item.u64()?, item.u64()?, item.u64()?],
+        };
+        let [priority, key, value] = entry.sizes;
+        let size = priority.checked_add(key)?.checked_add(value)?;
+        state.bytes.checked_add(size)?;
+        state.put(Arc::new(entry)).is_none().then_some(())
     }
 }
 
@@ -462,19 +470,9 @@ impl<P: Clone, K: Clone, V: Clone> Entry<P, K, V> {
     }
 }
 
-fn bound<P: OrderedKey>(op: &mut Reader<'_>) -> Option<Bound<P>> {
-    Some(match op.u8()? {
-        0 => Bound::Unbounded,
-        1 => Bound::Included(op.element()?.value),
-        2 => Bound::Excluded(op.element()?.value),
-        _ => return None,
-    })
-}
-
 /// The bytes of operations; the numbers are part of the format.
 pub(super) mod op {
-    use super::{Bound, Bytes, Key, OrderedKey, Value, Writer};
-    use crate::primitives::encoding::EncodeError;
+    use super::{Bound, Bytes, EncodeError, Key, OrderedKey, Value, Writer};
 
     pub(super) const INSERT: u8 = 0;
     pub(super) const EXTEND: u8 = 1;
@@ -553,19 +551,8 @@ pub(super) mod op {
         end: Bound<&P>,
     ) -> Result<Bytes, EncodeError> {
         let mut op = Writer::new(REMOVE_RANGE);
-        for bound in [start, end] {
-            match bound {
-                Bound::Unbounded => op.u8(0),
-                Bound::Included(priority) => {
-                    op.u8(1);
-                    op.element(priority)?;
-                }
-                Bound::Excluded(priority) => {
-                    op.u8(2);
-                    op.element(priority)?;
-                }
-            }
-        }
+        op.bound(start)?;
+        op.bound(end)?;
         Ok(op.finish())
     }
 

@@ -97,8 +97,8 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64, const IS_WRITER: bool>
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.0
-            .read(|state| state.keys.get(key).map(|entry| entry.value.clone()))
+        let entry = self.0.read(|state| state.keys.get(key).cloned())?;
+        Some(entry.value.clone())
     }
 
     /// The priority of a key.
@@ -107,31 +107,32 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64, const IS_WRITER: bool>
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.0
-            .read(|state| state.keys.get(key).map(|entry| entry.priority.clone()))
+        let entry = self.0.read(|state| state.keys.get(key).cloned())?;
+        Some(entry.priority.clone())
     }
 
     /// An entry of the lowest priority.
     pub fn get_min(&self) -> Option<(P, K, V)> {
-        self.0
-            .read(|state| state.first().map(|entry| entry.parts()))
+        let first = self.0.read(|state| state.first().cloned())?;
+        Some(first.parts())
     }
 
     /// An entry of the highest priority.
     pub fn get_max(&self) -> Option<(P, K, V)> {
-        self.0.read(|state| state.last().map(|entry| entry.parts()))
+        let last = self.0.read(|state| state.last().cloned())?;
+        Some(last.parts())
     }
 
     /// The lowest priority.
     pub fn min_priority(&self) -> Option<P> {
-        self.0
-            .read(|state| state.first().map(|entry| entry.priority.clone()))
+        let first = self.0.read(|state| state.first().cloned())?;
+        Some(first.priority.clone())
     }
 
     /// The highest priority.
     pub fn max_priority(&self) -> Option<P> {
-        self.0
-            .read(|state| state.last().map(|entry| entry.priority.clone()))
+        let last = self.0.read(|state| state.last().cloned())?;
+        Some(last.priority.clone())
     }
 
     /// The same as [`iter_asc`](Self::iter_asc).
@@ -377,6 +378,30 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueueSnapshot<P, K
         Q: Hash + Eq + ?Sized,
     {
         self.0.state.keys.get(key).map(|entry| &entry.priority)
+    }
+
+    /// Whether the key has an entry.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.get(key).is_some()
+    }
+
+    /// An entry of the lowest priority.
+    pub fn get_min(&self) -> Option<(&P, &K, &V)> {
+        self.iter().next()
+    }
+
+    /// An entry of the highest priority.
+    pub fn get_max(&self) -> Option<(&P, &K, &V)> {
+        self.iter().next_back()
+    }
+
+    /// All entries, by descending priority.
+    pub fn iter_desc(&self) -> impl DoubleEndedIterator<Item = (&P, &K, &V)> + Send {
+        self.iter().rev()
     }
 
     /// All entries, by ascending priority.

@@ -14,7 +14,10 @@ use super::{
     },
     change::{Elements, VecChange},
 };
-use crate::{groups::Index, primitives::Bytes};
+use crate::{
+    groups::Index,
+    primitives::{Bytes, encoding::EncodeError},
+};
 
 pub(crate) struct VecKind<T>(PhantomData<fn() -> T>);
 
@@ -98,8 +101,7 @@ impl<T: Clone> Outcome<T> {
 pub(super) mod op {
     use core::ops::RangeBounds;
 
-    use super::{Bytes, Value, Version, Writer, clip};
-    use crate::primitives::encoding::EncodeError;
+    use super::{Bytes, EncodeError, Value, Version, Writer, clip};
 
     pub(super) const PUSH_BACK: u8 = 0;
     pub(super) const PUSH_FRONT: u8 = 1;
@@ -317,17 +319,20 @@ impl<T: Value> Kind for VecKind<T> {
         Some(())
     }
 
-    fn items(state: &State<T>) -> Vec<Bytes> {
-        let elements = state.elements.iter().filter_map(|element| {
+    fn items(state: &State<T>) -> Result<Vec<Bytes>, EncodeError> {
+        let item = |element: &Arc<Item<T>>| {
             let mut item = Writer::new(ITEM);
-            item.element(&element.value).ok()?;
-            Some(item.finish())
-        });
-        elements.collect()
+            item.element(&element.value)?;
+            item.u64(element.size);
+            Ok(item.finish())
+        };
+        state.elements.iter().map(item).collect()
     }
 
     fn restore(state: &mut State<T>, item: &mut Reader<'_>) -> Option<()> {
-        let Element { value, size } = item.element()?;
+        let Element { value, .. } = item.element()?;
+        let size = item.u64()?;
+        state.bytes.checked_add(size)?;
         state.put(state.len(), Arc::new(Item { value, size }));
         Some(())
     }
@@ -340,6 +345,10 @@ impl<T: Value> State<T> {
 
     pub(super) fn get(&self, index: u64) -> Option<&Arc<Item<T>>> {
         self.elements.get(place(index))
+    }
+
+    pub(super) fn last(&self) -> Option<&Arc<Item<T>>> {
+        self.elements.get(self.len().checked_sub(1)?)
     }
 
     pub(super) fn elements(&self) -> impl DoubleEndedIterator<Item = &Arc<Item<T>>> + Send {

@@ -56,10 +56,8 @@ impl<T: Value, const IS_WRITER: bool> Vec<T, IS_WRITER> {
 
     /// The element at an index; `None` when it is out of range.
     pub fn get(&self, index: u64) -> Option<T> {
-        self.0.read(|state| {
-            let element = state.get(index)?;
-            Some(element.value.clone())
-        })
+        let element = self.0.read(|state| state.get(index).cloned())?;
+        Some(element.value.clone())
     }
 
     /// The first element.
@@ -74,10 +72,8 @@ impl<T: Value, const IS_WRITER: bool> Vec<T, IS_WRITER> {
 
     /// The last element.
     pub fn back(&self) -> Option<T> {
-        self.0.read(|state| {
-            let last = state.len().checked_sub(1)?;
-            Some(state.get(last as u64)?.value.clone())
-        })
+        let last = self.0.read(|state| state.last().cloned())?;
+        Some(last.value.clone())
     }
 
     /// The same as [`back`](Self::back).
@@ -376,6 +372,22 @@ impl<T: Value> VecSnapshot<T> {
     pub fn get(&self, index: u64) -> Option<&T> {
         let element = self.0.state.get(index)?;
         Some(&element.value)
+    }
+
+    /// The first element.
+    pub fn front(&self) -> Option<&T> {
+        self.get(0)
+    }
+
+    /// The last element.
+    pub fn back(&self) -> Option<&T> {
+        self.0.state.last().map(|element| &element.value)
+    }
+
+    /// The elements of a range of indices; what is out of range is passed over.
+    pub fn range(&self, range: impl RangeBounds<u64>) -> impl Iterator<Item = &T> + Send {
+        let (start, end) = kind::clip(&range, self.0.state.len() as u64);
+        (start..end).filter_map(|index| self.get(index))
     }
 
     /// All elements, by index.
