@@ -145,10 +145,10 @@ impl<M: StateMachine> StateSync for LogReplaySync<M> {
 /// discarded.
 ///
 /// Every member takes a snapshot at the same places: wherever the number of commands passes a
-/// multiple of the [interval](Self::with_interval), and every 32 MiB of commands. So the pieces that a newcomer fetches from
-/// several members at once fit together; each is checked against a digest that the leader names. A
-/// member in memory only holds the frozen state and encodes it when somebody asks; a durable one
-/// writes it to its store, and starts from there when it comes back.
+/// multiple of the [interval](Self::with_interval), and every 32 MiB of commands. So the pieces that
+/// a newcomer fetches from several members at once fit together; each is checked against a digest
+/// that the leader names. A member in memory only holds the frozen state and encodes it when somebody
+/// asks; a durable one writes it to its store, and starts from there when it comes back.
 pub struct SnapshotSync<M: SnapshotStateMachine> {
     batch_size: NonZero<u64>,
     fetch_timeout: Duration,

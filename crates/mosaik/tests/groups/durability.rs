@@ -606,61 +606,6 @@ async fn who_has_nothing_but_elections_more_follows_who_has_reformed() {
     }
 }
 
-/// Whoever has more than the history that goes on without it keeps that, and goes on with it as
-/// soon as its majority is back.
-#[tokio::test(flavor = "multi_thread")]
-async fn who_has_more_commands_than_who_has_reformed_keeps_them() {
-    let directory = tempfile::tempdir().unwrap();
-    let (network, key) = (random_network(), GroupKey::random());
-    let place = |name: &str| directory.path().join(name);
-    let (mut nodes, groups) = trio(network, key, directory.path()).await;
-    within(5, groups[0].execute(0)).await.unwrap();
-    reaches(&groups[2], 1).await;
-    within(20, nodes.remove(2).shutdown()).await;
-    within(10, groups[0].when().online()).await;
-    within(20, async {
-        while groups[0].execute(1).await.is_err() {
-            groups[0].when().online().await;
-        }
-    })
-    .await;
-    for group in &groups[..2] {
-        within(10, group.when().committed().reaches(Index(2))).await;
-    }
-    shut_down(nodes).await;
-    drop(groups);
-
-    let node = start(network, &place("c"), None).await.unwrap();
-    let reformed = join(&node, key, 3);
-    within(10, async {
-        while !reformed.reform().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
-    within(10, reformed.when().online()).await;
-
-    let bootstrap = node.local().addr();
-    let one = start(network, &place("a"), Some(bootstrap.clone()))
-        .await
-        .unwrap();
-    let kept = join_hastily(&one, key);
-    while kept.bonds().is_empty() {
-        within(10, kept.bonds().changed()).await;
-    }
-    // Longer than it waits before it gives way to a history that continues its own.
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!(kept.log_position().index(), 2, "nothing is given up");
-    let two = start(network, &place("b"), Some(bootstrap)).await.unwrap();
-    let groups = [kept, join_hastily(&two, key)];
-    for group in &groups {
-        within(20, group.when().online()).await;
-        reaches(group, 2).await;
-    }
-    agreed(&groups).await;
-    assert_eq!(within(5, groups[0].execute(2)).await.unwrap(), 3);
-}
-
 /// Takes a picture of a directory when it is told where to begin.
 struct Camera {
     store: InMemoryLogStore<u64>,
@@ -1018,6 +963,39 @@ fn total<const LEAST: u64>(node: &Network, key: GroupKey) -> Group<Total<LEAST>>
         .join()
 }
 
+async fn ends<M: StateMachine<Query = ()>>(group: &Group<M>) {
+    within(10, async {
+        while !matches!(
+            group.query((), Weak).await,
+            Err(QueryError::GroupTerminated)
+        ) {
+            // The end has no event of its own.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+/// A log of a single command was passed over, and the group went on from nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_can_not_decode_the_only_command_of_its_log_ends_the_group() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let node = start(network, directory.path(), None).await.unwrap();
+    let group = total::<0>(&node, key);
+    within(10, group.when().online()).await;
+    within(5, group.execute(AtLeast(7))).await.unwrap();
+    node.shutdown().await;
+    let node = start(network, directory.path(), None).await.unwrap();
+    ends(&total::<100>(&node, key)).await;
+    node.shutdown().await;
+    // Nothing is lost for the one that wrote it.
+    let node = start(network, directory.path(), None).await.unwrap();
+    let group = total::<0>(&node, key);
+    within(10, group.when().online()).await;
+    assert_eq!(*within(5, group.query((), Strong)).await.unwrap(), 7);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_can_decode_no_command_of_its_log_ends_the_group() {
     let directory = tempfile::tempdir().unwrap();
@@ -1034,16 +1012,7 @@ async fn a_program_that_can_decode_no_command_of_its_log_ends_the_group() {
     let node = start(network, directory.path(), None).await.unwrap();
     let group = total::<100>(&node, key);
     assert_eq!(*group.id(), id, "it is not the same group");
-    let ended = async {
-        while !matches!(
-            group.query((), Weak).await,
-            Err(QueryError::GroupTerminated)
-        ) {
-            // The end has no event of its own.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(10, ended).await;
+    ends(&group).await;
     node.shutdown().await;
 
     // One that can read some of them goes on without the others.

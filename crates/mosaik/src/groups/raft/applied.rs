@@ -85,10 +85,11 @@ struct Replay {
     undecodable: u64,
 }
 
-/// None of the commands that were kept can be decoded. A single one is a fault of whoever sent it,
-/// and is passed over; if it is all of several, they are not this program's.
+/// None of the commands that were kept can be decoded: they are not this program's. One among others
+/// is a fault of whoever sent it, and is passed over; whether a single one is that nobody can tell,
+/// and what goes on from nothing is worse than what stops.
 #[derive(Debug, thiserror::Error)]
-#[error("none of the {0} commands in the log is decodable for this program")]
+#[error("of the commands in the log, {0} in all, none is decodable for this program")]
 struct NothingDecodable(u64);
 
 /// Everything that follows from the entries that were applied.
@@ -329,7 +330,7 @@ impl Applied {
             undecodable,
             ..
         } = std::mem::take(&mut *replay);
-        if commands > 1 && undecodable == commands {
+        if commands > 0 && undecodable == commands {
             return Err(io::Error::other(NothingDecodable(commands)));
         }
         Ok(())
