@@ -74,7 +74,8 @@ impl CollectionConfig {
     /// on the node, the content stays in memory, and an error in the log says so.
     ///
     /// The first handle of a collection on a node decides: where one without it is open, readers
-    /// included, this has no effect, and the content stays in memory.
+    /// included, the content stays in memory, and an error in the log says so. Ask for it on every
+    /// handle of the node.
     #[cfg(feature = "storage")]
     #[must_use]
     pub const fn durable(mut self) -> Self {
@@ -86,7 +87,7 @@ impl CollectionConfig {
     /// writer works alone. Set it to a majority of the intended writers where nothing acknowledged
     /// may be lost when writers start apart and meet later. Zero counts as one.
     ///
-    /// The first handle of a collection on a node decides, be it a reader's.
+    /// Of several handles on a node, readers included, the largest number holds.
     #[must_use]
     pub const fn with_min_writers(mut self, min_writers: usize) -> Self {
         self.min_writers = if min_writers == 0 { 1 } else { min_writers };

@@ -12,7 +12,7 @@ use crate::{
         command_store::{CommandStore, StorageAdapter},
         event::Event,
         group::Shared,
-        instance::{Instance, InstanceOptions},
+        instance::{Instance, InstanceOptions, Wishes},
         member::worker::Worker,
         registry::{Joined, Registry},
         replica::MachineReplica,
@@ -191,8 +191,11 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
     /// been applied. This node's entry lists the group from now on.
     ///
     /// Joining a group that this node has joined already gives another handle to it; machine,
-    /// storage and settings of this builder are dropped then. Only an observer is made to take part
-    /// as this machine prefers.
+    /// storage and settings of this builder are dropped then. Two wishes count all the same: an
+    /// observer is made to take part as this machine prefers, and a larger `min_members` holds from
+    /// now on, as long as the group is not founded. A member that is in memory stays so: a handle
+    /// that asks for a [durable](Self::durable) one is to come first. If it does not, this logs an
+    /// error, and [`try_join`](Self::try_join) returns it.
     ///
     /// If the node's entry has no room for another group, the group that comes back has ended, with
     /// an error in the log; [`try_join`](Self::try_join) returns it.
@@ -207,6 +210,16 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
                 tracing::error!(group = %group.id().short(), %error, "the group is not joined");
                 group
             }
+            Err(Refused::NotDurable(group, wishes)) => {
+                tracing::error!(
+                    group = %group.id().short(),
+                    "the group is joined on this node in memory, so a member that was to be durable \
+                     loses everything with its node: join it as durable first, or drop the other \
+                     handles before"
+                );
+                group.instance().take_part_as(wishes);
+                group
+            }
             Err(Refused::OtherMachine(id)) => panic!("{}", JoinError::OtherMachine(id)),
         }
     }
@@ -216,8 +229,9 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
     /// # Errors
     ///
     /// [`JoinError::EntryFull`] when the node's entry has no room for another group: nobody would
-    /// find this member. [`JoinError::OtherMachine`] when the group is joined on this node with
-    /// another type of machine.
+    /// find this member. [`JoinError::NotDurable`] when a durable member is asked for and the group
+    /// is joined on this node in memory. [`JoinError::OtherMachine`] when it is joined with another
+    /// type of machine.
     ///
     /// # Panics
     ///
@@ -227,6 +241,7 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
             Refused::Full(_, LimitError { what, len, max }) => {
                 JoinError::EntryFull { what, len, max }
             }
+            Refused::NotDurable(group, _) => JoinError::NotDurable(*group.id()),
             Refused::OtherMachine(id) => JoinError::OtherMachine(id),
         })
     }
@@ -270,6 +285,8 @@ impl Drop for EndOfWorker {
 enum Refused<M: StateMachine> {
     /// The entry has no room: the group has ended.
     Full(Group<M>, LimitError),
+    /// It is joined in memory; the handle's other wishes have not been heard.
+    NotDurable(Group<M>, Wishes),
     OtherMachine(GroupId),
 }
 
@@ -298,7 +315,14 @@ impl Registry {
             let shared = shared
                 .downcast::<Shared<M>>()
                 .map_err(|_| Refused::OtherMachine(id))?;
-            instance.take_part_as(machine.leadership_preference());
+            let wishes = Wishes {
+                preference: machine.leadership_preference(),
+                min_members: config.consensus().min_members,
+            };
+            if durable && !instance.is_durable() {
+                return Err(Refused::NotDurable(Group::new(shared), wishes));
+            }
+            instance.take_part_as(wishes);
             return Ok(Group::new(shared));
         }
         let preference = machine.leadership_preference();

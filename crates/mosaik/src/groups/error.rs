@@ -22,9 +22,10 @@ use crate::{
 ///
 /// A leader that was lost, or slow to answer, after it had received the commands may have passed
 /// them on. No protocol can avoid that; such a call ends as `Unknown`. So does the rare call of a
-/// member that was brought up to date by a snapshot so late that the group has forgotten the
-/// outcome. Until then a repeated command is recognised: a call that had its commands applied while
-/// its leader was lost ends with their positions.
+/// member that was brought up to date by a snapshot, or that repeats it to a leader, so late that the
+/// group has forgotten the outcome: it remembers the latest commands of 2048 members. Until then a
+/// repeated command is recognised: a call that had its commands applied while its leader was lost
+/// ends with their positions.
 pub enum CommandError<M: StateMachine> {
     /// The commands were not applied, and never will be: no leader accepted them in time. Temporary;
     /// all commands of the call, in order.
@@ -153,6 +154,10 @@ pub enum JoinError {
         /// The limit.
         max: usize,
     },
+    /// A durable member was asked for, and this node has joined the group in memory already. Join as
+    /// durable first, or drop the other handles before.
+    #[error("group {} is joined on this node in memory, and can't be made durable", .0.short())]
+    NotDurable(GroupId),
     /// This node has joined the group with another type of machine.
     #[error("group {} is joined on this node with another type of state machine", .0.short())]
     OtherMachine(GroupId),

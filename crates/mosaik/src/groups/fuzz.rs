@@ -76,6 +76,7 @@ pub(crate) const TARGETS: &[Target] = &[
             first: 1,
             count: 2,
             row: Bytes::from_static(b"row"),
+            again: true,
         })]
     }),
     Target::decoding::<Accepted>("raft_accepted", || {
@@ -83,6 +84,7 @@ pub(crate) const TARGETS: &[Target] = &[
             first: 1,
             count: 2,
             new: Some((1, 3)),
+            forgotten: false,
         })]
     }),
     Target::new("commands", commands, || {

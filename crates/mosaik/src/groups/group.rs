@@ -437,7 +437,7 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
-    fn instance(&self) -> &Arc<Instance> {
+    pub(super) fn instance(&self) -> &Arc<Instance> {
         &self.shared.instance
     }
 

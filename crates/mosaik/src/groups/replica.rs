@@ -75,25 +75,54 @@ impl Place {
     fn count(&self) -> u32 {
         u32::try_from(self.last.index().0 - self.before.index().0).unwrap_or(u32::MAX)
     }
+
+    /// The place of some of these commands.
+    fn part(&self, first: u32, count: usize) -> Self {
+        let at = |index| Cursor::new(self.last.term(), Index(index));
+        let begin = self.before.index().0 + u64::from(first);
+        Self {
+            before: if first == 0 { self.before } else { at(begin) },
+            last: at(begin + count as u64),
+            ..*self
+        }
+    }
 }
 
-/// The commands of a row, and the places of those that can't be read.
-fn decode<C: Datum>(row: &Bytes, count: u32) -> (Vec<C>, Vec<u32>) {
-    let mut decoded = Vec::with_capacity((count as usize).min(row.len() / LENGTH_BYTES));
+/// Commands of a row that follow each other, and the place of the first.
+struct Run<C> {
+    first: u32,
+    commands: Vec<C>,
+}
+
+/// The commands of a row in runs without gaps, and the places of those that can't be read.
+fn decode<C: Datum>(row: &Bytes, count: u32) -> (Vec<Run<C>>, Vec<u32>) {
+    let new_run = |first| Run {
+        first,
+        commands: Vec::with_capacity((count as usize).min(row.len() / LENGTH_BYTES)),
+    };
+    let mut runs: Vec<Run<C>> = Vec::new();
     let mut unreadable = Vec::new();
     let mut commands = Row::new(row);
+    let mut begins = true;
     for place in 0..count {
         let Some(Ok(command)) = commands.next() else {
             // Nobody makes such a row. However long it says it is: only what there is counts.
             unreadable.push(place);
             break;
         };
-        match C::decode(command) {
-            Ok(command) => decoded.push(command),
-            Err(_) => unreadable.push(place),
+        let Ok(command) = C::decode(command) else {
+            unreadable.push(place);
+            begins = true;
+            continue;
+        };
+        if core::mem::replace(&mut begins, false) {
+            runs.push(new_run(place));
+        }
+        if let Some(run) = runs.last_mut() {
+            run.commands.push(command);
         }
     }
-    (decoded, unreadable)
+    (runs, unreadable)
 }
 
 impl ApplyContext for Place {
@@ -206,12 +235,13 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
         }
         let count = place.count();
         let decoding = catch_unwind(AssertUnwindSafe(|| decode::<M::Command>(row, count)));
-        let (decoded, unreadable) = decoding.map_err(|_| ApplyFailed::Panicked)?;
+        let (runs, unreadable) = decoding.map_err(|_| ApplyFailed::Panicked)?;
         let mut state = self.state.write();
         let state = &mut *state;
-        if !decoded.is_empty() {
+        for Run { first, commands } in runs {
+            let place = place.part(first, commands.len());
             let applied = catch_unwind(AssertUnwindSafe(|| {
-                state.machine.apply_batch(decoded, place);
+                state.machine.apply_batch(commands, &place);
             }));
             if applied.is_err() {
                 self.broken.store(true, Ordering::Release);

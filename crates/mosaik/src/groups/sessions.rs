@@ -5,7 +5,9 @@
 //! passed over. So one that is sent twice takes effect once (dissertation, section 6.3), and one
 //! that was overtaken never does: calls keep their order.
 //!
-//! The table is part of the applied state and of snapshots: all members decide alike.
+//! The table is part of the applied state and of snapshots: all members decide alike. It is bounded.
+//! Once it is full, a command of a member that it does not know may be a repetition nevertheless; the
+//! leader puts it into the log only if it was never sent before, see [`Sessions::is_certain_of`].
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::groups::{Index, lineage::MemberId};
 
 /// Members that are remembered; the one that was silent for longest is forgotten first.
-const MAX_SESSIONS: usize = 2048;
+const MAX_SESSIONS: usize = if cfg!(test) { 16 } else { 2048 };
 /// Runs of commands per member of which the positions are known. A member has at most eight entries
 /// under way.
 const MAX_RUNS: usize = 16;
@@ -69,6 +71,12 @@ impl Sessions {
         self.0.get(origin).map_or(0, |session| session.last)
     }
 
+    /// Whether a member that has no session here had none before either.
+    pub(crate) fn is_certain_of(&self, origin: &MemberId) -> bool {
+        // It never shrinks: as long as there is room, nobody was forgotten.
+        self.0.len() < MAX_SESSIONS || self.0.contains_key(origin)
+    }
+
     pub(crate) fn of(&self, origin: &MemberId) -> Option<&Session> {
         self.0.get(origin)
     }
@@ -82,7 +90,15 @@ impl Sessions {
         index: Index,
         at: u64,
     ) {
-        let session = self.0.entry(origin).or_default();
+        let is_certain = self.is_certain_of(&origin);
+        let session = self.0.entry(origin).or_insert_with(|| Session {
+            forgotten: if is_certain {
+                0
+            } else {
+                first.saturating_sub(1)
+            },
+            ..Session::default()
+        });
         session.note(first, u64::from(count), index.0);
         session.at = at;
         if self.0.len() > MAX_SESSIONS {
@@ -181,6 +197,12 @@ mod tests {
         assert_eq!(sessions.0.len(), MAX_SESSIONS);
         assert_eq!(sessions.last_of(&members[0]), 0);
         assert_eq!(sessions.last_of(&members[1]), 1);
+        assert!(sessions.is_certain_of(&members[1]) && !sessions.is_certain_of(&members[0]));
+        // What comes later of the one that was forgotten says nothing of what came before.
+        sessions.note(members[0], (3, 1), Index(90), 90);
+        let session = sessions.of(&members[0]).unwrap();
+        assert_eq!(session.fate(2), Fate::Forgotten);
+        assert_eq!(session.fate(3), Fate::Applied(Index(90)));
     }
 
     #[test]

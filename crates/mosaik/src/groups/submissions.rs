@@ -20,7 +20,8 @@
 //! | its time is over, and a leader may have it | `Unknown` |
 //! | a later command of this member was applied | `Offline`: it was overtaken and never will be |
 //! | a snapshot came in, and its session knows the command | done, with its position |
-//! | a snapshot came in, and its session has forgotten the command | `Unknown` |
+//! | a snapshot came in, and its session has forgotten the command, or it has no such session any more | `Unknown` |
+//! | it was sent before, and the leader can't tell it from a repetition any more | `Unknown` |
 //! | this program can't read it again | `Undecodable` |
 //! | the group ends here | `Terminated` |
 //!
@@ -96,6 +97,8 @@ pub(crate) struct Parcel {
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) row: Bytes,
+    /// A leader may have had them before.
+    pub(crate) again: bool,
 }
 
 #[derive(Debug)]
@@ -140,7 +143,7 @@ struct Call {
     /// Until when it must be accepted; once it is, when to ask about it again.
     deadline: Instant,
     accepted: bool,
-    /// It is being put into this member's log.
+    /// It is being put into this member's log; whoever does that says how it ends.
     offered: bool,
     /// It is in this member's log, or on its way to a leader.
     exposed: bool,
@@ -150,6 +153,11 @@ struct Call {
 impl Call {
     fn last(&self) -> u64 {
         self.first + u64::from(self.count) - 1
+    }
+
+    /// Whether a leader may have it.
+    fn is_doubtful(&self) -> bool {
+        self.offered || self.exposed
     }
 
     fn finish(self, outcome: Outcome) {
@@ -237,14 +245,33 @@ impl Submissions {
 
     /// Changes where commands go. Everything not applied is to be sent anew.
     pub(crate) fn set_route(&self, route: Route) {
+        self.change_route(route, |_| true);
+    }
+
+    /// Commands go nowhere, if they went there.
+    pub(crate) fn leave_route(&self, route: Route) {
+        self.change_route(Route::Hold, |current| current == route);
+    }
+
+    /// Commands go to a leader elsewhere, unless this member leads.
+    pub(crate) fn begin_session(&self, session: Route) -> bool {
+        self.change_route(session, |current| current != Route::Local)
+    }
+
+    /// Changes the route if the current one allows it: looked at and changed in one step, or another
+    /// change that comes between would be undone.
+    fn change_route(&self, route: Route, allowed: impl FnOnce(Route) -> bool) -> bool {
         let mut queue = self.queue.lock();
-        if queue.route == route {
-            return;
+        if !allowed(queue.route) {
+            return false;
         }
-        queue.route = route;
-        queue.restart(Instant::now() + self.patience);
-        drop(queue);
-        self.unsent.notify_one();
+        if queue.route != route {
+            queue.route = route;
+            queue.restart(Instant::now() + self.patience);
+            drop(queue);
+            self.unsent.notify_one();
+        }
+        true
     }
 
     pub(crate) fn route(&self) -> Route {
@@ -282,6 +309,7 @@ impl Submissions {
             first: head.first,
             count: head.count,
             row: head.row.clone(),
+            again: head.is_doubtful(),
         };
         let mut taken = 1;
         let mut joined = BytesMut::new();
@@ -291,7 +319,8 @@ impl Submissions {
             let Some(count) = parcel.count.checked_add(call.count) else {
                 break;
             };
-            if !adjoining || size > MAX_ENTRY_BYTES {
+            // What was never sent is told apart from what was.
+            if !adjoining || call.is_doubtful() != parcel.again || size > MAX_ENTRY_BYTES {
                 break;
             }
             if joined.is_empty() {
@@ -306,7 +335,7 @@ impl Submissions {
         }
         let (start, stop) = (queue.sent, queue.sent + taken);
         for call in queue.calls.range_mut(start..stop) {
-            call.offered = true;
+            call.offered |= route == Route::Local;
             call.exposed |= route != Route::Local;
         }
         queue.sent = stop;
@@ -333,7 +362,7 @@ impl Submissions {
         let mut done = false;
         for call in queue.calls.range_mut(start..stop) {
             call.deadline = recheck;
-            (call.accepted, call.exposed) = (true, true);
+            (call.accepted, call.exposed, call.offered) = (true, true, false);
             done |= call.until == Until::Accepted;
         }
         let (Some((new, index)), true) = (new, done) else {
@@ -412,6 +441,33 @@ impl Submissions {
         self.send_more(queue);
     }
 
+    /// The leader can't tell these commands, which were sent before, from repetitions: it has not put
+    /// them into its log.
+    pub(crate) fn refused_as_forgotten(&self, first: u64, count: u32) {
+        let end = first.saturating_add(u64::from(count));
+        let mut queue = self.queue.lock();
+        let queue = &mut *queue;
+        queue
+            .parcels
+            .retain(|parcel| parcel.saturating_add(1) != end);
+        let start = queue.calls.partition_point(|call| call.first < first);
+        let stop = queue.calls.partition_point(|call| call.first < end);
+        queue.remove(start, stop, |_| Some(Outcome::Unknown));
+        self.send_more(queue);
+    }
+
+    /// The state came in as a whole, and does not say any more what became of this member's commands.
+    pub(crate) fn forgotten(&self) {
+        let mut queue = self.queue.lock();
+        let queue = &mut *queue;
+        queue.parcels.clear();
+        let len = queue.calls.len();
+        queue.remove(0, len, |call| {
+            call.is_doubtful().then_some(Outcome::Unknown)
+        });
+        self.send_more(queue);
+    }
+
     /// There may be room for further parcels.
     fn send_more(&self, queue: &Queue) {
         if queue.sent < queue.calls.len() && queue.route != Route::Local {
@@ -433,7 +489,7 @@ impl Submissions {
             let len = queue.calls.len();
             queue.remove(0, len, |call| {
                 let is_due = !call.accepted && call.deadline <= now;
-                is_due.then_some(if call.offered || call.exposed {
+                is_due.then_some(if call.is_doubtful() {
                     Outcome::Unknown
                 } else {
                     Outcome::Offline
@@ -497,7 +553,6 @@ impl Queue {
         self.parcels.clear();
         // Who had accepted them is gone: the wait for acceptance begins again.
         for call in &mut self.calls {
-            call.offered = false;
             if std::mem::take(&mut call.accepted) {
                 call.deadline = deadline;
             }
@@ -788,5 +843,65 @@ mod tests {
         assert_eq!((parcel.first, parcel.count), (1 << 40, 1));
         calls.applied(1 << 40, 1, Index(1), &[]);
         assert!(a.await.is_ok());
+    }
+
+    /// A change of the leader while a command is being put into the log says nothing of its fate.
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_the_route_does_not_make_a_call_certain() {
+        let calls = open();
+        let (a, _) = calls.submit(1, row(1), Until::Applied);
+        calls.take(Route::Local).unwrap();
+        calls.set_route(Route::Hold);
+        calls.expire(Instant::now() + Duration::from_secs(3));
+        assert_eq!(a.await.unwrap(), Outcome::Unknown);
+
+        calls.set_route(Route::Local);
+        let (b, _) = calls.submit(1, row(1), Until::Applied);
+        let parcel = calls.take(Route::Local).unwrap();
+        calls.set_route(Route::Hold);
+        calls.refused(parcel.first, parcel.count);
+        calls.expire(Instant::now() + Duration::from_secs(3));
+        assert_eq!(b.await.unwrap(), Outcome::Offline);
+    }
+
+    #[tokio::test]
+    async fn a_session_with_a_leader_never_takes_the_place_of_the_own_log() {
+        let calls = open();
+        let session = calls.new_session();
+        assert!(!calls.begin_session(session));
+        calls.leave_route(session);
+        assert_eq!(calls.route(), Route::Local);
+        calls.leave_route(Route::Local);
+        assert!(calls.begin_session(session));
+        calls.leave_route(Route::Local);
+        assert_eq!(calls.route(), session);
+    }
+
+    #[tokio::test]
+    async fn what_the_group_has_forgotten_ends_as_unknown_and_the_rest_goes_on() {
+        let calls = open();
+        let (sent, _) = calls.submit(1, row(1), Until::Applied);
+        assert!(!calls.take(Route::Local).unwrap().again);
+        calls.accepted(1, 1, Some((1, Index(1))));
+        calls.leader_is_known();
+        calls.set_route(Route::Hold);
+        let (fresh, _) = calls.submit(1, row(1), Until::Applied);
+        calls.set_route(Route::Local);
+        let repeated = calls.take(Route::Local).unwrap();
+        assert_eq!((repeated.first, repeated.count), (1, 1), "not put together");
+        assert!(repeated.again);
+        calls.refused_as_forgotten(1, 1);
+        assert_eq!(sent.await.unwrap(), Outcome::Unknown);
+        let next = calls.take(Route::Local).unwrap();
+        assert!((next.first, next.again) == (2, false));
+        let (waiting, _) = calls.submit(1, row(1), Until::Applied);
+
+        // A snapshot does not know this member any more.
+        calls.accepted(2, 1, Some((2, Index(9))));
+        calls.forgotten();
+        assert_eq!(fresh.await.unwrap(), Outcome::Unknown);
+        assert_eq!(calls.take(Route::Local).unwrap().first, 3);
+        calls.applied(3, 1, Index(11), &[]);
+        assert_eq!(waiting.await.unwrap(), Outcome::Done(Index(11)..=Index(11)));
     }
 }

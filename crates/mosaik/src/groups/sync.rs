@@ -145,10 +145,10 @@ impl<M: StateMachine> StateSync for LogReplaySync<M> {
 /// discarded.
 ///
 /// Every member takes a snapshot at the same places: wherever the number of commands passes a
-/// multiple of the [interval](Self::with_interval). So the pieces that a newcomer fetches from
-/// several members at once fit together; each is checked against a digest that the leader names. A
-/// member in memory only holds the frozen state and encodes it when somebody asks; a durable one
-/// writes it to its store, and starts from there when it comes back.
+/// multiple of the [interval](Self::with_interval), and every 32 MiB of commands. So the pieces that
+/// a newcomer fetches from several members at once fit together; each is checked against a digest
+/// that the leader names. A member in memory only holds the frozen state and encodes it when somebody
+/// asks; a durable one writes it to its store, and starts from there when it comes back.
 pub struct SnapshotSync<M: SnapshotStateMachine> {
     batch_size: NonZero<u64>,
     fetch_timeout: Duration,
@@ -184,10 +184,11 @@ impl<M: SnapshotStateMachine> SnapshotSync<M> {
     }
 
     /// How many commands lie between two snapshots, about. Default 100 000. Part of the group id.
+    /// Fewer when they are large: 32 MiB of them lie between two snapshots at most.
     ///
     /// The log holds no more than the commands since the last snapshot and the
-    /// [kept ones](Self::with_kept_commands) before it, except while a newcomer is being brought
-    /// up to date or a durable member still writes the snapshot.
+    /// [kept ones](Self::with_kept_commands) before it, and about 64 MiB of them, except while a
+    /// newcomer is being brought up to date or a durable member still writes the snapshot.
     #[must_use]
     pub const fn with_interval(mut self, interval: NonZero<u64>) -> Self {
         self.interval = interval;
@@ -195,8 +196,8 @@ impl<M: SnapshotStateMachine> SnapshotSync<M> {
     }
 
     /// How many commands before a snapshot stay in the log, about, so that a member that lags a
-    /// little, or was away for a moment, needs no snapshot. Default 10 000. Each member's own
-    /// affair.
+    /// little, or was away for a moment, needs no snapshot. Default 10 000, and 32 MiB of them at
+    /// most. Each member's own affair.
     #[must_use]
     pub const fn with_kept_commands(mut self, kept_commands: u64) -> Self {
         self.kept_commands = kept_commands;

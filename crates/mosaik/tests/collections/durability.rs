@@ -5,7 +5,7 @@ use mosaik::{
     discovery,
 };
 
-use crate::support::{builder, random_network, within};
+use crate::support::{builder, logged, random_network, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_durable_collection_survives_the_end_of_all_its_members() {
@@ -45,4 +45,24 @@ async fn without_storage_it_works_in_memory() {
     let map = Map::<u32, u32>::writer_with_config(&node, "memory", config);
     within(10, map.when().online()).await;
     map.insert(1, 1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_durable_writer_beside_a_reader_in_memory_is_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = builder(random_network(), discovery::Config::builder())
+        .with_storage(directory.path())
+        .build()
+        .await
+        .unwrap();
+    let _reader = Map::<u32, u32>::reader(&node, "both");
+    let config = CollectionConfig::default().durable();
+    let open = || Map::<u32, u32>::writer_with_config(&node, "both", config);
+    let (writer, logged) = logged(open);
+    assert!(
+        logged.contains("ERROR") && logged.contains("in memory"),
+        "{logged}"
+    );
+    within(10, writer.when().online()).await;
+    writer.insert(1, 1).await.unwrap();
 }

@@ -385,6 +385,17 @@ async fn what_can_not_be_encoded_or_decoded_comes_back_and_harms_nobody() {
     assert!(map.get("\u{1}").is_none());
     map.insert(name("c"), name("d")).await.unwrap();
     assert_eq!(map.get("c"), Some(name("d")));
+    // Also among others that share its way: theirs are the versions that they are told.
+    let mut calls = Vec::new();
+    for n in 0..30 {
+        drop(map.insert(name("\u{1}"), name("b")));
+        calls.push((n, map.insert(Name(format!("key {n}")), name("x"))));
+    }
+    for (n, call) in calls {
+        let version = call.await.unwrap();
+        let found = map.get_versioned(format!("key {n}").as_str());
+        assert_eq!(found, Some((name("x"), version)));
+    }
 }
 
 #[tokio::test]

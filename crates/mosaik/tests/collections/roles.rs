@@ -78,6 +78,23 @@ async fn handles_on_one_node_share_their_content() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_reader_does_not_lower_the_writers_that_are_waited_for() {
+    let nodes = fleet(2).await;
+    let careful = || CollectionConfig::default().with_min_writers(2);
+    let _reader = Map::<u32, u32>::reader(&nodes[0], "careful");
+    let one = Map::<u32, u32>::writer_with_config(&nodes[0], "careful", careful());
+    // Whoever works alone does so by now: another writer that came later is there.
+    let control = Cell::<u32>::writer(&nodes[0], "control");
+    within(10, control.when().online()).await;
+    assert!(matches!(one.insert(1, 1).await, Err(Error::Offline(_))));
+    let two = Map::<u32, u32>::writer_with_config(&nodes[1], "careful", careful());
+    for when in [one.when(), two.when()] {
+        within(10, when.online()).await;
+    }
+    one.insert(1, 1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_writer_beside_an_earlier_reader_leads() {
     let node = node(random_network()).await;
     let reader = Set::<u8>::reader(&node, "both");

@@ -292,6 +292,100 @@ async fn the_log_holds_no_more_than_the_configuration_says() {
     assert_eq!(storage.last().index(), 1000);
 }
 
+/// Counts the bytes of large commands.
+#[derive(Default, Clone)]
+struct Scale(u64);
+
+impl StateMachine for Scale {
+    type Command = Bytes;
+    type Query = ();
+    type QueryResult = u64;
+    type StateSync = SnapshotSync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        id!("scale")
+    }
+
+    fn apply(&mut self, command: Bytes, _: &dyn ApplyContext) {
+        self.0 += command.len() as u64;
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+
+    fn state_sync(&self) -> Self::StateSync {
+        SnapshotSync::default()
+    }
+}
+
+impl SnapshotStateMachine for Scale {
+    type Snapshot = Self;
+
+    fn create_snapshot(&self) -> Self {
+        self.clone()
+    }
+
+    fn install_snapshot(&mut self, snapshot: Self) {
+        *self = snapshot;
+    }
+}
+
+impl Snapshot for Scale {
+    type Item = u64;
+
+    fn len(&self) -> u64 {
+        1
+    }
+
+    fn iter_range(&self, range: Range<u64>) -> Option<impl Iterator<Item = u64>> {
+        let len = usize::try_from(range.end - range.start).ok()?;
+        Some(std::iter::repeat_n(self.0, len))
+    }
+
+    fn append(&mut self, items: impl IntoIterator<Item = u64>) {
+        self.0 += items.into_iter().sum::<u64>();
+    }
+}
+
+/// The log is cut off long before the number of commands says so, in memory and on the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_holds_no_more_bytes_than_are_promised() {
+    const MEBIBYTE: usize = 1024 * 1024;
+    let directory = tempfile::tempdir().unwrap();
+    let node = crate::support::builder(random_network(), mosaik::discovery::Config::builder())
+        .with_storage(directory.path())
+        .build()
+        .await
+        .unwrap();
+    for durable in [false, true] {
+        let storage = Glass::new();
+        let builder = node
+            .groups()
+            .with_key(GroupKey::random())
+            .with_state_machine(Scale::default())
+            .with_log_storage(storage.clone());
+        let group = if durable {
+            builder.durable().unwrap().join()
+        } else {
+            builder.join()
+        };
+        within(10, group.when().online()).await;
+        for n in 0..100 {
+            let command = Bytes::from(vec![n; MEBIBYTE]);
+            within(10, group.execute(command)).await.unwrap();
+        }
+        // All but 64 MiB, of which there are half before and half behind the last snapshot.
+        within(20, async {
+            while *storage.available().start() < Index(36) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        assert_eq!(storage.last().index(), 100);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storage_that_can_not_be_told_where_to_go_on_takes_a_snapshot_too() {
     let trio = Trio::with_keys(1450).await;

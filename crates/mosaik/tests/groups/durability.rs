@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader, Write as _},
-    path::Path,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -12,8 +13,8 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use mosaik::{
     Digest, Group, GroupKey, Network, NetworkId, Strong, UniqueId, Weak, discovery, futures,
     groups::{
-        ApplyContext, CommandError, ConsensusConfig, Index, LogReplaySync, NoStorage, QueryError,
-        StateMachine, StoreError,
+        ApplyContext, CommandError, ConsensusConfig, Cursor, InMemoryLogStore, Index, JoinError,
+        LogReplaySync, NoStorage, QueryError, StateMachine, Storage, StoreError, Term,
     },
     id,
     iroh::EndpointAddr,
@@ -23,7 +24,7 @@ use mosaik::{
 use serde::{Deserialize, Serialize};
 
 use super::machines::{Ledger, agreed, leader_of, reaches, until_members};
-use crate::support::{builder, random_network, within};
+use crate::support::{builder, logged, random_network, within};
 
 /// A node that keeps its part of groups in a directory.
 async fn start(
@@ -553,6 +554,172 @@ async fn a_reformed_group_is_still_there_after_a_restart() {
     assert_eq!(*all, (0..13).collect::<Vec<_>>());
 }
 
+/// An election alone, in which no command came, does not keep anybody from following.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_nothing_but_elections_more_follows_who_has_reformed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let place = |name: &str| directory.path().join(name);
+    let (mut nodes, groups) = trio(network, key, directory.path()).await;
+    for n in 0..10 {
+        within(5, groups[0].execute(n)).await.unwrap();
+    }
+    reaches(&groups[2], 10).await;
+    // The third one is away, and the others elect once more.
+    within(20, nodes.remove(2).shutdown()).await;
+    shut_down(nodes).await;
+    drop(groups);
+    let one = start(network, &place("a"), None).await.unwrap();
+    let bootstrap = one.local().addr();
+    let two = start(network, &place("b"), Some(bootstrap)).await.unwrap();
+    let groups = [join(&one, key, 3), join(&two, key, 3)];
+    agreed(&groups).await;
+    for group in &groups {
+        within(10, group.when().online()).await;
+        reaches(group, 10).await;
+        assert_eq!(within(5, group.query((), Strong)).await.unwrap().len(), 10);
+    }
+    shut_down(vec![one, two]).await;
+    drop(groups);
+
+    let node = start(network, &place("c"), None).await.unwrap();
+    let group = join(&node, key, 3);
+    within(10, async {
+        while !group.reform().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    within(10, group.when().online()).await;
+    assert_eq!(within(5, group.execute(10)).await.unwrap(), 11);
+
+    let bootstrap = node.local().addr();
+    let back = start(network, &place("a"), Some(bootstrap)).await.unwrap();
+    let groups = [group, join(&back, key, 3)];
+    reaches(&groups[1], 11).await;
+    within(20, groups[1].when().online()).await;
+    agreed(&groups).await;
+    assert_eq!(within(5, groups[1].execute(11)).await.unwrap(), 12);
+    for group in &groups {
+        let all = within(5, group.query((), Strong)).await.unwrap();
+        assert_eq!(*all, (0..12).collect::<Vec<_>>());
+    }
+}
+
+/// Takes a picture of a directory when it is told where to begin.
+struct Camera {
+    store: InMemoryLogStore<u64>,
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Storage<u64> for Camera {
+    fn append(&mut self, command: u64, term: Term) -> Index {
+        self.store.append(command, term)
+    }
+
+    fn available(&self) -> RangeInclusive<Index> {
+        self.store.available()
+    }
+
+    fn get(&self, index: Index) -> Option<(u64, Term)> {
+        self.store.get(index)
+    }
+
+    fn get_range(&self, range: &RangeInclusive<Index>) -> Vec<(Term, Index, u64)> {
+        self.store.get_range(range)
+    }
+
+    fn truncate(&mut self, at: Index) {
+        self.store.truncate(at);
+    }
+
+    fn last(&self) -> Cursor {
+        self.store.last()
+    }
+
+    fn prune_prefix(&mut self, up_to: Index) {
+        self.store.prune_prefix(up_to);
+    }
+
+    fn reset_to(&mut self, position: Cursor) {
+        if !self.to.exists() {
+            copy(&self.from, &self.to);
+        }
+        self.store.reset_to(position);
+    }
+}
+
+/// A first start that was killed when the history had a name, and no entry, was once no member of
+/// anything until its operator gave that up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_killed_while_it_founded_founds_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let (first, picture) = (directory.path().join("a"), directory.path().join("b"));
+    let node = start(network, &first, None).await.unwrap();
+    let camera = Camera {
+        store: InMemoryLogStore::default(),
+        from: first.clone(),
+        to: picture.clone(),
+    };
+    let group = node
+        .groups()
+        .with_key(key)
+        .with_state_machine(Ledger::default())
+        .with_log_storage(camera)
+        .durable()
+        .unwrap()
+        .join();
+    within(10, group.when().online()).await;
+    within(10, node.shutdown()).await;
+    drop(group);
+
+    let node = start(network, &picture, None).await.unwrap();
+    let group = join(&node, key, 1);
+    within(20, group.when().online()).await;
+    assert_eq!(within(5, group.execute(1)).await.unwrap(), 1);
+    within(10, node.shutdown()).await;
+    drop(group);
+    let node = start(network, &picture, None).await.unwrap();
+    reaches(&join(&node, key, 1), 1).await;
+}
+
+/// What a node that has joined in memory would keep of it is nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_durable_handle_beside_one_in_memory_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let node = start(network, directory.path(), None).await.unwrap();
+    let in_memory = || {
+        let builder = node.groups().with_key(key);
+        builder.with_state_machine(Ledger::default())
+    };
+    let first = in_memory().join();
+    let refused = in_memory().durable().unwrap().try_join().unwrap_err();
+    assert_eq!(refused, JoinError::NotDurable(*first.id()));
+    let (joined, logged) = logged(|| in_memory().durable().unwrap().join());
+    assert!(
+        logged.contains("ERROR") && logged.contains("in memory"),
+        "{logged}"
+    );
+    assert_eq!(joined.id(), first.id());
+    within(10, joined.when().online()).await;
+    within(10, first.execute(1)).await.unwrap();
+    drop((first, joined));
+
+    // The other way round both are what they want to be.
+    let durable = in_memory().durable().unwrap().try_join().unwrap();
+    let second = in_memory().try_join().unwrap();
+    within(10, second.when().online()).await;
+    within(10, durable.execute(2)).await.unwrap();
+    within(10, node.shutdown()).await;
+    drop((durable, second));
+    let node = start(network, directory.path(), None).await.unwrap();
+    let group = join(&node, key, 1);
+    reaches(&group, 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn storage_that_can_not_be_used_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
@@ -796,6 +963,39 @@ fn total<const LEAST: u64>(node: &Network, key: GroupKey) -> Group<Total<LEAST>>
         .join()
 }
 
+async fn ends<M: StateMachine<Query = ()>>(group: &Group<M>) {
+    within(10, async {
+        while !matches!(
+            group.query((), Weak).await,
+            Err(QueryError::GroupTerminated)
+        ) {
+            // The end has no event of its own.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+/// A log of a single command was passed over, and the group went on from nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_can_not_decode_the_only_command_of_its_log_ends_the_group() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let node = start(network, directory.path(), None).await.unwrap();
+    let group = total::<0>(&node, key);
+    within(10, group.when().online()).await;
+    within(5, group.execute(AtLeast(7))).await.unwrap();
+    node.shutdown().await;
+    let node = start(network, directory.path(), None).await.unwrap();
+    ends(&total::<100>(&node, key)).await;
+    node.shutdown().await;
+    // Nothing is lost for the one that wrote it.
+    let node = start(network, directory.path(), None).await.unwrap();
+    let group = total::<0>(&node, key);
+    within(10, group.when().online()).await;
+    assert_eq!(*within(5, group.query((), Strong)).await.unwrap(), 7);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_can_decode_no_command_of_its_log_ends_the_group() {
     let directory = tempfile::tempdir().unwrap();
@@ -812,16 +1012,7 @@ async fn a_program_that_can_decode_no_command_of_its_log_ends_the_group() {
     let node = start(network, directory.path(), None).await.unwrap();
     let group = total::<100>(&node, key);
     assert_eq!(*group.id(), id, "it is not the same group");
-    let ended = async {
-        while !matches!(
-            group.query((), Weak).await,
-            Err(QueryError::GroupTerminated)
-        ) {
-            // The end has no event of its own.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(10, ended).await;
+    ends(&group).await;
     node.shutdown().await;
 
     // One that can read some of them goes on without the others.

@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use mosaik::{
-    GroupKey, Strong, Weak,
-    groups::{CommandError, ConsensusConfig, JoinError, LeadershipPreference},
+    GroupKey, Strong, UniqueId, Weak,
+    groups::{
+        ApplyContext, CommandError, ConsensusConfig, JoinError, LeadershipPreference,
+        LogReplaySync, StateMachine,
+    },
     id,
     tickets::Ticket,
 };
@@ -108,6 +111,86 @@ async fn joining_twice_gives_the_same_group_and_the_last_handle_leaves() {
     let again = join(&nodes[0], key);
     within(5, again.when().online()).await;
     assert_eq!(again.committed(), 0, "joining anew starts afresh");
+}
+
+/// A member that asks for company first is not to be founded alone because of an earlier handle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_handle_raises_the_members_that_a_founding_waits_for() {
+    let nodes = nodes(2).await;
+    let key = GroupKey::random();
+    let waits_for = |members| {
+        ConsensusConfig::builder()
+            .with_min_members(members)
+            .build()
+            .unwrap()
+    };
+    let hasty = join_with(&nodes[0], key, Ledger::default(), waits_for(1));
+    let careful = join_with(&nodes[0], key, Ledger::default(), waits_for(2));
+    let lowers_nothing = join_with(&nodes[0], key, Ledger::default(), waits_for(1));
+    // Whoever founds alone has done so by now: another group that was joined later is there.
+    let control = join(&nodes[0], GroupKey::random());
+    within(5, control.when().online()).await;
+    assert_eq!(hasty.leader(), None);
+    let other = join_with(&nodes[1], key, Ledger::default(), waits_for(2));
+    for group in [&hasty, &careful, &lowers_nothing, &other] {
+        within(10, group.when().online()).await;
+    }
+    until_members(&other, |members| members.voters.len() == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_joined_with_another_machine_is_an_error() {
+    let nodes = nodes(1).await;
+    let key = GroupKey::random();
+    let group = join(&nodes[0], key);
+    let builder = || nodes[0].groups().with_key(key);
+    let refused = builder()
+        .with_state_machine(Impostor(Ledger::default()))
+        .try_join()
+        .unwrap_err();
+    assert_eq!(refused, JoinError::OtherMachine(*group.id()));
+    assert!(
+        refused
+            .to_string()
+            .contains("another type of state machine")
+    );
+    let joining = || {
+        builder()
+            .with_state_machine(Impostor(Ledger::default()))
+            .join()
+    };
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(joining));
+    let message = panicked.unwrap_err().downcast::<String>().unwrap();
+    assert_eq!(*message, refused.to_string());
+    // The group itself is as it was.
+    within(5, group.when().online()).await;
+    within(5, group.execute(1)).await.unwrap();
+}
+
+/// Says that it is a ledger, and is of another type.
+struct Impostor(Ledger);
+
+impl StateMachine for Impostor {
+    type Command = u64;
+    type Query = ();
+    type QueryResult = Vec<u64>;
+    type StateSync = LogReplaySync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        self.0.signature()
+    }
+
+    fn apply(&mut self, command: u64, ctx: &dyn ApplyContext) {
+        self.0.apply(command, ctx);
+    }
+
+    fn query(&self, (): ()) -> Vec<u64> {
+        self.0.query(())
+    }
+
+    fn state_sync(&self) -> Self::StateSync {
+        LogReplaySync::default()
+    }
 }
 
 /// Whoever is not listed is found by nobody, and would found a history of its own.

@@ -5,7 +5,12 @@ pub mod member;
 pub mod metrics;
 pub mod tickets;
 
-use std::{future::Future, panic::Location, sync::OnceLock, time::Duration};
+use std::{
+    future::Future,
+    panic::Location,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
 
 use mosaik::{
     Digest, Network, NetworkId, discovery,
@@ -100,6 +105,32 @@ fn patience() -> f64 {
             .and_then(|p| p.parse().ok())
             .unwrap_or(1.0)
     })
+}
+
+/// What the library logs on this thread while a function runs, beside what that returns.
+pub fn logged<R>(run: impl FnOnce() -> R) -> (R, String) {
+    let text = Arc::new(Mutex::new(Vec::new()));
+    let log = text.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || Written(log.clone()))
+        .finish();
+    let returned = tracing::subscriber::with_default(subscriber, run);
+    let text = String::from_utf8_lossy(&text.lock().unwrap()).into_owned();
+    (returned, text)
+}
+
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Shows the library's logs as `RUST_LOG` asks.

@@ -74,6 +74,7 @@ impl<K: Kind> StateMachine for Machine<K> {
             for command in commands {
                 index = Index(index.0 + 1);
                 let request = command.request;
+                // What does not decode the group has passed over.
                 let Some(op) = command.into_op() else {
                     continue;
                 };
@@ -91,8 +92,7 @@ impl<K: Kind> StateMachine for Machine<K> {
                     verdicts.push((request, applied));
                 }
             }
-            // Some may have been skipped, as they do not decode.
-            live.version = Version(ctx.log_position().index());
+            live.version = Version(index);
             records
         });
         for (request, applied) in verdicts {

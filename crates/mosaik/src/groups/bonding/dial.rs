@@ -52,6 +52,18 @@ enum Outcome {
     IdentityInUse,
 }
 
+impl Outcome {
+    /// How long to wait after so many attempts of which the last ended like this, at most.
+    fn wait(self, attempts: u32) -> Duration {
+        let doublings = attempts.saturating_sub(1).min(10);
+        let (first, last) = match self {
+            Self::Unproven | Self::IdentityInUse => (FIRST_REFUSED_RETRY, LAST_REFUSED_RETRY),
+            Self::Bonded | Self::Failed => (FIRST_RETRY, LAST_RETRY),
+        };
+        (first * 2u32.pow(doublings)).min(last)
+    }
+}
+
 #[derive(Debug)]
 struct Wanted {
     attempts: u32,
@@ -188,12 +200,7 @@ impl Dials {
             return true;
         }
         wanted.attempts = wanted.attempts.saturating_add(1);
-        let doublings = wanted.attempts.saturating_sub(1).min(10);
-        let (first, last) = match outcome {
-            Outcome::Unproven | Outcome::IdentityInUse => (FIRST_REFUSED_RETRY, LAST_REFUSED_RETRY),
-            Outcome::Bonded | Outcome::Failed => (FIRST_RETRY, LAST_RETRY),
-        };
-        let wait = (first * 2u32.pow(doublings)).min(last);
+        let wait = outcome.wait(wanted.attempts);
         wanted.due = Instant::now() + wait.mul_f64(rand::rng().random_range(0.5..1.0));
         wanted.attempts == 1
     }
@@ -267,5 +274,18 @@ async fn attempt(instance: &Arc<Instance>, peer: PeerId) -> Outcome {
         Outcome::Bonded
     } else {
         Outcome::Failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the book says: after 1 s, then ever later, up to 60 s.
+    #[test]
+    fn who_is_refused_for_its_identity_tries_ever_more_rarely() {
+        let waits = [1, 2, 3, 6, 7, 1000].map(|n| Outcome::IdentityInUse.wait(n).as_secs());
+        assert_eq!(waits, [1, 2, 4, 32, 60, 60]);
+        assert!(Outcome::Failed.wait(1000) < Outcome::IdentityInUse.wait(1000));
     }
 }

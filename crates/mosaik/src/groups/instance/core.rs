@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -56,6 +56,8 @@ pub(crate) struct Instance {
     /// Random for each joining.
     pub(crate) session: u64,
     preference: Mutex<LeadershipPreference>,
+    /// Members that must have met before one is founded: the most that any handle has asked for.
+    min_members: AtomicUsize,
     pub(super) status: Arc<Status>,
     pub(super) submissions: Arc<Submissions>,
     pub(super) replica: Arc<dyn Replica>,
@@ -94,6 +96,13 @@ pub(crate) struct InstanceOptions {
     pub(crate) scope: Scope,
 }
 
+/// What a further handle of a node asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wishes {
+    pub(crate) preference: LeadershipPreference,
+    pub(crate) min_members: usize,
+}
+
 /// Log entries that may be under way from this member's queue. Few, so that commands that arrive
 /// meanwhile are put together.
 const PARCELS_UNDER_WAY: usize = 8;
@@ -124,6 +133,7 @@ impl Instance {
             local,
             session: rand::random(),
             preference: Mutex::new(options.preference),
+            min_members: AtomicUsize::new(options.config.consensus().min_members),
             status,
             submissions,
             replica: options.replica,
@@ -171,8 +181,20 @@ impl Instance {
         *self.preference.lock()
     }
 
-    /// An observer takes part fully from now on, as another handle of this node wants to.
-    pub(crate) fn take_part_as(&self, preference: LeadershipPreference) {
+    /// How many members must have met before the group is founded.
+    pub(crate) fn min_members(&self) -> usize {
+        self.min_members.load(Ordering::Relaxed)
+    }
+
+    /// Another handle of this node has come. The one that was first must not take its guarantees
+    /// away: an observer takes part fully from now on, and a founding waits for as many members as
+    /// the most careful handle asks for.
+    pub(crate) fn take_part_as(&self, wishes: Wishes) {
+        let Wishes {
+            preference,
+            min_members,
+        } = wishes;
+        self.min_members.fetch_max(min_members, Ordering::Relaxed);
         {
             let mut current = self.preference.lock();
             if !current.is_observer() || preference.is_observer() {

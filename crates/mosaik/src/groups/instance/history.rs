@@ -178,7 +178,7 @@ impl Instance {
             position: self.status.log_position(),
         });
         let inherited = async {
-            let inheritance = ended.bequeath(true).await?;
+            let inheritance = ended.bequeath().await?;
             inheritance.claim(self.member())?;
             self.succeed(lineage, &inheritance).await?;
             Ok::<_, Stopped>(inheritance)
@@ -198,22 +198,24 @@ impl Instance {
         self.start(lineage, Some(inheritance)).await.is_some()
     }
 
-    /// Follows a history that continues this member's own, if all that was applied here is part of
-    /// it: the machine keeps its state. Returns whether that was possible.
+    /// Follows a history that continues this member's own, if every command that was applied here is
+    /// part of it: the machine keeps its state. Returns whether that was possible.
     pub(crate) async fn follow(&self, child: Lineage, parent: &Parent) -> bool {
         let _switching = self.switch.lock().await;
         let old = self.node().filter(|node| node.lineage() == parent.lineage);
         let Some(old) = old else { return false };
-        let ended = old.shutdown().await;
-        if ended.last_applied() > parent.last {
+        // Decided while the old history still goes on: whoever can't follow keeps what it has, and
+        // may yet see its majority again.
+        if !old.stop_for(parent).await {
             return false;
         }
+        let ended = old.shutdown().await;
         *self.node.write() = None;
         *self.member.lock() = MemberId::fresh(self.local);
         self.submissions.set_route(Route::Hold);
         *self.parent.lock() = Some(*parent);
         let inherited = async {
-            let inheritance = ended.bequeath(false).await?;
+            let inheritance = ended.bequeath_to(parent).await?;
             self.succeed(child, &inheritance).await?;
             Ok::<_, Stopped>(inheritance)
         };

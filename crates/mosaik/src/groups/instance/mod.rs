@@ -9,4 +9,4 @@ mod core;
 mod history;
 mod peers;
 
-pub(crate) use core::{Host, Instance, InstanceOptions};
+pub(crate) use core::{Host, Instance, InstanceOptions, Wishes};

@@ -418,7 +418,7 @@ impl Worker {
         let voters = rules::found(&Founding {
             own: &own,
             bonded: &bonded,
-            min_members: consensus.min_members,
+            min_members: instance.min_members(),
             max_voters: consensus.max_voters,
             settled: (self.discovery_settled && quiet) || now - self.joined >= limit,
         });

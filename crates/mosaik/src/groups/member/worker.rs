@@ -279,7 +279,10 @@ impl Worker {
             watch.alive |= self.instance.status().leader().is_some();
             // A founding that never got a majority together has no history to lose.
             let patience = self.instance.timing().election * 4;
-            let founded = self.instance.restored() != Some(watch.node.lineage());
+            // What was kept has its log from the first moment on. One without any entry was killed
+            // before the founding, or its first message, had reached the disk.
+            let founded = self.instance.restored() != Some(watch.node.lineage())
+                || watch.node.last_entry().is_none();
             let late = !watch.alive && now - watch.since > patience;
             if late && founded && self.fetching.is_none() && is_stillborn(&self.instance) {
                 let lineage = watch.node.lineage();

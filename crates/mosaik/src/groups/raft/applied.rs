@@ -19,6 +19,7 @@ use super::{
     log::Log,
     shelf::{Held, Shelf},
     types::{Batch, Types, term_of},
+    volume::Volume,
 };
 use crate::{
     groups::{
@@ -84,10 +85,11 @@ struct Replay {
     undecodable: u64,
 }
 
-/// None of the commands that were kept can be decoded. A single one is a fault of whoever sent it,
-/// and is passed over; if it is all of several, they are not this program's.
+/// None of the commands that were kept can be decoded: they are not this program's. One among others
+/// is a fault of whoever sent it, and is passed over; whether a single one is that nobody can tell,
+/// and what goes on from nothing is worse than what stops.
 #[derive(Debug, thiserror::Error)]
-#[error("none of the {0} commands in the log is decodable for this program")]
+#[error("of the commands in the log, {0} in all, none is decodable for this program")]
 struct NothingDecodable(u64);
 
 /// Everything that follows from the entries that were applied.
@@ -97,6 +99,7 @@ pub(super) struct State {
     pub(super) position: Cursor,
     pub(super) membership: StoredMembershipOf<Types>,
     pub(super) sessions: Sessions,
+    pub(super) volume: Volume,
 }
 
 impl State {
@@ -181,8 +184,14 @@ impl Applied {
         self.state.lock().position
     }
 
-    pub(super) fn last_sequence_of(&self, origin: &MemberId) -> u64 {
-        self.state.lock().sessions.last_of(origin)
+    /// The last number of a member that was applied, 0 for none; `None` when that is not known any
+    /// more, if there was one.
+    pub(super) fn last_sequence_of(&self, origin: &MemberId) -> Option<u64> {
+        let state = self.state.lock();
+        let sessions = &state.sessions;
+        sessions
+            .is_certain_of(origin)
+            .then(|| sessions.last_of(origin))
     }
 
     pub(super) fn blank_term(&self) -> u64 {
@@ -239,10 +248,12 @@ impl Applied {
     /// Applies one entry's commands, without those that were applied before. Only the apply task
     /// does so; the lock is not held meanwhile, so that a slow machine stalls nobody else.
     pub(super) fn apply_batch(&self, id: LogIdOf<Types>, batch: &Batch) -> io::Result<Done> {
-        let (before, fresh) = {
-            let state = self.state.lock();
+        let (before, fresh, is_heavy) = {
+            let mut state = self.state.lock();
             let last = state.sessions.last_of(&batch.origin);
-            (state.position, batch.first.max(last.saturating_add(1)))
+            let fresh = batch.first.max(last.saturating_add(1));
+            let is_heavy = state.volume.note(id.index(), batch.row.len());
+            (state.position, fresh, is_heavy)
         };
         let repeated = u32::try_from(fresh - batch.first).unwrap_or(u32::MAX);
         let mut done = Done {
@@ -286,7 +297,13 @@ impl Applied {
         state
             .sessions
             .note(batch.origin, numbers, done.index, id.index());
-        done.is_border = self.is_border(before.index(), last.index());
+        let interval = self.terms.interval;
+        done.is_border = interval.is_some_and(|interval| {
+            is_heavy || before.index().0 / interval != last.index().0 / interval
+        });
+        if done.is_border {
+            state.volume.at_snapshot();
+        }
         Ok(done)
     }
 
@@ -313,16 +330,10 @@ impl Applied {
             undecodable,
             ..
         } = std::mem::take(&mut *replay);
-        if commands > 1 && undecodable == commands {
+        if commands > 0 && undecodable == commands {
             return Err(io::Error::other(NothingDecodable(commands)));
         }
         Ok(())
-    }
-
-    /// Whether a snapshot is to be taken here: at the same places on every member.
-    fn is_border(&self, before: Index, last: Index) -> bool {
-        let interval = self.terms.interval;
-        interval.is_some_and(|interval| before.0 / interval != last.0 / interval)
     }
 
     /// Freezes the state, between two entries.
@@ -373,6 +384,21 @@ impl Applied {
         compacted.as_ref().map_or(0, |held| held.id.index)
     }
 
+    /// Up to where the log before a snapshot takes too much, 0 for nowhere.
+    pub(super) fn excess_before(&self, snapshot: u64) -> u64 {
+        self.state.lock().volume.excess_before(snapshot)
+    }
+
+    /// What the commands in the log behind a consensus index take, about.
+    pub(super) fn bytes_after(&self, index: u64) -> u64 {
+        self.state.lock().volume.after(index)
+    }
+
+    /// The log up to a consensus index was discarded.
+    pub(super) fn discarded(&self, up_to: u64) {
+        self.state.lock().volume.discarded(up_to);
+    }
+
     /// The log may be discarded behind this snapshot.
     pub(super) fn set_compacted(&self, snapshot: Arc<Held>) {
         let mut compacted = self.compacted.lock();
@@ -421,7 +447,7 @@ impl Applied {
 /// Commands that were applied.
 pub(super) struct Done {
     pub(super) own: bool,
-    /// A snapshot is to be taken behind them.
+    /// A snapshot is to be taken behind them: at the same places on every member.
     pub(super) is_border: bool,
     /// The first that was not applied before.
     first: u64,

@@ -157,13 +157,21 @@ impl RaftStateMachine<Types> for Applier {
         installed
             .map_err(io::Error::other)
             .inspect_err(|error| applied.fail(error))?;
-        let own = head.sessions.of(&applied.submissions.origin()).cloned();
-        *applied.state.lock() = State {
-            last: meta.last_log_id,
-            position: head.position,
-            membership: meta.last_membership.clone(),
-            sessions: head.sessions,
-        };
+        let origin = applied.submissions.origin();
+        let is_certain = head.sessions.is_certain_of(&origin);
+        let own = head.sessions.of(&origin).cloned();
+        {
+            let mut state = applied.state.lock();
+            let mut volume = std::mem::take(&mut state.volume);
+            volume.at_snapshot();
+            *state = State {
+                last: meta.last_log_id,
+                position: head.position,
+                membership: meta.last_membership.clone(),
+                sessions: head.sessions,
+                volume,
+            };
+        }
         if let Some(last) = meta.last_log_id {
             applied.log.snapshot_installed(last, head.position).await?;
         }
@@ -179,8 +187,10 @@ impl RaftStateMachine<Types> for Applier {
             applied.shelf.put(held);
         }
         applied.publish(&mut Vec::new());
-        if let Some(own) = own {
-            applied.submissions.restored(&own);
+        match own {
+            Some(own) => applied.submissions.restored(&own),
+            None if is_certain => {}
+            None => applied.submissions.forgotten(),
         }
         drop(turn);
         Ok(())

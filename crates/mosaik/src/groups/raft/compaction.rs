@@ -12,7 +12,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Log entries that are kept back at most for members that fetch a snapshot: who needs longer than
 /// these to install it gets a later one.
 const MAX_KEPT_BACK: u64 = 1 << 20;
-/// What these take in memory, about.
+/// What the commands of these take at most.
 const MAX_KEPT_BACK_BYTES: u64 = 512 * 1024 * 1024;
 /// A durable member that has spent a while on writing a snapshot does other things for so many
 /// times as long.
@@ -98,19 +98,19 @@ impl NodeCore {
     /// if nobody needed it.
     async fn discard_log(&self, snapshot: &Held) -> io::Result<bool> {
         let kept = self.applied.terms().kept;
-        let Some(limit) = self.log.index_of(snapshot.position - kept).await? else {
-            return Ok(false);
-        };
-        let limit = limit.min(snapshot.id.index);
+        let limit = self.log.index_of(snapshot.position - kept).await?;
+        let excess = self.applied.excess_before(snapshot.id.index);
+        let limit = limit.unwrap_or(0).max(excess).min(snapshot.id.index);
         let needed = self.applied.shelf.needed_from();
         let needed = needed.filter(|needed| {
             needed + MAX_KEPT_BACK > snapshot.id.index
-                && self.log.bytes_after(*needed) < MAX_KEPT_BACK_BYTES
+                && self.applied.bytes_after(*needed) < MAX_KEPT_BACK_BYTES
         });
         let up_to = needed.map_or(limit, |needed| needed.min(limit));
         if up_to >= self.log.first_index() {
             // Fails only when consensus has stopped.
             let _ = self.raft.trigger().purge_log(up_to).await;
+            self.applied.discarded(up_to);
         }
         Ok(up_to < limit)
     }

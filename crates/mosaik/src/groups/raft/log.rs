@@ -250,11 +250,6 @@ impl Log {
         self.0.window.lock().first_index()
     }
 
-    /// What the entries behind an index take in memory, about.
-    pub(super) fn bytes_after(&self, index: u64) -> u64 {
-        self.0.window.lock().bytes_after(index)
-    }
-
     /// Notes that this member has lost an entry that it had acknowledged, so that it never takes
     /// part again; `false` when it has not, or keeps nothing.
     pub(super) async fn is_set_back(&self, matched: &LogIdOf<Types>) -> io::Result<bool> {
@@ -265,6 +260,17 @@ impl Log {
         let last = last.map_or(0, |last| last.index());
         disk.set_back(matched.index(), last).await?;
         Ok(true)
+    }
+
+    /// The id of an entry, or of the one before the log's beginning.
+    pub(super) async fn id_at(&self, index: u64) -> io::Result<Option<LogIdOf<Types>>> {
+        let border = self.0.window.lock().border().map(|border| border.id);
+        if let Some(border) = border.filter(|border| border.index() == index) {
+            return Ok(Some(border));
+        }
+        let found = self.read(index..index.saturating_add(1), 1).await?;
+        let found = found.first().map(|entry| entry.log_id);
+        Ok(found.filter(|id| id.index() == index))
     }
 
     /// The last entry, which may not be committed; the one before the log's beginning if there is

@@ -40,10 +40,20 @@ impl RaftLogReader<Types> for Log {
         let steps = stream::try_unfold(half_open(&range), move |rest| {
             let log = log.clone();
             async move {
+                if rest.is_empty() {
+                    return Ok(None);
+                }
                 let entries = log.read(rest.clone(), READ_BYTES).await?;
-                let next = entries.last().map_or(rest.end, |last| last.index() + 1);
+                // Whoever applies entries must not pass any over.
+                let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+                    return Err(missing(rest.start));
+                };
+                if first.index() != rest.start {
+                    return Err(missing(rest.start));
+                }
+                let next = last.index() + 1;
                 let read = stream::iter(entries.into_iter().map(Ok));
-                Ok::<_, io::Error>((!rest.is_empty()).then_some((read, next..rest.end)))
+                Ok::<_, io::Error>(Some((read, next..rest.end)))
             }
         });
         Box::pin(steps.try_flatten())
@@ -175,6 +185,12 @@ impl RaftLogStorage<Types> for Log {
         }
         Ok(())
     }
+}
+
+fn missing(index: u64) -> io::Error {
+    io::Error::other(format!(
+        "the log entry {index} is to be applied, and is not there"
+    ))
 }
 
 fn half_open(range: &impl RangeBounds<u64>) -> Range<u64> {

@@ -243,6 +243,26 @@ async fn a_log_with_a_users_storage() {
     }
 }
 
+/// Whoever applies entries must be told of a gap: it would pass over what others apply.
+#[tokio::test]
+async fn entries_that_are_to_be_applied_and_are_not_there_are_an_error() {
+    let model = Model::default();
+    let mut log = Log::open(None, None, status()).await.unwrap();
+    let blank = |index| EntryOf::<Types>::new(model.id(1, index), EntryPayload::Blank);
+    log.blocking_append((0..10).map(blank)).await.unwrap();
+    log.purge(model.id(1, 3)).await.unwrap();
+    let mut indices = async |range: Range<u64>| {
+        let entries = log.entries_stream(range).await;
+        let entries: std::io::Result<Vec<_>> = entries.try_collect().await;
+        entries.map(|entries| entries.iter().map(RaftEntry::index).collect::<Vec<_>>())
+    };
+    assert_eq!(indices(4..7).await.unwrap(), [4, 5, 6]);
+    assert!(indices(5..5).await.unwrap().is_empty());
+    assert!(indices(2..7).await.is_err());
+    assert!(indices(8..12).await.is_err());
+    assert!(indices(10..12).await.is_err());
+}
+
 #[cfg(feature = "storage")]
 mod durable {
     use openraft::alias::SnapshotMetaOf;

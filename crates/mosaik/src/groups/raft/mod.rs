@@ -40,6 +40,7 @@ mod tenure;
 mod told;
 mod types;
 mod view;
+mod volume;
 mod window;
 mod wire;
 

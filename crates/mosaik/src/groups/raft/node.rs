@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fmt,
+    fmt, io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -10,7 +10,11 @@ use std::{
 };
 
 use metrics::Counter;
-use openraft::{ChangeMembers, alias::LogIdOf, async_runtime::watch::WatchReceiver};
+use openraft::{
+    ChangeMembers,
+    alias::{LogIdOf, StoredMembershipOf},
+    async_runtime::watch::WatchReceiver,
+};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, watch},
@@ -36,7 +40,7 @@ use crate::{
         command_store::CommandStore,
         config::Timing,
         duplex::Gone,
-        lineage::{Lineage, LogPoint, MemberId},
+        lineage::{Lineage, LogPoint, MemberId, Parent},
         replica::Replica,
         status::Status,
         store::{GroupStore, Rewrite},
@@ -357,6 +361,12 @@ impl Node {
         self.0.log.last_id().as_ref().map(point_of)
     }
 
+    /// Applies nothing further, if every command that was applied is in a history that branched off
+    /// from this one; otherwise nothing changes, and the answer is `false`.
+    pub(crate) async fn stop_for(&self, branch: &Parent) -> bool {
+        self.0.stop_for(branch).await
+    }
+
     /// Stops taking part. What comes back is all that is left: from then on nothing of this instance
     /// changes the machine, the log, or what the member says of itself. Waits for a command that is
     /// being applied.
@@ -381,23 +391,60 @@ impl Ended {
         self.0.applied.position().index()
     }
 
-    /// The last entry that was applied.
-    pub(crate) fn last_applied(&self) -> Option<LogPoint> {
-        self.0.applied.last_id().as_ref().map(point_of)
+    /// Leaves log and state to a successor, with what might have been committed elsewhere.
+    pub(crate) async fn bequeath(&self) -> Result<Inheritance, Stopped> {
+        let state = self.0.applied.inheritance();
+        self.leave(state, u64::MAX - 1).await
     }
 
-    /// Leaves log and state to a successor. Only what was applied is kept, or also what might have
-    /// been committed elsewhere.
-    pub(crate) async fn bequeath(&self, with_uncommitted: bool) -> Result<Inheritance, Stopped> {
-        let state = self.0.applied.inheritance();
-        let applied = self.0.applied.last_index().unwrap_or(0);
-        let kept = if with_uncommitted {
-            u64::MAX - 1
-        } else {
-            applied
-        };
+    /// Leaves log and state to a successor in a history that branched off from this one, which
+    /// [`Node::stop_for`] has found to be possible: of what was applied, all that is part of it.
+    pub(crate) async fn bequeath_to(&self, branch: &Parent) -> Result<Inheritance, Stopped> {
+        let mut state = self.0.applied.inheritance();
+        if state.last.as_ref().map(point_of) > branch.last {
+            let index = branch.last.map_or(0, |last| last.index);
+            let last = self.0.log.id_at(index).await.map_err(Stopped::because)?;
+            // None of the entries behind it has a command. A later membership counts for nothing:
+            // the new history begins with its own.
+            if state.membership.log_id() > &last {
+                let later = state.membership.membership().clone();
+                state.membership = StoredMembershipOf::<Types>::new(last, later);
+            }
+            state.last = last;
+        }
+        let kept = state.last.as_ref().map_or(0, openraft::LogId::index);
+        self.leave(state, kept).await
+    }
+
+    async fn leave(&self, state: State, kept: u64) -> Result<Inheritance, Stopped> {
         let log = self.0.log.inherit(kept).await.map_err(Stopped::because)?;
         Ok(Inheritance { log, state })
+    }
+}
+
+impl NodeCore {
+    async fn stop_for(&self, branch: &Parent) -> bool {
+        let mut turn = self.applied.turn.lock().await;
+        let follows = match self.applied.last_id() {
+            last if last.as_ref().map(point_of) <= branch.last => true,
+            // What was applied behind the branch must be nothing but entries without commands.
+            _ if self.applied.position().index() > branch.position.index() => false,
+            _ => self.has_branch(branch).await.unwrap_or(false),
+        };
+        turn.is_over |= follows;
+        follows
+    }
+
+    /// Whether the log goes on from the very entry at which another history has branched off.
+    async fn has_branch(&self, branch: &Parent) -> io::Result<bool> {
+        let Some(last) = branch.last else {
+            return Ok(false);
+        };
+        let stored = self.log.stored_snapshot().await?;
+        let stored = stored.and_then(|stored| stored.meta.last_log_id);
+        let found = self.log.id_at(last.index).await?;
+        Ok(found.as_ref().map(point_of) == Some(last)
+            && stored.as_ref().map(point_of) <= Some(last))
     }
 }
 

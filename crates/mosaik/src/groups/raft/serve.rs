@@ -10,6 +10,7 @@ use openraft::{
 
 use super::{
     core::NodeCore,
+    tenure::Proposed,
     types::Types,
     wire::{self, Accepted, Forward, Request, Response},
 };
@@ -174,17 +175,33 @@ impl NodeCore {
     }
 
     fn accept(&self, origin: MemberId, frame: &Bytes) -> Result<Accepted, Gone> {
-        let Forward { first, count, row } = wire::decode(frame)?;
+        let forward: Forward = wire::decode(frame)?;
+        let Forward {
+            first,
+            count,
+            row,
+            again,
+        } = forward;
         let in_bounds = first > 0 && count > 0 && first.checked_add(u64::from(count)).is_some();
         if !in_bounds || !commands::has_exactly(&row, count) {
             return Err(Gone);
         }
-        let parcel = Parcel { first, count, row };
-        let new = self.propose(origin, parcel).map_err(|_| Gone)?;
+        let parcel = Parcel {
+            first,
+            count,
+            row,
+            again,
+        };
+        let proposed = self.propose(origin, parcel).map_err(|_| Gone)?;
+        let new = match proposed {
+            Proposed::New(first, index) => Some((first, index.0)),
+            Proposed::Known | Proposed::Forgotten => None,
+        };
         Ok(Accepted {
             first,
             count,
-            new: new.map(|(first, index)| (first, index.0)),
+            new,
+            forgotten: proposed == Proposed::Forgotten,
         })
     }
 
@@ -196,9 +213,7 @@ impl NodeCore {
                     let route = self.submissions.new_session();
                     // However it ends: what was not applied is sent again.
                     let _ = self.forward_to(leader, route).await;
-                    if self.submissions.route() == route {
-                        self.submissions.set_route(Route::Hold);
-                    }
+                    self.submissions.leave_route(route);
                 }
                 tokio::time::sleep(FORWARD_RETRY).await;
             }
@@ -220,11 +235,20 @@ impl NodeCore {
             _ = view.wait_for(|view| view.leader != Some(leader)) => return Ok(()),
             opened = opening => opened.map_err(|_| Gone)??,
         };
-        self.submissions.set_route(route);
+        if !self.submissions.begin_session(route) {
+            // This member leads by now.
+            return Ok(());
+        }
         loop {
             let mut queued = false;
-            while let Some(Parcel { first, count, row }) = self.submissions.take(route) {
-                tx.queue(&wire::encode(&Forward { first, count, row })?)?;
+            while let Some(parcel) = self.submissions.take(route) {
+                let forward = Forward {
+                    first: parcel.first,
+                    count: parcel.count,
+                    row: parcel.row,
+                    again: parcel.again,
+                };
+                tx.queue(&wire::encode(&forward)?)?;
                 queued = true;
             }
             if queued {
@@ -238,9 +262,13 @@ impl NodeCore {
             tokio::select! {
                 _ = view.wait_for(|view| view.leader != Some(leader)) => return Ok(()),
                 frame = rx.recv() => {
-                    let accepted: Accepted = wire::decode(&frame?)?;
-                    let new = accepted.new.map(|(first, index)| (first, Index(index)));
-                    self.submissions.accepted(accepted.first, accepted.count, new);
+                    let Accepted { first, count, new, forgotten } = wire::decode(&frame?)?;
+                    if forgotten {
+                        self.submissions.refused_as_forgotten(first, count);
+                    } else {
+                        let new = new.map(|(first, index)| (first, Index(index)));
+                        self.submissions.accepted(first, count, new);
+                    }
                 }
                 () = self.submissions.wait_unsent() => {
                     if self.submissions.route() != route {

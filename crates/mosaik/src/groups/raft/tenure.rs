@@ -3,7 +3,10 @@
 //! A tenure begins when this member leads and has applied all that its predecessors committed: then
 //! it knows at which index the next command will stand, and which commands are repeated.
 
-use std::{collections::HashMap, sync::atomic::Ordering};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::atomic::Ordering,
+};
 
 use futures::FutureExt;
 use openraft::alias::CommittedLeaderIdOf;
@@ -28,6 +31,18 @@ pub(crate) enum Refusal {
     Busy,
 }
 
+/// What became of commands that a leader was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proposed {
+    /// They are in the log from the command with this number on, which has this index.
+    New(u64, Index),
+    /// All had been there already, or were overtaken.
+    Known,
+    /// They were sent before, and the group does not know any more what came of it. They are not put
+    /// into the log: what was applied is never applied again.
+    Forgotten,
+}
+
 impl NodeCore {
     /// Begins or ends this member's tenure.
     pub(super) fn update_tenure(&self, view: &View) {
@@ -36,9 +51,7 @@ impl NodeCore {
             if view.leading && view.term == current.term && self.holds_lease(view) {
                 return;
             }
-            *tenure = None;
-            drop(tenure);
-            self.tenure_ended();
+            self.close(&mut tenure);
             return;
         }
         let ready = view.leading
@@ -56,10 +69,12 @@ impl NodeCore {
             next: self.applied.position().index().next(),
             sequences: HashMap::new(),
         });
-        drop(tenure);
+        // With the tenure held, as where it ends: commands go into the log here exactly as long as
+        // there is one.
         self.tenures.send_modify(|current| *current = number);
         self.submissions.leader_is_known();
         self.submissions.set_route(Route::Local);
+        drop(tenure);
         self.pump();
     }
 
@@ -69,15 +84,14 @@ impl NodeCore {
     }
 
     pub(super) fn end_tenure(&self) {
-        if self.tenure.lock().take().is_some() {
-            self.tenure_ended();
-        }
+        self.close(&mut self.tenure.lock());
     }
 
-    fn tenure_ended(&self) {
-        self.tenures.send_modify(|count| *count = 0);
-        if self.submissions.route() == Route::Local {
-            self.submissions.set_route(Route::Hold);
+    /// Ends a tenure, which is held meanwhile, with everything that depends on it.
+    fn close(&self, tenure: &mut Option<Tenure>) {
+        if tenure.take().is_some() {
+            self.tenures.send_modify(|count| *count = 0);
+            self.submissions.leave_route(Route::Local);
         }
     }
 
@@ -99,7 +113,11 @@ impl NodeCore {
         while let Some(parcel) = self.submissions.take(Route::Local) {
             let (first, count) = (parcel.first, parcel.count);
             match self.propose(self.submissions.origin(), parcel) {
-                Ok(new) => self.submissions.accepted(first, count, new),
+                Ok(Proposed::New(new, index)) => {
+                    self.submissions.accepted(first, count, Some((new, index)));
+                }
+                Ok(Proposed::Known) => self.submissions.accepted(first, count, None),
+                Ok(Proposed::Forgotten) => self.submissions.refused_as_forgotten(first, count),
                 Err(_) => {
                     self.submissions.refused(first, count);
                     // They are sent again when a tenure begins.
@@ -110,8 +128,7 @@ impl NodeCore {
         }
     }
 
-    /// Puts commands into the log, as the leader. Returns the number and the index of the first
-    /// that is new there; `None` when all had been there already, or were overtaken.
+    /// Puts commands into the log, as the leader.
     ///
     /// Whether a command takes effect is decided when it is applied. What is known to be passed
     /// over then is left out here, so that positions can be told in advance.
@@ -119,16 +136,22 @@ impl NodeCore {
         self: &NodeCore,
         origin: MemberId,
         mut parcel: Parcel,
-    ) -> Result<Option<(u64, Index)>, Refusal> {
+    ) -> Result<Proposed, Refusal> {
         let mut tenure = self.tenure.lock();
         let tenure = tenure.as_mut().ok_or(Refusal::NotLeading)?;
-        let known = tenure
-            .sequences
-            .entry(origin)
-            .or_insert_with(|| self.applied.last_sequence_of(&origin));
+        let first_time = (!parcel.again).then_some(0);
+        let known = match tenure.sequences.entry(origin) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let Some(last) = self.applied.last_sequence_of(&origin).or(first_time) else {
+                    return Ok(Proposed::Forgotten);
+                };
+                unknown.insert(last)
+            }
+        };
         let repeated = known.saturating_add(1).saturating_sub(parcel.first);
         if repeated >= u64::from(parcel.count) {
-            return Ok(None);
+            return Ok(Proposed::Known);
         }
         let repeated = u32::try_from(repeated).unwrap_or(0);
         if repeated > 0 {
@@ -147,7 +170,7 @@ impl NodeCore {
         *known = parcel.first + u64::from(parcel.count) - 1;
         let index = tenure.next;
         tenure.next = index + parcel.count;
-        Ok(Some((parcel.first, index)))
+        Ok(Proposed::New(parcel.first, index))
     }
 
     /// Hands an entry to the consensus library without waiting.
@@ -184,9 +207,7 @@ impl NodeCore {
                 .as_ref()
                 .is_some_and(|tenure| tenure.number == number)
             {
-                *tenure = None;
-                drop(tenure);
-                self.tenure_ended();
+                self.close(&mut tenure);
             }
         }
         // After a rejection the next tick tries again: the lease is over, nothing changes now.

@@ -10,7 +10,7 @@ use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Node, NodeCore, NodeOptions, Peers};
+use super::{Node, NodeCore, NodeOptions, Peers, tenure::Proposed};
 use crate::{
     Digest, UniqueId,
     groups::{
@@ -37,8 +37,8 @@ const WINDOW: usize = 4;
 struct Journal(Vec<(u64, Cursor, Cursor)>);
 
 macro_rules! journal {
-    ($machine:ident, $sync:ident, $settings:expr) => {
-        impl StateMachine for $machine {
+    ([$($generics:tt)*] $machine:ty, $sync:ident, $settings:expr) => {
+        impl<$($generics)*> StateMachine for $machine {
             type Command = u64;
             type Query = ();
             type QueryResult = Vec<u64>;
@@ -64,7 +64,7 @@ macro_rules! journal {
     };
 }
 
-journal!(Journal, LogReplaySync, LogReplaySync::default());
+journal!([] Journal, LogReplaySync, LogReplaySync::default());
 
 mod compacting {
     use std::num::NonZero;
@@ -74,19 +74,20 @@ mod compacting {
         UniqueId,
     };
 
+    /// Takes a snapshot every so many commands.
     #[derive(Default, Clone)]
-    pub(super) struct Compacting(pub(super) Vec<(u64, Cursor, Cursor)>);
+    pub(super) struct Every<const COMMANDS: u64>(pub(super) Vec<(u64, Cursor, Cursor)>);
 
     journal!(
-        Compacting,
+        [const COMMANDS: u64] Every<COMMANDS>,
         SnapshotSync,
         SnapshotSync::default()
-            .with_interval(NonZero::new(50).unwrap())
+            .with_interval(NonZero::new(COMMANDS).unwrap())
             .with_batch_size(NonZero::new(7).unwrap())
-            .with_kept_commands(20)
+            .with_kept_commands(COMMANDS * 2 / 5)
     );
 
-    impl SnapshotStateMachine for Compacting {
+    impl<const COMMANDS: u64> SnapshotStateMachine for Every<COMMANDS> {
         type Snapshot = Self;
 
         fn create_snapshot(&self) -> Self {
@@ -98,7 +99,7 @@ mod compacting {
         }
     }
 
-    impl Snapshot for Compacting {
+    impl<const COMMANDS: u64> Snapshot for Every<COMMANDS> {
         type Item = (u64, Cursor, Cursor);
 
         fn len(&self) -> u64 {
@@ -119,7 +120,11 @@ mod compacting {
     }
 }
 
-use compacting::Compacting;
+use compacting::Every;
+
+type Compacting = Every<50>;
+/// Takes no snapshot because of the number of commands.
+type Seldom = Every<1_000_000_000>;
 
 /// Connects the members of one test.
 #[derive(Clone, Default)]
@@ -472,20 +477,64 @@ async fn commands_that_are_sent_twice_take_effect_once() {
         first,
         count: u32::try_from(values.len()).unwrap(),
         row: commands::encode(values).unwrap(),
+        again: true,
     };
     let core = leading.node.core();
     assert_eq!(
         core.propose(origin, parcel(1, &[10, 11])),
-        Ok(Some((1, Index(1))))
+        Ok(Proposed::New(1, Index(1)))
     );
-    assert_eq!(core.propose(origin, parcel(1, &[10, 11])), Ok(None));
+    let repeated = core.propose(origin, parcel(1, &[10, 11]));
+    assert_eq!(repeated, Ok(Proposed::Known));
     assert_eq!(
         core.propose(origin, parcel(2, &[11, 12])),
-        Ok(Some((3, Index(3)))),
+        Ok(Proposed::New(3, Index(3))),
         "only the new one goes in"
     );
     leading.reaches(3).await;
     assert_eq!(leading.state(), [10, 11, 12]);
+}
+
+/// The table of sessions is bounded: a command of somebody it has forgotten may be in the log.
+#[tokio::test(start_paused = true)]
+async fn commands_that_can_not_be_told_from_repetitions_are_not_applied_again() {
+    let (_mesh, members) = three().await;
+    let origin = || MemberId::fresh(members[0].status.local());
+    let parcel = |first, value, again| crate::groups::submissions::Parcel {
+        first,
+        count: 1,
+        row: commands::encode(&[value]).unwrap(),
+        again,
+    };
+    let forgotten = origin();
+    let old = leader(&members);
+    let core = members[old].node.core();
+    let applied = core.propose(forgotten, parcel(1, 10, false));
+    assert_eq!(applied, Ok(Proposed::New(1, Index(1))));
+    // More than are remembered. As long as all are, who sends again is believed to be new.
+    let others = 20;
+    for n in 1..=others {
+        let proposed = core.propose(origin(), parcel(1, 10 + n, n < 10));
+        assert_eq!(proposed, Ok(Proposed::New(1, Index(1 + n))));
+        members[old].reaches(1 + n).await;
+    }
+    let next = (old + 1) % 3;
+    members[old].node.hand_over(members[next].id()).await;
+    members[next].reaches(1 + others).await;
+    let core = members[next].node.core();
+    within(async {
+        while core.tenure_term().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let repeated = core.propose(forgotten, parcel(1, 10, true));
+    assert_eq!(repeated, Ok(Proposed::Forgotten));
+    let fresh = core.propose(forgotten, parcel(2, 99, false));
+    assert_eq!(fresh, Ok(Proposed::New(2, Index(2 + others))));
+    members[next].reaches(2 + others).await;
+    let expected: Vec<_> = (10..=10 + others).chain([99]).collect();
+    assert_eq!(members[next].state(), expected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -583,7 +632,7 @@ async fn compacted(mesh: &Mesh, commands: u64) -> Member<Compacting> {
     first
 }
 
-impl Member<Compacting> {
+impl<const COMMANDS: u64> Member<Every<COMMANDS>> {
     async fn log_begins_after(&self, index: u64) {
         let log = &self.node.core().log;
         within(async {
@@ -654,6 +703,80 @@ async fn a_member_that_lagged_too_far_gets_a_snapshot() {
     away.reaches(700).await;
     away.online().await;
     assert_eq!(away.state(), (0..700).collect::<Vec<_>>());
+}
+
+impl Member<Seldom> {
+    /// Commands of some 14 KB in one entry, the first of which is this one.
+    async fn execute_many(&self, first: u64) {
+        let commands = [[first].as_slice(), &[1 << 63; 999]].concat();
+        let done = within(self.execute(&commands)).await;
+        assert!(matches!(done, Outcome::Done(_)), "{done:?}");
+    }
+
+    /// What the commands of the log take.
+    async fn log_bytes(&self) -> usize {
+        let log = &self.node.core().log;
+        let entries = log.read(0..u64::MAX, usize::MAX).await.unwrap();
+        entries.iter().map(super::window::weight).sum()
+    }
+}
+
+/// A few large commands once took as much of the memory as the whole interval of small ones.
+#[tokio::test(start_paused = true)]
+async fn the_log_is_bounded_in_bytes_and_who_lags_within_gets_entries() {
+    // And an entry more, at most.
+    const BOUND: usize = (64 + 14 + 1) * 1024;
+    let mesh = Mesh::default();
+    let first = Member::start(&mesh, Seldom::default(), None).await;
+    let voters = BTreeSet::from([first.id()]);
+    first.node.found(voters).await.unwrap();
+    first.online().await;
+    let other = Member::start(&mesh, Seldom::default(), None).await;
+    let id = BTreeSet::from([other.id()]);
+    first.node.add_learners(id).await.unwrap();
+    other.online().await;
+    let first_missing =
+        |member: &Member<Seldom>| member.node.core().log.last_id().unwrap().index() + 1;
+
+    for call in 0..20 {
+        first.execute_many(call).await;
+    }
+    first.log_begins_after(10).await;
+    let bytes = first.log_bytes().await;
+    assert!(bytes < BOUND, "the log takes {bytes} bytes");
+    other.reaches(20_000).await;
+
+    // It lags a little: what it lacks is in the log.
+    mesh.cut(other.id());
+    for call in 20..22 {
+        first.execute_many(call).await;
+    }
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert!(first.node.core().log.first_index() <= first_missing(&other));
+    mesh.heal();
+    other.reaches(22_000).await;
+    assert_eq!(first_missing(&other), first_missing(&first));
+
+    // It lags too much.
+    mesh.cut(other.id());
+    for call in 22..42 {
+        first.execute_many(call).await;
+    }
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    first.log_begins_after(first_missing(&other)).await;
+    let bytes = first.log_bytes().await;
+    assert!(bytes < BOUND, "the log takes {bytes} bytes");
+    mesh.heal();
+    other.reaches(42_000).await;
+    assert_eq!(other.state(), first.state());
+
+    // Both take the next snapshot at the same place.
+    for call in 42..45 {
+        first.execute_many(call).await;
+    }
+    other.reaches(45_000).await;
+    let newest = |member: &Member<Seldom>| member.node.core().applied.shelf.newest().unwrap().id;
+    assert_eq!(newest(&first), newest(&other));
 }
 
 #[tokio::test(start_paused = true)]

@@ -47,8 +47,6 @@ pub(super) struct Window {
     border: Option<Border>,
     /// What `entries` take that could be had elsewhere.
     bytes: usize,
-    /// What all entries that were ever pushed took.
-    pushed: u64,
     /// The first entry that still carries its commands, if the user's storage holds commands.
     carrying_from: u64,
 }
@@ -61,8 +59,6 @@ pub(super) struct Held {
     pub(super) position: Cursor,
     /// When it is on the disk, if there is one.
     ticket: Ticket,
-    /// What it and all entries that were pushed before it took.
-    pushed: u64,
 }
 
 impl Window {
@@ -74,7 +70,6 @@ impl Window {
             held_from: 0,
             border,
             bytes: 0,
-            pushed: 0,
             carrying_from: 0,
         };
         window.held_from = last
@@ -124,11 +119,6 @@ impl Window {
         self.entries.get(usize::try_from(place).ok()?)
     }
 
-    /// What the entries behind one take, if it is in memory.
-    pub(super) fn bytes_after(&self, index: u64) -> u64 {
-        self.get(index).map_or(0, |held| self.pushed - held.pushed)
-    }
-
     /// The last entry in memory up to which there are no more than so many commands.
     pub(super) fn index_of(&self, position: Index) -> Option<u64> {
         let after = self
@@ -139,12 +129,10 @@ impl Window {
 
     pub(super) fn push(&mut self, entry: EntryOf<Types>, position: Cursor) {
         self.bytes += self.spare(&entry);
-        self.pushed += weight(&entry) as u64;
         self.entries.push_back(Held {
             entry,
             position,
             ticket: UNQUEUED,
-            pushed: self.pushed,
         });
         if self.backing == Backing::Commands {
             self.trim_commands();
@@ -181,7 +169,6 @@ impl Window {
                 entry,
                 position,
                 ticket: 0,
-                pushed: 0,
             });
         }
     }

@@ -148,15 +148,19 @@ pub(crate) struct Forward {
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) row: Bytes,
+    /// A leader may have had them before.
+    pub(crate) again: bool,
 }
 
-/// The commands are in the leader's log, or were overtaken there.
+/// The commands are in the leader's log, were overtaken there, or can't be told from a repetition.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Accepted {
     pub(crate) first: u64,
     pub(crate) count: u32,
     /// The number and the index of the first that is new there.
     pub(crate) new: Option<(u64, u64)>,
+    /// They may have been applied before, and are not put into the log.
+    pub(crate) forgotten: bool,
 }
 
 pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Bytes, Gone> {

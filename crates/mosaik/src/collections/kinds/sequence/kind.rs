@@ -68,8 +68,17 @@ pub(crate) enum Op<T> {
     Truncate(u64),
     Clear,
     Drain(u64, u64),
-    /// Removes these indices, if nothing has changed since the version.
-    Retain(Version, Vec<u64>),
+    /// Removes these indices, if nothing has changed since.
+    Retain(Seen, Vec<u64>),
+}
+
+/// What is compared to find out whether a sequence has changed. The version alone could name another
+/// content in another history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    changed: Version,
+    len: u64,
+    bytes: u64,
 }
 
 /// What an operation did.
@@ -101,7 +110,7 @@ impl<T: Clone> Outcome<T> {
 pub(super) mod op {
     use core::ops::RangeBounds;
 
-    use super::{Bytes, EncodeError, Value, Version, Writer, clip};
+    use super::{Bytes, EncodeError, Seen, Value, Writer, clip};
 
     pub(super) const PUSH_BACK: u8 = 0;
     pub(super) const PUSH_FRONT: u8 = 1;
@@ -166,9 +175,11 @@ pub(super) mod op {
         with_numbers(DRAIN, &[start, end])
     }
 
-    pub(in super::super) fn retain(seen: Version, removed: &[u64]) -> Bytes {
+    pub(in super::super) fn retain(seen: Seen, removed: &[u64]) -> Bytes {
         let mut op = Writer::new(RETAIN);
-        op.u64(seen.0.0);
+        op.u64(seen.changed.0.0);
+        op.u64(seen.len);
+        op.u64(seen.bytes);
         for index in removed {
             op.u64(*index);
         }
@@ -246,7 +257,14 @@ impl<T: Value> Kind for VecKind<T> {
             op::TRUNCATE => Op::Truncate(op.u64()?),
             op::CLEAR => Op::Clear,
             op::DRAIN => Op::Drain(op.u64()?, op.u64()?),
-            op::RETAIN => Op::Retain(Version(Index(op.u64()?)), op.rest(Reader::u64)?),
+            op::RETAIN => {
+                let seen = Seen {
+                    changed: Version(Index(op.u64()?)),
+                    len: op.u64()?,
+                    bytes: op.u64()?,
+                };
+                Op::Retain(seen, op.rest(Reader::u64)?)
+            }
             _ => return None,
         })
     }
@@ -281,7 +299,7 @@ impl<T: Value> Kind for VecKind<T> {
                 Some(Vec::new())
             }
             Op::Retain(seen, removed) => {
-                let fits = state.changed == seen;
+                let fits = state.seen() == seen;
                 if fits {
                     // From the end, so that the others keep their indices.
                     for index in removed.into_iter().rev().map(place) {
@@ -359,9 +377,12 @@ impl<T: Value> State<T> {
         self.elements.into_iter()
     }
 
-    /// The last version that changed anything.
-    pub(super) fn changed(&self) -> Version {
-        self.changed
+    pub(super) fn seen(&self) -> Seen {
+        Seen {
+            changed: self.changed,
+            len: self.len() as u64,
+            bytes: self.bytes,
+        }
     }
 
     /// Replaces `count` elements from an index on, all of which exist; returns them, or `None` when

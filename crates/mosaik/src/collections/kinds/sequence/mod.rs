@@ -329,7 +329,7 @@ impl<T: Value> Vec<T, true> {
                     .filter(|(_, element)| !keep(&element.value))
                     .map(|(index, _)| index)
                     .collect();
-                let op = op::retain(state.changed(), &gone);
+                let op = op::retain(state.seen(), &gone);
                 drop(state);
                 let submitted = submitter.submit_returning(Ok(op), (), |outcome| outcome.fits());
                 let Outcome { version, value } = submitted.await?;

@@ -1,0 +1,71 @@
+//! How much the log grows by what is applied: the measure of when it is to be cut off, and where.
+
+use std::collections::VecDeque;
+
+/// What the commands of a log take at most, about: half of it between two snapshots, and half of it
+/// before the last one. A larger one would cost more to keep, in memory at least, than a snapshot
+/// costs whoever lags behind.
+const MAX_LOG_BYTES: u64 = if cfg!(test) { 64 } else { 64 * 1024 } * 1024;
+/// What is applied between two snapshots, at most.
+const SNAPSHOT_BYTES: u64 = MAX_LOG_BYTES / 2;
+/// What stays in the log before a snapshot, at most.
+const KEPT_BYTES: u64 = MAX_LOG_BYTES - SNAPSHOT_BYTES;
+/// Between two places that are remembered: how exactly the log is cut off.
+const MARK_BYTES: u64 = MAX_LOG_BYTES / 64;
+
+/// What the entries that were applied take, in bytes of commands.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Volume {
+    /// All that this member has applied.
+    total: u64,
+    /// What was applied behind the last place for a snapshot. Alike on every member, as the places
+    /// are.
+    fresh: u64,
+    /// Consensus indices, and the total up to and including them.
+    marks: VecDeque<(u64, u64)>,
+}
+
+impl Volume {
+    /// An entry was applied; returns whether that is a place for a snapshot.
+    pub(super) fn note(&mut self, index: u64, bytes: usize) -> bool {
+        self.total += bytes as u64;
+        self.fresh += bytes as u64;
+        let marked = self.marks.back().map_or(0, |(_, total)| *total);
+        if self.total - marked >= MARK_BYTES {
+            self.marks.push_back((index, self.total));
+        }
+        self.fresh >= SNAPSHOT_BYTES
+    }
+
+    /// Here is the place for a snapshot.
+    pub(super) fn at_snapshot(&mut self) {
+        self.fresh = 0;
+    }
+
+    /// Up to where the log before a snapshot takes too much; 0 for nowhere.
+    pub(super) fn excess_before(&self, snapshot: u64) -> u64 {
+        let total = self.total_at(snapshot);
+        let mut kept = self.marks.iter().rev();
+        let excess = kept.find(|(_, mark)| total.saturating_sub(*mark) > KEPT_BYTES);
+        excess.map_or(0, |(index, _)| *index)
+    }
+
+    /// What was applied behind an index, about.
+    pub(super) fn after(&self, index: u64) -> u64 {
+        self.total - self.total_at(index)
+    }
+
+    /// The log begins only behind this index.
+    pub(super) fn discarded(&mut self, index: u64) {
+        // The last one stays, to count from.
+        while self.marks.get(1).is_some_and(|(mark, _)| *mark <= index) {
+            self.marks.pop_front();
+        }
+    }
+
+    fn total_at(&self, index: u64) -> u64 {
+        let after = self.marks.partition_point(|(mark, _)| *mark <= index);
+        let before = after.checked_sub(1).and_then(|last| self.marks.get(last));
+        before.map_or(0, |(_, total)| *total)
+    }
+}
