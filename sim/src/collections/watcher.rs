@@ -161,6 +161,9 @@ pub(super) const KEYS: u8 = 24;
 /// How often a watcher that is told nothing looks how far it is.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Notes of a slow watcher after which it hurries, to be done at the end.
+const SLOW: usize = 200;
+
 async fn follow(mut watch: Told, record: Arc<Mutex<Record>>, pause: Option<Duration>) {
     loop {
         let event = tokio::select! {
@@ -181,8 +184,14 @@ async fn follow(mut watch: Told, record: Arc<Mutex<Record>>, pause: Option<Durat
             }
             Some(_) => Note::Reset,
         };
-        record.lock().notes.push(note);
-        if let Some(pause) = pause {
+        let noted = {
+            let mut record = record.lock();
+            record.notes.push(note);
+            record.notes.len()
+        };
+        if let Some(pause) = pause
+            && noted < SLOW
+        {
             sleep(pause).await;
         }
     }

@@ -72,6 +72,13 @@ impl Groups {
     }
 }
 
+/// What takes a [`Network`](crate::Network) for its groups takes them by themselves, too.
+impl AsRef<Self> for Groups {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl fmt::Debug for Groups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Groups")

@@ -35,7 +35,7 @@ fn tick(base: u64, millis: u64, seen: u64) -> Bytes {
 #[test]
 fn an_entry_expires_by_readings_that_go_on_from_each_other() {
     let mut state = Content::default();
-    let insert = op::insert_with_ttl(&1, &1, 100).unwrap();
+    let insert = op::insert_with_ttl(&1u32, &1u32, 100).unwrap();
     apply(&mut state, 1, &insert);
     assert_eq!(Ints::clock(&state).next, Some(Alarm::Begin));
     // Read before the insertion was applied: its time begins later.
@@ -58,12 +58,12 @@ fn an_entry_expires_by_readings_that_go_on_from_each_other() {
 fn content_that_was_transferred_is_the_content_that_was_replayed() {
     let mut state = Content::default();
     let ops = [
-        op::insert(&1, &1).unwrap(),
-        op::insert_with_ttl(&2, &2, 100).unwrap(),
-        op::insert_with_ttl(&3, &3, 50).unwrap(),
+        op::insert(&1u32, &1u32).unwrap(),
+        op::insert_with_ttl(&2u32, &2u32, 100).unwrap(),
+        op::insert_with_ttl(&3u32, &3u32, 50).unwrap(),
         tick(0, 1000, 3),
-        op::insert_with_ttl(&4, &4, 10).unwrap(),
-        op::persist(&3).unwrap(),
+        op::insert_with_ttl(&4u32, &4u32, 10).unwrap(),
+        op::persist(&3u32).unwrap(),
     ];
     for (number, op) in (1..).zip(&ops) {
         apply(&mut state, number, op);
@@ -113,11 +113,15 @@ fn operations_that_nobody_writes_do_not_decode() {
 #[test]
 fn a_change_is_taken_back() {
     let mut state = Content::default();
-    apply(&mut state, 1, &op::extend([(&1, &1), (&2, &2)]).unwrap());
+    apply(
+        &mut state,
+        1,
+        &op::extend([(&1u32, &1u32), (&2, &2)]).unwrap(),
+    );
     let former = state.clone();
-    let mut changes = apply(&mut state, 2, &op::insert(&1, &7).unwrap());
-    changes.extend(apply(&mut state, 3, &op::remove(&2).unwrap()));
-    changes.extend(apply(&mut state, 4, &op::insert(&3, &3).unwrap()));
+    let mut changes = apply(&mut state, 2, &op::insert(&1u32, &7u32).unwrap());
+    changes.extend(apply(&mut state, 3, &op::remove(&2u32).unwrap()));
+    changes.extend(apply(&mut state, 4, &op::insert(&3u32, &3u32).unwrap()));
     for change in changes.iter().rev() {
         Ints::undo(&mut state, change);
     }
