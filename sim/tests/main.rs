@@ -7,6 +7,7 @@
 
 mod bootstrap;
 mod clocks;
+mod collections;
 mod crashes;
 mod crowds;
 mod distances;

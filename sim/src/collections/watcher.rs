@@ -136,8 +136,10 @@ impl Watcher {
             begin_version: watch.snapshot().version().0.0,
             notes: Vec::new(),
         }));
-        let _task = Task::spawn(follow(watch, record.clone(), pause));
-        Self { record, _task }
+        Self {
+            _task: Task::spawn(follow(watch, record.clone(), pause)),
+            record,
+        }
     }
 
     pub(super) fn record(&self) -> Record {
