@@ -10,8 +10,10 @@ use super::{
         Error, Key, Value, Version,
         engine::{Outcome as EngineOutcome, Submitter},
     },
-    Container, KeyedKind, Name, Outcome,
+    entry::{Container, Entry},
+    kind::{KeyedKind, Name},
     op::{BatchOp, Ttl},
+    state::Outcome,
 };
 use crate::primitives::encoding::EncodeError;
 
@@ -115,7 +117,7 @@ fn values<K, V: Clone>(outcome: Outcome<K, V>) -> Result<Vec<Option<V>>, usize> 
     let Outcome::Batch(result) = outcome else {
         return Ok(Vec::new());
     };
-    let value = |entry: Option<Arc<super::Entry<K, V>>>| entry.map(|entry| entry.value.clone());
+    let value = |entry: Option<Arc<Entry<K, V>>>| entry.map(|entry| entry.value.clone());
     result.map(|previous| previous.into_iter().map(value).collect())
 }
 

@@ -8,7 +8,7 @@ use super::{
         super::Version,
         sides::{Cause, Sides},
     },
-    Entry,
+    entry::Entry,
 };
 
 /// A change of one entry of a [`Map`](crate::collections::Map) or an

@@ -2,8 +2,21 @@
 
 use core::time::Duration;
 
-use super::{super::map::MapKind, *};
-use crate::collections_layer::engine::{Alarm, Changes};
+use super::{
+    super::{map::MapKind, sides::Cause},
+    change::MapChange,
+    entry::{Container, Entry},
+    op,
+    state::State,
+};
+use crate::{
+    collections_layer::{
+        Version,
+        engine::{Alarm, Changes, Kind, Limits, Place, Reader, Tick, Writer},
+    },
+    groups::Index,
+    primitives::Bytes,
+};
 
 type Ints = MapKind<u32, u32>;
 type Content = State<super::super::super::state::Trie<Entry<u32, u32>>, u32, u32>;

@@ -8,7 +8,10 @@ use super::{
         engine::{Live, Select},
         state::hash_of,
     },
-    Container, Entry, KeyedKind, MapChange, Name, State,
+    change::MapChange,
+    entry::{Container, Entry},
+    kind::{KeyedKind, Name},
+    state::State,
 };
 
 /// A single key.

@@ -11,7 +11,7 @@ use super::{
         engine::{Alarm, Clock, Tick},
         state::{Keyed, Trie},
     },
-    Entry,
+    entry::Entry,
 };
 
 /// Entries that expire at one reading of the clock at most.

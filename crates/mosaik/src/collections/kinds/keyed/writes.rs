@@ -5,8 +5,10 @@ use super::{
         Error, Key, Value,
         engine::{Outcome, Submitter},
     },
-    Container, KeyedKind, Name,
+    entry::Container,
+    kind::{KeyedKind, Name},
     op::{BatchOp, Ttl},
+    state,
 };
 
 /// The mutations of a map, and what both roles have beside reading.
@@ -294,7 +296,7 @@ where
             return Err(Error::Encoding(key, error));
         }
         drop(found);
-        let took_effect = |outcome| matches!(outcome, super::Outcome::Batch(Ok(_)));
+        let took_effect = |outcome| matches!(outcome, state::Outcome::Batch(Ok(_)));
         let committed = submitter.submit_returning(Ok(op.encode()), (), took_effect);
         match committed.await {
             Ok(Outcome {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     super::sides::{Cause, Sides},
-    kind::Entry,
+    entry::Entry,
 };
 
 /// A change of one entry of a [`PriorityQueue`](crate::collections::PriorityQueue).

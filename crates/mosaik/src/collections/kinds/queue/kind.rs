@@ -15,38 +15,11 @@ use super::{
         sides::Cause,
     },
     change::QueueChange,
+    entry::Entry,
 };
 use crate::primitives::{Bytes, encoding::EncodeError};
 
 pub(crate) struct QueueKind<P, K, V, const CAP: u64>(PhantomData<fn() -> (P, K, V)>);
-
-pub(crate) struct Entry<P, K, V> {
-    pub(super) priority: P,
-    pub(super) key: K,
-    pub(super) value: V,
-    /// What the value is compared by.
-    print: Print,
-    /// Bytes of the encoded priority, key and value, in this order.
-    sizes: [u64; 3],
-}
-
-impl<P, K: Key, V> Keyed for Entry<P, K, V> {
-    type Key = K;
-
-    fn key(&self) -> &K {
-        &self.key
-    }
-
-    fn tie(&self, other: &Self) -> Ordering {
-        key_bytes(&self.key).cmp(&key_bytes(&other.key))
-    }
-}
-
-impl<P, K, V> Entry<P, K, V> {
-    fn size(&self) -> u64 {
-        self.sizes.iter().sum()
-    }
-}
 
 /// An entry in the order of priorities; entries of one priority in that of their encoded keys.
 enum Rank<P, K, V> {
@@ -451,22 +424,6 @@ fn of<P, K, V>(rank: &Rank<P, K, V>) -> Option<&Arc<Entry<P, K, V>>> {
     match rank {
         Rank::Entry(entry) => Some(entry),
         Rank::Before(_) | Rank::After(_) => None,
-    }
-}
-
-impl<P: Clone, K: Clone, V: Clone> Entry<P, K, V> {
-    fn with_value(&self, value: Element<V>, print: Print) -> Self {
-        Self {
-            sizes: [self.sizes[0], self.sizes[1], value.size],
-            priority: self.priority.clone(),
-            key: self.key.clone(),
-            value: value.value,
-            print,
-        }
-    }
-
-    pub(super) fn parts(&self) -> (P, K, V) {
-        (self.priority.clone(), self.key.clone(), self.value.clone())
     }
 }
 

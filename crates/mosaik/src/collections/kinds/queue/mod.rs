@@ -1,13 +1,15 @@
 //! `PriorityQueue`: double-ended, keyed.
 
 mod change;
+mod entry;
 mod kind;
 
 use core::{borrow::Borrow, fmt, hash::Hash, ops::RangeBounds};
 use std::sync::Arc;
 
 pub use change::QueueChange;
-use kind::{Entry, QueueKind, op};
+use entry::Entry;
+use kind::{QueueKind, op};
 
 use super::super::{
     CollectionConfig, Error, Key, OrderedKey, Status, StoreId, Value, Version, Watch, When,

@@ -3,8 +3,6 @@
 use core::fmt;
 use std::sync::Arc;
 
-use super::kind::Item;
-
 /// A change of a [`Vec`](crate::collections::Vec): from an index on, some elements were replaced by
 /// others, and what follows has moved.
 ///
@@ -25,6 +23,12 @@ pub struct VecChange<T> {
     pub(super) index: u64,
     pub(super) removed: Elements<T>,
     pub(super) inserted: Elements<T>,
+}
+
+/// An element and the bytes of its encoding.
+pub(crate) struct Item<T> {
+    pub(super) value: T,
+    pub(super) size: u64,
 }
 
 /// Elements that a change shares with the content.

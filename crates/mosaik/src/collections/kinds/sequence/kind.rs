@@ -12,7 +12,7 @@ use super::{
         engine::{Applied, Element, ITEM, Kind, Place, Reader, Writer},
         state::Chunks,
     },
-    change::{Elements, VecChange},
+    change::{Elements, Item, VecChange},
 };
 use crate::{
     groups::Index,
@@ -20,12 +20,6 @@ use crate::{
 };
 
 pub(crate) struct VecKind<T>(PhantomData<fn() -> T>);
-
-/// An element and the bytes of its encoding.
-pub(crate) struct Item<T> {
-    pub(super) value: T,
-    size: u64,
-}
 
 pub(crate) struct State<T> {
     elements: Chunks<Item<T>>,

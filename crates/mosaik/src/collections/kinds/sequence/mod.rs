@@ -6,8 +6,9 @@ mod kind;
 use core::{fmt, ops::RangeBounds};
 use std::sync::Arc;
 
+use change::Item;
 pub use change::VecChange;
-use kind::{Item, VecKind, op};
+use kind::{VecKind, op};
 
 use super::super::{
     CollectionConfig, Error, Status, StoreId, Value, Version, Watch, When,
