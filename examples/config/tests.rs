@@ -71,11 +71,16 @@ impl Servers {
         all
     }
 
-    /// Runs a command that must succeed.
+    /// Runs a command until it succeeds: one that a lost leader had may not be known to have taken
+    /// effect.
     async fn run(&self, arguments: &[&str]) -> String {
-        let (output, success) = Process::run(self.with_node(arguments)).await;
-        assert!(success, "{arguments:?}: {output}");
-        output
+        for _ in 0..5 {
+            let (output, success) = Process::run(self.with_node(arguments)).await;
+            if success {
+                return output;
+            }
+        }
+        panic!("{arguments:?} does not succeed");
     }
 }
 

@@ -72,7 +72,7 @@ impl Keepers {
              echo \"$input is done\""
         );
         let command = ["--", "sh", "-c", &script];
-        self.process(&["worker", "--lease", "2"], &command)
+        self.process(&["worker", "--lease", "3"], &command)
     }
 
     async fn run(&self, arguments: &[&str]) -> String {
