@@ -53,13 +53,15 @@ impl Process {
 
     /// Runs a program to its end; returns what it printed, and whether it succeeded.
     pub(crate) async fn run<'a>(arguments: impl IntoIterator<Item = &'a str>) -> (String, bool) {
-        let mut process = Self::start(arguments);
-        let status = process.within("its end", async |process| {
-            process.next_line().await.is_none()
-        });
-        status.await;
-        let status = process.child.wait().await.unwrap();
-        (process.seen.join("\n"), status.success())
+        Self::start(arguments).end().await
+    }
+
+    /// Waits until it ends by itself; returns what it printed, and whether it succeeded.
+    pub(crate) async fn end(mut self) -> (String, bool) {
+        let ended = async |process: &mut Self| process.next_line().await.is_none();
+        self.within("its end", ended).await;
+        let status = self.child.wait().await.unwrap();
+        (self.seen.join("\n"), status.success())
     }
 
     /// The rest of the next line that begins like this.

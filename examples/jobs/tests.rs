@@ -36,17 +36,27 @@ impl Keepers {
             running: Vec::new(),
         };
         for _ in 0..3 {
-            let storage = tempfile::tempdir().unwrap();
-            let path = storage.path().to_str().unwrap();
-            let mut keeper = keepers.process(&["keeper", "--storage", path], &[]);
-            let address = keeper.line("ready as ").await;
-            keepers.addresses.push(address);
-            keepers.running.push((keeper, storage));
+            keepers.start_one(tempfile::tempdir().unwrap()).await;
         }
         for (keeper, _) in &mut keepers.running {
             keeper.line("online with ").await;
         }
         keepers
+    }
+
+    async fn start_one(&mut self, storage: tempfile::TempDir) {
+        let path = storage.path().to_str().unwrap();
+        let mut keeper = self.process(&["keeper", "--storage", path], &[]);
+        let address = keeper.line("ready as ").await;
+        self.addresses.push(address);
+        self.running.push((keeper, storage));
+    }
+
+    /// Kills the keeper that was started first; returns what it has kept.
+    async fn kill_one(&mut self) -> tempfile::TempDir {
+        let (keeper, storage) = self.running.remove(0);
+        keeper.kill().await;
+        storage
     }
 
     fn arguments<'a>(&'a self, arguments: &[&'a str], last: &[&'a str]) -> Vec<&'a str> {
@@ -145,4 +155,38 @@ async fn a_worker_that_was_stopped_for_too_long_records_nothing() {
     first.line("lost 1").await;
     std::fs::write(directory.path().join("go"), []).unwrap();
     second.line("finished 1").await;
+}
+
+#[tokio::test]
+async fn results_come_once_while_keepers_are_killed_and_come_back() {
+    let mut keepers = Keepers::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let mut results = keepers.process(&["status", "--follow"], &[]);
+    let mut workers = [keepers.worker(path), keepers.worker(path)];
+    for worker in &mut workers {
+        worker.line("waiting for jobs").await;
+    }
+    for round in 0..3 {
+        let jobs: Vec<_> = (0..10).map(|n| format!("{round}-{n}=work")).collect();
+        let mut arguments = vec!["add"];
+        arguments.extend(jobs.iter().map(String::as_str));
+        // Under way while a keeper is killed, which may be the leader.
+        let mut adding = keepers.process(&arguments, &[]);
+        adding.line("added ").await;
+        let storage = keepers.kill_one().await;
+        let (added, success) = adding.end().await;
+        assert!(success, "{added}");
+        keepers.start_one(storage).await;
+        let (keeper, _) = keepers.running.last_mut().unwrap();
+        keeper.line("online with ").await;
+    }
+    while results.seen("done ").len() < 30 {
+        results.line("done ").await;
+    }
+    let told: BTreeSet<_> = results.seen("done ").into_iter().collect();
+    assert_eq!(told.len(), 30, "each once: {results:?}");
+    let now = keepers.run(&["status"]).await;
+    let now = now.lines().filter(|line| line.starts_with("done "));
+    assert_eq!(now.collect::<BTreeSet<_>>(), told);
 }
