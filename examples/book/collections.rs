@@ -1,8 +1,8 @@
-//! Replicated collections: two nodes that share prices, orders and jobs.
+//! Replicated collections: two nodes that share prices.
 
 use mosaik::{
     CollectionReader, CollectionWriter, Network, NetworkId,
-    collections::{self, Map, OrderedMap, PriorityQueue},
+    collections::{self, Map},
     discovery,
     iroh::{EndpointAddr, RelayMode},
 };
@@ -46,6 +46,23 @@ async fn prices(one: &Network, two: &Network) -> anyhow::Result<()> {
     assert!(outcome.value.applied);
     // ANCHOR_END: exchange
 
+    // ANCHOR: retry
+    let mut entry = ("ETH".to_owned(), 1840);
+    let version = loop {
+        match prices.insert(entry.0, entry.1).await {
+            Ok(version) => break version,
+            // It had no effect, and will have none.
+            Err(collections::Error::Offline(again)) => {
+                prices.when().online().await;
+                entry = again;
+            }
+            // `Unknown`, and what no second attempt mends.
+            Err(error) => return Err(error.into()),
+        }
+    };
+    // ANCHOR_END: retry
+    assert!(version <= prices.version());
+
     // ANCHOR: snapshot
     let before = board.snapshot();
     prices.clear().await?;
@@ -53,47 +70,6 @@ async fn prices(one: &Network, two: &Network) -> anyhow::Result<()> {
     assert!(board.is_empty());
     assert!(before.contains_key("ETH")); // a snapshot does not change
     // ANCHOR_END: snapshot
-    Ok(())
-}
-
-async fn orders(node: &Network) -> anyhow::Result<()> {
-    // ANCHOR: queue
-    let orders = PriorityQueue::<u64, String, f64>::writer(node, "book/orders");
-    orders.when().online().await;
-    orders.insert(1822, "order-1".into(), 0.5).await?;
-    orders.insert(1830, "order-2".into(), 1.5).await?;
-    let best = orders.pop_max().await?.value; // of several callers, one gets it
-    assert_eq!(best, Some((1830, "order-2".into(), 1.5)));
-    // ANCHOR_END: queue
-    Ok(())
-}
-
-async fn settings(node: &Network) -> anyhow::Result<()> {
-    // ANCHOR: ordered
-    let settings = OrderedMap::<String, String>::writer(node, "book/settings");
-    settings.when().online().await;
-    settings
-        .extend([
-            ("db/host".into(), "10.0.0.5".into()),
-            ("db/port".into(), "5432".into()),
-            ("log".into(), "info".into()),
-        ])
-        .await?; // one mutation: all or none
-    assert_eq!(settings.prefix("db/").count(), 2);
-    // ANCHOR_END: ordered
-    Ok(())
-}
-
-async fn jobs(one: &Network, two: &Network) -> anyhow::Result<()> {
-    // ANCHOR: jobs
-    let jobs = collections::Vec::<String>::writer(one, "book/jobs");
-    let worker = collections::Vec::<String>::writer(two, "book/jobs");
-    jobs.when().online().await;
-    worker.when().online().await;
-    jobs.push_back("index block 7".into()).await?;
-    let job = worker.pop_front_returning().await?.value;
-    assert_eq!(job.as_deref(), Some("index block 7"));
-    // ANCHOR_END: jobs
     Ok(())
 }
 
@@ -117,9 +93,6 @@ async fn main() -> anyhow::Result<()> {
     let one = node(network, None).await?;
     let two = node(network, Some(one.local().addr())).await?;
     prices(&one, &two).await?;
-    orders(&one).await?;
-    settings(&one).await?;
-    jobs(&one, &two).await?;
     limits(&one).await?;
     two.shutdown().await;
     one.shutdown().await;
