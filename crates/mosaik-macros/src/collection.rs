@@ -43,8 +43,8 @@ fn parse(input: ParseStream<'_>) -> syn::Result<Declaration> {
 
 fn check(entry: &Entry) -> syn::Result<()> {
     match entry.key.to_string().as_str() {
-        "require_ticket" | "sync" if entry.side.is_none() => Ok(()),
-        "require_ticket" | "sync" => Err(syn::Error::new(
+        "require_ticket" | "sync" | "config" if entry.side.is_none() => Ok(()),
+        "require_ticket" | "sync" | "config" => Err(syn::Error::new(
             entry.key.span(),
             "both sides of a collection have one configuration",
         )),
@@ -106,19 +106,27 @@ impl Declaration {
         })
     }
 
+    /// What `config` gives, or the default, with the other entries on top.
     fn config(&self) -> TokenStream {
         let mosaik = &self.head.mosaik;
-        let entries = self.entries.iter().map(|entry| {
+        let is_base = |entry: &&Entry| entry.key == "config";
+        let base = match self.entries.iter().rfind(is_base).map(Entry::value) {
+            Some(config) => quote!(::core::convert::identity::<
+                #mosaik::collections::CollectionConfig,
+            >(#config)),
+            None => quote! {
+                <#mosaik::collections::CollectionConfig as ::core::default::Default>::default()
+            },
+        };
+        let others = self.entries.iter().filter(|entry| !is_base(entry));
+        let entries = others.map(|entry| {
             let method = match entry.key.to_string().as_str() {
                 "sync" => "with_sync",
                 _ => "require_ticket",
             };
             entry.call(method)
         });
-        quote! {
-            <#mosaik::collections::CollectionConfig as ::core::default::Default>::default()
-                #(#entries)*
-        }
+        quote!(#base #(#entries)*)
     }
 }
 

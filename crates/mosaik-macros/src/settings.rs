@@ -58,6 +58,11 @@ impl Entry {
         quote_spanned!(self.key.span()=> .#method(#value))
     }
 
+    /// The value by itself.
+    pub(crate) fn value(&self) -> &Expr {
+        &self.value
+    }
+
     /// The error of a key that `kind` declarations don't know.
     pub(crate) fn unknown(&self, kind: &str) -> syn::Error {
         let text = format!("unknown {kind} config key `{}`", self.key);

@@ -12,7 +12,8 @@ pub enum Error<T> {
     /// carried out and will not be.
     Offline(T),
     /// The mutation may have been carried out, or may still be: its leader was lost before it
-    /// answered. Look at the collection before another try.
+    /// answered. Look at the collection before another try; a batch that expects what it changes may
+    /// be committed again as it is.
     Unknown(T),
     /// The arguments have no encoding, or are together too large: nothing was submitted. Or no member
     /// can decode them: the mutation has a version and no effect.

@@ -66,7 +66,7 @@ async fn other_kinds_have_batches_too() {
     set.insert(1).await.unwrap();
     let swap = |old, new| {
         set.batch()
-            .expect(old, Expected::Value(()))
+            .expect(old, Expected::Present)
             .expect(new, Expected::Absent)
             .remove(old)
             .insert(new)

@@ -3,8 +3,8 @@
 use mosaik::{
     CollectionReader, CollectionWriter, ReaderOf, WriterOf,
     collections::{
-        self, CollectionDef, CollectionFromDef, Key, Map, MapReader, PriorityQueueWriter,
-        ReaderDef, StoreId, SyncConfig, Value, WriterDef,
+        self, CollectionConfig, CollectionDef, CollectionFromDef, Key, Map, MapReader,
+        PriorityQueueWriter, ReaderDef, StoreId, SyncConfig, Value, WriterDef,
     },
     unique_id,
 };
@@ -25,6 +25,8 @@ mosaik::declare::collection!(writer jobs = collections::Vec<String>, JOBS, sync:
 mosaik::collection!(pub(crate) Items<T: Value> = collections::Vec<T>, store_id("items"));
 mosaik::collection!(pub(crate) Pairs<K, V> where K: Key, V: Value = Map<K, V>, unique_id!("pairs"));
 
+mosaik::collection!(pub Few = collections::Set<u8>, "few", sync: tuned(), config: few());
+
 const JOBS: StoreId = unique_id!("jobs");
 const PRICES: CollectionDef<Map<String, u64>> = CollectionDef::new(unique_id!("prices"));
 const READ: ReaderDef<Map<String, u64>> = PRICES.as_reader();
@@ -32,6 +34,10 @@ const WRITE: WriterDef<Map<String, u64>> = PRICES.as_writer().with_config(|| tun
 
 fn tuned() -> SyncConfig {
     SyncConfig::default().with_fetch_batch_size(9)
+}
+
+fn few() -> CollectionConfig {
+    CollectionConfig::default().with_max_entries(2)
 }
 
 fn store_id(text: &str) -> StoreId {
@@ -62,6 +68,11 @@ async fn declarations_definitions_and_constructors_are_one() {
         .open(&nodes[0]);
     assert_eq!(kept.group_id(), other.group_id());
     let _ = (Prices, format!("{Prices:?}"));
+
+    let few_and_tuned = Few::reader(&nodes[0]);
+    let config = few().with_sync(tuned());
+    let direct = collections::Set::<u8>::reader_with_config(&nodes[0], "few", config);
+    assert_eq!(few_and_tuned.group_id(), direct.group_id());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mosaik::collections::{Cause, Event, Map, OrderedMap, Set};
+use mosaik::collections::{Cause, Event, Expected, Map, OrderedMap, Set};
 
 use super::fleet;
 use crate::support::{node, random_network, within};
@@ -114,6 +114,26 @@ async fn an_update_keeps_the_time_to_live() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_by_its_holder_only() {
+    let node = node(random_network()).await;
+    let leases = Map::<u8, String>::writer(&node, "leases");
+    within(10, leases.when().online()).await;
+    let long = Duration::from_secs(3600);
+    leases.insert_with_ttl(1, "one".into(), TTL).await.unwrap();
+    let renew = |holder: &str| {
+        leases
+            .batch()
+            .expect(1, Expected::Value(holder.into()))
+            .expire(1, long)
+            .commit()
+    };
+    assert!(!renew("other").await.unwrap().applied);
+    assert!(leases.ttl(&1).unwrap() <= TTL);
+    assert!(renew("one").await.unwrap().applied);
+    assert!(leases.ttl(&1).unwrap() > TTL);
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ use crate::primitives::encoding::EncodeError;
 pub enum Expected<V> {
     /// It has no value.
     Absent,
+    /// It has a value.
+    Present,
     /// Its value was written by this version, as `get_versioned` tells it. Versions belong to one
     /// history: where two that were founded apart meet, a version may name another value.
     Version(Version),
@@ -139,6 +141,7 @@ impl<K: Key, V: Value> Batch<K, V> {
     pub fn expect(self, key: K, expected: Expected<V>) -> Self {
         self.and(|op| match &expected {
             Expected::Absent => op.expect_absent(&key),
+            Expected::Present => op.expect_present(&key),
             Expected::Version(version) => op.expect_version(&key, *version),
             Expected::Value(value) => op.expect_value(&key, value),
         })
@@ -157,6 +160,12 @@ impl<K: Key, V: Value> Batch<K, V> {
     /// Removes a key; without effect when it is absent.
     pub fn remove(self, key: K) -> Self {
         self.and(|op| op.remove(&key))
+    }
+
+    /// Lets a key expire after this time, from now on; without effect when it is absent. So whoever
+    /// holds a lease renews it only if it is still theirs.
+    pub fn expire(self, key: K, ttl: Duration) -> Self {
+        self.and(|op| op.expire(&key, millis(ttl)))
     }
 
     fn and(mut self, add: impl FnOnce(&mut BatchOp) -> Result<(), EncodeError>) -> Self {
@@ -205,7 +214,8 @@ impl<K: Key, V: Value> fmt::Debug for Batch<K, V> {
 pub struct SetBatch<T: Key>(pub(crate) Batch<T, ()>);
 
 impl<T: Key> SetBatch<T> {
-    /// Makes the batch depend on an element: [`Expected::Value`] is one that is there.
+    /// Makes the batch depend on an element: whether it is [present](Expected::Present) or
+    /// [absent](Expected::Absent).
     pub fn expect(self, value: T, expected: Expected<()>) -> Self {
         Self(self.0.expect(value, expected))
     }
@@ -223,6 +233,11 @@ impl<T: Key> SetBatch<T> {
     /// Removes an element; without effect when it is absent.
     pub fn remove(self, value: T) -> Self {
         Self(self.0.remove(value))
+    }
+
+    /// Lets an element expire after this time, from now on; without effect when it is absent.
+    pub fn expire(self, value: T, ttl: Duration) -> Self {
+        Self(self.0.expire(value, ttl))
     }
 
     /// As [`Batch::commit`].

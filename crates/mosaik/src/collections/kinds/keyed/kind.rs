@@ -80,7 +80,7 @@ where
             Op::CompareExchange { key, expected, new } => {
                 state.compare_exchange(key, expected, new, at)
             }
-            Op::Expire(key, millis) => Some(Outcome::Previous(state.expire(&key, millis, at))),
+            Op::Expire(key, millis) => Some(Outcome::Previous(state.expire(&key, millis, 0, at))),
             Op::Persist(key) => Some(Outcome::Previous(state.persist(&key))),
             Op::Batch { conditions, steps } => state.batch(&conditions, steps, at),
             Op::Tick(tick) => Some(state.tick(tick, at)),

@@ -56,6 +56,7 @@ pub(crate) type Pair<K, V> = (Element<K>, Element<V>, Print);
 #[derive(Clone)]
 pub(crate) enum Condition {
     Absent,
+    Present,
     Version(Version),
     Value(Print),
 }
@@ -65,6 +66,8 @@ pub(crate) enum Condition {
 pub(crate) enum Step<K, V> {
     Insert(Pair<K, V>, Ttl),
     Remove(K),
+    /// With the time to live in milliseconds.
+    Expire(K, u64),
 }
 
 /// How long what a step inserts lives.
@@ -81,11 +84,13 @@ const ABSENT: u8 = 0;
 const AT_VERSION: u8 = 1;
 const WITH_VALUE: u8 = 2;
 const WITH_PRINT: u8 = 3;
+const PRESENT: u8 = 4;
 
 const STEP_INSERT: u8 = 0;
 const STEP_REMOVE: u8 = 1;
 const STEP_INSERT_WITH_TTL: u8 = 2;
 const STEP_REPLACE: u8 = 3;
+const STEP_EXPIRE: u8 = 4;
 
 impl<K: Key, V: Value> Op<K, V> {
     pub(super) fn parse(op: &mut Reader<'_>) -> Option<Self> {
@@ -134,6 +139,7 @@ fn conditions<K: Key>(op: &mut Reader<'_>) -> Option<Vec<(K, Condition)>> {
         let key = key(op)?;
         let condition = match op.u8()? {
             ABSENT => Condition::Absent,
+            PRESENT => Condition::Present,
             AT_VERSION => Condition::Version(Version(Index(op.u64()?))),
             WITH_VALUE => Condition::Value(op.print()?),
             WITH_PRINT => Condition::Value(op.raw_print()?),
@@ -149,6 +155,7 @@ fn step<K: Key, V: Value>(op: &mut Reader<'_>) -> Option<Step<K, V>> {
         STEP_INSERT => Step::Insert(pair(op)?, Ttl::None),
         STEP_REMOVE => Step::Remove(key(op)?),
         STEP_INSERT_WITH_TTL => Step::Insert(pair(op)?, Ttl::New(op.u64()?)),
+        STEP_EXPIRE => Step::Expire(key(op)?, op.u64()?),
         STEP_REPLACE => Step::Insert(pair(op)?, Ttl::Former),
         _ => return None,
     })
@@ -274,6 +281,10 @@ impl BatchOp {
         self.condition(key, ABSENT).map(|_| ())
     }
 
+    pub(crate) fn expect_present<K: Key>(&mut self, key: &K) -> Result<(), EncodeError> {
+        self.condition(key, PRESENT).map(|_| ())
+    }
+
     pub(crate) fn expect_version<K: Key>(
         &mut self,
         key: &K,
@@ -317,6 +328,13 @@ impl BatchOp {
         if let Ttl::New(millis) = ttl {
             self.steps.u64(millis);
         }
+        Ok(())
+    }
+
+    pub(crate) fn expire<K: Key>(&mut self, key: &K, millis: u64) -> Result<(), EncodeError> {
+        self.steps.u8(STEP_EXPIRE);
+        self.steps.element(key)?;
+        self.steps.u64(millis);
         Ok(())
     }
 

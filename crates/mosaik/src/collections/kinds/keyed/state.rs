@@ -139,11 +139,12 @@ where
         &mut self,
         key: &K,
         millis: u64,
+        nth: u64,
         at: &mut Place<MapChange<K, V>>,
     ) -> Found<K, V> {
         let entry = self.entries.find(key)?.clone();
         let due = Due::Waiting(millis);
-        self.timers.set(entry.clone(), (at.version, 0), due);
+        self.timers.set(entry.clone(), (at.version, nth), due);
         Some(entry)
     }
 
@@ -216,6 +217,7 @@ where
             let current = self.entries.find(key);
             let holds = match condition {
                 Condition::Absent => current.is_none(),
+                Condition::Present => current.is_some(),
                 Condition::Version(version) => {
                     current.is_some_and(|current| current.version == *version)
                 }
@@ -248,6 +250,7 @@ where
                     inserted.map(|mut previous| previous.pop().flatten())
                 }
                 Step::Remove(key) => Some(self.remove(&key, Cause::Write, at)),
+                Step::Expire(key, millis) => Some(self.expire(&key, millis, nth, at)),
             };
             previous.push(found.flatten());
         }

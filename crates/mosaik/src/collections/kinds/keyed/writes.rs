@@ -23,7 +23,9 @@ macro_rules! keyed_writes {
                 self.0.read(|state| state.ttl(key, now))
             }
 
-            /// Watches everything, from now on.
+            /// Watches everything, from now on. Before this member is
+            /// [online](When::online), that may be an old or empty content, and what follows may
+            /// come as a snapshot.
             pub fn watch(&self) -> Watch<$snapshot<K, V>, MapChange<K, V>> {
                 self.0.watch(Everything, $snapshot)
             }
@@ -191,8 +193,9 @@ macro_rules! keyed_writes {
             ///
             /// The log carries the clock, so wall clocks play no part, and the time goes on across
             /// changes of leaders, restarts and snapshots. It begins when the leader has applied
-            /// the mutation. Time without a leader does not count; if the new leader had itself
-            /// just started, up to a second more.
+            /// the mutation. Nothing expires while there is no leader, and what is due then does
+            /// as soon as there is one; up to a second later if that had itself just started. So
+            /// a lease must outlast an election.
             ///
             /// # Errors
             ///
