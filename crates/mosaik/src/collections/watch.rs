@@ -43,7 +43,7 @@ pub enum Event<S, C> {
     },
     /// This member's history has lost against another one: versions begin anew.
     Reset {
-        /// How many mutations were given up here.
+        /// How many versions were given up here.
         discarded: u64,
         /// The content now; the watch goes on from here.
         now: S,

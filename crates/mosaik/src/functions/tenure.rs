@@ -35,7 +35,7 @@ pub(super) async fn until_denied(
             // Its entry is gone, which may be an error of others: the connection tells. Tickets
             // can't be renewed without it.
             None if validity.has_expired() => return,
-            None => {}
+            None => validity.postpone(),
         }
         tokio::select! {
             () = changed(&mut changes, peer) => {}

@@ -96,10 +96,8 @@ struct Run<C> {
 
 /// The commands of a row in runs without gaps, and the places of those that can't be read.
 fn decode<C: Datum>(row: &Bytes, count: u32) -> (Vec<Run<C>>, Vec<u32>) {
-    let new_run = |first| Run {
-        first,
-        commands: Vec::with_capacity((count as usize).min(row.len() / LENGTH_BYTES)),
-    };
+    // The usual row is one run. There may be as many as commands, so the others grow as they do.
+    let mut room = (count as usize).min(row.len() / LENGTH_BYTES);
     let mut runs: Vec<Run<C>> = Vec::new();
     let mut unreadable = Vec::new();
     let mut commands = Row::new(row);
@@ -116,7 +114,10 @@ fn decode<C: Datum>(row: &Bytes, count: u32) -> (Vec<Run<C>>, Vec<u32>) {
             continue;
         };
         if core::mem::replace(&mut begins, false) {
-            runs.push(new_run(place));
+            runs.push(Run {
+                first: place,
+                commands: Vec::with_capacity(core::mem::take(&mut room)),
+            });
         }
         if let Some(run) = runs.last_mut() {
             run.commands.push(command);

@@ -139,8 +139,9 @@ fn transport_settings() -> QuicTransportConfigBuilder {
 
 /// Keeps this process's table of its own nodes current until the scope ends.
 fn publish_in_process(endpoint: &Endpoint, scope: &Scope) {
-    let listed = Listed::new(endpoint.addr());
+    // In this order: what changes in between is an update.
     let mut changes = endpoint.watch_addr().stream_updates_only();
+    let listed = Listed::new(endpoint.addr());
     scope.spawn(async move {
         while let Some(addr) = changes.next().await {
             listed.update(addr);

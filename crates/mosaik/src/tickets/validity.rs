@@ -58,6 +58,11 @@ impl Validity {
         self.has_expired() || self.again.is_some_and(|again| again <= Instant::now())
     }
 
+    /// The verdict stands for now, as there is nobody to ask about: looked at again later.
+    pub(crate) fn postpone(&mut self) {
+        self.again = self.again.map(|_| Instant::now() + CLOCK_LOOK);
+    }
+
     /// Resolves when the verdict has to be asked for again.
     ///
     /// # Cancel safety
@@ -105,6 +110,9 @@ mod tests {
         assert_eq!(changing.next_look(now), Some(now + CLOCK_LOOK));
         changing.due().await;
         assert!(changing.is_due() && !changing.has_expired());
+        let mut postponed = changing;
+        postponed.postpone();
+        assert!(!postponed.is_due(), "no spinning where nobody can be asked");
         assert_eq!(now.elapsed(), CLOCK_LOOK);
         assert!(!lasting.is_due());
     }

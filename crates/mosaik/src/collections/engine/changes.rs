@@ -160,7 +160,9 @@ pub(crate) struct Ring<C> {
 struct KeyWatcher {
     number: u64,
     waker: Option<Waker>,
-    /// Changes of the key, or of one with the same hash, that it has not looked at.
+    /// Changes of the key, or of one with the same hash, that it has been given.
+    given: Option<Touched>,
+    /// Those since: told apart, so that what others change in between concerns it not.
     touched: Option<Touched>,
 }
 
@@ -311,6 +313,7 @@ impl<C> Ring<C> {
                 watchers.push(KeyWatcher {
                     number,
                     waker: None,
+                    given: None,
                     touched: None,
                 });
             }
@@ -318,29 +321,32 @@ impl<C> Ring<C> {
         WatcherId { number, key }
     }
 
-    pub(crate) fn unregister(&mut self, id: WatcherId) {
+    /// Returns the watcher's waker, to be dropped with no lock held.
+    pub(crate) fn unregister(&mut self, id: WatcherId) -> Option<Waker> {
         let Some(key) = id.key else {
-            self.wide.remove(&id.number);
-            return;
+            return self.wide.remove(&id.number).flatten();
         };
-        if let Some(watchers) = self.keyed.get_mut(&key) {
-            self.keyed_count -= 1;
-            watchers.retain(|watcher| watcher.number != id.number);
-            if watchers.is_empty() {
-                self.keyed.remove(&key);
-            }
+        let watchers = self.keyed.get_mut(&key)?;
+        let place = position_of(watchers, id.number)?;
+        let former = watchers.remove(place).waker;
+        self.keyed_count -= 1;
+        if watchers.is_empty() {
+            self.keyed.remove(&key);
         }
+        former
     }
 
     /// At most `limit` changes after a watcher's position. They are looked at with no lock held, and
     /// the position goes on with that: nothing is lost where a filter panics. A waker is kept only
-    /// where there is nothing more, and then the position is at the head.
+    /// where there is nothing more, and then the position is at the head; `former` is the one that
+    /// it replaces, to be dropped with no lock held.
     pub(crate) fn next(
         &mut self,
         id: WatcherId,
         at: &mut Position,
         waker: &Waker,
         limit: usize,
+        former: &mut Option<Waker>,
     ) -> Found<C> {
         if self.given_up_since(at).is_some() {
             return Found::Reset;
@@ -348,8 +354,11 @@ impl<C> Ring<C> {
         let (head, ended) = (self.head, self.ended);
         let (mut begin, mut last) = (at.version, head);
         if let Some(watcher) = self.key_watcher(id) {
-            watcher.touched = watcher.touched.filter(|touched| touched.last > begin);
-            match watcher.touched {
+            let known = |touched: &Touched| touched.last <= begin;
+            if watcher.given.as_ref().is_none_or(known) {
+                watcher.given = watcher.touched.take();
+            }
+            match watcher.given.filter(|given| !known(given)) {
                 Some(touched) => {
                     begin = begin.max(before(touched.first));
                     last = touched.last;
@@ -359,7 +368,7 @@ impl<C> Ring<C> {
         }
         if begin < self.oldest {
             if let Some(watcher) = self.key_watcher(id) {
-                watcher.touched = None;
+                (watcher.given, watcher.touched) = (None, None);
             }
             return Found::Lagged;
         }
@@ -383,16 +392,15 @@ impl<C> Ring<C> {
             Some(_) => self.key_watcher(id).map(|watcher| &mut watcher.waker),
         };
         if let Some(place) = place {
-            *place = Some(waker.clone());
+            *former = place.replace(waker.clone());
         }
         Found::Nothing
     }
 
     fn key_watcher(&mut self, id: WatcherId) -> Option<&mut KeyWatcher> {
         let watchers = self.keyed.get_mut(&id.key?)?;
-        watchers
-            .iter_mut()
-            .find(|watcher| watcher.number == id.number)
+        let place = position_of(watchers, id.number)?;
+        watchers.get_mut(place)
     }
 
     fn touch(&mut self, key: u64, version: Version, woken: &mut Vec<Waker>) {
@@ -438,6 +446,13 @@ impl<C> Ring<C> {
     }
 }
 
+/// Where a watcher is among those of its key, which are in the order of their numbers.
+fn position_of(watchers: &[KeyWatcher], number: u64) -> Option<usize> {
+    watchers
+        .binary_search_by_key(&number, |watcher| watcher.number)
+        .ok()
+}
+
 fn before(version: Version) -> Version {
     Version(Index(version.0.0.saturating_sub(1)))
 }
@@ -473,7 +488,7 @@ mod tests {
     fn read(ring: &mut Ring<Change>, id: WatcherId, at: &mut Position) -> Vec<u64> {
         let mut versions = Vec::new();
         loop {
-            match ring.next(id, at, Waker::noop(), 2) {
+            match ring.next(id, at, Waker::noop(), 2, &mut None) {
                 Found::Changes(changes) => {
                     for (version, changes) in changes {
                         at.version = version;
@@ -506,11 +521,21 @@ mod tests {
             write(&mut ring, number, &[key]);
         }
         assert_eq!(read(&mut ring, id, &mut at), [100, 104, 108]);
+        // Also where it has not looked again since it was given the last one.
+        write(&mut ring, 109, &[1]);
+        let found = ring.next(id, &mut at, Waker::noop(), 2, &mut None);
+        assert!(matches!(found, Found::Changes(_)), "{found:?}");
+        at.version = version(109);
+        for number in 110..130 {
+            write(&mut ring, number, &[2]);
+        }
+        write(&mut ring, 130, &[1]);
+        assert_eq!(read(&mut ring, id, &mut at), [130]);
         // Its first change since is forgotten: that is told, and only then.
-        for number in 109..130 {
+        for number in 131..150 {
             write(&mut ring, number, &[1]);
         }
-        let found = ring.next(id, &mut at, Waker::noop(), 2);
+        let found = ring.next(id, &mut at, Waker::noop(), 2, &mut None);
         assert!(matches!(found, Found::Lagged), "{found:?}");
         ring.unregister(id);
         assert_eq!(ring.watchers(), 0);
@@ -523,9 +548,9 @@ mod tests {
         let (mut at_all, mut at_one) = (ring.position(version(0)), ring.position(version(0)));
         let many: Vec<_> = (0..100).collect();
         write(&mut ring, 1, &many);
-        let found = ring.next(all, &mut at_all, Waker::noop(), 2);
+        let found = ring.next(all, &mut at_all, Waker::noop(), 2, &mut None);
         assert!(matches!(found, Found::Lagged), "{found:?}");
-        let found = ring.next(one, &mut at_one, Waker::noop(), 2);
+        let found = ring.next(one, &mut at_one, Waker::noop(), 2, &mut None);
         assert!(matches!(found, Found::Lagged), "{found:?}");
         let other = ring.register(Some(1000));
         let mut at_other = ring.position(version(0));
@@ -545,7 +570,7 @@ mod tests {
         write(&mut ring, 7, &[1]);
         ring.replace(version(0));
         ring.replace(version(20));
-        let found = ring.next(id, &mut at, Waker::noop(), 2);
+        let found = ring.next(id, &mut at, Waker::noop(), 2, &mut None);
         assert!(matches!(found, Found::Reset), "{found:?}");
         assert_eq!(ring.given_up_since(&at), Some(7));
         at = ring.position(version(20));

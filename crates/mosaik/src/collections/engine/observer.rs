@@ -206,10 +206,15 @@ impl<K: Kind, F: Select<K>, S: Send + Sync + 'static> Outlook<S, K::Change> for 
         }
         let limit = if self.select.is_everything() { 1 } else { STEP };
         for _ in 0..STEPS {
-            let found = self
-                .replica
-                .ring()
-                .next(self.id, &mut self.position, cx.waker(), limit);
+            let mut former = None;
+            let found = self.replica.ring().next(
+                self.id,
+                &mut self.position,
+                cx.waker(),
+                limit,
+                &mut former,
+            );
+            drop(former);
             let event = match found {
                 Found::Changes(changes) => self.first_of(&changes),
                 Found::Lagged | Found::Reset => Some(self.catch_up()),
@@ -226,17 +231,23 @@ impl<K: Kind, F: Select<K>, S: Send + Sync + 'static> Outlook<S, K::Change> for 
     }
 
     fn version(&self) -> Version {
+        let ring = self.replica.ring();
+        if ring.given_up_since(&self.position).is_some() {
+            // Of the history that is followed now, nothing was delivered.
+            return Version::default();
+        }
         // One that waits for a version to come has not got there.
-        self.position.version.min(self.replica.ring().head())
+        self.position.version.min(ring.head())
     }
 }
 
 impl<K: Kind, F: Select<K>, S> Drop for Observer<K, F, S> {
     fn drop(&mut self) {
         let mut ring = self.replica.ring();
-        ring.unregister(self.id);
+        let former = ring.unregister(self.id);
         let watchers = u32::try_from(ring.watchers()).unwrap_or(u32::MAX);
         drop(ring);
+        drop(former);
         self.replica
             .with_shown(|shown| shown.watchers.set(f64::from(watchers)));
     }

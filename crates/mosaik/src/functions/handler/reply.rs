@@ -73,7 +73,7 @@ pub(super) async fn one(
     drop(work);
     match outcome {
         Ok(Ok(frame)) => {
-            let (_undelivered, is_within) = undelivered.count(link.peer(), frame.len());
+            let (share, is_within) = undelivered.count(link.peer(), frame.len());
             link.sender.append(frame);
             // Counted before the reply can reach the caller.
             place.count_served();
@@ -85,6 +85,8 @@ pub(super) async fn one(
                 drop(place);
                 closed
             };
+            // What the transport holds has limits of its own; the peer may never acknowledge it.
+            drop(share);
             closed.delivered().await;
         }
         Ok(Err(Failure)) => fail(link, place, HandlerFailure.into()).await,

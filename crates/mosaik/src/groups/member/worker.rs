@@ -281,11 +281,12 @@ impl Worker {
             let patience = self.instance.timing().election * 4;
             // What was kept has its log from the first moment on. One without any entry was killed
             // before the founding, or its first message, had reached the disk.
-            let founded = self.instance.restored() != Some(watch.node.lineage())
-                || watch.node.last_entry().is_none();
+            let lineage = watch.node.lineage();
+            let founded = self.instance.restored() != Some(lineage)
+                || (watch.node.last_entry().is_none()
+                    && is_shared_by_nobody(&self.instance, lineage));
             let late = !watch.alive && now - watch.since > patience;
             if late && founded && self.fetching.is_none() && is_stillborn(&self.instance) {
-                let lineage = watch.node.lineage();
                 tracing::debug!(group = %self.instance.id().short(), "a founding that failed is given up");
                 self.abandon(lineage).await;
                 return false;
@@ -304,6 +305,15 @@ impl Worker {
         self.work_on_membership();
         false
     }
+}
+
+/// Whether nobody else has this history, among as many as could found another one: a member that is
+/// alone may be needed by those who have it.
+fn is_shared_by_nobody(instance: &Instance, lineage: Lineage) -> bool {
+    let bonds = instance.bonds().all();
+    let shares = |standing: &Standing| standing.lineage.is_some_and(|theirs| theirs.id == lineage);
+    let shared = bonds.iter().any(|bond| shares(&bond.standing()));
+    bonds.len() + 1 >= instance.min_members() && !shared
 }
 
 /// Whether this member's history has no command and never had a leader.

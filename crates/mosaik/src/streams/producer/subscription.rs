@@ -183,7 +183,9 @@ async fn supervise(
             Ok(admitted) => validity = admitted.validity,
             // Its entry is gone, which may be an error of others: the connection tells. Tickets
             // can't be validated without it.
-            Err(reason) if UnknownPeer == reason && !validity.has_expired() => {}
+            Err(reason) if UnknownPeer == reason && !validity.has_expired() => {
+                validity.postpone();
+            }
             Err(reason) => return End::Close(reason),
         }
     }

@@ -139,7 +139,9 @@ impl<K: Key, V> Timers<K, V> {
             && let Due::Waiting(ttl) = timer.due
         {
             let (entry, origin) = (timer.entry.clone(), *origin);
-            self.set(entry, origin, Due::At(self.millis.saturating_add(ttl)));
+            // Readings are cut to whole milliseconds: with one more, nothing ends early.
+            let end = self.millis.saturating_add(ttl).saturating_add(1);
+            self.set(entry, origin, Due::At(end));
         }
     }
 

@@ -37,7 +37,9 @@ macro_rules! keyed_writes {
 
             /// Watches everything after a version: resumes where another watch has ended. Tells
             /// [`Event::Compacted`](crate::collections::Event::Compacted) first when that is too
-            /// long ago. A version in the future is waited for.
+            /// long ago. A version in the future is waited for, and nothing is told of what comes
+            /// before it: so resume when this member is [online](When::online), as a node that has
+            /// just started knows nothing yet, and every version is in its future.
             ///
             /// Versions belong to one history: of one that this member has given up
             /// ([`Event::Reset`](crate::collections::Event::Reset)), nothing can be resumed.
