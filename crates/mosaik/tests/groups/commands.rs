@@ -40,7 +40,7 @@ async fn every_member_may_call_and_all_apply_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_are_contiguous_and_feeds_get_an_index() {
     let (_nodes, groups) = formed(2).await;
-    let leader = leader_of(&groups);
+    let leader = leader_of(&groups).await;
     let follower = &groups[1 - leader];
     let range = within(5, follower.execute_many(0..1000)).await.unwrap();
     assert_eq!(range, Index(1)..=Index(1000));
@@ -58,7 +58,7 @@ async fn batches_are_contiguous_and_feeds_get_an_index() {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_of_one_handle_take_effect_in_call_order() {
     let (_nodes, groups) = formed(3).await;
-    let follower = &groups[(leader_of(&groups) + 1) % 3];
+    let follower = &groups[(leader_of(&groups).await + 1) % 3];
     let mut calls: Vec<_> = (0..200u64).map(|n| (n, follower.execute(n))).collect();
     // However they are polled, if at all.
     calls.reverse();
@@ -90,7 +90,7 @@ async fn followers_learn_of_a_commit_long_before_the_next_beat() {
     for group in &groups {
         within(10, group.when().leader_elected()).await;
     }
-    let leader = leader_of(&groups);
+    let leader = leader_of(&groups).await;
     for n in 1..=100u64 {
         within(5, groups[leader].execute(n)).await.unwrap();
         if n % 10 == 0 {

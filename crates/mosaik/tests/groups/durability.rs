@@ -148,7 +148,7 @@ async fn a_member_that_was_away_catches_up_as_itself() {
     let (network, key) = (random_network(), GroupKey::random());
     let (mut nodes, mut groups) = trio(network, key, directory.path()).await;
     within(5, groups[0].execute(1)).await.unwrap();
-    let away = leader_of(&groups);
+    let away = leader_of(&groups).await;
     let name = ["a", "b", "c"][away];
     let (node, group) = (nodes.remove(away), groups.remove(away));
     let id = node.local().id();
@@ -170,7 +170,7 @@ async fn a_member_that_was_away_catches_up_as_itself() {
     // Only with its vote can the group go on without another one.
     groups.push(group);
     nodes.push(node);
-    let leader = leader_of(&groups);
+    let leader = leader_of(&groups).await;
     drop((groups.remove(leader), nodes.remove(leader)));
     agreed(&groups).await;
     assert_eq!(within(10, groups[1].execute(4)).await.unwrap(), 4);
@@ -842,7 +842,7 @@ async fn a_member_whose_directory_was_set_back_stays_out_and_disturbs_nobody() {
     let directory = tempfile::tempdir().unwrap();
     let (network, key) = (random_network(), GroupKey::random());
     let (mut nodes, mut groups) = trio(network, key, directory.path()).await;
-    let back = (leader_of(&groups) + 1) % 3;
+    let back = (leader_of(&groups).await + 1) % 3;
     let name = ["a", "b", "c"][back];
     let (place, kept) = (directory.path().join(name), directory.path().join("kept"));
     for n in 0..100 {

@@ -13,7 +13,7 @@ async fn dropping_the_leaders_handle_hands_over() {
     for n in 0..10 {
         within(5, groups[0].execute(n)).await.unwrap();
     }
-    let leader = groups.remove(leader_of(&groups));
+    let leader = groups.remove(leader_of(&groups).await);
     let changes: Vec<_> = groups
         .iter()
         .map(|group| group.when().leader_changed())
@@ -35,7 +35,7 @@ async fn dropping_the_leaders_handle_hands_over() {
 async fn leaving_waits_until_the_others_go_on_without_this_node() {
     let (nodes, mut groups) = formed(3).await;
     within(5, groups[0].execute(1)).await.unwrap();
-    let leader = leader_of(&groups);
+    let leader = leader_of(&groups).await;
     let leaver = groups.remove(leader);
     let (id, peer) = (*leaver.id(), nodes[leader].local().id());
     let again = join_with(
@@ -67,7 +67,7 @@ async fn leaving_waits_until_the_others_go_on_without_this_node() {
 async fn dropping_the_leaders_network_hands_over() {
     let (mut nodes, mut groups) = formed(3).await;
     within(5, groups[0].execute(1)).await.unwrap();
-    let leader = leader_of(&groups);
+    let leader = leader_of(&groups).await;
     drop(nodes.remove(leader));
     let gone = groups.remove(leader);
     agreed(&groups).await;
@@ -82,7 +82,7 @@ async fn a_group_shrinks_with_those_who_leave() {
     let (_nodes, mut groups) = formed(3).await;
     within(5, groups[0].execute(1)).await.unwrap();
     while groups.len() > 1 {
-        let leader = leader_of(&groups);
+        let leader = leader_of(&groups).await;
         drop(groups.remove(leader));
         agreed(&groups).await;
         within(10, groups[0].execute(2)).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_crashed_leader_is_replaced_and_a_lone_survivor_halts() {
     let (mut nodes, mut groups) = formed(3).await;
     within(5, groups[0].execute(1)).await.unwrap();
     // The endpoint vanishes without a word.
-    let leader = leader_of(&groups);
+    let leader = leader_of(&groups).await;
     let start = Instant::now();
     nodes[leader].local().endpoint().close().await;
     let _dead = (nodes.remove(leader), groups.remove(leader));

@@ -394,7 +394,7 @@ async fn a_reluctant_member_leads_when_nobody_else_can() {
     assert!(!groups[0].is_leader(), "others were there to found");
     assert_eq!(groups[0].membership().voters.len(), 3, "it votes");
     // The leader crashes: the other one is first, by seconds.
-    let leader = leader_of(&groups);
+    let leader = leader_of(&groups).await;
     nodes[leader].local().endpoint().close().await;
     let _crashed = groups.remove(leader);
     let heir = within(10, groups[0].when().leader_changed()).await;

@@ -57,7 +57,7 @@ async fn two_that_leave_at_once_take_no_majority_along() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_leaves_two_voters_under_load() {
     let (_nodes, mut groups) = formed(2).await;
-    let leader = groups.remove(leader_of(&groups));
+    let leader = groups.remove(leader_of(&groups).await);
     let follower = groups.remove(0);
     let load = async {
         let loops = (0..64).map(|n| {

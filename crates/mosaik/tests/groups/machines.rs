@@ -150,11 +150,12 @@ pub(crate) fn agreed(groups: &[Group<Ledger>]) -> impl Future<Output = PeerId> +
     }
 }
 
-pub(crate) fn leader_of(groups: &[Group<Ledger>]) -> usize {
-    groups
+pub(crate) async fn leader_of(groups: &[Group<Ledger>]) -> usize {
+    let leads = groups
         .iter()
-        .position(Group::is_leader)
-        .expect("somebody leads")
+        .map(|group| Box::pin(group.when().is_leader()));
+    let (_, leader, _) = within(10, futures::future::select_all(leads)).await;
+    leader
 }
 
 /// Waits until a member knows a membership that satisfies a condition.

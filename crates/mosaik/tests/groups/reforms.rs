@@ -53,7 +53,7 @@ async fn commands_under_way_are_applied_once_after_a_reform() {
     for _ in 0..3 {
         let (nodes, groups) = formed(3).await;
         within(5, groups[0].execute_many([1, 2])).await.unwrap();
-        let leader = leader_of(&groups);
+        let leader = leader_of(&groups).await;
         let survivor = &groups[leader];
         for n in (0..3).filter(|n| *n != leader) {
             crash(&nodes[n]).await;
@@ -141,7 +141,7 @@ async fn survivors_reform_by_themselves_if_told_so() {
         within(5, groups[n % 5].execute(n as u64)).await.unwrap();
         expected.push(n as u64);
     }
-    let leader = leader_of(&groups);
+    let leader = leader_of(&groups).await;
     // Not the leader, and whoever comes first.
     let survivors: Vec<_> = (0..5).filter(|n| *n != leader).take(2).collect();
     // They are watched from before on: soon they are online again.
