@@ -171,6 +171,12 @@ impl Place {
         }
     }
 
+    /// How many writers vote, as far as is known here.
+    pub(super) fn voters(&self) -> usize {
+        let status = self.map.as_ref().map(|map| map.reader.status());
+        status.map_or(0, |status| status.membership.voters.len())
+    }
+
     /// What is seen here: the version and the content.
     pub(super) fn look(&self) -> Option<(u64, super::watcher::Content)> {
         let map = self.map.as_ref()?;

@@ -89,11 +89,14 @@ pub async fn run(seed: u64, options: Options) -> anyhow::Result<Report> {
         .await
         .context("the collection has not formed")?;
 
+    let mortal = random.random_range(0..writers);
     let mut run = Run {
         fleet,
         places,
         writers,
         random,
+        mortal,
+        durable,
         acknowledged: Vec::new(),
     };
     run.suffer(options.length).await?;
@@ -111,6 +114,10 @@ struct Run {
     /// The first so many places write.
     writers: usize,
     random: SmallRng,
+    /// The only writer that may leave, or lose what it had: what it was may count as a voter for a
+    /// while, and with two of them a majority could be gone.
+    mortal: usize,
+    durable: bool,
     /// Versions that were acknowledged, with a key and the value that it was given.
     acknowledged: Vec<(u64, u8, Option<u32>)>,
 }
@@ -131,6 +138,16 @@ impl Run {
                 _ => Fault::Calm,
             };
             let lasts = Duration::from_millis(self.random.random_range(100..1800));
+            let forgets = match fault {
+                Fault::Reopen => true,
+                Fault::Restart { .. } => !self.durable,
+                _ => false,
+            };
+            let victim = if forgets && victim < self.writers {
+                self.mortal
+            } else {
+                victim
+            };
             tracing::info!(?fault, victim, ?lasts, "fault");
             let writes = victim < self.writers;
             match fault {
@@ -176,9 +193,16 @@ impl Run {
         Ok(())
     }
 
-    /// A place that was away is back before another one goes: else there may be no majority.
+    /// A place that was away is back, and all writers vote, before another one goes: else there may
+    /// be no majority.
     async fn recovered(&self, place: usize) -> anyhow::Result<()> {
-        timeout(bound(RECOVERY), self.places[place].online())
+        let back = async {
+            self.places[place].online().await;
+            while self.places[place].voters() < self.writers {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(bound(RECOVERY), back)
             .await
             .context(format!("place {place} has not come back"))
     }
