@@ -59,7 +59,7 @@ fn an_entry_expires_by_readings_that_go_on_from_each_other() {
     // Late ones, of a member or a history whose clock went another way, have no effect.
     assert!(apply(&mut state, 4, &tick(0, u64::MAX, 9)).is_empty());
     assert!(apply(&mut state, 5, &tick(50, 7_200_000, 9)).is_empty());
-    assert_eq!(state.ttl(&1, 60), Some(Duration::from_millis(101)));
+    assert_eq!(state.ttl(&1, 60), Some(Duration::from_millis(100)));
     assert!(apply(&mut state, 6, &tick(60, 160, 5)).is_empty());
     let changes = apply(&mut state, 7, &tick(160, 161, 6));
     assert_eq!(changes.len(), 1);

@@ -80,7 +80,8 @@ where
         let timer = self.timers.get(key)?;
         let millis = match timer.due {
             Due::Waiting(millis) => millis,
-            Due::At(millis) => millis.saturating_sub(clock_millis),
+            // Without the one that makes up for cut readings.
+            Due::At(millis) => millis.saturating_sub(clock_millis.saturating_add(1)),
         };
         Some(Duration::from_millis(millis))
     }
