@@ -349,6 +349,7 @@ impl Snapshot for Scale {
 }
 
 /// The log is cut off long before the number of commands says so, in memory and on the disk.
+#[cfg(feature = "storage")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_holds_no_more_bytes_than_are_promised() {
     const MEBIBYTE: usize = 1024 * 1024;
