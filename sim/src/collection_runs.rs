@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use mosaik_sim::{collections, stats::Millis};
 use rand::Rng;
 
-/// What is run.
+/// Options of the runs.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Options {
     /// The first run's seed; each further run adds one. Random by default.

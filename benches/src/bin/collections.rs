@@ -1,4 +1,4 @@
-//! What a collection costs: a `Map` on three nodes in this process over loopback sockets, and beside
+//! Costs of a collection: a `Map` on three nodes in this process over loopback sockets, and beside
 //! latencies the round trip of a raw QUIC stream.
 //!
 //! ```text
@@ -97,7 +97,7 @@ async fn formed(nodes: &[Network], config: CollectionConfig) -> Result<Vec<Entri
     Ok(maps)
 }
 
-/// How long until a collection can be used.
+/// Time until a collection can be used.
 async fn online() -> Result<()> {
     let lone = node(Digest::random(), None).await?;
     let started = Instant::now();
@@ -120,7 +120,7 @@ async fn online() -> Result<()> {
     Ok(())
 }
 
-/// How many insertions a second go through.
+/// Throughput of insertions.
 async fn throughput(name: &str, nodes: &[Network], config: CollectionConfig) -> Result<()> {
     let maps = formed(nodes, config).await?;
     for (place, map) in ["first", "second"].iter().zip(&maps) {
@@ -168,7 +168,7 @@ where
     Ok(done as f64 / elapsed)
 }
 
-/// What it costs to be durable.
+/// Throughput of durable collections.
 async fn durable() -> Result<()> {
     let work = tempfile::tempdir()?;
     let id = Digest::random();
@@ -231,7 +231,7 @@ async fn fill(map: &Entries) -> Result<()> {
     Ok(())
 }
 
-/// How long until a watch on another node is told of a change: of one now and then, and of one after
+/// Latency of a change to a watch on another node: of one now and then, and of one after
 /// the other. The pings are as far apart.
 async fn changes() -> Result<()> {
     let nodes = three_nodes().await?;
@@ -266,7 +266,7 @@ async fn changes() -> Result<()> {
     Ok(())
 }
 
-/// What watches cost that have nothing to tell.
+/// Cost of idle watches.
 async fn many_watches() -> Result<()> {
     const WATCHES: u64 = 100_000;
     let nodes = three_nodes().await?;

@@ -106,7 +106,7 @@ impl Declaration {
         })
     }
 
-    /// What `config` gives, or the default, with the other entries on top.
+    /// Configuration: the value of `config` or the default, with the other entries on top.
     fn config(&self) -> TokenStream {
         let mosaik = &self.head.mosaik;
         let is_base = |entry: &&Entry| entry.key == "config";

@@ -17,14 +17,14 @@ const RECOVERY: Duration = Duration::from_secs(40);
 /// Between two mutations.
 const PACE: Duration = Duration::from_millis(4);
 
-/// What is asked of a run.
+/// Options of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// How long faults go on.
     pub length: Duration,
 }
 
-/// What a run has shown.
+/// Report of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Report {
     /// Mutations that were acknowledged.
@@ -50,7 +50,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// What may happen to a place, one after the other.
+/// Faults of a place, one after the other.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     Cut,

@@ -14,7 +14,7 @@ use crate::task::Task;
 pub(super) type Content = BTreeMap<u8, u32>;
 type Told = Watch<OrderedMapSnapshot<u8, u32>, MapChange<u8, u32>>;
 
-/// What a watcher was told, in order.
+/// Record of a watcher: what it was told, in order.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
     pub(super) place: usize,
@@ -26,7 +26,7 @@ pub(super) struct Record {
     pub(super) notes: Vec<Note>,
 }
 
-/// What is watched.
+/// Part of the map that is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     All,
@@ -160,7 +160,7 @@ impl Watcher {
 /// Keys that are used.
 pub(super) const KEYS: u8 = 24;
 
-/// How often a watcher that is told nothing looks how far it is.
+/// Interval at which a watcher that is told nothing looks how far it is.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Notes of a slow watcher after which it hurries, to be done at the end.

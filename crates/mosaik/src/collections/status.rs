@@ -2,7 +2,7 @@
 
 use crate::{collections_layer::Version, groups::Membership, primitives::PeerId};
 
-/// What this node knows of a collection, from its `status()`.
+/// Status of a collection on this node, from its `status()`.
 ///
 /// # Examples
 ///

@@ -13,7 +13,7 @@ use futures::{Stream, stream::FusedStream};
 
 use crate::collections_layer::{Version, engine::Outlook};
 
-/// What a [`Watch`] tells. `S` is the kind's snapshot, `C` its change.
+/// Event of a [`Watch`]. `S` is the kind's snapshot, `C` its change.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event<S, C> {

@@ -72,7 +72,7 @@ impl Groups {
     }
 }
 
-/// What takes a [`Network`](crate::Network) for its groups takes them by themselves, too.
+/// Functions that take a [`Network`](crate::Network) for its groups also take them by themselves.
 impl AsRef<Self> for Groups {
     fn as_ref(&self) -> &Self {
         self

@@ -25,7 +25,7 @@ pub(crate) struct Changes<C> {
     key_hash: fn(&C) -> u64,
 }
 
-/// What is kept of the changes of one version.
+/// Changes of one version, or the keys of too many.
 #[derive(Debug)]
 enum Kept<C> {
     All(Vec<C>),
@@ -112,7 +112,7 @@ pub(crate) struct Position {
     discarded: u64,
 }
 
-/// What a watcher finds.
+/// Result of a watcher's look at the ring.
 #[derive(Debug)]
 pub(crate) enum Found<C> {
     /// Changes that it has not looked at, in order. Its position is to follow as it looks.
@@ -446,7 +446,7 @@ impl<C> Ring<C> {
     }
 }
 
-/// Where a watcher is among those of its key, which are in the order of their numbers.
+/// Index of a watcher among those of its key, which are in the order of their numbers.
 fn position_of(watchers: &[KeyWatcher], number: u64) -> Option<usize> {
     watchers
         .binary_search_by_key(&number, |watcher| watcher.number)

@@ -85,7 +85,7 @@ pub(crate) struct Clock {
     pub(crate) next: Option<Alarm>,
 }
 
-/// When the clock must be set next.
+/// Next time at which the clock must be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Alarm {
     /// An entry's time to live has not begun.

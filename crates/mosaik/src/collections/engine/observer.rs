@@ -20,7 +20,7 @@ use crate::{
 const STEP: usize = 32;
 const STEPS: usize = 256;
 
-/// What a [`Watch`] reads from, without the kind's type.
+/// Source of a [`Watch`], without the kind's type.
 pub(crate) trait Outlook<S, C>: Send + Sync {
     /// The next event; none when nothing follows any more.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event<S, C>>>;

@@ -105,13 +105,6 @@ impl Writer {
     }
 }
 
-impl From<Bytes> for Writer {
-    /// Goes on with what was finished.
-    fn from(bytes: Bytes) -> Self {
-        Self(BytesMut::from(bytes))
-    }
-}
-
 /// Takes an operation or an item of the state apart; `None` where it ends too early or does not
 /// decode.
 pub(crate) struct Reader<'a>(&'a [u8]);
@@ -221,7 +214,7 @@ pub(crate) struct Element<T> {
 /// Bytes of a [`Print`].
 const PRINT_BYTES: usize = 16;
 
-/// What an encoding is compared by: short ones as they are, others by a digest.
+/// Fingerprint of an encoding, for comparison: short ones as they are, others by a digest.
 ///
 /// Members compare the bytes that were replicated, never a new encoding of what they decoded: a
 /// `HashMap` is encoded in another order by each process.

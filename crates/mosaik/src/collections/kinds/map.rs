@@ -178,7 +178,7 @@ pub(super) fn exchange<K, V: Clone>(outcome: keyed::Outcome<K, V>) -> Exchange<V
     }
 }
 
-/// Whether the mutation found the entry that it is about.
+/// Presence of the entry that a mutation is about.
 pub(super) fn is_there<K, V>(outcome: keyed::Outcome<K, V>) -> bool {
     outcome.previous().is_some()
 }

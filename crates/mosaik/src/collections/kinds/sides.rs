@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// What changed an entry.
+/// Cause of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::primitives::encoding::EncodeError;
 
-/// What a [`Batch`] expects of a key.
+/// Precondition of a [`Batch`] on a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expected<V> {
@@ -69,7 +69,7 @@ pub struct Batch<K: Key, V: Value> {
     keys: PhantomData<fn(K)>,
 }
 
-/// What a [`Batch`] did.
+/// Outcome of a [`Batch`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchOutcome<V> {

@@ -52,7 +52,7 @@ pub(crate) enum Op<K, V> {
 /// A key and a value, with the print of the value.
 pub(crate) type Pair<K, V> = (Element<K>, Element<V>, Print);
 
-/// What a batch expects of a key.
+/// Precondition of a batch on a key.
 #[derive(Clone)]
 pub(crate) enum Condition {
     Absent,
@@ -70,7 +70,7 @@ pub(crate) enum Step<K, V> {
     Expire(K, u64),
 }
 
-/// How long what a step inserts lives.
+/// Time to live of what a step inserts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ttl {
     None,

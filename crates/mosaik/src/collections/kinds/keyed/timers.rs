@@ -27,7 +27,7 @@ pub(crate) struct Timers<K: Key, V> {
     running: RedBlackTreeMapSync<(u64, Origin), Arc<Timer<K, V>>>,
 }
 
-/// What made a timer: the version, and the place in its batch.
+/// Origin of a timer: the version that made it, and the place in its batch.
 pub(super) type Origin = (Version, u64);
 
 pub(crate) struct Timer<K, V> {
@@ -36,7 +36,7 @@ pub(crate) struct Timer<K, V> {
     pub(super) due: Due,
 }
 
-/// When a timer ends.
+/// End of a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     /// So many milliseconds after a reading that is still to come.

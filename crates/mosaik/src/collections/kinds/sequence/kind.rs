@@ -66,7 +66,7 @@ pub(crate) enum Op<T> {
     Retain(Seen, Vec<u64>),
 }
 
-/// What is compared to find out whether a sequence has changed. The version alone could name another
+/// Marks of a content, compared to find out whether a sequence has changed. The version alone could name another
 /// content in another history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
