@@ -2,6 +2,7 @@
 
 mod collection_runs;
 mod group_runs;
+mod reader_runs;
 
 use std::{
     num::NonZeroU64,
@@ -68,6 +69,8 @@ enum Command {
     Groups(group_runs::Options),
     /// Runs a replicated map under faults, and checks what its watches tell.
     Collections(collection_runs::Options),
+    /// Measures what many readers of one collection cost its leader.
+    Readers(reader_runs::Options),
     /// Takes part in a run of a group, as standard input says.
     #[command(hide = true)]
     Member,
@@ -79,6 +82,7 @@ async fn main() -> ExitCode {
     match options.command {
         Some(Command::Groups(options)) => return group_runs::run(options).await,
         Some(Command::Collections(options)) => return collection_runs::run(options).await,
+        Some(Command::Readers(options)) => return reader_runs::run(options).await,
         Some(Command::Member) => return group_runs::member().await,
         None => {}
     }

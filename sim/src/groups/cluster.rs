@@ -322,7 +322,9 @@ impl Cluster {
                 doubt("lets an observer vote");
             }
             let members: BTreeSet<_> = belief.voters.union(&belief.learners).copied().collect();
-            let (gone, missing) = (&members - &all, &all - &members);
+            // Observers follow, and are no members.
+            let expected = &all - &observers;
+            let (gone, missing) = (&members - &expected, &expected - &members);
             if !gone.is_empty() || !missing.is_empty() {
                 let (gone, missing) = (gone.len(), missing.len());
                 doubt(&format!(

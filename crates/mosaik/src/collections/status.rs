@@ -27,7 +27,7 @@ pub struct Status {
     pub is_admitted: bool,
     /// Who leads; `None` while that is not known.
     pub leader: Option<PeerId>,
-    /// Writers, which vote, and readers, as far as this node knows.
+    /// Writers, as far as this node knows; readers follow them and are not listed.
     pub membership: Membership,
     /// The version of the local content.
     pub version: Version,

@@ -19,7 +19,8 @@ use crate::{
 /// has reported is never slept through.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// The direct, authenticated connections that this node has with other members of the group.
+/// The direct, authenticated connections that this node has with other members of the group; an
+/// observer has them with a few, and so do others with it.
 ///
 /// A live view: all clones show the same set. Only established bonds of this node are listed,
 /// observers included, itself never.

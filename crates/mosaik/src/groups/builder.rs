@@ -274,7 +274,7 @@ impl Drop for EndOfWorker {
         if std::thread::panicking() {
             let instance = &self.0;
             instance.begin_leaving();
-            instance.discovery().remove_group(instance.id());
+            instance.unlist();
             instance.terminate();
             instance.scope().cancel();
         }
@@ -361,7 +361,7 @@ impl Registry {
             return Ok(Group::new(shared));
         }
         self.warn_about_own_tickets(&instance);
-        if let Err(error) = self.host.discovery.add_group(id) {
+        if let Err(error) = instance.list() {
             // Unlisted, nobody would bond with it, and it would found a history of its own.
             self.joined.lock().remove(&id);
             instance.terminate();

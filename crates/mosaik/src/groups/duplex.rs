@@ -25,6 +25,8 @@ pub(crate) enum Channel {
     Fetch,
     /// Commands towards the leader, with the numbers of this origin.
     Forward(MemberId),
+    /// Committed log entries from any member, for an observer.
+    Follow,
 }
 
 /// The other side is gone, or sent something it must not.

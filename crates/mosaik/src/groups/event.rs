@@ -31,6 +31,10 @@ pub(crate) enum Event {
         term: u64,
         winner: LineageStanding,
     },
+    /// An observer needs a bond with this peer.
+    Reach(PeerId),
+    /// An observer has lost the source with this number.
+    SourceLost(u64),
     /// This member has begun or given up a history.
     HistoryChanged,
     /// This member has fetched what it lacked of this history.

@@ -9,8 +9,8 @@ use super::{
     commands::{Row, has_exactly, skip},
     lineage::{LogPoint, MemberId, Parent},
     raft::fuzz::{
-        Accepted, Forward, Layout, Manifest, Request, Response, SnapshotHeader, SnapshotReply,
-        Types,
+        Accepted, Fed, Follow, Forward, Layout, Manifest, Overrun, Request, Response,
+        SnapshotHeader, SnapshotReply, Taken, Types,
     },
     standing::{LineageStanding, Standing, Willingness},
 };
@@ -54,6 +54,15 @@ pub(crate) const TARGETS: &[Target] = &[
     Target::decoding::<SnapshotHeader>("raft_snapshot_header", Vec::new),
     Target::decoding::<SnapshotReply>("raft_snapshot_reply", Vec::new),
     Target::decoding::<Layout>("raft_layout", Vec::new),
+    Target::decoding::<Overrun>("raft_overrun", || {
+        vec![encoded(&Overrun {
+            log_bytes: 2,
+            limit_bytes: 1,
+        })]
+    }),
+    Target::decoding::<Follow>("raft_follow", || vec![encoded(&Follow { from: 300 })]),
+    Target::decoding::<Fed>("raft_fed", Vec::new),
+    Target::decoding::<Taken>("raft_taken", || vec![encoded(&Taken { next: 300 })]),
     Target::new("raft_manifest", manifest, || {
         let piece = Piece::of(3, b"piece").expect("a small piece");
         vec![encoded(&Manifest(vec![piece, piece]))]
@@ -113,6 +122,7 @@ fn standing() -> Standing {
         willingness: Willingness::Reluctant,
         catching_up: true,
         lineage: Some(lineage_standing()),
+        feeds: Some(1),
     }
 }
 

@@ -150,7 +150,10 @@ pub enum LeadershipPreference {
         /// What the timeouts are multiplied with.
         factor: u32,
     },
-    /// Replicates, answers and forwards, but never votes, leads or counts.
+    /// Follows, answers and forwards, but never votes, leads or counts, and does not belong to the
+    /// [`Membership`](crate::groups::Membership). An observer has bonds with a few of the others,
+    /// four by itself, and gets what is committed from the nearest of them, a member or another
+    /// observer: hundreds of them cost the leader hardly more than a few.
     Observer,
 }
 

@@ -176,7 +176,7 @@ impl Joined {
         if matches!(how, Event::Leave) {
             instance.retire();
         }
-        instance.discovery().remove_group(instance.id());
+        instance.unlist();
         instance.terminate();
         if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(how) {
             let events = self.events.clone();

@@ -13,6 +13,9 @@ pub(crate) struct Standing {
     pub(crate) catching_up: bool,
     /// The history that the member belongs to, if any.
     pub(crate) lineage: Option<LineageStanding>,
+    /// Whether the sender would feed an observer more: how many observers would be between that and
+    /// the membership.
+    pub(crate) feeds: Option<u8>,
 }
 
 /// Whether a member would vote and lead.
@@ -21,8 +24,17 @@ pub(crate) enum Willingness {
     #[default]
     Normal,
     Reluctant,
-    /// An observer, or a member whose machine holds a state that was given up.
+    /// A member whose machine holds a state that was given up.
     Never,
+    /// An observer: it is no member, and is fed by whoever is near.
+    Observer,
+}
+
+impl Willingness {
+    /// Whether one would vote, and lead if need be.
+    pub(crate) fn votes(self) -> bool {
+        matches!(self, Self::Normal | Self::Reluctant)
+    }
 }
 
 /// A history as one member sees it.

@@ -188,7 +188,8 @@ impl<M: SnapshotStateMachine> SnapshotSync<M> {
     ///
     /// The log holds no more than the commands since the last snapshot and the
     /// [kept ones](Self::with_kept_commands) before it, and about 64 MiB of them, except while a
-    /// newcomer is being brought up to date or a durable member still writes the snapshot.
+    /// newcomer is being brought up to date. A durable member's log grows up to the size of the
+    /// last snapshot, if that is larger, before it writes the next one.
     #[must_use]
     pub const fn with_interval(mut self, interval: NonZero<u64>) -> Self {
         self.interval = interval;

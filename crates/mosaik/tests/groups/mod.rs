@@ -11,6 +11,7 @@ mod leaving;
 pub(crate) mod machines;
 mod membership;
 mod metrics;
+mod observers;
 mod reforms;
 mod tables;
 mod tickets;

@@ -12,6 +12,7 @@ use crate::{
         event::Event,
         instance::Instance,
         lineage::{Lineage, MemberId},
+        standing::Willingness,
     },
     net::{
         close::{ProtocolViolation, UnexpectedClose},
@@ -22,6 +23,9 @@ use crate::{
 
 /// Questions that are answered at once; reading waits when there are more.
 const MAX_OPEN_QUESTIONS: usize = 256;
+
+/// Beats of an observer's bond within the time after which a silent one counts as dead.
+const OBSERVERS_BEATS: u32 = 4;
 
 /// Serves a bond until it ends.
 pub(crate) fn spawn(instance: &Arc<Instance>, bonded: Bonded) {
@@ -37,9 +41,16 @@ pub(crate) fn spawn(instance: &Arc<Instance>, bonded: Bonded) {
 async fn serve(instance: &Arc<Instance>, bonded: Bonded) -> ApplicationClose {
     let Bonded { bond, mut receiver } = bonded;
     let timing = instance.timing();
+    // Observers have bonds with a few of very many. They hear of the leader otherwise.
+    let is_observers = instance.observes() || bond.standing().willingness == Willingness::Observer;
+    let beat = if is_observers {
+        timing.beat.max(timing.silence / OBSERVERS_BEATS)
+    } else {
+        timing.beat
+    };
     let _rhythm = instance
         .beats()
-        .begin(bond.connection.clone(), timing.beat, timing.beat_jitter);
+        .begin(bond.connection.clone(), beat, timing.beat_jitter);
     let mut answers = FuturesUnordered::new();
     loop {
         tokio::select! {

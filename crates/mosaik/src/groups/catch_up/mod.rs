@@ -22,5 +22,5 @@
 //! [Fetching](fetch) is apart from what is fetched: it knows pieces, numbers and digests only.
 
 pub(crate) mod fetch;
-mod pace;
+pub(crate) mod pace;
 pub(crate) mod wire;

@@ -12,14 +12,14 @@ const GRACE: Duration = Duration::from_millis(5);
 /// Spreads requests over time, so that sources are never asked for much at once: what they
 /// read, encode and send takes processor time from whatever else their machine does.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Bytes per second.
     rate: u64,
     next: Instant,
 }
 
 impl Pace {
-    pub(super) fn new(rate: u64) -> Self {
+    pub(crate) fn new(rate: u64) -> Self {
         Self {
             rate,
             next: Instant::now(),
@@ -27,12 +27,12 @@ impl Pace {
     }
 
     /// When the next request may be made.
-    pub(super) fn next(&self) -> Instant {
+    pub(crate) fn next(&self) -> Instant {
         self.next
     }
 
     /// Notes that so much was asked for.
-    pub(super) fn spend(&mut self, bytes: usize) {
+    pub(crate) fn spend(&mut self, bytes: usize) {
         #[expect(
             clippy::cast_precision_loss,
             reason = "a request is small, and a rate about right"

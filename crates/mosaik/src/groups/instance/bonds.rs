@@ -143,6 +143,8 @@ impl Instance {
                     let _ = core.serve_forward(origin, stream).await;
                 }
                 Channel::Forward(_) => {}
+                // However it ends: the observer looks for another source.
+                Channel::Follow => drop(core.serve_follow(from, stream).await),
             }
         };
         tokio::select! {

@@ -33,7 +33,7 @@ use crate::{
     },
     net::Links,
     primitives::{GroupId, PeerId, Scope},
-    tickets::{InvalidTicket, PeerEntry, Validity},
+    tickets::{InvalidTicket, LimitError, PeerEntry, Validity},
 };
 
 /// What a node provides to all its groups.
@@ -203,8 +203,42 @@ impl Instance {
             *current = preference;
         }
         if let Some(node) = self.node() {
-            node.let_elect(preference == LeadershipPreference::Normal);
+            node.take_part(preference == LeadershipPreference::Normal);
         }
+        self.discovery().remove_group(self.observer_mark());
+    }
+
+    pub(crate) fn observes(&self) -> bool {
+        self.preference().is_observer()
+    }
+
+    /// An entry that lists this beside the group is an observer's: members leave it to that to make
+    /// bonds.
+    pub(crate) fn observer_mark(&self) -> GroupId {
+        self.id().derive("mosaik.groups.observer.v1")
+    }
+
+    /// Whether this entry is an observer's of this group.
+    pub(crate) fn is_observers(&self, entry: &PeerEntry) -> bool {
+        entry.groups().contains(&self.observer_mark())
+    }
+
+    /// Puts the group into this node's entry.
+    pub(crate) fn list(&self) -> Result<(), LimitError> {
+        if self.observes() {
+            self.discovery().add_group(self.observer_mark())?;
+        }
+        let listed = self.discovery().add_group(self.id());
+        if listed.is_err() {
+            self.unlist();
+        }
+        listed
+    }
+
+    /// Takes the group out of this node's entry.
+    pub(crate) fn unlist(&self) {
+        self.discovery().remove_group(self.id());
+        self.discovery().remove_group(self.observer_mark());
     }
 
     pub(crate) fn status(&self) -> &Arc<Status> {
@@ -280,17 +314,18 @@ impl Instance {
     /// Where this member stands, as told to others.
     pub(crate) fn standing(&self) -> Standing {
         let willingness = match self.preference() {
+            LeadershipPreference::Observer => Willingness::Observer,
             // It could answer nothing, and hand on nothing.
             _ if self.replica.is_stale() => Willingness::Never,
             LeadershipPreference::Normal => Willingness::Normal,
             LeadershipPreference::Reluctant { .. } => Willingness::Reluctant,
-            LeadershipPreference::Observer => Willingness::Never,
         };
         Standing {
             member: self.member(),
             willingness,
             catching_up: self.is_catching_up(),
             lineage: self.lineage_standing(),
+            feeds: self.node().and_then(|node| node.core().offers_to_feed()),
         }
     }
 

@@ -61,6 +61,7 @@ impl Instance {
             network: *self.host.discovery.network_id(),
             timing: self.timing,
             elects: self.preference() == LeadershipPreference::Normal,
+            observes: self.observes(),
             replica: self.replica.clone(),
             commands: self.commands.clone(),
             store: self.keeper.as_ref().and_then(Keeper::store),

@@ -12,6 +12,7 @@ use crate::{
             wire::{ALPN, MAX_CHANNEL_FRAME_BYTES, Opening},
         },
         duplex::{Channel, Duplex, Gone},
+        event::Event,
         lineage::{Lineage, MemberId},
         raft::Peers,
     },
@@ -53,6 +54,14 @@ impl Peers for BondedPeers {
             })
             .map(|standing| standing.member)
             .collect()
+    }
+
+    fn reach(&self, member: MemberId) {
+        if let Some(instance) = self.instance.upgrade()
+            && let Some(peer) = member.peer()
+        {
+            instance.tell_soon(Event::Reach(peer));
+        }
     }
 
     fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>> {

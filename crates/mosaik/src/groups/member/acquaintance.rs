@@ -44,6 +44,8 @@ impl Worker {
             return;
         }
         let catalog = instance.discovery().catalog();
+        self.note_candidate(peer);
+        let instance = &self.instance;
         if let Some(bond) = instance.bonds().get(&peer) {
             if let Some(entry) = catalog.get_signed(&peer) {
                 bond.set_entry(entry.clone());
@@ -57,7 +59,9 @@ impl Worker {
         match listed {
             Some(entry) if instance.authorize(entry).is_ok() => {
                 self.refused.remove(&peer);
-                if self.dials.want(peer) {
+                if !self.wants(&peer) {
+                    self.dials.forget(&peer);
+                } else if self.dials.want(peer) {
                     self.last_news = Instant::now();
                 }
             }

@@ -17,7 +17,6 @@ use crate::{
         instance::Instance,
         lineage::MemberId,
         raft::{Node, View},
-        standing::Willingness,
     },
     net::close::GracefulShutdown,
     primitives::ShortFmtExt,
@@ -37,7 +36,7 @@ impl Worker {
         tracing::error!(group = %self.instance.id().short(), %reason, "the group ends on this node");
         let instance = &self.instance;
         instance.begin_leaving();
-        instance.discovery().remove_group(instance.id());
+        instance.unlist();
         instance.terminate();
         let ending = instance.clone();
         instance.scope().spawn_orderly(async move {
@@ -191,7 +190,7 @@ async fn hand_over(
     let bonds = instance.bonds();
     let can_lead = |member: &MemberId| {
         let bond = bonds.of_member(member);
-        let willing = |bond: Arc<BondCore>| bond.standing().willingness != Willingness::Never;
+        let willing = |bond: Arc<BondCore>| bond.standing().willingness.votes();
         !departed.contains_key(member) && bond.is_some_and(willing)
     };
     let complete = node.matched(0);

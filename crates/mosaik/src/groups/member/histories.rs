@@ -71,6 +71,11 @@ impl Worker {
     /// it lets the leader add it.
     pub(super) async fn catch_up(&mut self) {
         let instance = self.instance.clone();
+        if instance.observes() {
+            // It gets what it lacks from its source, like anything new.
+            instance.set_caught_up();
+            return;
+        }
         if !instance.is_catching_up() || self.fetching.is_some() || instance.is_leaving() {
             return;
         }
@@ -141,6 +146,7 @@ impl Worker {
             self.on_rival(&theirs).await;
         }
         self.catch_up().await;
+        self.feed(self.last_news).await;
         self.work_on_membership();
     }
 

@@ -34,7 +34,7 @@ pub(crate) fn found(founding: &Founding<'_>) -> Option<BTreeSet<MemberId>> {
     let mut eligible: Vec<_> = bonded
         .iter()
         .chain([*own])
-        .filter(|standing| standing.willingness != Willingness::Never)
+        .filter(|standing| standing.willingness.votes())
         .map(|standing| (standing.willingness, standing.member))
         .collect();
     // Observers don't vote, so they don't keep a second history from being founded either.
@@ -103,18 +103,18 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
         |member: &&MemberId| *member != own && (gone.contains(member) || superseded(member));
     // A voter that was started again as an observer: it is added again, without a vote.
     let abstains = |member: &MemberId| {
-        let never = |standing: &Standing| {
-            standing.member == *member && standing.willingness == Willingness::Never
-        };
+        let never =
+            |standing: &Standing| standing.member == *member && !standing.willingness.votes();
         member != own && bonded.iter().any(|(_, standing)| never(standing))
     };
+    let observes = |standing: &Standing| standing.willingness == Willingness::Observer;
     let loses_vote = |member: &&MemberId| leaves(member) || abstains(member);
     let removed: BTreeSet<_> = view.voters.iter().filter(loses_vote).copied().collect();
     let room = max_voters
         .max(&1)
         .saturating_sub(view.voters.len() - removed.len());
     let candidates = bonded.iter().filter(|(_, standing)| {
-        standing.willingness != Willingness::Never
+        standing.willingness.votes()
             && view.learners.contains(&standing.member)
             && matched.contains(&standing.member)
             && !gone.contains(&standing.member)
@@ -128,14 +128,23 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
     }
     let strangers: BTreeSet<_> = bonded
         .iter()
-        .filter(|(_, standing)| !standing.catching_up)
+        .filter(|(_, standing)| !standing.catching_up && !observes(standing))
         .map(|(_, standing)| standing.member)
         .filter(|member| !view.contains(member) && !gone.contains(member))
         .collect();
     if !strangers.is_empty() {
         return Some(Change::AddLearners(strangers));
     }
-    let removed: BTreeSet<_> = view.learners.iter().filter(leaves).copied().collect();
+    // A member that was started again as an observer.
+    let retired = |member: &&MemberId| {
+        let mut standings = bonded.iter().map(|(_, standing)| standing);
+        standings.any(|standing| standing.member == **member && observes(standing))
+    };
+    let removed = view
+        .learners
+        .iter()
+        .filter(|member| leaves(member) || retired(member));
+    let removed: BTreeSet<_> = removed.copied().collect();
     (!removed.is_empty()).then_some(Change::RemoveLearners(removed))
 }
 
@@ -249,7 +258,7 @@ pub(crate) fn reforms(own: &Standing, bonded: &[Standing], voters: &BTreeSet<Mem
     let lineage = own.lineage.map(|lineage| lineage.id);
     let claim = |standing: &Standing| {
         let of_same = standing.lineage.filter(|theirs| Some(theirs.id) == lineage);
-        let able = standing.willingness != Willingness::Never && voters.contains(&standing.member);
+        let able = standing.willingness.votes() && voters.contains(&standing.member);
         of_same
             .filter(|_| able)
             .map(|theirs| (theirs.last, standing.member))

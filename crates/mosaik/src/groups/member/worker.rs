@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{quorum::Quorum, rules::Change};
+use super::{feeding::Feeding, quorum::Quorum, rules::Change};
 use crate::{
     groups::{
         bond::wire::Control,
@@ -67,6 +67,8 @@ pub(crate) struct Worker {
     /// When this member last gave its history up for another one.
     pub(super) yielded: Option<Instant>,
     pub(super) rosters: HashSet<PeerId>,
+    /// An observer's bonds and its source.
+    pub(super) feeding: Feeding,
     /// Who lists the group, and whose tickets were not valid when they were looked at last.
     pub(super) refused: HashSet<PeerId>,
     /// When they are looked at again.
@@ -111,6 +113,7 @@ impl Worker {
             kept_from: None,
             yielded: None,
             rosters: HashSet::new(),
+            feeding: Feeding::new(now),
             refused: HashSet::new(),
             refused_at: now,
             instance,
@@ -199,7 +202,9 @@ impl Worker {
                     watch.node.leader_left();
                 }
                 self.rosters.remove(&peer);
-                self.dials.lost(peer);
+                if self.wants(&peer) {
+                    self.dials.lost(peer);
+                }
             }
             Event::Standing(peer) => self.consider(&peer).await,
             Event::Entry(peer) => self.on_entry(peer),
@@ -223,6 +228,11 @@ impl Worker {
                 term,
                 winner,
             } => self.on_dissolved(lineage, term, winner).await,
+            Event::Reach(peer) => self.reach(peer),
+            Event::SourceLost(number) => {
+                self.on_source_lost(number);
+                self.feed(Instant::now()).await;
+            }
             Event::HistoryChanged => self.watch_node(),
             Event::CaughtUp(lineage) => {
                 if self.fetching == Some(lineage) {
@@ -261,6 +271,7 @@ impl Worker {
         self.check_bonds(now);
         self.dials.tick(now);
         self.catch_up().await;
+        self.feed(now).await;
         if self.node.is_none() {
             self.instance.submissions().expire(now);
             if !self.instance.is_leaving() {

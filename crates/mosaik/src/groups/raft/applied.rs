@@ -19,7 +19,7 @@ use super::{
     log::Log,
     shelf::{Held, Shelf},
     types::{Batch, Types, term_of},
-    volume::Volume,
+    volume::{Volume, is_due},
 };
 use crate::{
     groups::{
@@ -48,8 +48,8 @@ pub(crate) struct Applied {
     /// How often snapshots are taken, and how they are cut.
     pub(super) terms: Terms,
     pub(super) shelf: Shelf,
-    /// What the log may be discarded behind: a snapshot that is safe.
-    pub(super) compacted: Mutex<Option<Arc<Held>>>,
+    /// The snapshot that the log may be discarded behind.
+    compacted: Mutex<Compacted>,
     /// A snapshot on the disk that is to be installed first of all.
     pub(super) stored: Mutex<Option<StoredHeader>>,
     /// Consensus index up to which everything is applied, plus one.
@@ -65,6 +65,14 @@ pub(crate) struct Applied {
     replay: Mutex<Replay>,
     /// Told after every turn of the apply task.
     listener: OnceLock<Listener>,
+}
+
+/// The last snapshot that is safe: on disk if the member is durable.
+#[derive(Debug, Default)]
+struct Compacted {
+    snapshot: Option<Arc<Held>>,
+    /// Its size on the disk, 0 if it is not there.
+    stored_bytes: u64,
 }
 
 /// The right to change the machine.
@@ -151,7 +159,7 @@ impl Applied {
             turn: tokio::sync::Mutex::default(),
             terms,
             shelf: Shelf::new(),
-            compacted: Mutex::new(None),
+            compacted: Mutex::default(),
             stored: Mutex::new(options.stored),
             advanced: Notify::new(),
             blank_term: AtomicU64::new(0),
@@ -378,10 +386,24 @@ impl Applied {
         self.replica.assembly()
     }
 
-    /// The consensus index of the last snapshot that is safe, 0 for none.
-    pub(super) fn compacted_up_to(&self) -> u64 {
-        let compacted = self.compacted.lock();
-        compacted.as_ref().map_or(0, |held| held.id.index)
+    /// The last snapshot that is safe.
+    pub(super) fn compacted(&self) -> Option<Arc<Held>> {
+        self.compacted.lock().snapshot.clone()
+    }
+
+    /// Whether a durable member should write this snapshot: there is none on its disk, or the log
+    /// behind that one has grown by as much as it takes.
+    pub(super) fn should_store(&self, snapshot: &Held) -> bool {
+        let (last, bytes) = {
+            let compacted = self.compacted.lock();
+            let last = compacted.snapshot.as_ref().map(|held| held.id.index);
+            (last, compacted.stored_bytes)
+        };
+        match last {
+            Some(last) if last >= snapshot.id.index => false,
+            Some(last) => is_due(self.bytes_between(last, snapshot.id.index), bytes),
+            None => true,
+        }
     }
 
     /// Up to where the log before a snapshot takes too much, 0 for nowhere.
@@ -389,9 +411,9 @@ impl Applied {
         self.state.lock().volume.excess_before(snapshot)
     }
 
-    /// What the commands in the log behind a consensus index take, about.
-    pub(super) fn bytes_after(&self, index: u64) -> u64 {
-        self.state.lock().volume.after(index)
+    /// What the entries between two consensus indices take in the log, about.
+    pub(super) fn bytes_between(&self, index: u64, last: u64) -> u64 {
+        self.state.lock().volume.between(index, last)
     }
 
     /// The log up to a consensus index was discarded.
@@ -399,14 +421,15 @@ impl Applied {
         self.state.lock().volume.discarded(up_to);
     }
 
-    /// The log may be discarded behind this snapshot.
-    pub(super) fn set_compacted(&self, snapshot: Arc<Held>) {
+    /// The log may be discarded behind this snapshot, which takes so much on the disk.
+    pub(super) fn set_compacted(&self, snapshot: Arc<Held>, stored_bytes: u64) {
         let mut compacted = self.compacted.lock();
-        if compacted
-            .as_ref()
-            .is_none_or(|other| other.id.index < snapshot.id.index)
-        {
-            *compacted = Some(snapshot);
+        let last = compacted.snapshot.as_ref();
+        if last.is_none_or(|last| last.id.index < snapshot.id.index) {
+            *compacted = Compacted {
+                snapshot: Some(snapshot),
+                stored_bytes,
+            };
         }
     }
 

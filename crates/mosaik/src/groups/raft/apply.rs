@@ -109,8 +109,7 @@ impl RaftStateMachine<Types> for Applier {
         if force {
             return Some(self.get_snapshot_builder().await);
         }
-        let compacted = self.0.compacted.lock().clone();
-        compacted.map(|held| Builder(Ok(held)))
+        self.0.compacted().map(|held| Builder(Ok(held)))
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
@@ -133,19 +132,21 @@ impl RaftStateMachine<Types> for Applier {
         if turn.is_over {
             return Ok(());
         }
-        let (head, assembly) = match data {
+        let (head, assembly, stored_bytes) = match data {
             SnapshotData::Fetched(fetched) => {
+                let mut bytes = 0;
                 if let Some(stored) = fetched.stored {
+                    bytes = stored.bytes();
                     stored.finish(meta, &fetched.head).await?;
                 }
-                (fetched.head, fetched.assembly)
+                (fetched.head, fetched.assembly, bytes)
             }
             SnapshotData::Stored(stored) => {
                 let assembly = applied.replica.assembly();
                 let assembly =
                     assembly.ok_or_else(|| io::Error::other("the machine takes no snapshots"))?;
-                let assembly = applied.log.load_snapshot(&stored, assembly).await?;
-                (stored.head, assembly)
+                let (assembly, bytes) = applied.log.load_snapshot(&stored, assembly).await?;
+                (stored.head, assembly, bytes)
             }
             SnapshotData::Held(_) => {
                 return Err(io::Error::other("a snapshot of this member's own state"));
@@ -183,7 +184,7 @@ impl RaftStateMachine<Types> for Applier {
             Held::new(meta.clone(), position, head_bytes, capture, batch_size)
         });
         if let Some(held) = held {
-            applied.set_compacted(held.clone());
+            applied.set_compacted(held.clone(), stored_bytes);
             applied.shelf.put(held);
         }
         applied.publish(&mut Vec::new());

@@ -20,8 +20,8 @@ use tokio::{
 };
 
 use super::{
-    acks::Acks, applied::Applied, apply::Applier, log::Log, peers::Peers, rounds::Rounds,
-    snapshot::Partial, told::Told, types::Types, view::View,
+    acks::Acks, applied::Applied, apply::Applier, feed::Feed, log::Log, peers::Peers,
+    progress::Progress, rounds::Rounds, snapshot::Partial, told::Told, types::Types, view::View,
 };
 use crate::{
     groups::{
@@ -48,6 +48,10 @@ pub(crate) struct NodeCore {
     pub(super) log: Log,
     pub(super) told: Arc<Told>,
     pub(super) acks: Arc<Acks>,
+    /// How far the others have come, if this member leads.
+    pub(super) progress: Progress,
+    /// Those who are fed from here, and where an observer is fed from.
+    pub(super) feed: Feed,
     /// Whether this member stands for election by itself.
     pub(super) elects: AtomicBool,
     pub(super) rounds: Mutex<Rounds>,
@@ -226,6 +230,11 @@ impl NodeCore {
 
     /// Notes a sign of life of a leader.
     pub(super) fn on_contact(&self, term: u64, commit: Option<u64>) {
+        self.on_contact_at(term, commit, Instant::now());
+    }
+
+    /// Notes that there was a sign of life of a leader at some time.
+    pub(super) fn on_contact_at(&self, term: u64, commit: Option<u64>, at: Instant) {
         // Who has voted for a later one does not follow it any more.
         let deposed = self
             .log
@@ -236,9 +245,10 @@ impl NodeCore {
             return;
         }
         contact.term = term;
-        contact.at = Some(Instant::now());
+        contact.at = contact.at.max(Some(at));
         contact.commit = commit.max(contact.commit);
         drop(contact);
+        self.feed.sign();
         if !self.status.is_online() {
             self.assess();
         }
@@ -321,8 +331,8 @@ impl NodeCore {
             self.caught_up.store(!lagging, Ordering::Relaxed);
             return !lagging;
         }
-        let caught_up =
-            view.contains(&self.member) && commit.is_some_and(|at| self.applied.has_applied(at));
+        let takes_part = self.feed.observes() || view.contains(&self.member);
+        let caught_up = takes_part && commit.is_some_and(|at| self.applied.has_applied(at));
         self.caught_up.store(caught_up, Ordering::Relaxed);
         caught_up
     }

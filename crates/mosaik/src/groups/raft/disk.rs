@@ -77,6 +77,8 @@ pub(crate) struct StoredHeader {
 /// Writes a snapshot piece by piece. Nothing of it counts before it is finished.
 pub(crate) struct SnapshotWriter {
     chunks: ChunkWriter,
+    /// Size of the pieces that were added.
+    bytes: u64,
     /// One writes at a time.
     _turn: OwnedMutexGuard<()>,
 }
@@ -87,6 +89,7 @@ impl SnapshotWriter {
     pub(super) async fn add(&mut self, pieces: &[Encoded]) -> io::Result<()> {
         let (mut rows, mut bytes) = (Vec::new(), 0);
         for piece in pieces {
+            self.bytes += piece.bytes.len() as u64;
             let mut rest = &piece.bytes[..];
             while !rest.is_empty() {
                 let (part, after) = rest.split_at(rest.len().min(CHUNK_BYTES));
@@ -107,6 +110,11 @@ impl SnapshotWriter {
             self.chunks.add(rows).await?;
         }
         Ok(())
+    }
+
+    /// Size of the pieces that were added.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Makes the snapshot the current one; resolves when that is on disk.
@@ -282,6 +290,7 @@ impl LogDisk {
         }
         Ok(Some(SnapshotWriter {
             chunks: self.store.begin_snapshot(),
+            bytes: 0,
             _turn: turn,
         }))
     }
@@ -298,21 +307,22 @@ impl LogDisk {
         }))
     }
 
-    /// Puts a snapshot together.
+    /// Puts a snapshot together; tells its size as well.
     pub(super) async fn load_snapshot(
         &self,
         header: &StoredHeader,
         mut assembly: Box<dyn Assembly>,
-    ) -> io::Result<Box<dyn Assembly>> {
+    ) -> io::Result<(Box<dyn Assembly>, u64)> {
         let stored = header.stored.clone();
         let loaded = self.blocking(move |store| {
-            let (mut from, mut piece) = (0, BytesMut::new());
+            let (mut from, mut piece, mut bytes) = (0, BytesMut::new(), 0);
             while from < stored.chunks {
                 for chunk in store.read_chunks(&stored, from, CHUNK_BYTES)? {
                     let Some((items, part)) = chunk.split_first_chunk() else {
                         return Ok(None);
                     };
                     from += 1;
+                    bytes += part.len() as u64;
                     piece.extend_from_slice(part);
                     let items = u64::from_le_bytes(*items);
                     if items > 0 && !append(&mut *assembly, &piece.split(), items) {
@@ -320,7 +330,7 @@ impl LogDisk {
                     }
                 }
             }
-            Ok(piece.is_empty().then_some(assembly))
+            Ok(piece.is_empty().then_some((assembly, bytes)))
         });
         loaded
             .await?

@@ -2,5 +2,8 @@
 
 pub(crate) use super::{
     types::Types,
-    wire::{Accepted, Forward, Layout, Manifest, Request, Response, SnapshotHeader, SnapshotReply},
+    wire::{
+        Accepted, Fed, Follow, Forward, Layout, Manifest, Overrun, Request, Response,
+        SnapshotHeader, SnapshotReply, Taken,
+    },
 };

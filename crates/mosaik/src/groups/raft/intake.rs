@@ -20,7 +20,7 @@ use super::{
     peers::Peers,
     snapshot::{FetchedSnapshot, Partial, SnapshotData},
     types::Types,
-    wire::{self, Layout, Manifest, SnapshotHeader, SnapshotReply},
+    wire::{self, Layout, Manifest, Overrun, SnapshotHeader, SnapshotReply},
 };
 use crate::groups::{
     catch_up::{
@@ -58,7 +58,7 @@ impl NodeCore {
     pub(crate) async fn serve_snapshot(&self, stream: Duplex) -> Result<(), Gone> {
         let Duplex { mut tx, mut rx } = stream;
         let header: SnapshotHeader = wire::decode(&rx.recv().await?)?;
-        let id = header.id().ok_or(Gone)?;
+        let id = header.id().filter(|_| header.vote.committed).ok_or(Gone)?;
         let leader = header.vote.leader_id.voted_for;
         // They may go on to later ones while the leader is still counting.
         let holding = self.hold(id, leader);
@@ -68,8 +68,17 @@ impl NodeCore {
         self.falls_behind();
         let partial = tokio::select! {
             biased;
-            // The leader says nothing more: it is gone, or has given up.
-            _ = rx.recv() => return Err(Gone),
+            // Before the reply the leader says one thing only; otherwise it is gone.
+            frame = rx.recv() => {
+                let Overrun { log_bytes, limit_bytes } = wire::decode(&frame?)?;
+                tracing::warn!(
+                    member = %self.member, index = id.index, log_bytes, limit_bytes,
+                    "this member fetches the snapshot more slowly than commands come: its leader \
+                     keeps no more of them, and offers a later snapshot after a while. Raise this \
+                     member's `with_fetch_rate`, or write less"
+                );
+                return Err(Gone);
+            }
             partial = self.fetch_snapshot(&plan, id, leader) => partial?,
         };
         drop(holding);
@@ -219,7 +228,7 @@ impl NodeCore {
                 wire::decode::<Layout>(&stream.rx.recv().await?)
             };
             let layout = timeout(patience, asking).await.unwrap_or(Err(Gone))?;
-            if layout.vote.leader_id.voted_for != leader {
+            if layout.vote.leader_id.voted_for != leader || !layout.vote.committed {
                 return Err(Gone);
             }
             self.on_contact(layout.vote.leader_id.term, Some(layout.committed));
@@ -300,6 +309,7 @@ impl Keeping<'_> {
             return Err(Gone);
         }
         partial.taken += 1;
+        self.core.feed.arrived();
         self.partial = Some(partial);
         Ok(())
     }

@@ -207,12 +207,12 @@ impl Log {
         }
     }
 
-    /// Puts the snapshot on the disk together.
+    /// Puts the snapshot on the disk together; tells its size as well.
     pub(super) async fn load_snapshot(
         &self,
         stored: &StoredHeader,
         assembly: Box<dyn Assembly>,
-    ) -> io::Result<Box<dyn Assembly>> {
+    ) -> io::Result<(Box<dyn Assembly>, u64)> {
         match &self.0.disk {
             Some(disk) => disk.load_snapshot(stored, assembly).await,
             None => Err(io::Error::other("there is no disk")),

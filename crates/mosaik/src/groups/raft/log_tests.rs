@@ -366,7 +366,7 @@ mod durable {
         let log = open(dir.path(), None).await;
         let stored = log.stored_snapshot().await.unwrap().unwrap();
         let loaded = log.load_snapshot(&stored, Box::new(Parts::default()));
-        let loaded = loaded.await.unwrap().into_any().downcast::<Parts>();
+        let loaded = loaded.await.unwrap().0.into_any().downcast::<Parts>();
         let expected = pieces.map(|piece| (piece.items, piece.bytes.to_vec()));
         assert_eq!(loaded.unwrap().0, expected);
     }

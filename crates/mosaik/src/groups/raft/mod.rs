@@ -4,7 +4,8 @@
 //! the [apply task](apply) with de-duplication, the [network](network) with its pipelined
 //! [streams](session), [elections], the [tenure](tenure): the time in which a leader accepts commands, and
 //! linearizable [reads](reads). A member that lacks much [fetches it](intake) from
-//! [several others](supply), and [what is frozen](shelf) need not stay in the log.
+//! [several others](supply), and [what is frozen](shelf) need not stay in the log. Observers are
+//! [fed](follow) by whoever is near.
 //!
 //! | task | started by | ends when |
 //! |---|---|---|
@@ -19,6 +20,8 @@ mod config;
 mod core;
 mod disk;
 mod elections;
+mod feed;
+mod follow;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod intake;

@@ -29,7 +29,7 @@ use super::{
     peers::Peers,
     progress::{Progress, is_set_back},
     session::Session,
-    shelf::InUse,
+    shelf::{Held, InUse},
     snapshot::SnapshotData,
     told::Told,
     types::Types,
@@ -174,38 +174,68 @@ impl Client {
         sleep_until(self.progress.rest(self.target)).await;
         let stream = self.peers.open(self.target, Channel::Snapshot).await?;
         let mut held = InUse::new(held);
-        let sent = Self::offer_snapshot(&held, vote, snapshot.meta, stream).await;
-        if self.progress.note_snapshot(self.target, sent.is_ok()) {
+        let sent = offer_snapshot(&held.0, vote, snapshot.meta, stream).await;
+        let is_failing = match sent {
+            Err(NotTaken::Overrun) => self.progress.note_overrun(self.target),
+            _ => self.progress.note_snapshot(self.target, sent.is_ok()),
+        };
+        if is_failing {
             held.let_go();
             tracing::warn!(
                 member = %self.target, index = held.0.id.index,
                 "a member takes no snapshot: it gets the next one after a while"
             );
         }
-        sent
+        sent.map_err(|_| Gone)
     }
+}
 
-    /// Offers a snapshot, and waits until it is taken.
-    async fn offer_snapshot(
-        held: &InUse,
-        vote: VoteOf<Types>,
-        meta: SnapshotMetaOf<Types>,
-        mut stream: Duplex,
-    ) -> Result<SnapshotResponse<Types>, Gone> {
-        let header = SnapshotHeader {
-            vote,
-            meta: meta.into(),
-            head: held.0.head.clone(),
-        };
-        stream.tx.send(&wire::encode(&header)?).await?;
-        let pieces = held.0.pieces().await.map_err(|error| {
-            tracing::error!(%error, "the snapshot can't be sent: no member can join with it");
-            Gone
-        })?;
-        let manifest = wire::encode(&Manifest(pieces.to_vec()))?;
-        stream.tx.send(&manifest).await?;
-        let reply: SnapshotReply = wire::decode(&stream.rx.recv().await?)?;
-        Ok(reply.0)
+/// Reasons why a snapshot was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    Gone,
+    /// The log behind it was discarded meanwhile.
+    Overrun,
+}
+
+impl From<Gone> for NotTaken {
+    fn from(Gone: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+/// Offers a snapshot, and waits until it is taken, or in vain.
+pub(super) async fn offer_snapshot(
+    held: &Arc<Held>,
+    vote: VoteOf<Types>,
+    meta: SnapshotMetaOf<Types>,
+    stream: Duplex,
+) -> Result<SnapshotResponse<Types>, NotTaken> {
+    let Duplex { mut tx, mut rx } = stream;
+    let header = SnapshotHeader {
+        vote,
+        meta: meta.into(),
+        head: held.head.clone(),
+    };
+    tx.send(&wire::encode(&header)?).await?;
+    let pieces = held.pieces().await.map_err(|error| {
+        tracing::error!(%error, "the snapshot can't be sent: no member can join with it");
+        Gone
+    })?;
+    let manifest = wire::encode(&Manifest(pieces.to_vec()))?;
+    tx.send(&manifest).await?;
+    tokio::select! {
+        reply = rx.recv() => {
+            let reply: SnapshotReply = wire::decode(&reply?)?;
+            Ok(reply.0)
+        }
+        overrun = held.given_up() => {
+            // Whoever can't be told finds its transfer ended.
+            if tx.send(&wire::encode(&overrun)?).await.is_ok() {
+                tx.finish();
+            }
+            Err(NotTaken::Overrun)
+        }
     }
 }
 

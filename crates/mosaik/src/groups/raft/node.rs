@@ -27,6 +27,7 @@ use super::{
     apply::Applier,
     config::raft_config,
     core::{Consensus, NodeCore},
+    feed::Feed,
     log::Log,
     network::Network,
     peers::Peers,
@@ -61,6 +62,8 @@ pub(crate) struct NodeOptions {
     pub(crate) timing: Timing,
     /// Whether the instance stands for election by itself; reluctant members are told to.
     pub(crate) elects: bool,
+    /// Whether the instance is an observer's, which is no member.
+    pub(crate) observes: bool,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
     /// Where a durable member keeps what must survive.
@@ -162,6 +165,8 @@ impl Node {
             log,
             told,
             acks,
+            progress,
+            feed: Feed::new(options.observes),
             elects: AtomicBool::new(options.elects),
             rounds: Mutex::default(),
             applied,
@@ -321,9 +326,22 @@ impl Node {
         let _ = self.0.raft.trigger().transfer_leader(to).await;
     }
 
-    /// Whether this member stands for election by itself, from now on.
-    pub(crate) fn let_elect(&self, elects: bool) {
+    /// An observer becomes a member, which may stand for election by itself.
+    pub(crate) fn take_part(&self, elects: bool) {
         self.0.elects.store(elects, Ordering::Relaxed);
+        self.0.feed.take_part();
+    }
+
+    /// Follows a source in the background; runs `done` when that has ended.
+    pub(crate) fn follow(&self, source: MemberId, done: impl FnOnce() + Send + 'static) -> Scope {
+        let (core, scope) = (self.0.clone(), self.0.scope.child());
+        scope.spawn(async move {
+            if core.follow(source).await.is_err() {
+                tracing::debug!(member = %core.member, %source, "a source is lost");
+            }
+            done();
+        });
+        scope
     }
 
     /// Stands for election, unless a leader lives.

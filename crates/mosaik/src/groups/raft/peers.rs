@@ -18,6 +18,10 @@ pub(crate) trait Peers: Send + Sync + 'static {
     /// Members that take part in this history and can be reached, this one excluded.
     fn members(&self) -> Vec<MemberId>;
 
+    /// Has an observer make a bond with a member that it has none with. Other members have one, or
+    /// make it by themselves.
+    fn reach(&self, member: MemberId);
+
     /// Opens a stream to a member.
     fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>>;
 }

@@ -63,6 +63,24 @@ impl Progress {
     pub(super) fn note_snapshot(&self, member: MemberId, taken: bool) -> bool {
         self.0.failing.lock().note(member, taken, Instant::now())
     }
+
+    /// Notes that a member was too slow for a snapshot, which the next one would not change: it is
+    /// left alone at once.
+    pub(super) fn note_overrun(&self, member: MemberId) -> bool {
+        self.0.failing.lock().note_overrun(member, Instant::now())
+    }
+
+    /// The last entry that each member has acknowledged, if this one leads.
+    pub(super) fn all_matched(&self) -> Vec<(MemberId, u64)> {
+        let Some(metrics) = self.0.metrics.get() else {
+            return Vec::new();
+        };
+        let metrics = metrics.borrow_watched();
+        let replication = metrics.replication.iter().flatten();
+        replication
+            .filter_map(|(member, matched)| Some((*member, matched.as_ref()?.index())))
+            .collect()
+    }
 }
 
 /// Whether a member has lost what it had acknowledged: its log differs from its leader's at an
@@ -84,6 +102,15 @@ struct Failed {
 }
 
 impl Failing {
+    fn note_overrun(&mut self, member: MemberId, now: Instant) -> bool {
+        let failed = self.0.entry(member).or_insert(Failed {
+            times: 0,
+            until: now,
+        });
+        failed.times = failed.times.max(FAILURES - 1);
+        self.note(member, false, now)
+    }
+
     fn note(&mut self, member: MemberId, taken: bool, now: Instant) -> bool {
         self.0.retain(|_, failed| now < failed.until + FORGET);
         if taken {
@@ -124,6 +151,18 @@ mod tests {
         assert!(!is_set_back(Some(&id(9)), &id(10)));
         assert!(is_set_back(Some(&id(9)), &id(9)));
         assert!(is_set_back(Some(&id(9)), &id(0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_is_too_slow_for_a_snapshot_rests_at_once_and_ever_longer() {
+        let (mut failing, member) = (Failing::default(), MemberId::default());
+        let mut now = Instant::now();
+        for rest in [1, 2, 4] {
+            assert!(failing.note_overrun(member, now));
+            let until = failing.0[&member].until;
+            assert_eq!((until - now).as_secs(), rest);
+            now = until;
+        }
     }
 
     #[tokio::test(start_paused = true)]

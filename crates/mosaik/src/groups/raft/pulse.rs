@@ -17,6 +17,7 @@ impl NodeCore {
             let leads = view.leading;
             if leads {
                 self.acks.set_backed(self.quorum_lives(&view));
+                self.feed.sign();
                 if self.raft.trigger().heartbeat().await.is_err() {
                     // Consensus has stopped.
                     return;

@@ -15,6 +15,8 @@
 //! Who asks the leader says which term it stands by, and so counts itself: in a group of three
 //! voters that is a majority together with the leader, and one round trip is enough.
 //!
+//! An observer without a bond with the leader asks its source, which asks in turn.
+//!
 //! Reads that wait at the same time share a round; one that began before a read is of no use to it.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -94,7 +96,10 @@ impl NodeCore {
         let limit = self.timing.election;
         match self.remote_leader() {
             // Two of them: one to the leader, and one from there to the voters.
-            Some(leader) => self.ask_leader(leader, limit * 2),
+            Some(leader) => {
+                let (asked, steps) = self.way_to(leader);
+                self.ask_leader(asked, leader, limit * (steps + 1))
+            }
             None => match self.majority() {
                 Ok(majority) => majority.confirm(self.peers.clone(), limit),
                 Err(Gone) => std::future::ready(Err(Gone)).boxed(),
@@ -102,15 +107,28 @@ impl NodeCore {
         }
     }
 
+    /// Who is asked in place of the leader, and in how many steps that reaches it: an observer asks
+    /// its source, unless it has a bond with the leader.
+    fn way_to(&self, leader: MemberId) -> (MemberId, u32) {
+        let source = self.feed.source().filter(|_| self.feed.observes());
+        match source {
+            Some(source) if !self.peers.members().contains(&leader) => {
+                (source, self.feed.steps() + 1)
+            }
+            _ => (leader, 1),
+        }
+    }
+
     fn ask_leader(
         &self,
+        asked: MemberId,
         leader: MemberId,
         limit: Duration,
     ) -> BoxFuture<'static, Result<u64, Gone>> {
         let vote = self.log.stored_vote();
         let term = vote.and_then(|(term, voted_for)| (voted_for == leader).then_some(term));
         let asked = wire::encode(&Request::ReadIndex { term })
-            .map(|request| self.peers.ask(leader, request));
+            .map(|request| self.peers.ask(asked, request));
         async move {
             let answer = tokio::time::timeout(limit, asked?);
             match wire::decode(&answer.await.map_err(|_| Gone)??)? {
@@ -159,6 +177,12 @@ impl NodeCore {
         from: MemberId,
         term: Option<u64>,
     ) -> Result<Response, Gone> {
+        if self.tenure_term().is_none() && self.remote_leader().is_some() {
+            // An observer asks its source, which asks the leader: later than the read began.
+            return Ok(Response::ReadIndex {
+                next: self.join_round().await?,
+            });
+        }
         let mut majority = self.majority()?;
         if term == Some(majority.term) {
             majority.confirmed.insert(from);

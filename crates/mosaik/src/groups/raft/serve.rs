@@ -229,6 +229,10 @@ impl NodeCore {
     /// One forwarding session; ends when the leader does or another one is known.
     async fn forward_to(&self, leader: MemberId, route: Route) -> Result<(), Gone> {
         let mut view = self.subscribe();
+        if self.feed.observes() {
+            // It has bonds with a few only.
+            self.peers.reach(leader);
+        }
         let channel = Channel::Forward(self.submissions.origin());
         let opening = tokio::time::timeout(OPEN_TIMEOUT, self.peers.open(leader, channel));
         let Duplex { mut tx, mut rx } = tokio::select! {

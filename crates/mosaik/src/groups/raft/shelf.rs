@@ -15,7 +15,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{types::Types, wire::snapshot_id};
+use super::{
+    types::Types,
+    wire::{Overrun, snapshot_id},
+};
 use crate::{
     groups::{
         Index,
@@ -45,6 +48,8 @@ pub(super) struct Held {
     batch_size: u64,
     pieces: OnceCell<Arc<[Piece]>>,
     usage: Mutex<Usage>,
+    /// Set once the log behind this snapshot is not kept any longer for those that fetch it.
+    overrun: watch::Sender<Option<Overrun>>,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +77,33 @@ impl Held {
             batch_size,
             pieces: OnceCell::new(),
             usage: Mutex::default(),
+            overrun: watch::Sender::new(None),
         }))
+    }
+
+    /// Size in encoded form; 0 if it was never encoded as a whole.
+    pub(super) fn encoded_bytes(&self) -> u64 {
+        let pieces = self.pieces.get();
+        pieces.map_or(0, |pieces| {
+            pieces.iter().map(|piece| u64::from(piece.bytes)).sum()
+        })
+    }
+
+    /// Ends all transfers of this snapshot: the log behind it is discarded, so that nobody could go
+    /// on from it.
+    pub(super) fn give_up(&self, overrun: Overrun) {
+        self.overrun.send_replace(Some(overrun));
+    }
+
+    /// Resolves once transfers of this snapshot are in vain.
+    pub(super) async fn given_up(&self) -> Overrun {
+        let mut overrun = self.overrun.subscribe();
+        let found = overrun.wait_for(Option::is_some).await;
+        match found.ok().and_then(|found| *found) {
+            Some(overrun) => overrun,
+            // The sender lives as long as this snapshot.
+            None => std::future::pending().await,
+        }
     }
 
     /// The pieces that the snapshot consists of. The first time, all of it is encoded.
@@ -145,6 +176,9 @@ impl Held {
     }
 
     fn is_in_use(&self) -> bool {
+        if self.overrun.borrow().is_some() {
+            return false;
+        }
         let usage = self.usage.lock();
         usage.users > 0 || usage.until.is_some_and(|until| Instant::now() < until)
     }
@@ -241,11 +275,13 @@ impl Shelf {
         }
     }
 
-    /// The consensus index of the oldest snapshot that somebody fetches, or has fetched lately.
-    pub(super) fn needed_from(&self) -> Option<u64> {
+    /// Snapshots that somebody fetches, or has fetched lately, the oldest first.
+    pub(super) fn in_use(&self) -> Vec<Arc<Held>> {
         let held = self.held.lock();
-        let in_use = held.iter().find(|held| held.is_in_use());
-        in_use.map(|held| held.id.index)
+        held.iter()
+            .filter(|held| held.is_in_use())
+            .cloned()
+            .collect()
     }
 
     /// Names the newest snapshot whenever there is a newer one.

@@ -88,7 +88,10 @@ impl NodeCore {
     async fn layout(&self, from: u64) -> io::Result<Layout> {
         let (vote, leading) = {
             let server = self.server.borrow_watched();
-            (server.vote, server.current_leader == Some(self.member))
+            (
+                server.vote,
+                server.vote.committed && server.current_leader == Some(self.member),
+            )
         };
         let Some(committed) = self.applied.last_index().filter(|_| leading) else {
             return Err(io::Error::other("this member does not lead"));

@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -136,6 +137,10 @@ struct MeshState {
     cut: Mutex<HashSet<MemberId>>,
     /// Members that get no entries and no snapshot.
     starved: Mutex<HashSet<MemberId>>,
+    /// Members whose requests for pieces nobody answers.
+    stalled: Mutex<HashSet<MemberId>>,
+    /// Pairs of which the first has no bond with the second.
+    hidden: Mutex<HashSet<(MemberId, MemberId)>>,
     scopes: Mutex<Vec<Scope>>,
     /// How long everything is on its way.
     latency: Mutex<Duration>,
@@ -150,7 +155,8 @@ struct End {
 impl End {
     fn find(&self, member: &MemberId) -> Result<Arc<NodeCore>, Gone> {
         let cut = self.mesh.0.cut.lock();
-        if cut.contains(member) || cut.contains(&self.local) {
+        let hidden = self.mesh.0.hidden.lock().contains(&(self.local, *member));
+        if hidden || cut.contains(member) || cut.contains(&self.local) {
             return Err(Gone);
         }
         self.mesh.0.nodes.lock().get(member).cloned().ok_or(Gone)
@@ -176,17 +182,25 @@ impl Peers for End {
         let nodes = self.mesh.0.nodes.lock();
         let others = nodes.keys().filter(|member| **member != self.local);
         others
-            .filter(|member| !cut.contains(member))
+            .filter(|member| {
+                let hidden = self.mesh.0.hidden.lock().contains(&(self.local, **member));
+                !hidden && !cut.contains(member)
+            })
             .copied()
             .collect()
     }
 
+    fn reach(&self, _: MemberId) {}
+
     fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>> {
+        let from = self.local;
         let feeds = matches!(channel, Channel::Append | Channel::Snapshot);
         let starved = feeds && self.mesh.0.starved.lock().contains(&member);
         let target = self
             .find(&member)
             .and_then(|core| if starved { Err(Gone) } else { Ok(core) });
+        let is_fetch = matches!(channel, Channel::Fetch);
+        let stalled = is_fetch && self.mesh.0.stalled.lock().contains(&self.local);
         let (scope, mesh) = (self.scope.child(), self.mesh.clone());
         async move {
             let target = target?;
@@ -194,11 +208,16 @@ impl Peers for End {
             let (ours, theirs) = delayed(&scope, latency);
             mesh.0.scopes.lock().push(scope.clone());
             scope.spawn(async move {
+                if stalled {
+                    let _open = theirs;
+                    return std::future::pending().await;
+                }
                 match channel {
                     Channel::Append => target.serve_append(theirs).await,
                     Channel::Snapshot => drop(target.serve_snapshot(theirs).await),
                     Channel::Fetch => drop(target.serve_fetch(theirs).await),
                     Channel::Forward(origin) => drop(target.serve_forward(origin, theirs).await),
+                    Channel::Follow => drop(target.serve_follow(from, theirs).await),
                 }
             });
             Ok(ours)
@@ -270,6 +289,15 @@ struct Member<M: StateMachine> {
 
 impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<M> {
     async fn start(mesh: &Mesh, machine: M, commands: Option<Arc<dyn CommandStore>>) -> Self {
+        Self::start_as(mesh, machine, commands, false).await
+    }
+
+    async fn start_as(
+        mesh: &Mesh,
+        machine: M,
+        commands: Option<Arc<dyn CommandStore>>,
+        observes: bool,
+    ) -> Self {
         let peer: PeerId = iroh::SecretKey::from_bytes(&rand::random()).public();
         let scope = Scope::new();
         let consensus = ConsensusConfig::default();
@@ -284,7 +312,8 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
                 group: Digest::zero(),
                 network: Digest::zero(),
                 timing: consensus.timing(),
-                elects: true,
+                elects: !observes,
+                observes,
                 replica: replica.clone(),
                 commands,
                 store: None,
@@ -976,4 +1005,269 @@ async fn who_is_cut_off_together_with_the_leader_knows_of_no_leader() {
         member.online().await;
     }
     assert_eq!(within(following.execute(&[1])).await, done(1..=1));
+}
+
+/// Its leader once discarded the log behind the snapshot without a word, and offered the next one,
+/// and so on for as long as commands came.
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_that_is_too_slow_for_a_snapshot_is_told_and_left_alone_for_a_while() {
+    let mesh = Mesh::default();
+    let first = Member::start(&mesh, Seldom::default(), None).await;
+    let voters = BTreeSet::from([first.id()]);
+    first.node.found(voters).await.unwrap();
+    first.online().await;
+    let mut call = 0;
+    while first.node.core().log.first_index() < 3 {
+        first.execute_many(call).await;
+        call += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let newcomer = Member::start(&mesh, Seldom::default(), None).await;
+    mesh.0.stalled.lock().insert(newcomer.id());
+    let id = BTreeSet::from([newcomer.id()]);
+    first.node.add_learners(id).await.unwrap();
+    let shelf = &first.node.core().applied.shelf;
+    let offered = within(async {
+        loop {
+            if let Some(offered) = shelf.in_use().pop() {
+                return offered;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+
+    // The log behind the snapshot that it fetches is kept for a while, far beyond what is kept
+    // otherwise.
+    for _ in 0..20 {
+        first.execute_many(call).await;
+        call += 1;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let log = &first.node.core().log;
+    assert!(log.first_index() <= offered.id.index + 1);
+
+    // But not without end.
+    for _ in 0..60 {
+        first.execute_many(call).await;
+        call += 1;
+    }
+    let overrun = within(offered.given_up()).await;
+    assert!(overrun.log_bytes > overrun.limit_bytes);
+    first.log_begins_after(offered.id.index).await;
+    let rest = || first.node.core().progress.rest(newcomer.id());
+    within(async {
+        while rest() <= Instant::now() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(newcomer.state().len(), 0);
+
+    mesh.0.stalled.lock().clear();
+    newcomer.reaches(call * 1000).await;
+    assert_eq!(newcomer.state(), first.state());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_fetches_a_snapshot_in_vain_gets_the_numbers() {
+    let mesh = Mesh::default();
+    let first = compacted(&mesh, 200).await;
+    let held = first.node.core().applied.shelf.newest().unwrap();
+    let (ours, mut theirs) = Duplex::pair();
+    let vote = first.node.core().server.borrow_watched().vote;
+    let offering = super::network::offer_snapshot(&held, vote, held.meta.clone(), ours);
+    let overrun = super::wire::Overrun {
+        log_bytes: 2,
+        limit_bytes: 1,
+    };
+    let taking = async {
+        let _header = theirs.rx.recv().await.unwrap();
+        let _manifest = theirs.rx.recv().await.unwrap();
+        held.give_up(overrun);
+        super::wire::decode::<super::wire::Overrun>(&theirs.rx.recv().await.unwrap()).unwrap()
+    };
+    let (offered, told) = within(futures::future::join(offering, taking)).await;
+    assert_eq!(told, overrun);
+    assert!(matches!(offered, Err(super::network::NotTaken::Overrun)));
+    let in_use = first.node.core().applied.shelf.in_use();
+    assert!(in_use.iter().all(|other| other.id != held.id));
+}
+
+/// An observer and the task that has it follow a source.
+struct Observing<M: StateMachine> {
+    member: Member<M>,
+    following: Mutex<Option<Scope>>,
+}
+
+impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Observing<M> {
+    async fn start(mesh: &Mesh, machine: M) -> Self {
+        Self {
+            member: Member::start_as(mesh, machine, None, true).await,
+            following: Mutex::default(),
+        }
+    }
+
+    /// Follows a source in place of the one before; resolves when the stream ends.
+    fn follow(&self, source: MemberId) -> oneshot::Receiver<()> {
+        let (ended, end) = oneshot::channel();
+        let scope = self.member.node.follow(source, move || drop(ended));
+        if let Some(before) = self.following.lock().replace(scope) {
+            before.cancel();
+        }
+        end
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn observers_are_fed_by_a_follower_and_by_each_other_and_the_leader_has_no_part_in_it() {
+    let (mesh, members) = three().await;
+    let leads = leader(&members);
+    let source = &members[(leads + 1) % 3];
+    assert_eq!(within(members[leads].execute(&[1, 2])).await, done(1..=2));
+    let near = Observing::start(&mesh, Journal::default()).await;
+    let far = Observing::start(&mesh, Journal::default()).await;
+    let (_near, _far) = (near.follow(source.id()), far.follow(near.member.id()));
+    near.member.online().await;
+    // Before its source had one itself, it was sent away.
+    let _far = far.follow(near.member.id());
+    far.member.online().await;
+    assert_eq!(far.member.status.leader(), members[leads].id().peer());
+    for n in 3..200 {
+        assert_eq!(within(source.execute(&[n])).await, done(n..=n));
+    }
+    for observer in [&near, &far] {
+        observer.member.reaches(199).await;
+        assert_eq!(observer.member.state(), members[leads].state());
+        let view = observer.member.node.view().borrow().clone();
+        assert_eq!((view.voters.len(), view.learners.len()), (3, 0));
+    }
+    let core = |member: &Member<Journal>| member.node.core().clone();
+    assert_eq!(core(source).children(), [near.member.id()]);
+    assert_eq!(core(&near.member).children(), [far.member.id()]);
+    assert!(core(&members[leads]).children().is_empty());
+    assert_eq!(core(source).offers_to_feed(), Some(0));
+    assert_eq!(core(&near.member).offers_to_feed(), Some(1));
+    assert_eq!(core(&far.member).offers_to_feed(), Some(2));
+
+    // A read asks its way up, and sees what was acknowledged.
+    mesh.0
+        .hidden
+        .lock()
+        .insert((far.member.id(), members[leads].id()));
+    assert_eq!(
+        within(members[leads].execute(&[200])).await,
+        done(200..=200)
+    );
+    within(far.member.node.confirm_read()).await.unwrap();
+    assert_eq!(far.member.state().len(), 200);
+
+    // It goes on from another source, of which it needs nothing that it has.
+    mesh.cut(source.id());
+    let _near = near.follow(members[(leads + 2) % 3].id());
+    assert_eq!(
+        within(members[leads].execute(&[201])).await,
+        done(201..=201)
+    );
+    near.member.reaches(201).await;
+    let _far = far.follow(near.member.id());
+    far.member.reaches(201).await;
+    assert_eq!(far.member.state(), members[leads].state());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_knows_of_no_leader_that_its_source_does_not_hear_of() {
+    let (mesh, members) = three().await;
+    let leads = leader(&members);
+    let source = &members[(leads + 1) % 3];
+    let near = Observing::start(&mesh, Journal::default()).await;
+    let far = Observing::start(&mesh, Journal::default()).await;
+    let _near = near.follow(source.id());
+    near.member.online().await;
+    let _far = far.follow(near.member.id());
+    far.member.online().await;
+    mesh.cut(members[leads].id());
+    mesh.cut(members[(leads + 2) % 3].id());
+    let mut online = far.member.status.watch_online();
+    within(online.wait_for(|online| !online.on)).await.unwrap();
+    assert_eq!(far.member.status.leader(), None);
+    assert_eq!(far.member.node.core().offers_to_feed(), None);
+    mesh.heal();
+    let _near = near.follow(source.id());
+    near.member.online().await;
+    let _far = far.follow(near.member.id());
+    far.member.online().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_finds_itself_upstream_leaves_its_source() {
+    let (mesh, members) = three().await;
+    let source = members[leader(&members)].id();
+    let [one, two] = [
+        Observing::start(&mesh, Journal::default()).await,
+        Observing::start(&mesh, Journal::default()).await,
+    ];
+    let end = one.follow(source);
+    one.member.online().await;
+    let _two = two.follow(one.member.id());
+    two.member.online().await;
+    let circle = one.follow(two.member.id());
+    drop(end);
+    assert!(within(circle).await.is_err(), "nothing is sent, it ends");
+    let _one = one.follow(source);
+    one.member.online().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_gets_a_snapshot_when_its_source_has_no_log_any_more() {
+    let mesh = Mesh::default();
+    let first = compacted(&mesh, 3000).await;
+    let near = Observing::start(&mesh, Compacting::default()).await;
+    let _near = near.follow(first.id());
+    near.member.online().await;
+    near.member.reaches(3000).await;
+    assert_eq!(near.member.state(), (0..3000).collect::<Vec<_>>());
+    let far = Observing::start(&mesh, Compacting::default()).await;
+    let _far = far.follow(near.member.id());
+    far.member.online().await;
+    assert_eq!(far.member.state(), near.member.state());
+    for n in 3000..3200 {
+        assert_eq!(within(first.execute(&[n])).await, done(n + 1..=n + 1));
+    }
+    far.member.reaches(3200).await;
+    let newest = |member: &Member<Compacting>| member.node.core().applied.shelf.newest().unwrap();
+    assert_eq!(newest(&far.member).id, newest(&first).id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_takes_nothing_delays_nobody() {
+    let mesh = Mesh::default();
+    let first = Member::start(&mesh, Journal::default(), None).await;
+    let voters = BTreeSet::from([first.id()]);
+    first.node.found(voters).await.unwrap();
+    first.online().await;
+    let quick = Observing::start(&mesh, Journal::default()).await;
+    let _quick = quick.follow(first.id());
+    quick.member.online().await;
+    // One that opens the stream and then never reads or answers.
+    let (mut ours, theirs) = Duplex::pair();
+    let (core, asleep) = (first.node.core().clone(), quick.member.id());
+    let asleep = MemberId::fresh(asleep.peer().unwrap());
+    let serving = tokio::spawn(async move { core.serve_follow(asleep, theirs).await });
+    let follow = super::wire::encode(&super::wire::Follow { from: 0 }).unwrap();
+    ours.tx.send(&follow).await.unwrap();
+    for n in 1..=2000 {
+        assert_eq!(within(first.execute(&[n])).await, done(n..=n));
+    }
+    quick.member.reaches(2000).await;
+    assert!(!serving.is_finished());
+    // So much and no more is sent without an answer.
+    let mut entries = 0;
+    while let Some(Ok(frame)) = ours.rx.recv().now_or_never() {
+        let fed: super::wire::Fed = super::wire::decode(&frame).unwrap();
+        entries += usize::from(!fed.entries.is_empty());
+    }
+    assert_eq!(entries, 4);
+    drop(ours);
+    assert!(within(serving).await.unwrap().is_err());
 }

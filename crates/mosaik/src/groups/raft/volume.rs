@@ -12,6 +12,23 @@ const SNAPSHOT_BYTES: u64 = MAX_LOG_BYTES / 2;
 const KEPT_BYTES: u64 = MAX_LOG_BYTES - SNAPSHOT_BYTES;
 /// Between two places that are remembered: how exactly the log is cut off.
 const MARK_BYTES: u64 = MAX_LOG_BYTES / 64;
+/// What is kept back at least for members that catch up, beside what is kept anyway.
+const MIN_RETAINED_BYTES: u64 = 8 * MAX_LOG_BYTES;
+/// What an entry takes in a log beside its commands, about.
+const ENTRY_BYTES: u64 = 192;
+
+/// Retention limit: the size of the log behind a snapshot of this size that is kept for a member
+/// that catches up. A member that fetches the snapshot half as fast as commands come stays within
+/// it.
+pub(super) fn retained_bytes(snapshot: u64) -> u64 {
+    MIN_RETAINED_BYTES.max(snapshot.saturating_mul(2))
+}
+
+/// Whether a durable member should write a snapshot now, so that it writes no more for snapshots
+/// than for its log, about: the log behind the `last` one takes at least as much as that did.
+pub(super) fn is_due(log: u64, last: u64) -> bool {
+    log >= last
+}
 
 /// What the entries that were applied take, in bytes of commands.
 #[derive(Debug, Default, Clone)]
@@ -50,9 +67,11 @@ impl Volume {
         excess.map_or(0, |(index, _)| *index)
     }
 
-    /// What was applied behind an index, about.
-    pub(super) fn after(&self, index: u64) -> u64 {
-        self.total - self.total_at(index)
+    /// What the entries between two indices take in a log, about: commands and overhead.
+    pub(super) fn between(&self, index: u64, last: u64) -> u64 {
+        let commands = self.total_at(last).saturating_sub(self.total_at(index));
+        let entries = last.saturating_sub(index);
+        commands.saturating_add(entries.saturating_mul(ENTRY_BYTES))
     }
 
     /// The log begins only behind this index.
@@ -67,5 +86,55 @@ impl Volume {
         let after = self.marks.partition_point(|(mark, _)| *mark <= index);
         let before = after.checked_sub(1).and_then(|last| self.marks.get(last));
         before.map_or(0, |(_, total)| *total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    /// Bytes that a member writes for snapshots while it appends so much to a log, in steps of one
+    /// snapshot interval, if its state stays as large as it is.
+    fn written(state: u64, log: u64) -> u64 {
+        let (mut written, mut behind) = (state, 0);
+        for _ in 0..log / SNAPSHOT_BYTES {
+            behind += SNAPSHOT_BYTES;
+            if is_due(behind, state) {
+                written += state;
+                behind = 0;
+            }
+        }
+        written
+    }
+
+    #[test]
+    fn a_large_state_is_written_no_more_often_than_its_log_has_grown_by_its_size() {
+        let small = SNAPSHOT_BYTES / 64;
+        assert_eq!(written(small, 64 * SNAPSHOT_BYTES), 65 * small);
+        let large = 32 * SNAPSHOT_BYTES;
+        assert_eq!(written(large, 32 * SNAPSHOT_BYTES), 2 * large);
+        assert_eq!(written(large, 64 * SNAPSHOT_BYTES), 3 * large);
+    }
+
+    #[test]
+    fn retention_grows_with_the_snapshot() {
+        assert_eq!(retained_bytes(0), MIN_RETAINED_BYTES);
+        assert_eq!(retained_bytes(MIN_RETAINED_BYTES), 2 * MIN_RETAINED_BYTES);
+        assert_eq!(retained_bytes(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn the_log_between_two_entries_counts_commands_and_entries() {
+        let mut volume = Volume::default();
+        for index in 1..=10 {
+            volume.note(index, usize::try_from(MIB).unwrap());
+        }
+        let commands = 4 * MIB + 4 * ENTRY_BYTES;
+        assert_eq!(volume.between(4, 8), commands);
+        assert_eq!(volume.between(8, 4), 0);
+        volume.discarded(6);
+        assert_eq!(volume.between(8, 10), 2 * MIB + 2 * ENTRY_BYTES);
     }
 }

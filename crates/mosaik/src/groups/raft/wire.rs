@@ -1,7 +1,7 @@
 //! What members' consensus instances say to each other.
 
 use openraft::{
-    alias::{LogIdOf, SnapshotMetaOf, VoteOf},
+    alias::{EntryOf, LogIdOf, SnapshotMetaOf, VoteOf},
     raft::{
         AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
         TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -99,6 +99,46 @@ pub(crate) fn snapshot_id(last: &LogIdOf<Types>) -> SnapshotId {
 /// The pieces of a snapshot, which the receiver fetches from whoever has them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Manifest(pub(crate) Vec<Piece>);
+
+/// Ends a snapshot transfer in place of a reply: the sender has discarded the log behind the
+/// snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Overrun {
+    /// Size of the log entries that came since the snapshot.
+    pub(crate) log_bytes: u64,
+    /// Size up to which the sender keeps them.
+    pub(crate) limit_bytes: u64,
+}
+
+/// Asks a source to be fed with its log; the first frame of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Follow {
+    /// The consensus index of the first entry that the observer lacks.
+    pub(crate) from: u64,
+}
+
+/// What a source says to an observer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct Fed {
+    /// The leader's.
+    pub(crate) vote: VoteOf<Types>,
+    /// How long ago the leader was heard of, in milliseconds; `None` if it was not.
+    pub(crate) age_ms: Option<u32>,
+    /// The consensus index up to which the leader has committed, as far as is known.
+    pub(crate) commit: Option<u64>,
+    /// Through whom the log has come: a member, and observers, the source last.
+    pub(crate) path: Vec<MemberId>,
+    /// Entries that the source has applied, in order.
+    pub(crate) entries: Vec<EntryOf<Types>>,
+}
+
+/// An observer has taken a batch in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    /// The consensus index of the first entry that it lacks now.
+    pub(crate) next: u64,
+}
 
 /// What follows in the leader's log.
 #[derive(Debug, Serialize, Deserialize)]

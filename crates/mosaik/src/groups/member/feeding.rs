@@ -1,0 +1,105 @@
+//! What an observer's worker knows of its bonds and its source; see [`observing`](super::observing).
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    groups::lineage::MemberId,
+    primitives::{PeerId, Scope},
+};
+
+/// Time limit for a peer to have a bond and offer to feed. It doubles with each that did not, up to
+/// [`LAST_PROBATION`], as when the whole group has no leader or the machine is overloaded.
+pub(super) const PROBATION: Duration = Duration::from_secs(2);
+pub(super) const LAST_PROBATION: Duration = Duration::from_secs(60);
+/// A source that brings nothing for so long to an observer that is offline is given up.
+const STUCK: Duration = Duration::from_secs(3);
+/// A source under which an observer is offline for so long is given up even if it brings something.
+const SLOW: Duration = Duration::from_secs(30);
+
+/// What an observer's worker knows of its bonds and its source.
+pub(super) struct Feeding {
+    /// Peers that list the group and have the tickets.
+    pub(super) candidates: BTreeSet<PeerId>,
+    /// Those that bonds are wanted with, and since when.
+    pub(super) picks: HashMap<PeerId, Instant>,
+    /// Those that commands are sent to, until when.
+    pub(super) reached: HashMap<PeerId, Instant>,
+    /// Peers that no bond is wanted with, until when.
+    pub(super) avoided: HashMap<PeerId, Instant>,
+    /// Sources that are not followed, until when.
+    pub(super) struck: HashMap<MemberId, Instant>,
+    pub(super) following: Option<Following>,
+    /// Counts the sources that were followed.
+    pub(super) count: u64,
+    pub(super) review_at: Instant,
+    pub(super) explore_at: Instant,
+    pub(super) probation: Duration,
+    /// When a bond was last given up.
+    pub(super) dropped_at: Instant,
+}
+
+pub(super) struct Following {
+    pub(super) number: u64,
+    pub(super) peer: PeerId,
+    pub(super) source: MemberId,
+    /// This observer, as it was then.
+    pub(super) own: MemberId,
+    pub(super) scope: Scope,
+    /// When it was last online, or began.
+    pub(super) online: Instant,
+    /// What had arrived when that was last more than before.
+    pub(super) arrivals: u64,
+    pub(super) arrived: Instant,
+}
+
+impl Feeding {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            candidates: BTreeSet::new(),
+            picks: HashMap::new(),
+            reached: HashMap::new(),
+            avoided: HashMap::new(),
+            struck: HashMap::new(),
+            following: None,
+            count: 0,
+            review_at: now,
+            explore_at: now,
+            probation: PROBATION,
+            dropped_at: now,
+        }
+    }
+
+    pub(super) fn wants(&self, peer: &PeerId) -> bool {
+        self.picks.contains_key(peer) || self.reached.contains_key(peer)
+    }
+
+    pub(super) fn is_source(&self, peer: &PeerId) -> bool {
+        let following = self.following.as_ref();
+        following.is_some_and(|following| following.peer == *peer)
+    }
+}
+
+impl Following {
+    /// Notes how it gets on; returns whether another source should be looked for.
+    pub(super) fn is_failing(&mut self, is_online: bool, arrivals: u64, now: Instant) -> bool {
+        if is_online {
+            self.online = now;
+        }
+        if is_online || arrivals != self.arrivals {
+            (self.arrivals, self.arrived) = (arrivals, now);
+        }
+        let since = |at: Instant| now.saturating_duration_since(at);
+        since(self.arrived) >= STUCK || since(self.online) >= SLOW
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.scope.cancel();
+    }
+}
