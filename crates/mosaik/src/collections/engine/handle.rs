@@ -168,9 +168,9 @@ impl<K: Kind> Handle<K> {
         self.submitter.replica.snapshot()
     }
 
-    /// What the log's clock shows now, as this node goes on from it.
-    pub(crate) fn clock_millis(&self) -> u64 {
-        self.submitter.replica.clock_millis()
+    /// Reads the content beside the log's clock, as this node goes on from it.
+    pub(crate) fn read_at<R>(&self, read: impl FnOnce(&K::State, u64) -> R) -> R {
+        self.submitter.replica.read_at(read)
     }
 
     /// Watches what is selected, from now on.

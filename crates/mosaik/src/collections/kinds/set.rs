@@ -88,8 +88,7 @@ impl<T: Key, const IS_WRITER: bool> Set<T, IS_WRITER> {
     /// readings of the log's clock this node goes on by its own, so the answers of two members may
     /// differ.
     pub fn ttl(&self, value: &T) -> Option<Duration> {
-        let now = self.0.clock_millis();
-        self.0.read(|state| state.ttl(value, now))
+        self.0.read_at(|state, now| state.ttl(value, now))
     }
 
     /// Watches everything, from now on.

@@ -19,8 +19,7 @@ macro_rules! keyed_writes {
             /// two readings of the log's clock this node goes on by its own, so the answers of two
             /// members may differ.
             pub fn ttl(&self, key: &K) -> Option<Duration> {
-                let now = self.0.clock_millis();
-                self.0.read(|state| state.ttl(key, now))
+                self.0.read_at(|state, now| state.ttl(key, now))
             }
 
             /// Watches everything, from now on. Before this member is
