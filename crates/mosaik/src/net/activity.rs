@@ -1,4 +1,4 @@
-//! Whether a connection is in use, and that it is not when it is closed as idle.
+//! Use count of a connection, and the retirement of an idle one.
 
 use std::{
     fmt,
@@ -23,7 +23,7 @@ pub(super) struct UseCount {
     links: AtomicUsize,
     /// Of those, the ones that this node opened.
     own: AtomicUsize,
-    /// For how many of its own the connection's window is known to suffice.
+    /// Number of own links that the connection's window is known to suffice for.
     covered: AtomicUsize,
     idle_since: Mutex<Instant>,
 }
@@ -50,7 +50,7 @@ impl UseCount {
                 .is_ok()
     }
 
-    /// Whether the connection is retired.
+    /// Returns whether the connection is retired.
     pub(super) fn is_retired(&self) -> bool {
         self.links.load(Ordering::Acquire) & RETIRED != 0
     }

@@ -1,4 +1,4 @@
-//! Where peers can be reached: what the catalog says, and what was given for a dial.
+//! Address book of peers: addresses from the catalog, and those given for a dial.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 

@@ -32,7 +32,7 @@ use crate::primitives::{NetworkId, Scope};
 /// A user's last word on how the endpoint is built.
 pub(crate) type EndpointHook = Box<dyn FnOnce(Builder) -> Builder + Send>;
 
-/// How the endpoint is bound.
+/// Settings with which the endpoint is bound.
 pub(crate) struct EndpointOptions {
     pub(crate) network_id: NetworkId,
     pub(crate) secret_key: SecretKey,
@@ -42,7 +42,7 @@ pub(crate) struct EndpointOptions {
     pub(crate) hook: Option<EndpointHook>,
 }
 
-/// Why the endpoint could not be bound.
+/// Errors of binding the endpoint.
 #[derive(Debug)]
 pub(crate) enum EndpointError {
     Bind(BindError),

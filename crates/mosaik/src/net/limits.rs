@@ -1,4 +1,4 @@
-//! How much of anything the transport accepts, and how long it waits.
+//! Limits and timeouts of the transport.
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ pub(crate) const MAX_HALF_OPEN_PER_PEER: usize = 16;
 pub(crate) const MAX_CONNECTIONS_PER_PEER: usize = 8;
 /// Incoming connections of a protocol that brings its own framing, of all peers.
 pub(crate) const MAX_WHOLE_CONNECTIONS: usize = 1024;
-/// How long dialing a peer may take.
+/// Timeout for dialing a peer.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long each step of a handshake may take.
+/// Timeout for each step of a handshake.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long opening a link may take in all.
+/// Timeout for opening a link, dial and handshake together.
 pub(crate) const OPEN_TIMEOUT: Duration = CONNECT_TIMEOUT.saturating_add(HANDSHAKE_TIMEOUT);
-/// How long to wait for a peer to allow another stream on its connection.
+/// Timeout for a peer to allow another stream on its connection.
 pub(crate) const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a close record may take to be written before the stream is reset instead.
+/// Timeout for writing a close record; the stream is reset after it.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Whoever takes less of something large than this is given up.
+/// Minimum throughput of a peer that takes a large message; a slower one is given up.
 pub(crate) const MIN_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// Two connections between the same nodes that came to stand within this time are taken for dials
 /// that have crossed.
@@ -60,9 +60,9 @@ pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 /// Streams of this node's own on one connection that the window above suffices for, when nobody
 /// reads from any of them.
 pub(crate) const OWN_LINKS_COVERED: usize = 8;
-/// What each further one adds to the window of the connection, so that streams which nobody reads
-/// never block the others: the window of a stream, and a third more, as the transport announces
-/// new room only once it is an eighth of the connection's window.
+/// Bytes by which each further own link enlarges the connection's window, so that streams which
+/// nobody reads never block the others: the window of a stream, and a third more, as the transport
+/// announces new room only once it is an eighth of the connection's window.
 const BYTES_PER_OWN_LINK: u32 = 2 * 1024 * 1024;
 
 /// The window of a connection on which this node has this many streams of its own open. What peers

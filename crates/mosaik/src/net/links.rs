@@ -170,7 +170,7 @@ impl Links {
         self.open_on(&pooled).await.ok()
     }
 
-    /// Whether a connection of this protocol with the peer stands.
+    /// Returns whether a connection of this protocol with the peer is open.
     pub(crate) fn is_connected(&self, alpn: &'static [u8], peer: &PeerId) -> bool {
         let slot = self.0.pool.lock().get(&(*peer, alpn)).cloned();
         slot.is_some_and(|slot| slot.preferred(self.id(), peer).is_some())
