@@ -17,13 +17,13 @@ pub(crate) trait Tagged {
 
 /// A changing set of things that a condition counts.
 pub(crate) trait ConditionSource: Clone + Send + Sync + Unpin + 'static {
-    /// What is counted.
+    /// Member of the set.
     type Entry: Tagged;
 
     /// Fires after every change that can alter a count.
     fn signal(&self) -> &Signal;
 
-    /// How many members of the set are accepted.
+    /// Number of members of the set that are accepted.
     fn count(&self, accept: &dyn Fn(&Self::Entry) -> bool) -> usize;
 }
 

@@ -37,7 +37,7 @@ struct Running {
     spawned_at: &'static Location<'static>,
 }
 
-/// How many tasks of each kind: the kind is the place in this library that spawns them.
+/// Number of tasks of each kind: the kind is the place in this library that spawns them.
 pub(crate) type TaskCounts = BTreeMap<String, usize>;
 
 impl Scope {
@@ -111,7 +111,7 @@ impl Scope {
         self.token.cancelled()
     }
 
-    /// Whether the scope was cancelled.
+    /// Returns whether the scope was cancelled.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.token.is_cancelled()
     }
