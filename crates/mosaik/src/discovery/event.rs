@@ -1,4 +1,4 @@
-//! What happens to the catalog.
+//! Events of the catalog.
 
 use core::fmt;
 

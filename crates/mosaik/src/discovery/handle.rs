@@ -50,12 +50,12 @@ use crate::{
 
 /// Peers that are told directly when this node leaves.
 const MAX_DIRECT_GOODBYES: usize = 8;
-/// How long gossip gets to pass a goodbye on.
+/// Time that gossip gets to pass on an announcement of departure.
 const GOSSIP_FLUSH: Duration = Duration::from_millis(100);
-/// How long peers have to renew their entries after this node's clock was set or the machine has
+/// Time that peers have to renew their entries after this node's clock was set or the machine has
 /// slept: until then none of them counts as silent.
 const CLOCK_GRACE: Duration = Duration::from_secs(5);
-/// How long the endpoint may take to close when another process has this node's identity.
+/// Timeout for the endpoint to close when another process has this node's identity.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The view that a node has of its network, and its own entry in it. Cheap to clone.
@@ -444,7 +444,7 @@ impl Discovery {
         self.0.store.catalog().info(peer)
     }
 
-    /// Whether a remote peer has an entry, be it hidden or not.
+    /// Returns whether a remote peer has an entry, hidden or not.
     pub(crate) fn knows(&self, peer: &PeerId) -> bool {
         self.0.store.catalog().contains(peer)
     }
@@ -576,7 +576,7 @@ impl fmt::Debug for Dial {
     }
 }
 
-/// What answers other nodes, and what it shares with the workers.
+/// Services that answer other nodes, and the state they share with the workers.
 struct Protocols {
     gossip: GossipHandle,
     suspicions: Arc<Suspicions>,

@@ -42,7 +42,7 @@ pub(crate) struct Store {
     audience: Mutex<Option<Audience>>,
     links: Links,
     rivalry: Mutex<Rivalry>,
-    /// When a peer was last warned about.
+    /// Time of the last warning about a peer.
     warned: Mutex<Option<Instant>>,
     max_time_drift_ms: u64,
     duplicate: watch::Sender<Option<Duplicate>>,
@@ -58,11 +58,11 @@ pub(crate) struct Store {
 #[derive(Debug)]
 struct Author {
     secret: SecretKey,
-    /// When this run started, as its entry says. A process that began to run alone has chosen it;
+    /// Start time of this run, as its entry says. A process that began to run alone has chosen it;
     /// who uses it in another entry has seen this one, and lives.
     start_ms: u64,
     started: Instant,
-    /// When the process started.
+    /// Start time of the process.
     born: Instant,
     /// The starts of runs that this process has given up.
     former: VecDeque<u64>,
@@ -191,12 +191,12 @@ impl Store {
         (held <= claimed || !self.counts(held)).then_some(held)
     }
 
-    /// Whether a version can exist by this node's clock.
+    /// Returns whether a version can exist by this node's clock.
     pub(crate) fn counts(&self, version: PeerEntryVersion) -> bool {
         self.state.lock().counts(version, self.clock.now_ms())
     }
 
-    /// Whether the catalog is full: then it is not like those of others.
+    /// Returns whether the catalog is full: then it is not like those of others.
     pub(crate) fn is_full(&self) -> bool {
         self.state.lock().is_full()
     }
@@ -206,7 +206,7 @@ impl Store {
         self.duplicate.subscribe()
     }
 
-    /// Whether another process with this node's key has shut this one out.
+    /// Returns whether another process with this node's key has shut this one out.
     pub(crate) fn is_shut_out(&self) -> bool {
         let duplicate = self.duplicate.borrow();
         duplicate.as_ref().is_some_and(|other| other.shut_out)
@@ -289,7 +289,8 @@ impl Store {
         refusal
     }
 
-    /// Whether enough time has passed since the last warning about a peer.
+    /// Returns whether enough time has passed since the last warning about a peer; if so, it counts
+    /// as warned.
     pub(crate) fn may_warn(&self) -> bool {
         let mut last = self.warned.lock();
         let is_due = last.is_none_or(|last| last.elapsed() >= WARNING_INTERVAL);

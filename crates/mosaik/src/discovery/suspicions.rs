@@ -7,7 +7,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{primitives::PeerId, tickets::PeerEntryVersion};
 
-/// How long a suspected peer has to refute, when this node seems healthy.
+/// Time that a suspected peer has to refute, when this node seems healthy.
 const SUSPICION: Duration = Duration::from_secs(3);
 /// This node itself stood still when a timer fires so much later than asked for.
 pub(super) const STALL: Duration = Duration::from_millis(500);
@@ -73,7 +73,7 @@ impl Suspicions {
         };
     }
 
-    /// What to multiply timeouts with: 1 when this node seems healthy.
+    /// Factor for timeouts: 1 when this node seems healthy (Lifeguard's local health multiplier).
     pub(crate) fn patience(&self) -> u32 {
         1 + self.inner.lock().unhealth
     }

@@ -122,7 +122,7 @@ impl<E> SyncTurn<E> {
         }
     }
 
-    /// Whether the sender has nothing left to say.
+    /// Returns whether the sender has nothing more to send.
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
             && self.want.is_empty()
@@ -131,7 +131,7 @@ impl<E> SyncTurn<E> {
     }
 }
 
-/// What one side holds in a part of the id space.
+/// Summary of the entries that one side holds in a part of the id space.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Range {
     /// First id, inclusive.
@@ -156,7 +156,8 @@ pub(crate) enum Summary {
 pub(crate) type Item = (PeerId, PeerEntryVersion);
 
 impl Range {
-    /// Whether this is a part of the id space at all, and what is listed lies in it, in order.
+    /// Returns whether the bounds form a part of the id space, and the listed items lie in it, in
+    /// order.
     fn is_sound(&self) -> bool {
         let ends_after = |id: &[u8; 32]| self.to.is_none_or(|to| *id < to);
         let listed: &[Item] = match &self.summary {
@@ -222,7 +223,7 @@ pub(crate) enum PingReply<E> {
         fingerprint: u128,
         suspected: Option<PeerEntryVersion>,
     },
-    /// Whether the peer in question answered.
+    /// Result of the probe: true if the peer answered.
     Reached(bool),
 }
 
