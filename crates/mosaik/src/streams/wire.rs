@@ -1,4 +1,4 @@
-//! What crosses the network: the handshake of a subscription, and the codes that it ends with.
+//! Wire format of streams: the handshake of a subscription, and the codes that it ends with.
 //!
 //! ```text
 //! consumer                                       producer
@@ -47,9 +47,9 @@ pub(super) const MAX_CHUNK_BYTES: usize = 64 * 1024;
 pub(super) struct Subscribe {
     pub(super) stream_id: StreamId,
     pub(super) criteria: Criteria,
-    /// How many bytes of frames may be sent at first.
+    /// Number of bytes of frames that may be sent at first.
     pub(super) credit: u64,
-    /// What the consumer takes datums for.
+    /// Schema that the consumer expects of the datums.
     pub(super) schema: Option<String>,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn skipped(datums: u64) -> Bytes {
     frame.freeze()
 }
 
-/// How many datums a record tells were withheld, unless it ends the link.
+/// Number of datums withheld, as a record tells; `None` if the record ends the link.
 pub(super) fn skipped_by(record: &ApplicationClose) -> Option<u64> {
     let is_notice = Skipped == *record;
     let datums = record.reason[..].try_into().ok().filter(|_| is_notice);

@@ -1,4 +1,4 @@
-//! Which producers a consumer is subscribed to: the rules, without catalog or clock.
+//! Choice of the producers that a consumer is subscribed to: the rules, without catalog or clock.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,14 +9,15 @@ use crate::primitives::{Digest, PeerId};
 /// After this long without a measurement a peer is measured on a connection of our own.
 const MEASURE_AFTER: Duration = Duration::from_secs(1);
 const MAX_MEASURE_INTERVAL: Duration = Duration::from_secs(30);
-/// How soon tickets that were refused are looked at again: they may not be valid yet. Growing by 2.
+/// First interval at which refused tickets are judged again: they may not be valid yet. Growing by
+/// 2.
 const MIN_TICKET_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_TICKET_INTERVAL: Duration = Duration::from_secs(8);
-/// How long an ended subscription rests, unless an entry changes: growing by 2.
+/// First pause after an ended subscription, unless an entry changes: growing by 2.
 const MIN_REST: Duration = Duration::from_millis(500);
 const MAX_REST: Duration = Duration::from_mins(1);
 
-/// What a peer looks like right now.
+/// Current view of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sight {
     /// It is not in the catalog, or doesn't produce the stream.
@@ -34,15 +35,15 @@ pub(super) enum Sight {
 /// Tells whether an entry changed: the run of its owner, and its content.
 pub(super) type Fingerprint = (u64, Digest);
 
-/// How a subscription ended.
+/// Outcome of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// Whether the producer had accepted it.
+    /// True if the producer had accepted it.
     pub(super) established: bool,
     pub(super) end: End,
 }
 
-/// Why a subscription ended.
+/// Reasons for which a subscription ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// The producer doesn't want us.
@@ -53,7 +54,7 @@ pub(super) enum End {
     Over,
 }
 
-/// What is to be done.
+/// Actions that follow from an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Ask for a measurement of the round-trip time.
@@ -109,7 +110,7 @@ enum Standing {
     },
     Ended {
         retry: Instant,
-        /// Whether the peer has to see our entry of now first.
+        /// True if the peer has to receive this node's current entry first.
         deliver: bool,
     },
 }
@@ -240,7 +241,7 @@ impl Book {
         due.map(|(peer, _)| *peer).collect()
     }
 
-    /// When the next peer must be looked at again.
+    /// Time at which the next peer must be judged again.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.records.values().filter_map(Record::deadline).min()
     }

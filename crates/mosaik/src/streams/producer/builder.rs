@@ -283,13 +283,13 @@ impl<D: Datum> fmt::Debug for Builder<'_, D> {
     }
 }
 
-/// Why no new producer is on the books.
+/// Reasons for which no new producer was entered.
 enum Refused {
     Existing(Arc<Handles>),
     Full(Arc<Handles>, LimitError),
 }
 
-/// Why a producer was not built.
+/// Errors of building a producer.
 #[derive(thiserror::Error)]
 pub enum BuilderError<D: Datum> {
     /// The node has a producer of this stream, with the configuration that it was built with.

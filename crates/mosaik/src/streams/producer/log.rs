@@ -29,15 +29,15 @@ use super::{
 };
 use crate::primitives::{BytesMut, Signal, WakerSlot};
 
-/// How many bytes may be queued, while they move, before senders that can wait do so.
+/// Number of bytes queued in a moving backlog from which senders that can wait do so.
 const PATIENT_BYTES: i64 = 512 * 1024;
 
-/// What becomes of an appended datum.
+/// Outcome of appending a datum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Appended {
-    /// Whether the log took it: not after its end.
+    /// True if the log accepted it, which it does until its end.
     pub(super) accepted: bool,
-    /// Whether there is any subscription at all.
+    /// True if there is any subscription at all.
     pub(super) selected: bool,
     /// From how many it is withheld.
     pub(super) withheld: usize,
@@ -51,10 +51,10 @@ pub(super) struct Log {
     slots: AtomicI64,
     /// The bytes of the largest backlog.
     queued_bytes: AtomicI64,
-    /// Whether somebody waits for a slot, and whether somebody did since the last look.
+    /// True if somebody waits for a slot; `blocked`: if somebody did since the last check.
     wanted: AtomicBool,
     blocked: AtomicBool,
-    /// Whether the backlog hardly moves, so that senders need not be patient.
+    /// True if the backlog hardly moves, so that senders use the whole buffer before they wait.
     stalled: AtomicBool,
     /// Fired when slots become free.
     room: Signal,
@@ -67,7 +67,7 @@ pub(super) struct Log {
     buffer_bytes: i64,
 }
 
-/// Since when the log was under pressure without a break.
+/// State of the lag check since its last run.
 #[derive(Debug)]
 pub(super) struct Watch {
     looked: Instant,
@@ -335,7 +335,7 @@ impl Log {
         (is_pressed || suspects).then_some(lagging)
     }
 
-    /// When to look again.
+    /// Time of the next check.
     pub(super) fn next_look(watch: &Watch) -> Instant {
         watch.looked + LOOK_EVERY
     }
