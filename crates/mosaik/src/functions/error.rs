@@ -1,10 +1,10 @@
-//! Why a call has no result.
+//! Errors of a call.
 
 use iroh::endpoint::ApplicationClose;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a call has no result.
+/// Errors of a call.
 ///
 /// | Variant | The function ran |
 /// |---|---|

@@ -329,7 +329,7 @@ async fn in_turn<T>(
     attempt.await
 }
 
-/// Whether the other one of two attempts makes no difference any more.
+/// Returns whether the result of one attempt makes the other attempt pointless.
 fn is_final(result: &Result<Answer, Miss>) -> bool {
     result.as_ref().err().is_none_or(Miss::is_final)
 }

@@ -161,7 +161,7 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         (0..snapshot.candidates.len()).map(move |index| snapshot.candidates[index].info.clone())
     }
 
-    /// How this caller was configured.
+    /// Configuration of this caller.
     pub fn config(&self) -> &Config {
         &self.dispatcher.config
     }
