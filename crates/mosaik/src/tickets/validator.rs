@@ -1,4 +1,4 @@
-//! What decides about a ticket.
+//! Validators of tickets.
 
 use std::sync::Arc;
 
@@ -84,8 +84,8 @@ pub trait TicketValidator: Send + Sync + 'static {
     /// When the ticket doesn't admit this peer. Malformed data is an error like any other.
     fn validate(&self, ticket: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket>;
 
-    /// Whether the verdict depends on nothing but the ticket, the id of its carrier and the time
-    /// of expiry.
+    /// Returns whether the verdict depends on nothing but the ticket, the id of its carrier and the
+    /// time of expiry.
     ///
     /// If so, an accepting verdict is remembered until it expires. Otherwise, which is the
     /// default, it is asked for again after a second, and whenever the carrier's entry changed: so

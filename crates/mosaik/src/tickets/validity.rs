@@ -1,4 +1,4 @@
-//! For how long a verdict may be relied on.
+//! Validity of a verdict: the time for which it may be relied on.
 
 use std::future::pending;
 
@@ -13,7 +13,7 @@ use crate::tickets::{CLOCK_LOOK, Expiration};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Validity {
     expires: Option<Expiration>,
-    /// When a verdict that may change by itself is asked for again.
+    /// Time at which a verdict that may change by itself is asked for again.
     again: Option<Instant>,
 }
 
@@ -48,12 +48,12 @@ impl Validity {
         self.expires
     }
 
-    /// Whether a ticket has expired by now.
+    /// Returns whether a ticket has expired by now.
     pub(crate) fn has_expired(&self) -> bool {
         self.expires.is_some_and(|expires| expires.is_expired())
     }
 
-    /// Whether the verdict has to be asked for again.
+    /// Returns whether the verdict has to be asked for again.
     pub(crate) fn is_due(&self) -> bool {
         self.has_expired() || self.again.is_some_and(|again| again <= Instant::now())
     }

@@ -20,12 +20,12 @@ pub struct PeerEntryVersion {
 }
 
 impl PeerEntryVersion {
-    /// When the entry was last updated; the Unix epoch if out of range.
+    /// Time of the entry's last update; the Unix epoch if out of range.
     pub fn updated_at(&self) -> DateTime<Utc> {
         moment(self.update)
     }
 
-    /// When the owner's run started; the Unix epoch if out of range. Self-declared and not
+    /// Start time of the owner's run; the Unix epoch if out of range. Self-declared and not
     /// trustworthy.
     pub fn started_at(&self) -> DateTime<Utc> {
         moment(self.start)
