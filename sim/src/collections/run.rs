@@ -10,9 +10,9 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use super::{invariants, place::Place, truth::Truth, watcher::Note};
 use crate::{Conditions, Fleet, bound, invariants::Violation};
 
-/// How long the collection may take to form.
+/// Timeout for the collection to form.
 const FORMATION: Duration = Duration::from_secs(60);
-/// How long it may take after the last fault until everybody is up to date.
+/// Timeout for every reader to be up to date after the last fault.
 const RECOVERY: Duration = Duration::from_secs(40);
 /// Between two mutations.
 const PACE: Duration = Duration::from_millis(4);
@@ -20,7 +20,7 @@ const PACE: Duration = Duration::from_millis(4);
 /// Options of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// How long faults go on.
+    /// Time for which faults go on.
     pub length: Duration,
 }
 
@@ -33,7 +33,7 @@ pub struct Report {
     pub watchers: usize,
     /// Versions that they were told, all together.
     pub told: usize,
-    /// How often they were told that they had missed something.
+    /// Number of times that they were told that they had missed something.
     pub missed: usize,
     /// Entries that expired.
     pub expired: usize,

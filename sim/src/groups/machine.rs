@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 pub struct Command {
     /// Unique in a run, so that what is lost or applied twice can be told.
     pub id: u64,
-    /// Which register or counter.
+    /// Register or counter that it concerns.
     pub key: u8,
-    /// What to do with it.
+    /// Action on it.
     pub action: Action,
 }
 
-/// What a [`Command`] does.
+/// Effect of a [`Command`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Replaces the value of a register.

@@ -31,7 +31,7 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Where the node has to send to.
+    /// Address to which the node has to send.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }

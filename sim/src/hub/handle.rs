@@ -100,7 +100,7 @@ impl Hub {
         }
     }
 
-    /// What a node has sent so far.
+    /// Traffic that a node has sent so far.
     pub fn traffic(&self, peer: &PeerId) -> Traffic {
         self.port(peer.as_bytes())
             .map(|port| port.traffic())
