@@ -27,7 +27,7 @@ pub(crate) struct Book {
     tape: Digest,
 }
 
-/// What has happened in a book since it opened.
+/// Totals of a book since it opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
     /// Orders that entered the book, each once.

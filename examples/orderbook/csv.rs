@@ -34,7 +34,7 @@ const QUANTITY: &str = "a whole number from 1 to 4294967295";
 /// Of a wrong value, this much is quoted.
 const MAX_QUOTED_CHARS: usize = 40;
 
-/// Why a file isn't a list of orders. Lines and columns count from 1.
+/// Reasons for which a file isn't a list of orders. Lines and columns count from 1.
 #[derive(Debug, Error)]
 pub(crate) enum ReadError {
     #[error("{}: can't be read: {error}", file.display())]

@@ -19,7 +19,7 @@ pub(crate) struct Market {
     fills: Vec<Fill>,
 }
 
-/// What can be asked of a market.
+/// Queries of a market.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum MarketQuery {
     /// The fills from a number on, so many at most.

@@ -21,7 +21,7 @@ const MIN_MATCHERS: usize = 2;
 /// Orders go out in small batches this far apart.
 const TICK: Duration = Duration::from_millis(10);
 const TICKS_PER_SECOND: u32 = 100;
-/// How often progress is told.
+/// Number of orders between two reports of progress.
 const TOLD_EVERY: u64 = 500;
 
 pub(crate) async fn run(
