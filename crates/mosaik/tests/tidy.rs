@@ -143,7 +143,7 @@ fn blank_test_modules(code: &str) -> String {
     kept + rest
 }
 
-/// Where the first item ends: at a semicolon, or with the brace that closes its first one.
+/// End of the first item: at a semicolon, or with the brace that closes its first one.
 fn item_end(code: &str) -> usize {
     let mut depth = 0;
     for (at, c) in code.char_indices() {
@@ -264,7 +264,7 @@ fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
-/// Why a module of one layer may not import another, if so.
+/// Objection to an import of a module of another layer, if there is one.
 fn objection(from: &str, to: &str) -> Option<&'static str> {
     let (own, other) = (layer(from)?, layer(to)?);
     match own.cmp(&other) {

@@ -30,7 +30,8 @@ async fn online_map(node: &Network, config: CollectionConfig) -> Map<u32, u64> {
     map
 }
 
-/// What a watcher knows, made of its snapshot and of what it was told, which must be complete.
+/// Knowledge of a watcher, made of its snapshot and of the changes it was told, which must be
+/// complete.
 struct Copy {
     content: BTreeMap<u8, u32>,
     version: Version,

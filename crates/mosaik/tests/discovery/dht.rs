@@ -36,7 +36,7 @@ async fn node_in(network: NetworkId, dht: &Testnet) -> Network {
     builder.with_discovery(config(dht)).build().await.unwrap()
 }
 
-/// What the slots of a network hold.
+/// Content of the slots of a network.
 async fn occupied(dht: &Testnet, network: NetworkId) -> HashMap<usize, dht::Record> {
     let client = dht::Client::open(&dht.bootstrap).await.unwrap();
     let slots = dht::slots(&network);

@@ -1,4 +1,4 @@
-//! What others say about a node's own entry: it must not silence the node.
+//! Claims of others about a node's own entry: they must not silence the node.
 
 use std::{collections::BTreeSet, time::Instant};
 

@@ -217,7 +217,7 @@ async fn rivals_with_snapshots_merge() {
 #[derive(Clone)]
 struct Glass<C: mosaik::groups::Command> {
     store: Arc<Mutex<InMemoryLogStore<C>>>,
-    /// What is read instead of what was written, once there is something.
+    /// Substitute for the written content: read back instead of it, once set.
     lie: Arc<Mutex<Option<C>>>,
 }
 

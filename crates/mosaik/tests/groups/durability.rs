@@ -685,7 +685,7 @@ async fn a_member_that_was_killed_while_it_founded_founds_again() {
     reaches(&join(&node, key, 1), 1).await;
 }
 
-/// What a node that has joined in memory would keep of it is nothing.
+/// A node that has joined in memory has nothing of the group to keep on disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_durable_handle_beside_one_in_memory_is_an_error() {
     let directory = tempfile::tempdir().unwrap();

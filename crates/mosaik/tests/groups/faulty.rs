@@ -26,7 +26,7 @@ use crate::support::within;
 #[cfg(feature = "storage")]
 use crate::support::{builder, random_network};
 
-/// What holds when one of three members, and only that, has failed.
+/// State of a group when one of three members, and only that, has failed.
 async fn has_failed_alone(
     mut groups: Vec<Group<Ledger>>,
     failing: usize,

@@ -46,8 +46,8 @@ async fn group_of(
     (nodes, groups)
 }
 
-/// What the leader had in its log when the others died is in the new history once, and whoever
-/// waits for it is told the truth.
+/// Entries that the leader had in its log when the others died are in the new history once, and
+/// their callers are told the truth.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_under_way_are_applied_once_after_a_reform() {
     for _ in 0..3 {

@@ -17,7 +17,8 @@ use mosaik::{
 };
 use tokio::sync::watch;
 
-/// How one member treats those who ask it for a snapshot; no part of the group's identity.
+/// Behaviour of one member towards peers that ask it for a snapshot; no part of the group's
+/// identity.
 pub(crate) struct Manner {
     /// Commands that were applied one by one.
     pub(crate) applied: AtomicU64,

@@ -1,4 +1,4 @@
-//! Who subscribes to whom.
+//! Admission of consumers by producers, and choice of producers by consumers.
 
 use std::{
     sync::{

@@ -79,7 +79,7 @@ const STREAM: StreamId = id!("hostile/stream");
 /// The least that a consumer gives.
 const CREDIT: usize = 64 * 1024;
 
-/// What a producer by hand admits a consumer with: its run, and a position.
+/// Admission by a producer that is written by hand: its run, and a position.
 fn accepted() -> Vec<u8> {
     frame(&(1u64, 0u64))
 }

@@ -1,4 +1,4 @@
-//! What happens to consumers that don't keep up.
+//! Treatment of consumers that don't keep up.
 
 use std::time::{Duration, Instant};
 
