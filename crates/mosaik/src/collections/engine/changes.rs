@@ -214,7 +214,7 @@ impl<C> Ring<C> {
         self.wide.len() + self.keyed_count
     }
 
-    /// How many mutations were given up since a watcher's position, if its history was.
+    /// Number of mutations discarded since a watcher's position, if its history was given up.
     pub(crate) fn given_up_since(&self, at: &Position) -> Option<u64> {
         (at.history != self.history).then(|| self.discarded - at.discarded)
     }

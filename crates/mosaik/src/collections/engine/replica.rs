@@ -67,13 +67,13 @@ impl RunningClock {
         }
     }
 
-    /// What the clock shows now.
+    /// Current reading of the clock.
     pub(crate) fn millis(&self) -> u64 {
         let elapsed = u64::try_from(self.set.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.log.millis.saturating_add(elapsed)
     }
 
-    /// How long until it shows this.
+    /// Time until the clock shows this reading.
     pub(crate) fn until(&self, millis: u64) -> Duration {
         Duration::from_millis(millis.saturating_sub(self.millis()))
     }
@@ -119,7 +119,7 @@ impl Shown {
     }
 }
 
-/// What became of an operation.
+/// Verdict on an operation.
 pub(crate) enum Verdict<K: Kind> {
     Applied(K::Outcome),
     Full,
@@ -285,7 +285,7 @@ impl<K: Kind> Replica<K> {
         self.clock.subscribe()
     }
 
-    /// What the clock shows now, as this node goes on from it.
+    /// Current reading of the log's clock, as this node extrapolates it.
     pub(crate) fn clock_millis(&self) -> u64 {
         self.clock.borrow().millis()
     }

@@ -73,7 +73,7 @@ pub struct Batch<K: Key, V: Value> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchOutcome<V> {
-    /// Whether all expectations held, and the batch took effect.
+    /// True if all expectations held, and the batch took effect.
     pub applied: bool,
     /// The version that the batch made, also when it had no effect.
     pub version: Version,
