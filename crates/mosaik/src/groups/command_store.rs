@@ -65,7 +65,7 @@ struct State<S> {
 }
 
 impl<S> State<S> {
-    /// Where a position in the log stands in the storage; 0 for one before the beginning.
+    /// Index in the storage of a position in the log; 0 for one before the beginning.
     fn stored(&self, index: Index) -> Index {
         let stored = index.0.wrapping_sub(self.base).cast_signed();
         Index(stored.max(0).cast_unsigned())

@@ -14,7 +14,7 @@ use crate::{
     primitives::Bytes,
 };
 
-/// What a stream between two members is for.
+/// Purpose of a stream between two members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Channel {
     /// Log entries from the leader.

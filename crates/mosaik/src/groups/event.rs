@@ -1,4 +1,4 @@
-//! What a member's worker is told.
+//! Events for a member's worker.
 
 use tokio::sync::oneshot;
 
@@ -10,7 +10,7 @@ use crate::{
     primitives::PeerId,
 };
 
-/// What the worker is told.
+/// Events for the worker.
 #[derive(Debug)]
 pub(crate) enum Event {
     BondUp(PeerId),

@@ -32,7 +32,7 @@ macro_rules! position {
                 Self(1)
             }
 
-            /// Whether this is zero.
+            /// Returns whether this is zero.
             pub const fn is_zero(&self) -> bool {
                 self.0 == 0
             }
@@ -249,7 +249,7 @@ impl Cursor {
         Self(Term::zero(), Index::zero())
     }
 
-    /// Whether this is before the first command.
+    /// Returns whether this is before the first command.
     pub const fn is_zero(&self) -> bool {
         self.0.is_zero() && self.1.is_zero()
     }
@@ -264,7 +264,7 @@ impl Cursor {
         self.1
     }
 
-    /// Whether `other` is further on.
+    /// Returns whether `other` is further on.
     pub fn is_behind(&self, other: &Self) -> bool {
         self < other
     }

@@ -1,4 +1,4 @@
-//! Which commands were applied, per member that submitted them.
+//! Session table: the commands that were applied, per member that submitted them.
 //!
 //! Every command carries a number of its origin: the member as it was when it joined. The numbers
 //! of one origin only grow in what is applied; a command whose number is not above all before it is
@@ -25,7 +25,7 @@ const MAX_RUNS: usize = 16;
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sessions(BTreeMap<MemberId, Session>);
 
-/// What was applied of one member.
+/// Applied commands of one member.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Session {
     /// The last number.
@@ -52,7 +52,7 @@ impl Run {
     }
 }
 
-/// What became of a numbered command.
+/// Fate of a numbered command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It was applied, as this one.
@@ -71,7 +71,7 @@ impl Sessions {
         self.0.get(origin).map_or(0, |session| session.last)
     }
 
-    /// Whether a member that has no session here had none before either.
+    /// Returns whether a member that has no session here had none before either.
     pub(crate) fn is_certain_of(&self, origin: &MemberId) -> bool {
         // It never shrinks: as long as there is room, nobody was forgotten.
         self.0.len() < MAX_SESSIONS || self.0.contains_key(origin)
@@ -137,7 +137,7 @@ impl Session {
         self.last
     }
 
-    /// What became of a command.
+    /// Looks up the fate of a command.
     pub(crate) fn fate(&self, number: u64) -> Fate {
         if number > self.last {
             return Fate::Open;

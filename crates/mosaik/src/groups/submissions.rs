@@ -57,7 +57,7 @@ const EXPIRY_TICK: Duration = Duration::from_millis(50);
 /// After so many looks at an empty queue the next one waits for a call.
 const IDLE_TICKS: u32 = 20;
 
-/// How a call ends.
+/// Outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done(IndexRange),
@@ -71,7 +71,7 @@ pub(crate) enum Outcome {
     Terminated,
 }
 
-/// What a call waits for.
+/// Event that a call waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
     /// The leader has given it an index.
@@ -80,7 +80,7 @@ pub(crate) enum Until {
     Applied,
 }
 
-/// Where commands go at the moment.
+/// Current route of commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     /// Nowhere: no leader is known, or it is not ready.
@@ -103,30 +103,30 @@ pub(crate) struct Parcel {
 
 #[derive(Debug)]
 pub(crate) struct Submissions {
-    /// Whose sequence numbers these are. Stays when the member becomes another one, so that
-    /// commands that a log has from before are known again.
+    /// Origin of the sequence numbers. Stays when the member becomes another one, so that commands
+    /// that a log has from before are known again.
     origin: MemberId,
     queue: Mutex<Queue>,
     unsent: Notify,
     /// There are calls whose time may run out.
     waiting: Notify,
-    /// How long a call waits for acceptance.
+    /// Timeout for a call's acceptance.
     patience: Duration,
-    /// How many parcels may be under way.
+    /// Limit on the parcels under way.
     window: usize,
 }
 
 #[derive(Debug)]
 struct Queue {
     calls: VecDeque<Call>,
-    /// How many of `calls`, from the front, have been sent on the current route.
+    /// Number of `calls`, from the front, that have been sent on the current route.
     sent: usize,
     /// The last sequence number of each parcel under way on the current route.
     parcels: VecDeque<u64>,
     next: u64,
     bytes: usize,
     route: Route,
-    /// How many forwarding sessions there were, also of earlier consensus instances.
+    /// Number of forwarding sessions, also of earlier consensus instances.
     sessions: u64,
     leader_was_known: bool,
     closed: bool,
@@ -140,7 +140,7 @@ struct Call {
     count: u32,
     row: Bytes,
     until: Until,
-    /// Until when it must be accepted; once it is, when to ask about it again.
+    /// Time until which it must be accepted; once it is, the time to ask about it again.
     deadline: Instant,
     accepted: bool,
     /// It is being put into this member's log; whoever does that says how it ends.
@@ -155,7 +155,7 @@ impl Call {
         self.first + u64::from(self.count) - 1
     }
 
-    /// Whether a leader may have it.
+    /// Returns whether a leader may have it.
     fn is_doubtful(&self) -> bool {
         self.offered || self.exposed
     }
@@ -189,7 +189,7 @@ impl Submissions {
         }
     }
 
-    /// Whose sequence numbers the commands have.
+    /// Origin of the commands' sequence numbers.
     pub(crate) const fn origin(&self) -> MemberId {
         self.origin
     }

@@ -39,7 +39,7 @@ pub(crate) struct BondCore {
     /// Random for each time that the peer joins the group.
     pub(crate) session: u64,
     pub(crate) established: Instant,
-    /// What the bond stands on. All that belongs to it goes there: another connection may be left
+    /// Connection of the bond. All that belongs to it goes there: another connection may be left
     /// from before the peer crashed.
     pub(crate) connection: Connection,
     state: Mutex<State>,
@@ -137,7 +137,7 @@ impl BondCore {
         self.state.lock().validity = validity;
     }
 
-    /// Whether the peer's tickets have to be looked at again.
+    /// Returns whether the peer's tickets have to be checked again.
     pub(crate) fn is_due(&self) -> bool {
         self.state.lock().validity.is_due()
     }

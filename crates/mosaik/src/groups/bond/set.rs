@@ -16,7 +16,7 @@ pub(crate) struct BondSet {
     version: watch::Sender<u64>,
 }
 
-/// Whether a bond was taken in.
+/// Outcome of adding a bond.
 #[derive(Debug)]
 pub(crate) enum Admission {
     Taken,

@@ -60,7 +60,7 @@ pub(crate) struct Welcome {
     pub(crate) introduction: Introduction,
 }
 
-/// Who one is, told after the proof.
+/// Introduction of a member, sent after the proof.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Introduction {
     pub(crate) entry: SignedPeerEntry,
@@ -73,7 +73,7 @@ pub(crate) struct Introduction {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Established;
 
-/// What is said on a bond.
+/// Messages on a bond.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Control {
     /// The sender's standing changed. Messages may overtake each other: the one with the highest

@@ -53,7 +53,7 @@ enum Outcome {
 }
 
 impl Outcome {
-    /// How long to wait after so many attempts of which the last ended like this, at most.
+    /// Longest wait after this many attempts of which the last ended like this.
     fn wait(self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(10);
         let (first, last) = match self {
@@ -142,7 +142,8 @@ impl Dials {
         }
     }
 
-    /// Whether somebody was never tried to the end: a founding waits for that.
+    /// Returns whether there is a peer with which no attempt has ended yet: a founding waits for
+    /// that.
     pub(crate) fn is_first_attempt_pending(&self) -> bool {
         self.wanted.values().any(|wanted| wanted.attempts == 0)
     }

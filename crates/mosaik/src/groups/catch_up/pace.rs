@@ -1,4 +1,4 @@
-//! How fast a member fetches.
+//! Rate limit on a member's fetching.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Pace {
         }
     }
 
-    /// When the next request may be made.
+    /// Time at which the next request may be made.
     pub(super) fn next(&self) -> Instant {
         self.next
     }

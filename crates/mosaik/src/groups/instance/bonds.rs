@@ -35,7 +35,7 @@ impl Instance {
         }
     }
 
-    /// Whether a peer is being dialled, and not in vain as far as one can tell.
+    /// Returns whether a peer is being dialled, and not in vain as far as one can tell.
     pub(crate) fn is_dialling(&self, peer: &PeerId) -> bool {
         let since = self.dialling.lock().get(peer).copied();
         since.is_some_and(|since| since.elapsed() < PRECEDENCE)

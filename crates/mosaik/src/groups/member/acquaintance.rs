@@ -1,4 +1,4 @@
-//! Whom this member knows of, and with whom it has bonds.
+//! Peers that this member knows of, and its bonds with them.
 
 use std::sync::Arc;
 

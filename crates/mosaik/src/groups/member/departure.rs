@@ -23,11 +23,11 @@ use crate::{
     primitives::ShortFmtExt,
 };
 
-/// How long one step of a hand-over may take.
+/// Timeout for one step of a hand-over.
 const HAND_OVER: Duration = Duration::from_millis(500);
 /// Between two attempts to hand leadership over.
 const HAND_OVER_RETRY: Duration = Duration::from_millis(50);
-/// How long a departing member waits until it is out of the membership.
+/// Time that a leaving member waits until it is out of the membership.
 const DEPARTURE: Duration = Duration::from_millis(1200);
 
 impl Worker {
@@ -63,7 +63,8 @@ impl Worker {
             .insert(member, bond.map_or(0, |bond| bond.session));
     }
 
-    /// Whoever has a bond from a later joining is back, whatever it asked for before.
+    /// Notes that a member with a bond from a later joining is back, although it asked to leave
+    /// before.
     pub(super) fn on_return(&mut self, bond: &BondCore) {
         let member = bond.member();
         let session = self.departed.get(&member);

@@ -214,7 +214,8 @@ impl Worker {
         }
     }
 
-    /// For how long a rival history has been said to be alive, now being one such time, or not.
+    /// Time for which a rival history has been said to be alive, as of now; zero if it is said to
+    /// be dead.
     fn seen_alive(&mut self, rival: &LineageStanding, now: Instant) -> Duration {
         let says = |alive: bool| {
             let bonds = self.instance.bonds().all();
@@ -313,8 +314,8 @@ impl Worker {
         true
     }
 
-    /// Whether a leader of this history with a majority is known, here or to somebody who has a
-    /// bond.
+    /// Returns whether a leader of this history with a majority is known, here or to a bonded
+    /// member.
     fn is_led(&self) -> bool {
         let Some(own) = self.instance.lineage_standing() else {
             return false;
@@ -326,7 +327,7 @@ impl Worker {
         own.alive || self.instance.bonds().all().iter().any(knows)
     }
 
-    /// Whether a majority of the voters is there, so that a leader will be elected.
+    /// Returns whether a majority of the voters is there, so that a leader will be elected.
     fn has_quorum(&self) -> bool {
         let Some(watch) = &self.node else {
             return false;
@@ -342,7 +343,7 @@ impl Worker {
         rules::is_quorum(&watch.view.borrow().configs, &present)
     }
 
-    /// For how long this history has had neither a leader nor a majority; `None` if it has one of
+    /// Time for which this history has had neither a leader nor a majority; `None` if it has one of
     /// them.
     pub(super) fn halted_for(&mut self, now: Instant) -> Option<Duration> {
         if self.node.is_none() || self.is_led() || self.has_quorum() {
@@ -439,7 +440,7 @@ impl Worker {
         self.watch_node();
     }
 
-    /// Where this member stands, to be told to somebody.
+    /// Standing of this member and its number, for the next message.
     pub(super) fn next_standing(&mut self) -> (u64, Standing) {
         self.told_count += 1;
         (self.told_count, self.instance.standing())

@@ -1,4 +1,4 @@
-//! How consensus keeps its log, vote and snapshots in the node's store.
+//! Persistence of consensus in the node's store: log, vote and snapshots.
 
 use std::{
     io,
@@ -56,7 +56,7 @@ pub(super) struct Border {
     pub(super) position: Cursor,
 }
 
-/// What was found on the disk.
+/// State found on the disk.
 #[derive(Debug, Default)]
 pub(super) struct Recovered {
     pub(super) vote: Option<VoteOf<Types>>,
@@ -119,7 +119,7 @@ impl SnapshotWriter {
     }
 }
 
-/// What is kept of a snapshot besides its pieces.
+/// Header of a kept snapshot, beside its pieces.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 struct SnapshotHeader {
@@ -163,7 +163,7 @@ impl LogDisk {
         })
     }
 
-    /// Whether there is this very entry. One that a crash has cut off can't be vouched for.
+    /// Returns whether there is this very entry. One that a crash has cut off can't be vouched for.
     async fn holds(&self, id: &LogIdOf<Types>, entries: &Range<u64>) -> io::Result<bool> {
         let index = id.index();
         if !entries.contains(&index) {

@@ -1,4 +1,4 @@
-//! What a leader knows of how far the others have come, for what it sends them.
+//! Progress of the followers, as their leader knows it, for what it sends them.
 
 use std::{
     collections::HashMap,
@@ -50,7 +50,7 @@ impl Progress {
             .and_then(|replication| *replication.get(&member)?)
     }
 
-    /// Until when a member is to get no snapshot.
+    /// Time until which a member is to get no snapshot.
     pub(super) fn rest(&self, member: MemberId) -> Instant {
         let failing = self.0.failing.lock();
         failing
@@ -65,8 +65,8 @@ impl Progress {
     }
 }
 
-/// Whether a member has lost what it had acknowledged: its log differs from its leader's at an
-/// entry up to which they were known to be the same.
+/// Returns whether a member has lost what it had acknowledged: its log differs from its leader's at
+/// an entry up to which they were known to be the same.
 ///
 /// An intact member never does: what it has acknowledged to a leader it drops only for a later one.
 pub(super) fn is_set_back(matched: Option<&LogIdOf<Types>>, conflict: &LogIdOf<Types>) -> bool {

@@ -37,7 +37,7 @@ const MAX_ROUNDS: usize = 4;
 struct Majority {
     leader: MemberId,
     term: u64,
-    /// What a read that began before has to see.
+    /// Consensus index behind the last entry that a read that began before has to see.
     next: u64,
     /// The voters, of both memberships during a change.
     configs: Vec<BTreeSet<MemberId>>,
@@ -80,7 +80,8 @@ impl NodeCore {
         waiting
     }
 
-    /// Whoever comes from now on needs another round than the one that has waited until now.
+    /// Begins the round for reads that come from now on: they need another round than the one that
+    /// has waited until now.
     fn begin_waiting_round(&self) -> BoxFuture<'static, Result<u64, Gone>> {
         let mut rounds = self.rounds.lock();
         if let Some(round) = rounds.waiting.take() {
@@ -121,7 +122,7 @@ impl NodeCore {
         .boxed()
     }
 
-    /// What this member needs to know for a read, if it leads.
+    /// Facts that this member needs for a read, if it leads.
     fn majority(&self) -> Result<Majority, Gone> {
         let term = self.tenure_term().ok_or(Gone)?;
         let leader = self.member;
@@ -148,7 +149,7 @@ impl NodeCore {
         })
     }
 
-    /// Whether this member has given no vote after the one for this leader.
+    /// Returns whether this member has given no vote after the one for this leader.
     pub(super) fn stands_by(&self, leader: MemberId, term: u64) -> bool {
         self.log.stored_vote() == Some((term, leader))
     }

@@ -1,4 +1,4 @@
-//! What a member answers to the others, and how it reaches the leader.
+//! Server of the other members' requests, and the way to the leader.
 
 use std::{sync::Arc, time::Duration};
 

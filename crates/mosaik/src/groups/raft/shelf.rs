@@ -50,7 +50,7 @@ pub(super) struct Held {
 #[derive(Debug, Default)]
 struct Usage {
     users: usize,
-    /// When the last one has gone.
+    /// Time at which the last one has gone.
     until: Option<Instant>,
 }
 

@@ -50,6 +50,6 @@ pub(super) struct Partial {
     pub(super) taken: usize,
     pub(super) assembly: Box<dyn Assembly>,
     pub(super) writer: Option<SnapshotWriter>,
-    /// When the transfer was interrupted.
+    /// Time at which the transfer was interrupted.
     pub(super) since: Instant,
 }

@@ -137,7 +137,7 @@ struct MeshState {
     /// Members that get no entries and no snapshot.
     starved: Mutex<HashSet<MemberId>>,
     scopes: Mutex<Vec<Scope>>,
-    /// How long everything is on its way.
+    /// Latency of everything that is sent.
     latency: Mutex<Duration>,
 }
 
@@ -713,7 +713,7 @@ impl Member<Seldom> {
         assert!(matches!(done, Outcome::Done(_)), "{done:?}");
     }
 
-    /// What the commands of the log take.
+    /// Size of the commands in the log.
     async fn log_bytes(&self) -> usize {
         let log = &self.node.core().log;
         let entries = log.read(0..u64::MAX, usize::MAX).await.unwrap();
@@ -918,7 +918,7 @@ async fn members_that_are_far_apart_elect_work_and_elect_again() {
         .expect("in a few rounds");
 }
 
-/// Who did not see the end of a tenure took the next for the same one, and waited for ever.
+/// A stream that missed the end of a tenure took the next for the same one, and waited for ever.
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_commands_ends_with_its_tenure_also_when_the_next_begins_at_once() {
     let (_mesh, members) = three().await;

@@ -1,4 +1,4 @@
-//! What members' consensus instances say to each other.
+//! Messages between members' consensus instances.
 
 use openraft::{
     alias::{LogIdOf, SnapshotMetaOf, VoteOf},
@@ -26,7 +26,7 @@ pub(crate) enum Request {
     /// An append without entries: the leader's sign of life.
     Heartbeat {
         append: AppendEntriesRequest<Types>,
-        /// Whether the leader hears of a majority. One that does not is no leader to rely on.
+        /// True if the leader hears of a majority. One that does not is no leader to rely on.
         backed: bool,
     },
     Vote(VoteRequest<Types>),
@@ -100,7 +100,7 @@ pub(crate) fn snapshot_id(last: &LogIdOf<Types>) -> SnapshotId {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Manifest(pub(crate) Vec<Piece>);
 
-/// What follows in the leader's log.
+/// Layout of the rest of the leader's log.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) struct Layout {
