@@ -29,7 +29,7 @@ use super::{
 };
 use crate::primitives::{NetworkId, Scope};
 
-/// A user's last word on how the endpoint is built.
+/// Hook by which a user changes the endpoint's builder last.
 pub(crate) type EndpointHook = Box<dyn FnOnce(Builder) -> Builder + Send>;
 
 /// Settings with which the endpoint is bound.

@@ -1,5 +1,5 @@
-//! Incoming connections whose handshakes are not finished: a bounded number, of which nobody can
-//! take all.
+//! Incoming connections whose handshakes are not finished: their number is bounded, in all and per
+//! source.
 //!
 //! A connection counts from its first packet until the peer has proven the network. One source and
 //! one peer may have few at once. When all places are taken, the newest gets that of the oldest

@@ -10,9 +10,9 @@ pub(crate) const MAX_HANDSHAKE_FRAME_BYTES: usize = 1024;
 pub(crate) const MAX_STREAMS_PER_CONNECTION: u32 = 1024;
 /// Incoming connections whose handshakes are not finished, in all.
 pub(crate) const MAX_HALF_OPEN: usize = 512;
-/// Of those, how many may come from one address and port.
+/// Limit on those from one address and port.
 pub(crate) const MAX_HALF_OPEN_PER_SOURCE: usize = 32;
-/// Of those, how many may be of one peer.
+/// Limit on those of one peer.
 pub(crate) const MAX_HALF_OPEN_PER_PEER: usize = 16;
 /// Connections that one peer may have open towards this node for one protocol.
 pub(crate) const MAX_CONNECTIONS_PER_PEER: usize = 8;

@@ -212,14 +212,15 @@ impl Links {
         live.map(|((peer, _), _)| *peer).collect()
     }
 
-    /// Takes a peer's own word on where it can be reached, until it is [forgotten](Self::forget).
+    /// Stores the addresses that a peer states itself, until it is [forgotten](Self::forget).
     pub(crate) fn learn(&self, addr: &EndpointAddr) {
         if addr.id != self.id() {
             self.0.addresses.learn(addr);
         }
     }
 
-    /// Forgets a peer's own word. Addresses that were given for dialing it stay.
+    /// Forgets the addresses that a peer states itself. Addresses that were given for dialing it
+    /// stay.
     pub(crate) fn forget(&self, peer: PeerId) {
         self.0.addresses.forget(peer);
     }
@@ -232,7 +233,8 @@ impl Links {
         }
     }
 
-    /// Peers whose connection was lost without a goodbye: a hint that they may be gone.
+    /// Peers whose connection was lost without an announced departure: a hint that they may be
+    /// gone.
     pub(crate) fn lost(&self) -> broadcast::Receiver<PeerId> {
         self.0.lost.subscribe()
     }
