@@ -213,7 +213,7 @@ impl NetworkBuilder {
         self
     }
 
-    /// Has the last word on how the endpoint is built: other transports, address lookups or
+    /// Sets a hook that changes the endpoint's builder last: other transports, address lookups or
     /// transport settings.
     #[must_use]
     pub fn with_endpoint(

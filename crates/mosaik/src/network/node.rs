@@ -216,8 +216,8 @@ impl Network {
         Some(left)
     }
 
-    /// Starts to close everything that stands on discovery; resolves when that is done, after some
-    /// seconds at most.
+    /// Starts to close everything above discovery; resolves when that is done, after some seconds
+    /// at most.
     fn close_subsystems(&self) -> BoxFuture<'static, ()> {
         let all = [
             self.streams.close(),
