@@ -359,7 +359,7 @@ impl PeerEntry {
         }
     }
 
-    /// A hash of everything but the version: equal as long as an owner only says "still here".
+    /// Hash of everything but the version: equal as long as an owner only renews its entry.
     pub(crate) fn content_digest(&self) -> Digest {
         let mut hasher = blake3::Hasher::new_derive_key(CONTENT_CONTEXT);
         let content = (
@@ -381,7 +381,7 @@ impl PeerEntry {
     }
 }
 
-/// The digest of an entry, of which only the digest of its content is at hand.
+/// Digest of an entry, from the digest of its content.
 pub(crate) fn versioned_digest(content: &Digest, version: PeerEntryVersion) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key(ENTRY_CONTEXT);
     hasher.update(content.as_bytes());

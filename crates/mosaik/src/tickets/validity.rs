@@ -81,8 +81,8 @@ impl Validity {
         }
     }
 
-    /// By when to look whether it [is due](Self::is_due), for who keeps timers of his own; `None`
-    /// if it never will be.
+    /// Time of the next check whether it [is due](Self::is_due), for tasks that keep timers of
+    /// their own; `None` if it never will be.
     pub(crate) fn next_look(&self, now: Instant) -> Option<Instant> {
         let expires = self.expires.unwrap_or(Expiration::Never).left();
         let look = expires.map(|left| now + left.min(CLOCK_LOOK));

@@ -463,7 +463,7 @@ fn later(moment: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// The difference of two moments, of which only whole seconds count; zero if it is negative.
+/// Difference of two moments in whole seconds; zero if it is negative.
 fn whole_seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
     let seconds = to.timestamp().saturating_sub(from.timestamp());
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))

@@ -107,7 +107,7 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// A key of an algorithm that is not built in; its name stands in the header of every token.
+    /// Key of an algorithm that is not built in; its name appears in the header of every token.
     ///
     /// # Panics
     ///
