@@ -31,7 +31,8 @@ impl Default for Clock {
     }
 }
 
-/// By how much the wall clock must have left the monotonic one to have been set.
+/// Difference between the wall clock and the monotonic one from which the wall clock counts as set,
+/// in milliseconds.
 const STEP_MS: u64 = 1000;
 
 /// Notices when the wall clock is set, or has gone on while the machine slept.

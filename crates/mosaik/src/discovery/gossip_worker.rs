@@ -47,7 +47,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval of the health check of the gossip layer.
 const CHECK: Duration = Duration::from_secs(5);
-/// Joins are spread over this time: many at the same instant can leave a node deaf.
+/// Time over which joins are spread: many at the same instant can make a node miss messages.
 const JOIN_SPREAD: Duration = Duration::from_millis(30);
 
 /// Announces the local entry and takes in what others announce.
@@ -415,7 +415,7 @@ mod tests {
         tickets::PeerEntry,
     };
 
-    /// A node of which nothing runs but gossip.
+    /// A node that runs gossip only.
     struct Node {
         store: SharedStore,
         links: Links,

@@ -514,7 +514,8 @@ impl Discovery {
         });
     }
 
-    /// Says goodbye, lets it propagate for the configured time at most, and ends all waiting.
+    /// Announces this node's departure, lets that propagate for the configured time at most, and
+    /// ends all waiting.
     pub(crate) fn depart(&self) -> BoxFuture<'static, ()> {
         let discovery = self.clone();
         Box::pin(async move {

@@ -102,7 +102,7 @@ impl Pinger {
             .map(drop)
     }
 
-    /// Says goodbye to a peer.
+    /// Announces this node's departure to a peer.
     pub(crate) async fn leave(&self, peer: PeerId, limit: Duration) -> Result<(), Error> {
         let Some(goodbye) = self.store.sign_goodbye() else {
             return Ok(());

@@ -18,7 +18,8 @@ use crate::{
 
 /// Departures that are remembered at most; the oldest are forgotten first.
 const MAX_TOMBSTONES: usize = 16 * 1024;
-/// Peers that vanished without a goodbye and are looked for again; the oldest are forgotten first.
+/// Limit on the peers that vanished without an announced departure and are searched for; the oldest
+/// are forgotten first.
 const MAX_VANISHED: usize = 64;
 
 /// Reasons for refusing an entry.
@@ -158,7 +159,7 @@ impl State {
         self.content_fingerprint
     }
 
-    /// Peers that vanished without a goodbye, to be looked for.
+    /// Peers that vanished without an announced departure, to be searched for.
     pub(crate) fn vanished(&self) -> impl Iterator<Item = &EndpointAddr> {
         self.vanished.iter()
     }

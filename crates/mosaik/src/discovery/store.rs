@@ -67,8 +67,8 @@ struct Author {
     /// The starts of runs that this process has given up.
     former: VecDeque<u64>,
     steps: Steps,
-    /// The goodbye was said, or the process was shut out: nothing newer may follow, or others would
-    /// take the node for alive.
+    /// True once the departure was announced, or the process was shut out: nothing newer may
+    /// follow, or others would take the node for alive.
     departed: bool,
 }
 
@@ -312,7 +312,7 @@ impl Store {
         self.change(State::clear_unsigned)
     }
 
-    /// Takes a goodbye in; `true` if it took effect.
+    /// Applies a peer's departure announcement; `true` if it took effect.
     pub(crate) fn goodbye(&self, goodbye: &Goodbye) -> bool {
         let now = self.clock.now_ms();
         let drift = self.max_time_drift_ms;
@@ -388,7 +388,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Gives the local entry a new version with the same content: a sign of life.
+    /// Gives the local entry a new version with the same content, for a heartbeat.
     pub(crate) fn renew_local(&self) -> SignedPeerEntry {
         let mut author = self.author.lock();
         let current = self.state.lock().catalog().local().clone();
@@ -461,8 +461,8 @@ impl Store {
         self.unannounced.notify_one();
     }
 
-    /// A signed goodbye for everything up to the current version; the node shows no sign of life
-    /// after that. `None` when another process speaks for this identity.
+    /// A signed departure announcement for everything up to the current version; the node sends no
+    /// heartbeat after that. `None` when another process speaks for this identity.
     pub(crate) fn sign_goodbye(&self) -> Option<Goodbye> {
         self.follow_clock();
         let mut author = self.author.lock();

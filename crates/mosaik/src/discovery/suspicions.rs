@@ -56,7 +56,7 @@ impl Suspicions {
             .map(|(version, _)| *version)
     }
 
-    /// Clears a peer that gave a sign of life: an entry that was admitted, or a direct one.
+    /// Clears a peer that has shown to be alive: by an entry that was admitted, or directly.
     pub(crate) fn clear(&self, peer: &PeerId) {
         if self.inner.lock().suspected.remove(peer).is_some() {
             tracing::debug!(peer = %peer.fmt_short(), "suspicion refuted");

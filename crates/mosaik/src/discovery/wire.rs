@@ -32,8 +32,8 @@ pub(crate) const MAX_RANGES: usize = super::config::MAX_MAX_PEERS;
 pub(crate) enum Announcement<E> {
     /// A peer's whole entry. `stamp_ms` is when the message was sent, by the sender's clock.
     Entry { stamp_ms: u64, entry: E },
-    /// A sign of life: the entry with this content has this version now, and the owner's
-    /// signature over that proves it. Also announces entries too large for one message.
+    /// A heartbeat: the entry with this content has this version now, and the owner's signature
+    /// over that proves it. Also announces entries too large for one message.
     Heartbeat {
         stamp_ms: u64,
         peer: PeerId,
@@ -41,9 +41,9 @@ pub(crate) enum Announcement<E> {
         content: Digest,
         signature: Signature,
     },
-    /// A goodbye.
+    /// A departure announcement.
     Departure(Goodbye),
-    /// Somebody can't reach this peer, whose entry had this version. It refutes that with a newer
+    /// A peer can't reach this one, whose entry had this version. It refutes that with a newer
     /// version, or is gone.
     Suspicion {
         peer: PeerId,

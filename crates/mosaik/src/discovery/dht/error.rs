@@ -27,7 +27,7 @@ pub enum ResolveError {
 /// Errors of writing a slot.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
-    /// Somebody else has written it meanwhile.
+    /// Another node has written it meanwhile.
     #[error("the slot was written by another node")]
     Taken,
     /// Its sequence number can't be increased any more.

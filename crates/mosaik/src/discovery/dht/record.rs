@@ -38,7 +38,7 @@ const RELAY: &str = "_r";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
-    /// The peer that published the record, by its own word.
+    /// The peer that published the record, as it states itself.
     pub peer: PeerId,
     /// Its socket addresses, the most useful ones first.
     pub addresses: Vec<SocketAddr>,
@@ -140,7 +140,7 @@ impl Record {
     }
 }
 
-/// A packet that says that a slot is free.
+/// Packet that marks a slot as free.
 pub(super) fn withdrawal(slot: &Slot, sequence: i64) -> Result<SignedPacket, WriteError> {
     let packet = SignedPacket::builder().timestamp(timestamp(sequence));
     packet.sign(slot.keys()).map_err(|_| WriteError::Packet)

@@ -1,4 +1,4 @@
-//! The worker that probes, suspects and buries.
+//! SWIM prober: direct and indirect probes, suspicion, declaring peers dead.
 
 use std::{
     collections::{BTreeSet, HashMap},
