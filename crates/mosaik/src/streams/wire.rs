@@ -53,7 +53,7 @@ pub(super) struct Subscribe {
     pub(super) schema: Option<String>,
 }
 
-/// More credit, from the consumer; none is a sign of life of one that goes on taking.
+/// More credit, from the consumer; none only shows that it goes on taking.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Credit {
     pub(super) bytes: u64,
@@ -64,14 +64,14 @@ pub(super) struct Credit {
 pub(super) struct Accepted {
     /// Drawn by the producer when it was built.
     pub(super) run: u64,
-    /// Of the first datum that this subscription gets.
+    /// Position of the first datum that this subscription gets.
     pub(super) position: u64,
 }
 
-/// The payload of a record that tells of withheld datums: the code and their number.
+/// The payload of a record about withheld datums: the code and their number.
 pub(super) const SKIPPED_BYTES: usize = 4 + 8;
 
-/// A record that tells of withheld datums, as it crosses the network.
+/// A record about withheld datums, as it crosses the network.
 pub(super) fn skipped(datums: u64) -> Bytes {
     let mut frame = BytesMut::new();
     let mut record = ApplicationClose::from(Skipped);

@@ -58,7 +58,7 @@ pub(super) struct Queue<D> {
 #[derive(Debug)]
 struct State<D> {
     items: VecDeque<Received<D>>,
-    /// Of all items received and not yet taken, also of those that the consumer has fetched.
+    /// Bytes of all items received and not yet taken, also of those that the consumer has fetched.
     bytes: usize,
     /// The credit that readers have given and not yet seen used up, in bytes of frames.
     promised: usize,
@@ -169,7 +169,7 @@ fn positive(left: i64) -> usize {
 
 /// A queue, without the type of its datums.
 pub(super) trait Intake: Send + Sync {
-    /// For one subscription.
+    /// Returns a reader for one subscription.
     fn reader(self: Arc<Self>) -> Box<dyn Reader>;
 
     /// Nothing more comes.

@@ -46,7 +46,7 @@ impl Seen {
         (seen, missed)
     }
 
-    /// Takes in that so many datums were received, or withheld.
+    /// Adds datums that were received, or withheld.
     pub(super) fn advance(&mut self, datums: u64) {
         self.next = self.next.saturating_add(datums);
     }

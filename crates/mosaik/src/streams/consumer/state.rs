@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::primitives::{Digest, PeerId};
 
-/// After this long without a measurement a peer is measured on a connection of our own.
+/// Time without a measurement after which a peer is measured on a connection of our own.
 const MEASURE_AFTER: Duration = Duration::from_secs(1);
 const MAX_MEASURE_INTERVAL: Duration = Duration::from_secs(30);
 /// First interval at which refused tickets are judged again: they may not be valid yet. Growing by

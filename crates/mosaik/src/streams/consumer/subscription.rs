@@ -44,7 +44,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// Timeout for a consumer that was too slow to catch up; it is tried again all the same after it,
 /// as its queue may be kept full by others.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_mins(1);
-/// More datums than this nobody has missed, whatever a producer says.
+/// Limit on the plausible number of missed datums, whatever a producer says.
 const MAX_LOST: u64 = 1 << 48;
 /// A subscription that lasted this long after the consumer was too slow shows that it no longer is.
 const SETTLED_AFTER: Duration = Duration::from_secs(30);

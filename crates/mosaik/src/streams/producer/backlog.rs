@@ -24,7 +24,7 @@ pub(super) struct Chunk {
     first: u64,
     pub(super) datums: usize,
     pub(super) bytes: Bytes,
-    /// Of a notice, which is no part of the log: how many datums were withheld before it.
+    /// Number of datums withheld before it, for a notice, which is no part of the log.
     pub(super) withheld: u64,
 }
 
@@ -92,7 +92,7 @@ pub(super) struct Cursor {
     pub(super) written_bytes: u64,
     pub(super) parked: Option<Waker>,
     pub(super) pace: Pace,
-    /// Of a lagging one: what it still gets.
+    /// Remainder that it still gets, if it lags.
     pub(super) last: Option<Last>,
 }
 

@@ -158,8 +158,9 @@ impl<'s, D: Datum> Builder<'s, D> {
         self
     }
 
-    /// Sets how many subscriptions there may be at once, of which a node may have 256. Default unlimited; 0 refuses everyone.
-    /// Further consumers are refused with `NoCapacity` (10 509) and keep trying.
+    /// Sets the limit on the concurrent subscriptions of all consumers; one node may have 256 of
+    /// them. Default unlimited; 0 refuses everyone. Further consumers are refused with `NoCapacity`
+    /// (10 509) and keep trying.
     #[must_use]
     pub const fn with_max_consumers(mut self, max: usize) -> Self {
         self.max_consumers = max;

@@ -303,9 +303,9 @@ pub(super) struct Control {
 /// Commands to the task of a subscription.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// To end.
+    /// End the subscription.
     Cut(ApplicationClose),
-    /// To judge the consumer again.
+    /// Judge the consumer again.
     LookAgain,
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 pub(super) const LAG_AFTER: Duration = Duration::from_secs(1);
 /// Interval of the lag check on a producer whose senders wait.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// A consumer that gives no sign of life for this long, although there is something to take, is
-/// dead, if its producer cuts consumers at all.
+/// Time without credit after which a consumer is dead, although there is something to take, if its
+/// producer cuts consumers at all.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(10);
 
 /// Verdict on a subscription at one check, while senders wait.
@@ -40,7 +40,7 @@ pub(super) struct Capacity {
 }
 
 impl Pace {
-    /// Of a subscription that was sent this much.
+    /// Pace of a subscription that was sent this much.
     pub(super) const fn new(datums: u64, bytes: u64) -> Self {
         Self {
             held: Duration::ZERO,
@@ -54,7 +54,8 @@ impl Pace {
         !self.held.is_zero()
     }
 
-    /// Takes in how it stands after so much time, and how much it was sent; `true` if it lags.
+    /// Takes in a verdict after this much time, and how much the subscription was sent; `true` if
+    /// it lags.
     pub(super) fn look(
         &mut self,
         stand: Stand,

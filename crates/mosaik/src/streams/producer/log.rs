@@ -39,7 +39,7 @@ pub(super) struct Appended {
     pub(super) accepted: bool,
     /// True if there is any subscription at all.
     pub(super) selected: bool,
-    /// From how many it is withheld.
+    /// Number of subscriptions from which it is withheld.
     pub(super) withheld: usize,
 }
 

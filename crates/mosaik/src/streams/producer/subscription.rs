@@ -150,7 +150,8 @@ async fn run(
     }
 }
 
-/// Waits for a reason to end the subscription: orders, expired tickets, or the consumer's word.
+/// Waits for a reason to end the subscription: orders, expired tickets, or a message of the
+/// consumer.
 async fn supervise(
     subscription: &Subscription,
     receiver: &mut LinkReceiver,
