@@ -1,4 +1,4 @@
-//! Remote procedure calls to whoever serves them best, without a coordinator.
+//! Remote procedure calls to the handler that serves them best, without a coordinator.
 //!
 //! A **handler** serves a function under an id and advertises it in its node's signed catalog
 //! entry. A **caller** names only the function: it knows the eligible handlers from the catalog,

@@ -95,7 +95,7 @@ impl fmt::Debug for Routes {
 pub(crate) struct Route {
     peer: PeerId,
     born: Instant,
-    /// For calls at the same time.
+    /// Permits for concurrent calls.
     places: Arc<Semaphore>,
     inflight: AtomicUsize,
     failures: AtomicU32,

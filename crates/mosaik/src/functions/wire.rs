@@ -46,7 +46,7 @@ pub(super) enum Kind {
     Call,
     /// Replies until the function has no more.
     Stream,
-    /// A sign of life: closed with success at once.
+    /// A liveness probe: closed with success at once.
     Probe,
 }
 

@@ -183,7 +183,7 @@ async fn begin(
 /// A request that has left.
 struct Sent {
     link: Link,
-    /// By when the handler has something to say.
+    /// Deadline for the handler's next frame.
     limit: Instant,
 }
 

@@ -25,7 +25,7 @@ use crate::{
     primitives::{Digest, Scope},
 };
 
-/// A handler that has no place free says so sooner than this, beside a round trip.
+/// Time within which a handler at its limit of concurrent calls refuses, beside a round trip.
 const REFUSED_WITHIN: Duration = Duration::from_millis(100);
 
 /// Makes the calls of one caller, whatever their types.

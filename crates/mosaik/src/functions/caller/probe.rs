@@ -14,7 +14,7 @@ use crate::{
     primitives::{FunctionId, PeerId},
 };
 
-/// A request for a sign of life that has left.
+/// Liveness probe that was sent.
 pub(super) struct Probe {
     link: Link,
     asked: Instant,

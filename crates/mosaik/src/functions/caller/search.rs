@@ -45,7 +45,7 @@ pub(super) struct Search {
     excluded: Vec<PeerId>,
     /// Asked again only when one of the two entries has changed.
     denied: Vec<Denied>,
-    /// To be asked again now.
+    /// Candidate to be asked again now.
     pub(super) again: Option<Arc<Candidate>>,
     pub(super) had_candidate: bool,
     refusal: Option<ApplicationClose>,

@@ -99,7 +99,7 @@ fn look(
     busy
 }
 
-/// Asks for a sign of life on a connection; it has done its work when it is sent.
+/// Sends a liveness probe on a connection; it has done its work when it is sent.
 fn ask(core: &Arc<Core>, connection: Connection, is_asked: Arc<AtomicBool>) {
     let asking = core.clone();
     core.scope.spawn(async move {

@@ -27,7 +27,7 @@ use crate::{
     primitives::BytesMut,
 };
 
-/// A function that takes longer tells its caller that it runs.
+/// Run time after which a function tells its caller that it runs.
 const NOTICE_AFTER: Duration = Duration::from_millis(500);
 /// Timeout for writing the notice.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
