@@ -128,7 +128,7 @@ pub(crate) struct Place<C> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) entries: u64,
-    /// Of encoded elements.
+    /// Limit on the encoded elements, in bytes.
     pub(crate) bytes: u64,
 }
 

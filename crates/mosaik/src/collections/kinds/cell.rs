@@ -38,7 +38,7 @@ pub type CellWriter<T> = Cell<T, true>;
 /// A [`Cell`] that can only be read.
 pub type CellReader<T> = Cell<T, false>;
 
-/// A replicated place whose first value is final, whoever wrote it.
+/// A replicated place whose first value is final, on whichever node it was written.
 ///
 /// # Examples
 ///
