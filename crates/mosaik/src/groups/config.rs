@@ -48,7 +48,8 @@ pub struct ConsensusConfig {
     /// A random amount that is subtracted from each beat. Default 50 ms; zero means none. **Part
     /// of the group id.**
     pub heartbeat_jitter: Duration,
-    /// After this many silent beats a bond is dead. Default 10. **Part of the group id.**
+    /// Number of silent heartbeat intervals after which a bond is dead. Default 10. **Part of the
+    /// group id.**
     pub max_missed_heartbeats: u32,
     /// Time without contact to a leader after which an election is held. Default 500 ms. Where it
     /// is not above the beat, this node beats faster than `heartbeat_interval` says.
@@ -314,15 +315,15 @@ impl ConsensusConfig {
 /// Intervals and timeouts as they are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Timing {
-    /// Between two beats.
+    /// Interval between two heartbeats.
     pub(crate) beat: Duration,
-    /// At most this is subtracted from a beat.
+    /// Upper bound on the random time that is subtracted from it.
     pub(crate) beat_jitter: Duration,
     /// A bond that was silent for so long is dead.
     pub(crate) silence: Duration,
     /// A leader that was silent for so long is lost.
     pub(crate) election: Duration,
-    /// At most this is added before an election.
+    /// Upper bound on the random time that is added before an election.
     pub(crate) election_jitter: Duration,
 }
 

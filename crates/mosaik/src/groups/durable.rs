@@ -186,7 +186,8 @@ impl Keeper {
         removed.is_ok()
     }
 
-    /// The member leaves: whoever joins the group on this node from now on is another one.
+    /// Retires the leaving member: a member that joins the group on this node from now on is
+    /// another one.
     pub(crate) fn retire(&self) {
         if let Some(store) = &self.state.lock().store {
             store.retire();

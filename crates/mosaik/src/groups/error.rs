@@ -181,7 +181,7 @@ pub enum Error {
     /// A bond with this peer stands already.
     #[error("already bonded with {0}")]
     AlreadyBonded(PeerId),
-    /// The peer did not know this node, and could not be told of it.
+    /// The peer did not know this node, and this node's entry could not be delivered to it.
     #[error("the peer's catalog could not be synced")]
     Discovery(#[source] crate::discovery::Error),
 }

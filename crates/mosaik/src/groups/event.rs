@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Event {
     BondUp(PeerId),
-    /// A bond has ended; whether the peer has said goodbye.
+    /// A bond has ended; true if the peer announced that it leaves.
     BondDown(PeerId, bool),
     /// A bonded peer's standing changed.
     Standing(PeerId),

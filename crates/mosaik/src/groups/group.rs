@@ -30,7 +30,7 @@ use crate::{
     primitives::{Digest, GroupId, NetworkId, PeerId, Scope, ShortFmtExt, encoding::EncodeError},
 };
 
-/// Between two attempts to confirm a strong read during an election.
+/// Retry interval for confirming a strong read during an election.
 const READ_RETRY: Duration = Duration::from_millis(20);
 
 /// A member's handle to its group, from [`GroupBuilder::join`](crate::groups::GroupBuilder::join).

@@ -228,7 +228,7 @@ position! {
 }
 
 position! {
-    /// The number of a leader's time in office; each election begins a higher one.
+    /// Number of a leader's term; each election begins a higher one.
     Term
 }
 
@@ -244,7 +244,7 @@ impl Cursor {
         Self(term, index)
     }
 
-    /// Before the first command.
+    /// The position before the first command.
     pub const fn zero() -> Self {
         Self(Term::zero(), Index::zero())
     }

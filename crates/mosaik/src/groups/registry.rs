@@ -65,8 +65,8 @@ impl Registry {
         }
     }
 
-    /// Deletes what an ended member of a group could not go on from; the answer says whether there
-    /// was such a thing.
+    /// Deletes the history that an ended member of a group could not go on from; the answer says
+    /// whether there was one.
     pub(super) fn abandon_kept(&self, instance: Arc<Instance>) -> oneshot::Receiver<bool> {
         let (reply, abandoned) = oneshot::channel();
         self.scope.spawn(async move {

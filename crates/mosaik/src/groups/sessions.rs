@@ -17,7 +17,7 @@ use crate::groups::{Index, lineage::MemberId};
 
 /// Members that are remembered; the one that was silent for longest is forgotten first.
 const MAX_SESSIONS: usize = if cfg!(test) { 16 } else { 2048 };
-/// Runs of commands per member of which the positions are known. A member has at most eight entries
+/// Number of runs of commands per member with known positions. A member has at most eight entries
 /// under way.
 const MAX_RUNS: usize = 16;
 
@@ -32,7 +32,7 @@ pub(crate) struct Session {
     last: u64,
     /// The consensus index at which it was applied.
     at: u64,
-    /// Of numbers up to this one it is no longer known whether they were applied.
+    /// Number up to which it is no longer known which commands were applied.
     forgotten: u64,
     /// The latest runs, the newest last.
     runs: VecDeque<Run>,

@@ -144,7 +144,7 @@ pub(crate) trait Capture: Send {
 
 /// A snapshot that is being put together of pieces.
 pub(crate) trait Assembly: Send {
-    /// Adds a piece of exactly so many items at the end.
+    /// Adds a piece of exactly this many items at the end.
     fn append(&mut self, piece: &[u8], items: u64) -> Result<(), encoding::DecodeError>;
 
     /// For the machine that knows its type.
@@ -161,7 +161,7 @@ pub(crate) enum Cutting<'a> {
         bytes: usize,
         pieces: usize,
     },
-    /// Before these items.
+    /// Cuts before these items.
     Ends(&'a [u64]),
 }
 

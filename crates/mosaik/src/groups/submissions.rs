@@ -52,9 +52,9 @@ const MAX_PENDING_BYTES: usize = 2 * MAX_CALL_BYTES;
 const MAX_PENDING_CALLS: usize = 1 << 18;
 /// Calls are put together into one log entry up to this size.
 const MAX_ENTRY_BYTES: usize = 512 * 1024;
-/// Between two looks for calls whose time is over.
+/// Interval of the check for calls whose time is over.
 const EXPIRY_TICK: Duration = Duration::from_millis(50);
-/// After so many looks at an empty queue the next one waits for a call.
+/// Number of checks on an empty queue after which the next one waits for a call.
 const IDLE_TICKS: u32 = 20;
 
 /// Outcome of a call.
@@ -143,7 +143,8 @@ struct Call {
     /// Time until which it must be accepted; once it is, the time to ask about it again.
     deadline: Instant,
     accepted: bool,
-    /// It is being put into this member's log; whoever does that says how it ends.
+    /// True while it is being put into this member's log; the task that does so reports the
+    /// outcome.
     offered: bool,
     /// It is in this member's log, or on its way to a leader.
     exposed: bool,
@@ -194,7 +195,7 @@ impl Submissions {
         self.origin
     }
 
-    /// Queues the commands of one call, and says where commands currently go.
+    /// Queues the commands of one call, and returns the current route of commands.
     pub(crate) fn submit(
         &self,
         count: u32,
@@ -420,7 +421,7 @@ impl Submissions {
         self.send_more(queue);
     }
 
-    /// The state came in as a whole; this is what it says of this member's commands.
+    /// Takes in a session that came with a state as a whole: the fate of this member's commands.
     pub(crate) fn restored(&self, session: &Session) {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
@@ -665,7 +666,7 @@ mod tests {
         assert_eq!(calls.take(Route::Local).unwrap().first, 3);
     }
 
-    /// The session of a member of which these runs were applied: number, count, index.
+    /// Session of a member with these applied runs: number, count, index.
     fn session(runs: &[(u64, u32, u64)]) -> Session {
         let mut sessions = Sessions::default();
         for (first, count, index) in runs {

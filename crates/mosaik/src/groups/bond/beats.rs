@@ -89,7 +89,7 @@ impl Beats {
             .map_or(Duration::MAX, |peer| peer.heard.elapsed())
     }
 
-    /// Notes a sign of life.
+    /// Notes that the peer was heard of.
     pub(crate) fn heard(&self, peer: &PeerId) {
         if let Some(peer) = self.0.peers.lock().get_mut(peer) {
             peer.heard = Instant::now();

@@ -58,7 +58,7 @@ pub(crate) struct BondCore {
 struct State {
     entry: SignedPeerEntry,
     standing: Standing,
-    /// Of the message that told it; 0 for the introduction.
+    /// Number of the message that told it; 0 for the introduction.
     standing_number: u64,
     validity: Validity,
 }
@@ -191,7 +191,7 @@ impl BondCore {
         answer.ok_or(Gone)
     }
 
-    /// Asks for a sign of life on this very bond.
+    /// Sends a liveness probe on this very bond; returns whether it was answered.
     pub(crate) async fn is_answered(&self, limit: Duration) -> bool {
         let nobody = MemberId::default();
         let asking = self.question(Lineage::zero(), nobody, nobody, Bytes::new());
@@ -224,7 +224,7 @@ impl BondCore {
         answer.await.map_err(|_| Gone)
     }
 
-    /// Hands an answer to whoever asked.
+    /// Hands an answer to the task that asked.
     pub(crate) fn answered(&self, id: u64, response: Option<Bytes>) {
         if let Some(question) = self.questions.lock().remove(&id) {
             // The asker has given up: fine.

@@ -100,7 +100,7 @@ pub(crate) enum Control {
     Removed(MemberId),
     /// A rival history that the sender has met, told to its leader.
     Rival(LineageStanding),
-    /// This history has lost against another one, says its leader of that term.
+    /// Sent by this history's leader of that term: the history has lost against another one.
     Dissolved {
         lineage: Lineage,
         term: u64,

@@ -25,7 +25,7 @@ const FIRST_REFUSED_RETRY: Duration = Duration::from_secs(1);
 const LAST_REFUSED_RETRY: Duration = Duration::from_secs(60);
 /// Attempts under way at once.
 const MAX_RUNNING: usize = 32;
-/// The same to peers of which it is not known that they have the key: anybody may list the group.
+/// The same limit for peers that have not proved the key: any peer may list the group.
 const MAX_UNPROVEN: usize = 24;
 /// An attempt ends at the latest after this.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -117,7 +117,7 @@ impl Dials {
         }
     }
 
-    /// A bond with this peer stands, whoever dialled.
+    /// Notes that a bond with this peer exists, on whichever side it was dialled.
     pub(crate) fn succeeded(&mut self, peer: &PeerId) {
         if let Some(wanted) = self.wanted.get_mut(peer) {
             wanted.attempts = 0;

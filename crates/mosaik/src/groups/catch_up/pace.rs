@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Between two requests, however low the rate is.
+/// Longest pause between two requests, however low the rate is.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// So much lateness is made up for: timers are coarse, and small pieces come often.
 const GRACE: Duration = Duration::from_millis(5);

@@ -22,8 +22,7 @@ use crate::{
     primitives::{Digest, PeerId, ShortFmtExt},
 };
 
-/// A dial that has taken longer than this may be lost, and give way to one of the peer that has
-/// arrived.
+/// Time after which a dial may be lost, and counts less than one of the peer that has arrived.
 const PRECEDENCE: Duration = Duration::from_secs(1);
 
 impl Instance {

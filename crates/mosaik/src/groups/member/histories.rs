@@ -20,13 +20,13 @@ use crate::{
 
 /// A view in which nothing happened for so long has settled.
 const QUIET: Duration = Duration::from_millis(150);
-/// Without a majority for so many election timeouts, a member follows a history that continues its
-/// own.
+/// Number of election timeouts without a majority after which a member follows a history that
+/// continues its own.
 const FOLLOW_ELECTIONS: u32 = 4;
-/// A rival history that has been alive for so many election timeouts is not a dead one of which
-/// somebody does not know yet.
+/// Number of election timeouts for which a rival history must have been alive, lest it is a dead
+/// one and a member does not know yet.
 const CONFIRM_ELECTIONS: u32 = 2;
-/// Of a rival history that was not heard of for so long nothing is known any more.
+/// Time without news after which nothing is known any more of a rival history.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Rival histories that are known at a time.
 const MAX_RIVALS: usize = 64;

@@ -1,4 +1,4 @@
-//! A group that can't go on says so.
+//! Halt detector: reports that a group can't go on.
 
 use std::time::Duration;
 

@@ -161,7 +161,7 @@ pub(crate) struct Stake<'a> {
 /// Times for which a history that has commands is not given up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// For one that may not live any more.
+    /// Against a rival that may not live any more.
     pub(crate) confirmed: Duration,
     /// While it is halted, for one that continues it, with all that the member has.
     pub(crate) continued: Duration,
@@ -174,7 +174,7 @@ pub(crate) struct Patience {
 pub(crate) enum Verdict {
     Stays,
     GivesWay,
-    /// It would give way, but is on the member's disk: that is not deleted without an operator's
+    /// It has lost, but is on the member's disk: that is not deleted without an operator's
     /// decision.
     IsKept,
 }

@@ -62,7 +62,7 @@ pub(crate) struct Worker {
     pub(super) rivals_seen: HashMap<Lineage, (Instant, Instant)>,
     /// Time at which rival histories are judged again.
     pub(super) rivals_at: Instant,
-    /// The rival history of which was said that this member's is kept nevertheless.
+    /// Rival history against which this member's was last reported as kept.
     pub(super) kept_from: Option<Lineage>,
     /// Time at which this member last gave its history up for another one.
     pub(super) yielded: Option<Instant>,
@@ -82,7 +82,7 @@ pub(super) struct NodeWatch {
     /// True if a leader was ever known.
     pub(super) alive: bool,
     pub(super) leader: Option<MemberId>,
-    /// The last term of which it was counted that this member stood for election.
+    /// Last term for which this member's candidacy was counted.
     pub(super) stood: u64,
 }
 

@@ -13,7 +13,7 @@ use crate::groups::{config::Timing, lineage::MemberId};
 
 /// More members than a group has are not remembered.
 const MAX_MEMBERS: usize = 256;
-/// Between two warnings of the same kind.
+/// Interval between two warnings of the same kind.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// Times of the members' last answers that came in time.

@@ -43,7 +43,7 @@ pub(crate) struct Applied {
     status: Arc<Status>,
     pub(super) log: Log,
     pub(super) state: Mutex<State>,
-    /// Held by whoever changes the machine.
+    /// Lock of the task that changes the machine.
     pub(super) turn: tokio::sync::Mutex<Turn>,
     /// Interval of snapshots, and the sizes of their pieces.
     pub(super) terms: Terms,
@@ -385,7 +385,7 @@ impl Applied {
         compacted.as_ref().map_or(0, |held| held.id.index)
     }
 
-    /// Up to where the log before a snapshot takes too much, 0 for nowhere.
+    /// Index up to which the log before a snapshot takes too much, 0 for nowhere.
     pub(super) fn excess_before(&self, snapshot: u64) -> u64 {
         self.state.lock().volume.excess_before(snapshot)
     }

@@ -14,8 +14,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const MAX_KEPT_BACK: u64 = 1 << 20;
 /// Limit on the commands of these, in bytes.
 const MAX_KEPT_BACK_BYTES: u64 = 512 * 1024 * 1024;
-/// A durable member that has spent a while on writing a snapshot does other things for so many
-/// times as long.
+/// Duty cycle of a durable member: after writing a snapshot for `t`, it writes none for `REST × t`.
 const REST: u32 = 4;
 /// Timeout for the consensus library to notice a snapshot.
 const NOTICE: Duration = Duration::from_secs(10);

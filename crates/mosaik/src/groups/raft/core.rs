@@ -71,7 +71,7 @@ pub(crate) struct NodeCore {
     pub(super) caught_up: AtomicBool,
     /// Bounds what is prepared for members that catch up.
     pub(super) supplies: Semaphore,
-    /// A snapshot of which a part was fetched.
+    /// Snapshot that was fetched in part.
     pub(super) partial: Mutex<Option<Partial>>,
     /// Carries the instance's own tasks.
     pub(super) scope: Scope,
@@ -89,7 +89,7 @@ pub(super) struct Tenure {
     pub(super) sequences: HashMap<MemberId, u64>,
 }
 
-/// The last sign of life of a leader.
+/// Last contact with a leader.
 #[derive(Default)]
 pub(super) struct Contact {
     pub(super) at: Option<Instant>,
@@ -104,8 +104,8 @@ pub(super) struct Contact {
 }
 
 impl Contact {
-    /// Returns whether this member needs longer than `patience` to apply what it is told of. A busy
-    /// one is always a little behind; what counts is that it keeps up.
+    /// Returns whether this member needs longer than `patience` to apply what its leader has
+    /// committed. A busy one is always a little behind; what counts is that it keeps up.
     fn is_lagging(&mut self, applied: &Applied, patience: Duration) -> bool {
         match self.sample {
             Some((commit, at)) if !applied.has_applied(commit) => at.elapsed() >= patience,
@@ -226,7 +226,7 @@ impl NodeCore {
         self.view.subscribe()
     }
 
-    /// Notes a sign of life of a leader.
+    /// Notes a contact with a leader.
     pub(super) fn on_contact(&self, term: u64, commit: Option<u64>) {
         // Who has voted for a later one does not follow it any more.
         let deposed = self

@@ -27,15 +27,14 @@ use crate::{
     primitives::{Bytes, BytesMut, encoding},
 };
 
-/// A row of a snapshot has so many bytes at most, and what is read or written at a time about as
-/// many.
+/// Limit on the bytes of a snapshot's row; about as many are read or written at a time.
 const CHUNK_BYTES: usize = if cfg!(test) { 256 } else { 4 * 1024 * 1024 };
 
 /// A group's part of the node's store, in terms of consensus. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct LogDisk {
     store: GroupStore,
-    /// Held by whoever writes a snapshot.
+    /// Lock of the task that writes a snapshot.
     snapshots: Arc<tokio::sync::Mutex<()>>,
 }
 

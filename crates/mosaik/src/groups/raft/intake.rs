@@ -55,7 +55,7 @@ impl Sources for Members<'_> {
 }
 
 impl NodeCore {
-    /// Takes a leader's word of a snapshot, fetches that from the other members, and installs it.
+    /// Handles the leader's snapshot offer: fetches the pieces from the members and installs them.
     pub(crate) async fn serve_snapshot(&self, stream: Duplex) -> Result<(), Gone> {
         let Duplex { mut tx, mut rx } = stream;
         let header: SnapshotHeader = wire::decode(&rx.recv().await?)?;
@@ -206,7 +206,7 @@ impl NodeCore {
         tracing::debug!(member = %self.member, "nobody helps to catch up");
     }
 
-    /// Fetches the committed log in the word of one leader.
+    /// Fetches the committed log, by the layout of one leader.
     async fn fetch_log_under(&self, leader: MemberId, progress: &mut bool) -> Result<(), Gone> {
         let patience = self.applied.terms().fetch_timeout;
         let mut stream = self.peers.open(leader, Channel::Fetch).await?;

@@ -219,7 +219,7 @@ impl Log {
         }
     }
 
-    /// The consensus index of the last entry up to which the log holds no more than so many
+    /// The consensus index of the last entry up to which the log holds no more than this many
     /// commands; `None` when that is before its first one.
     pub(super) async fn index_of(&self, position: Index) -> io::Result<Option<u64>> {
         let mut range = {

@@ -236,7 +236,7 @@ impl Node {
         self.0.reconsider();
     }
 
-    /// The leader has said goodbye.
+    /// Notes that the leader announced its departure.
     pub(crate) fn leader_left(&self) {
         self.0.contact.lock().at = None;
         self.0.assess();

@@ -154,7 +154,8 @@ impl NodeCore {
         self.log.stored_vote() == Some((term, leader))
     }
 
-    /// Answers a member that wants to read, and stands by a term.
+    /// Answers a member's read-index request; with `term`, that member has given no vote after the
+    /// one for the leader of that term.
     pub(super) async fn answer_read_index(
         &self,
         from: MemberId,

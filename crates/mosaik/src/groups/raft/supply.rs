@@ -150,7 +150,7 @@ impl NodeCore {
     }
 }
 
-/// Cuts entries into pieces of about so many commands.
+/// Cuts entries into pieces of about this many commands.
 fn cut(entries: &[EntryOf<Types>], batch_size: u64) -> io::Result<Vec<Piece>> {
     let mut pieces = Vec::new();
     let (mut begin, mut commands, mut bytes) = (0, 0, 0);

@@ -74,7 +74,7 @@ mod compacting {
         UniqueId,
     };
 
-    /// Takes a snapshot every so many commands.
+    /// A machine that takes a snapshot every `COMMANDS` commands.
     #[derive(Default, Clone)]
     pub(super) struct Every<const COMMANDS: u64>(pub(super) Vec<(u64, Cursor, Cursor)>);
 
@@ -616,7 +616,7 @@ async fn commands_are_written_to_the_users_storage() {
     assert_eq!(storage.get(Index(2)).unwrap().0, 8);
 }
 
-/// A lone member with so many commands, and nothing but a snapshot of most of them.
+/// A lone member with this many commands, and nothing but a snapshot of most of them.
 async fn compacted(mesh: &Mesh, commands: u64) -> Member<Compacting> {
     let first = Member::start(mesh, Compacting::default(), None).await;
     first
@@ -706,7 +706,7 @@ async fn a_member_that_lagged_too_far_gets_a_snapshot() {
 }
 
 impl Member<Seldom> {
-    /// Commands of some 14 KB in one entry, the first of which is this one.
+    /// Executes commands of some 14 KB in one entry, beginning with this one.
     async fn execute_many(&self, first: u64) {
         let commands = [[first].as_slice(), &[1 << 63; 999]].concat();
         let done = within(self.execute(&commands)).await;

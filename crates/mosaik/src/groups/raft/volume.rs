@@ -10,7 +10,7 @@ const MAX_LOG_BYTES: u64 = if cfg!(test) { 64 } else { 64 * 1024 } * 1024;
 const SNAPSHOT_BYTES: u64 = MAX_LOG_BYTES / 2;
 /// Limit on the bytes that stay in the log before a snapshot.
 const KEPT_BYTES: u64 = MAX_LOG_BYTES - SNAPSHOT_BYTES;
-/// Between two places that are remembered: how exactly the log is cut off.
+/// Distance between two places that are remembered, in bytes: how exactly the log is cut off.
 const MARK_BYTES: u64 = MAX_LOG_BYTES / 64;
 
 /// Size of the applied entries, in bytes of commands.
@@ -42,7 +42,7 @@ impl Volume {
         self.fresh = 0;
     }
 
-    /// Up to where the log before a snapshot takes too much; 0 for nowhere.
+    /// Index up to which the log before a snapshot takes too much; 0 for nowhere.
     pub(super) fn excess_before(&self, snapshot: u64) -> u64 {
         let total = self.total_at(snapshot);
         let mut kept = self.marks.iter().rev();

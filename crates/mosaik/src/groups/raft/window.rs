@@ -119,7 +119,7 @@ impl Window {
         self.entries.get(usize::try_from(place).ok()?)
     }
 
-    /// The last entry in memory up to which there are no more than so many commands.
+    /// The last entry in memory up to which there are no more than this many commands.
     pub(super) fn index_of(&self, position: Index) -> Option<u64> {
         let after = self
             .entries

@@ -142,7 +142,7 @@ impl StoreError {
         }
     }
 
-    /// For `map_err`: says what was being done to which path.
+    /// Maps an I/O error (for `map_err`), with the path and the operation.
     pub(super) fn io<'a>(
         path: &'a Path,
         doing: &'static str,

@@ -34,7 +34,7 @@ pub(crate) enum MetaKey {
     Lineage = 2,
     /// The current term, and who has this member's vote in it.
     Vote = 3,
-    /// Up to where the log is known to be committed.
+    /// Index up to which the log is known to be committed.
     Committed = 4,
     /// Number of times that this member has started.
     Starts = 7,
@@ -48,7 +48,7 @@ pub(crate) enum MetaKey {
     SetBack = 9,
 }
 
-/// Up to where the log was cut off at its beginning.
+/// Border up to which the log was cut off at its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Purged {
     pub(crate) index: u64,

@@ -16,8 +16,8 @@ use super::{
     queue::{Batch, Queue},
 };
 
-/// Garbage rows that go along with a commit that somebody waits for: at least so many, and twice as
-/// many as it writes, so that garbage never comes faster than it goes.
+/// Garbage rows removed in a commit that a request waits for: at least this many, and twice as many
+/// as it writes, so that garbage never comes faster than it goes.
 const SWEEP_BUSY: usize = 64;
 /// Those that go along with a commit that nobody waits for.
 const SWEEP_IDLE: usize = 2048;
