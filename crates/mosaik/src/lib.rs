@@ -131,7 +131,7 @@ pub mod streams {
     };
 }
 
-/// Remote procedure calls to whoever serves them best, without a coordinator.
+/// Remote procedure calls to the handler that serves them best, without a coordinator.
 ///
 /// A **handler** serves a function under an id and is advertised in its node's entry. A **caller**
 /// names only the function: it knows the handlers from the catalog, calls the nearest, spreads calls
