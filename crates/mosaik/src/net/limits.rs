@@ -47,7 +47,7 @@ pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// The transport keeps each packet's part of a stream until it is read, and gives the whole
 /// connection up ("too many gaps in stream buffer") when a stream has more than 2048 of them, even
 /// without a gap. Packets carry 1160 bytes at least when there is that much to send, so a window of
-/// this size is used up before. Whoever writes little by little must not run further ahead of the
+/// this size is used up before. A writer of many small parts must not run further ahead of the
 /// reader than that in writes either.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 1536 * 1024;
 /// Flow-control window of a connection whose other side is still unproven: for the handshake.
@@ -66,7 +66,7 @@ pub(crate) const OWN_LINKS_COVERED: usize = 8;
 const BYTES_PER_OWN_LINK: u32 = 2 * 1024 * 1024;
 
 /// The window of a connection on which this node has this many streams of its own open. What peers
-/// open adds nothing, as whoever accepts a stream reads it.
+/// open adds nothing, as the side that accepts a stream reads it.
 pub(crate) fn connection_window_bytes(own_links: usize) -> u32 {
     let links = own_links.min(MAX_STREAMS_PER_CONNECTION as usize);
     let links = u32::try_from(links).unwrap_or(MAX_STREAMS_PER_CONNECTION);
