@@ -25,8 +25,8 @@ use crate::{
 ///
 /// # On drop
 ///
-/// The node leaves in the background: it says goodbye, closes its streams, groups and functions in
-/// order, and ends every task within a few seconds, provided that the runtime lives that long.
+/// The node leaves in the background: it announces its departure, closes its streams, groups and
+/// functions in order, and ends every task within a few seconds, provided that the runtime lives that long.
 /// Handles that outlive it stay safe to use. [`Network::shutdown`] does the same and waits.
 #[allow(
     missing_debug_implementations,
