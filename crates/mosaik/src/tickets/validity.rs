@@ -8,7 +8,7 @@ use crate::tickets::{CLOCK_LOOK, Expiration};
 
 /// The verdict that a peer's tickets are valid, and when it has to be asked for again.
 ///
-/// This is the one rule for all that lasts: subscriptions, streams of replies, bonds. Whoever
+/// This is the one rule for all that lasts: subscriptions, streams of replies, bonds. A task that
 /// relies on a verdict asks again when it is [due](Self::due), and when the peer's entry changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Validity {

@@ -127,8 +127,8 @@ impl Jwt {
     ///
     /// Without a name, a new key changes the ids of all groups, collections and functions that
     /// use the validator, and members with the old and the new set of keys don't find each other.
-    /// With it, keys can be rotated one node at a time. It is then up to whoever chooses the name
-    /// that all who use it trust the same keys.
+    /// With it, keys can be rotated one node at a time. The author of the name then has
+    /// to see to it that all nodes which use it trust the same keys.
     ///
     /// What a validator accepts always follows from its own keys: one that replaces another of the
     /// same name on a node inherits none of its verdicts.
