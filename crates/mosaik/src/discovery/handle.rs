@@ -219,7 +219,8 @@ impl Discovery {
     /// shut out; `None` while there is none. The receiver has already seen the current value.
     ///
     /// Each process must have a key of its own. Of two that have the same, the one that started
-    /// first goes on; the other ends within seconds, as if it had been shut down, without a goodbye.
+    /// first goes on; the other ends within seconds, as if it had been shut down, but announces no
+    /// departure.
     pub fn duplicate(&self) -> watch::Receiver<Option<Duplicate>> {
         self.0.store.duplicate()
     }

@@ -356,9 +356,10 @@ impl Store {
 
     /// Changes the content of the local entry; `true` if that made a difference.
     ///
-    /// The change is visible when this returns, and is announced at once. After the goodbye it stays
-    /// with this node: the version is that of the goodbye, and so nobody takes the entry in. One that
-    /// the entry has no room for is refused with an error in the log.
+    /// The change is visible when this returns, and is announced at once. After the
+    /// announced departure it stays with this node: the version is that of the departure, and so no
+    /// peer takes the entry in. One that the entry has no room for is refused with an error in the
+    /// log.
     pub(crate) fn update_local(&self, change: impl FnOnce(PeerEntry) -> PeerEntry) -> bool {
         self.try_update_local(change).unwrap_or_else(|error| {
             tracing::error!(%error, "the change of the local entry is refused: it stays as it is");
