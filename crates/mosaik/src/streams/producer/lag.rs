@@ -22,9 +22,10 @@ pub(super) enum Stand {
 
 /// Time for which a subscription has held up others, and its position when it began to.
 ///
-/// It is measured in looks, of which more than half must find it guilty, so that those are safe who
-/// share a processor or a line with the fastest and are merely served after it. And whoever takes as
-/// much as its whole backlog begins anew: it is slow, but what is accepted reaches it within a second.
+/// It is measured in checks, and more than half of them must find it guilty: so a subscription is
+/// safe that shares a processor or a line with the fastest and is merely served after it. One that
+/// takes as much as its whole backlog begins anew: it is slow, but what is accepted reaches it
+/// within a second.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     held: Duration,

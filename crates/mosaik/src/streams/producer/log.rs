@@ -6,8 +6,9 @@
 //!           ▲ written by A (A's backlog is head − written, at most `buffer`)
 //! ```
 //!
-//! Datums stand here as frames, ready to be written. They are appended to the open chunk; whoever
-//! takes seals it and receives every chunk from its own position on, as shared bytes. So a datum
+//! The log holds datums as frames, ready to be written. They are appended to the open chunk; a
+//! subscription that takes seals it and receives every chunk from its own position on, as shared
+//! bytes. So a datum
 //! is encoded and copied once, whatever the number of subscriptions, and what accumulates while
 //! one is busy becomes one write.
 //!
