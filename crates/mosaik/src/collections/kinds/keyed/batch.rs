@@ -162,8 +162,8 @@ impl<K: Key, V: Value> Batch<K, V> {
         self.and(|op| op.remove(&key))
     }
 
-    /// Lets a key expire after this time, from now on; without effect when it is absent. So whoever
-    /// holds a lease renews it only if it is still theirs.
+    /// Lets a key expire after this time, from now on; without effect when it is absent. So
+    /// the holder of a lease renews it only if it is still theirs.
     pub fn expire(self, key: K, ttl: Duration) -> Self {
         self.and(|op| op.expire(&key, millis(ttl)))
     }

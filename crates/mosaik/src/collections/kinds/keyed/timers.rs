@@ -39,7 +39,7 @@ pub(crate) struct Timer<K, V> {
 /// End of a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// So many milliseconds after a reading that is still to come.
+    /// This many milliseconds after a reading that is still to come.
     Waiting(u64),
     /// The reading of the clock that ends it.
     At(u64),
