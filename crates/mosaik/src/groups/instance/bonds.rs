@@ -50,7 +50,7 @@ impl Instance {
     /// to the peer.
     ///
     /// A peer that was started again takes the place of its former self, once that does not answer.
-    /// If it does, two processes run with one key: whoever was there first stays.
+    /// If it does, two processes run with one key: the one that was there first stays.
     pub(crate) async fn admit_bond(&self, bond: &Arc<BondCore>) -> Result<(), ApplicationClose> {
         let patience = self.timing.silence.min(self.handshake_timeout() / 2);
         let mut dead = None;

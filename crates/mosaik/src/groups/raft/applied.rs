@@ -86,8 +86,8 @@ struct Replay {
 }
 
 /// None of the commands that were kept can be decoded: they are not this program's. One among others
-/// is a fault of whoever sent it, and is passed over; whether a single one is that nobody can tell,
-/// and what goes on from nothing is worse than what stops.
+/// is its sender's fault, and is passed over; of a single one nobody can tell, and to go on from an
+/// empty state is worse than to stop.
 #[derive(Debug, thiserror::Error)]
 #[error("of the commands in the log, {0} in all, none is decodable for this program")]
 struct NothingDecodable(u64);

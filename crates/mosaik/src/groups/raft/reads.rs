@@ -3,8 +3,8 @@
 //! A leader answers once a majority of voters stands by its term *after* the read began. Standing
 //! by a term means: to have given no vote for a later one. Votes are stored before they are given,
 //! so looking at the stored vote is enough, and no log entry and no turn of the consensus core is
-//! needed. Whoever would have been elected in a later term before the read had the vote of one
-//! member of every majority; that member would not confirm any more. So nobody else can have
+//! needed. A leader that was elected in a later term before the read had the vote of one member of
+//! every majority; that member would not confirm any more. So nobody else can have
 //! acknowledged anything, and what this leader itself made known as committed is all there is.
 //!
 //! ```text

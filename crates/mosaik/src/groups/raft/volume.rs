@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// Approximate limit on the commands of a log, in bytes: half of it between two snapshots, and half
 /// of it before the last one. A larger one would cost more to keep, in memory at least, than a
-/// snapshot costs whoever lags behind.
+/// snapshot costs a member that lags behind.
 const MAX_LOG_BYTES: u64 = if cfg!(test) { 64 } else { 64 * 1024 } * 1024;
 /// Limit on the bytes applied between two snapshots.
 const SNAPSHOT_BYTES: u64 = MAX_LOG_BYTES / 2;

@@ -135,9 +135,9 @@ impl Queue {
         Ok(ticket)
     }
 
-    /// Lets a row go along with the next commit; a later value for the key replaces it. What the
-    /// row speaks of may still wait for a commit of its own: whoever reads it must look whether it
-    /// is there.
+    /// Lets a row go along with the next commit; a later value for the key replaces it. The rows
+    /// that it refers to may still wait for a commit of their own: a reader must check that they are
+    /// there.
     pub(super) fn ride(&self, key: Key, value: Bytes) {
         self.state.lock().riders.insert(key, value);
     }
