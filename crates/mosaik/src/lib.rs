@@ -2,14 +2,14 @@
 //!
 //! A [`Network`] is one node of a network. Nodes of one name find each other through the DHT,
 //! through the address of any one of them, or on the local segment; there is no broker, no registry
-//! and no list of who talks to whom. A node says what it offers and what it wants, and is connected
-//! with whoever matches, for as long as both are there.
+//! and no list of connections. A node says what it offers and what it wants, and is connected with
+//! every node that matches, for as long as both are there.
 //!
 //! | | what it is | begin with |
 //! |---|---|---|
 //! | [`discovery`] | a signed catalog of all peers, on every node | [`Network::discovery`] |
 //! | [`streams`] | typed publish/subscribe; no history | [`Network::streams`] |
-//! | [`functions`] | typed calls to whoever serves them best | [`Network::functions`] |
+//! | [`functions`] | typed calls to the handler that serves them best | [`Network::functions`] |
 //! | [`groups`] | replicated state machines under Raft | [`Network::groups`] |
 //! | [`collections`] | replicated maps, sequences, sets, cells and queues on groups | [`collections::Map`] |
 //! | [`tickets`] | credentials in the catalog that gate all of these | [`tickets::Jwt`] |
