@@ -310,7 +310,8 @@ impl<M: StateMachine> Group<M> {
     /// the majority of its voters for good. To be called on the survivor with the greatest
     /// [`log_position`](Self::log_position): the others then follow within some election timeouts
     /// and keep their state. A member that has more in its log gives that up, and resets its
-    /// machine, after `evict_after`; if it is durable, not before the new history has as many commands.
+    /// machine, after `evict_after`; if it is durable, not before the new history has as many
+    /// commands.
     ///
     /// Returns whether it was done. Not while a leader with a majority is known, here or to a member
     /// that this one has a bond with; not before this member has a history, not on an observer, and

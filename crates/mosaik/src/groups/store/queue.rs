@@ -136,8 +136,8 @@ impl Queue {
     }
 
     /// Lets a row go along with the next commit; a later value for the key replaces it. The rows
-    /// that it refers to may still wait for a commit of their own: a reader must check that they are
-    /// there.
+    /// that it refers to may still wait for a commit of their own: a reader must check that they
+    /// are there.
     pub(super) fn ride(&self, key: Key, value: Bytes) {
         self.state.lock().riders.insert(key, value);
     }
