@@ -26,8 +26,9 @@ use crate::{
 /// # On drop
 ///
 /// The node leaves in the background: it announces its departure, closes its streams, groups and
-/// functions in order, and ends every task within a few seconds, provided that the runtime lives that long.
-/// Handles that outlive it stay safe to use. [`Network::shutdown`] does the same and waits.
+/// functions in order, and ends every task within a few seconds, provided that the runtime lives
+/// that long. Handles that outlive it stay safe to use. [`Network::shutdown`] does the same and
+/// waits.
 #[allow(
     missing_debug_implementations,
     reason = "a network is a place, not a value to print"
