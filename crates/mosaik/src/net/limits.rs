@@ -30,8 +30,8 @@ pub(crate) const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Minimum throughput of a peer that takes a large message; a slower one is given up.
 pub(crate) const MIN_BYTES_PER_SECOND: u64 = 256 * 1024;
-/// Two connections between the same nodes that came to stand within this time are taken for dials
-/// that have crossed.
+/// Time within which two new connections between the same nodes are taken for dials that have
+/// crossed.
 pub(crate) const CROSSING: Duration = Duration::from_secs(1);
 /// A connection that this node dialed and that carried no link for this long is closed.
 pub(crate) const IDLE_CONNECTION: Duration = Duration::from_secs(20);

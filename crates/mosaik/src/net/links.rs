@@ -116,7 +116,7 @@ impl Links {
         }))
     }
 
-    /// Opens a link to a peer, dialing it when no connection of that protocol stands.
+    /// Opens a link to a peer, dialing it when no connection of that protocol is open.
     ///
     /// Waits for at most 10 s in all, of those 5 s for a stream when the connection has as many as
     /// the peer allows; callers with less patience put their own bound around it.
@@ -152,7 +152,7 @@ impl Links {
         }
     }
 
-    /// Opens another link on the connection of one that stands already; never dials.
+    /// Opens another link on the connection of an existing one; never dials.
     pub(crate) async fn open_beside(
         &self,
         alpn: &'static [u8],
@@ -272,7 +272,7 @@ impl Links {
         self.0.pool.lock().entry(key).or_default().clone()
     }
 
-    /// The connection to use, dialed if none stands.
+    /// The connection to use, dialed if none is open.
     ///
     /// A dial that has begun goes on when its caller gives up: the next caller finds the
     /// connection, instead of paying for a handshake that is cut short too.

@@ -53,7 +53,7 @@ pub enum OpenError {
     /// As many streams are open on the connection as the peer allows, and none ended in time.
     #[error("the peer takes no further stream on its connection")]
     TooManyStreams,
-    /// As many connections with the peer stand as are taken for one protocol.
+    /// The number of connections with the peer has reached the limit for one protocol.
     #[error("there are too many connections with the peer")]
     TooManyConnections,
     /// This node shuts down.
