@@ -29,7 +29,7 @@ pub(crate) trait ConditionSource: Clone + Send + Sync + Unpin + 'static {
 
 type Predicate<E> = Arc<dyn Fn(&E) -> bool + Send + Sync>;
 
-/// A condition that can be looked at, and awaited any number of times.
+/// A condition that can be read, and awaited any number of times.
 ///
 /// As a future it is triggered by the edge: it resolves when met, then stays pending until it was
 /// seen unmet and is met again. A clone starts with no history.

@@ -62,7 +62,7 @@ impl Scope {
     }
 
     /// Runs a task until it finishes or the scope is cancelled, at which point its future is
-    /// dropped at the await where it stands.
+    /// dropped at its current await.
     #[track_caller]
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let token = self.token.clone();
