@@ -58,7 +58,7 @@ impl Validity {
         self.has_expired() || self.again.is_some_and(|again| again <= Instant::now())
     }
 
-    /// The verdict stands for now, as there is nobody to ask about: looked at again later.
+    /// Keeps the verdict for now, as the peer's entry is gone, and postpones the next check.
     pub(crate) fn postpone(&mut self) {
         self.again = self.again.map(|_| Instant::now() + CLOCK_LOOK);
     }

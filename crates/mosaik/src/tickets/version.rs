@@ -88,7 +88,7 @@ impl fmt::Display for Short<&PeerEntryVersion> {
     }
 }
 
-/// The system clock in milliseconds since the Unix epoch, zero if it stands before that.
+/// The system clock in milliseconds since the Unix epoch, zero if it is before that.
 pub(crate) fn system_now_ms() -> u64 {
     u64::try_from(Utc::now().timestamp_millis()).unwrap_or(0)
 }
