@@ -483,7 +483,7 @@ impl Discovery {
     }
 
     /// Resolves once every configured way to find peers has given its first answer: a bootstrap
-    /// peer, a look at the DHT, a second of listening on the local segment.
+    /// peer, a reading of the DHT, a second of listening on the local segment.
     ///
     /// Never resolves while no bootstrap peer can be reached; callers put a bound around it.
     pub(crate) async fn settled(&self) {

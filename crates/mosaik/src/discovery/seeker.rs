@@ -107,7 +107,7 @@ impl Seeker {
         }
     }
 
-    /// Starts to look for who is missing, and stops to look for who is there.
+    /// Starts to search for missing peers, and ends the search for those that are there.
     fn update(&mut self, searches: &mut HashMap<PeerId, Search>) {
         let catalog = self.store.catalog();
         let is_here = |peer: &PeerId| catalog.signed.contains_key(peer);
@@ -167,7 +167,7 @@ impl Seeker {
         });
     }
 
-    /// Adds what the names of a bootstrap peer stand for now.
+    /// Adds the addresses that the names of a bootstrap peer resolve to now.
     async fn look_up(&self, addr: &mut EndpointAddr) {
         let mut hosts = self.config.bootstrap_hosts.iter();
         let endpoint = self.links.endpoint();

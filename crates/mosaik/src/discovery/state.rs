@@ -164,7 +164,7 @@ impl State {
         self.vanished.iter()
     }
 
-    /// The cheap part of admission, on an entry whose signature was not looked at yet.
+    /// The cheap part of admission, on an entry whose signature was not checked yet.
     pub(crate) fn admissible(&self, entry: &PeerEntry, now_ms: u64) -> Result<(), Refusal> {
         let (id, version) = (entry.id(), entry.version());
         if *entry.network_id() != self.catalog.network_id {

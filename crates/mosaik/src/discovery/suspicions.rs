@@ -78,7 +78,7 @@ impl Suspicions {
         1 + self.inner.lock().unhealth
     }
 
-    /// Gives all suspected peers their full time anew: this node stood still, and has not looked at
+    /// Gives all suspected peers their full time anew: this node was suspended, and has not handled
     /// what it received meanwhile.
     pub(crate) fn start_over(&self) {
         let mut inner = self.inner.lock();

@@ -35,9 +35,9 @@ const PUBLISH_ONLY_INTERVAL: Duration = Duration::from_mins(1);
 /// Waits after the DHT could not be reached.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
-/// The mean wait before the next look after a lost race.
+/// Mean wait before the slots are read again after a lost race.
 const RACE_PAUSE: Duration = Duration::from_secs(1);
-/// Changes of the local address within this time cause one look at the slots.
+/// Time within which changes of the local address cause the slots to be read once.
 const ADDRESS_SETTLES: Duration = Duration::from_secs(2);
 /// Timeout for withdrawing the record at the end.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_millis(1500);
