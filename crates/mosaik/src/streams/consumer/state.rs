@@ -28,7 +28,7 @@ pub(super) enum Sight {
     Unfit,
     /// Its tickets are not valid, which may change by itself.
     Unauthorized,
-    /// It qualifies; when that must be looked at again.
+    /// It qualifies; the time at which that must be checked again.
     Fit { look_again: Option<Instant> },
 }
 
@@ -73,7 +73,7 @@ pub(super) enum Effect {
     Close { peer: PeerId },
 }
 
-/// The producers of the stream, and how this consumer stands with each.
+/// The producers of the stream, and the state of this consumer with each.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     records: BTreeMap<PeerId, Record>,
@@ -116,7 +116,7 @@ enum Standing {
 }
 
 impl Book {
-    /// Takes in what a peer looks like now.
+    /// Takes in the current view of a peer.
     pub(super) fn observe(
         &mut self,
         peer: PeerId,
@@ -234,7 +234,7 @@ impl Book {
         Vec::new()
     }
 
-    /// Peers that must be looked at again by now.
+    /// Peers that are due for another check.
     pub(super) fn due(&self, now: Instant) -> Vec<PeerId> {
         let due = self.records.iter();
         let due = due.filter(|(_, record)| record.deadline().is_some_and(|at| at <= now));

@@ -289,7 +289,7 @@ impl Log {
         }
     }
 
-    /// The subscriptions that lag now; `None` once nobody has waited since the last look, and
+    /// The subscriptions that lag now; `None` once nobody has waited since the last check, and
     /// nobody is suspect any more.
     pub(super) fn look(&self, watch: &mut Watch, now: Instant) -> Option<Vec<CursorId>> {
         let passed = now.saturating_duration_since(watch.looked);

@@ -345,7 +345,8 @@ fn portion(chunks: &[Chunk], credit: usize) -> usize {
     covered.count()
 }
 
-/// Waits for the consumer to take something, unless it takes nothing for so long that it is dead.
+/// Waits for the consumer to take something, until it has taken nothing for [`DEAD_AFTER`] and
+/// counts as dead.
 async fn patiently<T>(
     subscription: &Subscription,
     credit: &Credit,

@@ -68,7 +68,7 @@ impl ChannelInfo {
         *self.state.borrow()
     }
 
-    /// Watches where the subscription stands.
+    /// Watches the state of the subscription.
     pub const fn state_watcher(&self) -> &watch::Receiver<State> {
         &self.state
     }
