@@ -8,7 +8,7 @@ const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 /// Limit on the silence of a handler's node.
 const DEFAULT_SILENCE_LIMIT: Duration = Duration::from_millis(750);
-/// Connections are looked at twice in this time.
+/// Lower bound of the silence limit: connections are checked twice in this time.
 const MIN_SILENCE_LIMIT: Duration = Duration::from_millis(300);
 /// Frames carry their length in 31 bits.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024 * 1024;

@@ -10,8 +10,8 @@ use crate::{
 
 /// Configuration of a caller.
 pub struct Config {
-    /// The id that is looked for: the given or derived one, with the signatures of all validators
-    /// folded in.
+    /// Id of the function: the given or derived one, with the signatures of all validators folded
+    /// in.
     pub function_id: FunctionId,
     /// Predicate on handlers: those that pass are eligible.
     pub require: Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>,

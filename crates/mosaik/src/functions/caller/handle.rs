@@ -51,8 +51,8 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         }
     }
 
-    /// The id that is looked for: the given or derived one, with the signatures of all ticket
-    /// validators folded in.
+    /// Id of the function: the given or derived one, with the signatures of all ticket validators
+    /// folded in.
     pub fn function_id(&self) -> &FunctionId {
         &self.dispatcher.config.function_id
     }

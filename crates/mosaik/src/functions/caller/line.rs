@@ -1,4 +1,4 @@
-//! The line in which calls stand that found no place free anywhere.
+//! Queue of the calls that found every handler at its limit.
 //!
 //! A handler that is full refuses, and does not queue. If every call that waits asked again by
 //! itself, many waiting ones would keep handlers busy with refusing. So they ask in turns, first

@@ -61,7 +61,7 @@ pub(in crate::functions_layer) async fn watch_connections(core: Arc<Core>) {
     }
 }
 
-/// One look at all busy connections; returns what was heard on those that are busy now.
+/// Checks all busy connections; returns what was heard on those that are busy now.
 fn look(
     core: &Arc<Core>,
     mut heard: HashMap<(PeerId, usize), Heard>,
