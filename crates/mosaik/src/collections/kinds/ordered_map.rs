@@ -237,7 +237,7 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
         }))
     }
 
-    /// At most `limit` entries with keys greater than `after`, and whether there are more.
+    /// Page of at most `limit` entries with keys greater than `after`, and whether there are more.
     pub fn page(&self, after: Option<&K>, limit: usize) -> (Vec<(K, V)>, bool) {
         let tree = self.0.snapshot().state.entries;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -442,7 +442,7 @@ impl<K: OrderedKey, V: Value> OrderedMapSnapshot<K, V> {
         entries.into_iter()
     }
 
-    /// At most `limit` entries with keys greater than `after`, and whether there are more.
+    /// Page of at most `limit` entries with keys greater than `after`, and whether there are more.
     pub fn page(&self, after: Option<&K>, limit: usize) -> (Vec<(&K, &V)>, bool) {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let tree = &self.0.state.entries.0;
