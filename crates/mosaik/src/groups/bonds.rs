@@ -15,8 +15,8 @@ use crate::{
     tickets::SignedPeerEntry,
 };
 
-/// Waiting for a change of the set looks again after this, so that a change that another waiter
-/// has reported is never slept through.
+/// Interval at which a wait for a change of the set checks again, so that a change that another
+/// waiter has reported is never slept through.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The direct, authenticated connections that this node has with other members of the group.

@@ -319,9 +319,9 @@ pub(crate) struct Timing {
     pub(crate) beat: Duration,
     /// Upper bound on the random time that is subtracted from it.
     pub(crate) beat_jitter: Duration,
-    /// A bond that was silent for so long is dead.
+    /// Silence after which a bond is dead.
     pub(crate) silence: Duration,
-    /// A leader that was silent for so long is lost.
+    /// Silence after which a leader is lost.
     pub(crate) election: Duration,
     /// Upper bound on the random time that is added before an election.
     pub(crate) election_jitter: Duration,

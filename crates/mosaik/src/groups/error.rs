@@ -178,7 +178,7 @@ pub enum Error {
     /// The link to the peer failed.
     #[error("the link failed")]
     Link(#[source] LinkError),
-    /// A bond with this peer stands already.
+    /// There is a bond with this peer already.
     #[error("already bonded with {0}")]
     AlreadyBonded(PeerId),
     /// The peer did not know this node, and this node's entry could not be delivered to it.

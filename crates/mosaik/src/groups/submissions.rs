@@ -130,7 +130,7 @@ struct Queue {
     sessions: u64,
     leader_was_known: bool,
     closed: bool,
-    /// Somebody looks for calls whose time is over.
+    /// True if a task checks for calls whose time is over.
     is_watched: bool,
 }
 
@@ -615,7 +615,8 @@ impl Queue {
 }
 
 impl Call {
-    /// The range of this call when the parcel that starts with command `first` stands at `index`.
+    /// The range of this call when the parcel that starts with command `first` has the position
+    /// `index`.
     fn outcome(&self, first: u64, index: Index) -> Outcome {
         let start = index + (self.first - first);
         Outcome::Done(start..=start + (self.last() - self.first))

@@ -82,8 +82,8 @@ impl<M: StateMachine> LogReplaySync<M> {
         self
     }
 
-    /// A transfer unanswered for so long is retried with another member. Default 25 s; whole
-    /// seconds are part of the group id.
+    /// Sets the timeout after which an unanswered transfer is retried with another member. Default
+    /// 25 s; whole seconds are part of the group id.
     #[must_use]
     pub const fn with_fetch_timeout(mut self, fetch_timeout: Duration) -> Self {
         self.fetch_timeout = fetch_timeout;
@@ -168,8 +168,8 @@ impl<M: SnapshotStateMachine> SnapshotSync<M> {
         self
     }
 
-    /// A transfer unanswered for so long is retried with another member. Default 25 s; whole
-    /// seconds are part of the group id.
+    /// Sets the timeout after which an unanswered transfer is retried with another member. Default
+    /// 25 s; whole seconds are part of the group id.
     #[must_use]
     pub const fn with_fetch_timeout(mut self, fetch_timeout: Duration) -> Self {
         self.fetch_timeout = fetch_timeout;

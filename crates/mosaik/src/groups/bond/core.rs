@@ -116,8 +116,7 @@ impl BondCore {
         self.state.lock().standing.clone()
     }
 
-    /// Takes in where the peer stands, unless something later is known; returns whether that is
-    /// news.
+    /// Takes in the peer's standing, unless something later is known; returns whether that is news.
     pub(crate) fn set_standing(&self, number: u64, standing: Standing) -> bool {
         let mut state = self.state.lock();
         if number <= state.standing_number {

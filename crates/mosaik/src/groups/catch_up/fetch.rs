@@ -28,7 +28,7 @@ const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 const RUN_BYTES: usize = 256 * 1024;
 /// Requests that one source has at a time, so that it need not wait for the next.
 const RUNS_PER_SOURCE: usize = 2;
-/// A source without work takes over what another was asked for so long ago.
+/// Age of an unanswered request from which a source without work takes it over.
 const HEDGE: Duration = Duration::from_millis(500);
 /// Time without any arrival after which the leader is asked although there are followers.
 const STALL: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(25);
-/// So much that it doesn't matter.
+/// A rate that sets no limit.
 const RATE: u64 = 1 << 40;
 
 /// Behaviour of a source.

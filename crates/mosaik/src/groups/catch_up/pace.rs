@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// Longest pause between two requests, however low the rate is.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// So much lateness is made up for: timers are coarse, and small pieces come often.
+/// Limit on the lateness that is made up for: timers are coarse, and small pieces come often.
 const GRACE: Duration = Duration::from_millis(5);
 
 /// Spreads requests over time, so that sources are never asked for much at once: what they

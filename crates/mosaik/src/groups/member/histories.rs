@@ -18,7 +18,7 @@ use crate::{
     primitives::{Digest, PeerId, ShortFmtExt},
 };
 
-/// A view in which nothing happened for so long has settled.
+/// Time without an event after which a view has settled.
 const QUIET: Duration = Duration::from_millis(150);
 /// Number of election timeouts without a majority after which a member follows a history that
 /// continues its own.
@@ -30,7 +30,7 @@ const CONFIRM_ELECTIONS: u32 = 2;
 const SILENCE: Duration = Duration::from_secs(1);
 /// Rival histories that are known at a time.
 const MAX_RIVALS: usize = 64;
-/// Standings that concern a rival history are repeated, and looked at again, so often.
+/// Interval at which standings that concern a rival history are repeated, and judged again.
 const RIVAL_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Worker {
@@ -244,7 +244,7 @@ impl Worker {
         now.saturating_duration_since(*first)
     }
 
-    /// Rival histories are looked at again: what becomes of them also depends on time.
+    /// Judges rival histories again: what becomes of them also depends on time.
     pub(super) async fn reconsider_rivals(&mut self, now: Instant) {
         self.halted_for(now);
         if now < self.rivals_at {
@@ -446,7 +446,7 @@ impl Worker {
         (self.told_count, self.instance.standing())
     }
 
-    /// Tells the others where this member stands, when that has changed in a way that matters.
+    /// Tells the others this member's standing, when that has changed in a way that matters.
     pub(super) fn tell_standing(&mut self) {
         let standing = self.instance.standing();
         let rivals = self.instance.bonds().all().iter().any(|bond| {

@@ -86,8 +86,8 @@ impl Acks {
     }
 
     /// Warns when answers take so long that a healthy leader may be taken for lost. A question
-    /// follows the answer to the one before: a sign of life comes once in a round trip, and a lost
-    /// packet delays it by more than another one.
+    /// follows the answer to the one before: the leader hears of a member once in a round trip, and
+    /// a lost packet delays it by more than another one.
     fn judge(&self, round_trip: Duration) {
         if round_trip * 2 < self.timing.election {
             return;

@@ -330,7 +330,7 @@ impl NodeCore {
         caught_up
     }
 
-    /// So much is missing that the leader sends a snapshot.
+    /// Notes that this member lacks so many entries that the leader sends a snapshot.
     pub(super) fn falls_behind(&self) {
         self.caught_up.store(false, Ordering::Relaxed);
         self.assess();

@@ -21,7 +21,7 @@ use crate::groups::lineage::MemberId;
 const FAILURES: u32 = 3;
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LAST_REST: Duration = Duration::from_secs(120);
-/// Failures of so long ago are forgotten.
+/// Age from which failures are forgotten.
 const FORGET: Duration = Duration::from_secs(600);
 
 /// Shared by everything that sends.

@@ -180,7 +180,7 @@ impl Majority {
         is_majority(&self.configs, &self.confirmed)
     }
 
-    /// Asks all voters, until enough of them stand by the leader.
+    /// Asks all voters, until enough of them confirm the leader.
     fn confirm(
         mut self,
         peers: Arc<dyn Peers>,

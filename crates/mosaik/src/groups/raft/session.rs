@@ -20,7 +20,7 @@ use crate::groups::{
 const REQUESTS_PER_WRITE: usize = 32;
 /// Entries that follow a commit within this time are worth waiting for the next time.
 const CLOSE: Duration = Duration::from_micros(500);
-/// A commit waits at most so long for entries to go out with.
+/// Longest time that a commit notice waits for entries to go out with.
 const HOLD: Duration = Duration::from_millis(1);
 
 /// One stream of appends to one member.

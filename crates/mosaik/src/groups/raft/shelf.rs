@@ -31,7 +31,7 @@ const MAX_HELD: usize = 4;
 /// needs what follows.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A frozen state, and where in the history it stands.
+/// A frozen state, and its position in the history.
 pub(super) struct Held {
     pub(super) id: SnapshotId,
     /// Commands that it contains.

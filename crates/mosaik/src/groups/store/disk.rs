@@ -47,7 +47,7 @@ pub(super) enum Change {
     Put(Key, Bytes),
     /// Deletes rows at once.
     Delete(Range<Key>),
-    /// Deletes rows, which nobody looks at any more, when there is time.
+    /// Deletes unused rows, when there is time.
     Discard(Range<Key>),
     /// Gives a group a number.
     AddGroup(GroupId, u32),
