@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// Number of runs. Without it and `--minutes`, one.
     #[arg(short, long)]
     runs: Option<u64>,
-    /// No run starts after so many minutes.
+    /// No run starts after this many minutes.
     #[arg(short, long)]
     minutes: Option<f64>,
     /// Number of concurrent runs.

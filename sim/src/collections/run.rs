@@ -14,7 +14,7 @@ use crate::{Conditions, Fleet, bound, invariants::Violation};
 const FORMATION: Duration = Duration::from_secs(60);
 /// Timeout for every reader to be up to date after the last fault.
 const RECOVERY: Duration = Duration::from_secs(40);
-/// Between two mutations.
+/// Interval between two mutations.
 const PACE: Duration = Duration::from_millis(4);
 
 /// Options of a run.
@@ -111,7 +111,7 @@ pub async fn run(seed: u64, options: Options) -> anyhow::Result<Report> {
 struct Run {
     fleet: Fleet,
     places: Vec<Place>,
-    /// The first so many places write.
+    /// Number of places that write, from the first on.
     writers: usize,
     random: SmallRng,
     /// The only writer that may leave, or lose what it had: what it was may count as a voter for a

@@ -1,4 +1,4 @@
-//! Members that come and go within the time of an election, each in order: whoever stays has to
+//! Members that come and go within the time of an election, each in order: those that stay have to
 //! serve, with everything that was acknowledged.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -25,7 +25,7 @@ const FORMATION: Duration = Duration::from_secs(60);
 const SEEN: Duration = Duration::from_secs(10);
 /// Timeout for all members that have stayed to serve, and a newcomer with them.
 const RECOVERY: Duration = Duration::from_secs(20);
-/// Between two looks.
+/// Interval between two checks.
 const RETRY: Duration = Duration::from_millis(5);
 
 /// Schedule of members that come and go, drawn from a seed.

@@ -138,7 +138,8 @@ impl<'a> Client<'a> {
         Some(outcome)
     }
 
-    /// Begins to do something; what came of it is recorded when that is known, whoever waits.
+    /// Begins an operation; its outcome is recorded when that is known, even if nobody waits for
+    /// it.
     fn begin(&self, site: &Arc<dyn Site>, member: usize, deed: Deed) -> oneshot::Receiver<Outcome> {
         let (client, history) = (self.number, self.history.clone());
         let called = history.now();

@@ -47,7 +47,7 @@ pub(super) struct Cluster {
 struct Place {
     /// Access for clients; none while it does not run.
     site: Mutex<Option<Arc<dyn Site>>>,
-    /// Locked by whoever does something to it.
+    /// Locked by the task that acts on it.
     unit: Arc<tokio::sync::Mutex<Unit>>,
 }
 

@@ -105,7 +105,7 @@ pub(super) enum Reply {
     Leads(Tenure),
 }
 
-/// A leadership: whoever leads in this term of this history.
+/// A leadership: that of the leader of this term of this history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Tenure {
     pub(super) history: [u8; 32],

@@ -93,12 +93,12 @@ pub(super) struct Firewall {
 struct Rules {
     /// Directions in which nothing passes.
     cut: BTreeSet<(usize, usize)>,
-    /// Of a hundred packets, how many are lost.
+    /// Share of the packets that are lost, in per cent.
     loss: u32,
 }
 
 impl Firewall {
-    /// A segment for so many members, through which everything passes.
+    /// A segment for this many members, through which everything passes.
     pub(super) async fn new(members: usize) -> anyhow::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         ensure!(is_inside(), "this program is in no namespace of its own");

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::{Action, Command};
 use crate::task::Task;
 
-/// Between two looks at the calls that are under way.
+/// Interval between two checks of the calls that are under way.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// One thing that a client did.
@@ -69,7 +69,7 @@ pub enum Outcome {
 pub struct Record {
     /// Client that did it.
     pub client: usize,
-    /// Through which member.
+    /// Member through which it was done.
     pub member: usize,
     /// Operation.
     pub deed: Deed,

@@ -21,7 +21,7 @@ struct Seen {
 }
 
 impl Leaders {
-    /// A member, in its so many-th life with an empty disk, leads.
+    /// Notes that a member leads, in its `life`-th life with an empty disk.
     pub(super) fn note(&self, tenure: Tenure, member: usize, life: u32) {
         let mut seen = self.0.lock();
         seen.leaders

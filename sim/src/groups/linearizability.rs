@@ -166,7 +166,7 @@ impl<'a, M: Model> Search<'a, M> {
         Verdict::Linearizable
     }
 
-    /// The operations whose calls stand before an event.
+    /// The operations that were called before an event.
     fn candidates(&self, end: usize) -> Vec<usize> {
         let mut found = Vec::new();
         let mut at = self.head;

@@ -46,7 +46,7 @@ trait Handle: Site {
     fn tenure(&self) -> Option<Tenure>;
 }
 
-/// A clock that is wrong by so many milliseconds.
+/// A clock that is wrong by this many milliseconds.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Skew(Arc<AtomicI64>);
 

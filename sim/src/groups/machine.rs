@@ -85,7 +85,7 @@ pub enum Item {
 }
 
 impl Bank {
-    /// An empty machine that is snapshotted every so many commands.
+    /// An empty machine with this many commands between two snapshots.
     pub fn new(snapshot_interval: NonZero<u64>) -> Self {
         Self {
             state: State::default(),
@@ -95,7 +95,7 @@ impl Bank {
         }
     }
 
-    /// Needs so long for each command.
+    /// Sets the time that each command takes.
     #[must_use]
     pub fn with_pace(mut self, pace: Duration) -> Self {
         self.pace = pace;

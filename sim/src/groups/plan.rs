@@ -98,7 +98,7 @@ pub enum Fault {
     Deafen(Target),
     /// Packets are lost and delayed, everywhere. A firewall only loses them.
     Weather(Conditions),
-    /// A member stands still (SIGSTOP for processes), and goes on afterwards.
+    /// A member is suspended (SIGSTOP for processes), and resumed afterwards.
     Pause(Target),
     /// A member is killed (SIGKILL for processes), and started anew afterwards, possibly without
     /// what it had on disk.

@@ -29,7 +29,7 @@ fn commands(records: &[Record]) -> HashMap<u64, (Command, u64)> {
     commands.collect()
 }
 
-/// Every read returns what the first so many commands make.
+/// Every read returns what the commands before its position make.
 fn values(records: &[Record], order: &[u64]) -> Vec<String> {
     let commands = commands(records);
     let mut reads: BTreeMap<u64, Vec<&Record>> = BTreeMap::new();

@@ -29,7 +29,7 @@ use crate::{hub::Bridge, task::Task};
 
 /// Timeout for a process to start.
 const START: Duration = Duration::from_secs(30);
-/// Requests that wait to be written; more are lost, as to a process that stands still.
+/// Limit on the requests that wait to be written; more are lost, as to a process that is suspended.
 const MAX_REQUESTS: usize = 1024;
 
 /// A member in a process of its own, which is killed when this is dropped.

@@ -35,7 +35,7 @@ const RECOVERY: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Timeout for a call after all members serve again.
 const PENDING: Duration = Duration::from_secs(10);
-/// Between two attempts.
+/// Interval between two attempts.
 const RETRY: Duration = Duration::from_millis(50);
 /// Time for which a member that was killed stays away.
 const AWAY: Duration = Duration::from_secs(4);
@@ -64,7 +64,7 @@ pub struct Meeting {
     pub commands: [usize; 2],
     /// True if clients go on while the two meet.
     pub busy: bool,
-    /// The leader of a side is killed so many milliseconds after the healing, or before it.
+    /// The leader of a side is killed this many milliseconds after the healing, or before it.
     pub crash: Option<(usize, i64)>,
 }
 

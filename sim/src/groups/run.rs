@@ -1,4 +1,4 @@
-//! One run: a group forms, suffers, heals and is looked at.
+//! One run: a group forms, suffers, heals and is checked.
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ const PENDING: Duration = Duration::from_secs(10);
 const AGREEMENT: Duration = Duration::from_secs(20);
 /// Time for which clients go on when every member serves again.
 const CALM: Duration = Duration::from_millis(300);
-/// Between two attempts.
+/// Interval between two attempts.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Findings of a run.
