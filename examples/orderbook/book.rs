@@ -20,7 +20,7 @@ use crate::seen::Seen;
 pub(crate) struct Book {
     bids: BTreeMap<Cents, Level>,
     asks: BTreeMap<Cents, Level>,
-    /// By trader, the numbers of the orders that were accepted.
+    /// Numbers of the accepted orders, by trader.
     seen: BTreeMap<u32, Seen>,
     totals: Totals,
     /// Hash over all fills so far, each hashed onto those before it.

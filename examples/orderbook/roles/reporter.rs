@@ -1,4 +1,4 @@
-//! A reporter: prints every fill once, whoever it comes from.
+//! A reporter: prints every fill once, however often it arrives.
 
 use std::{collections::BTreeSet, time::Duration};
 

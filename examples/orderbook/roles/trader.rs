@@ -74,8 +74,8 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Streams don't replay: whoever subscribes late misses what was sent before. So the first order
-/// waits until every matcher in sight receives.
+/// Waits until every matcher in sight receives: streams don't replay, and a late subscriber misses
+/// what was sent before. So the first order waits until every matcher in sight receives.
 async fn all_matchers_subscribed(network: &Network, producer: &Producer<Order>) {
     let mut catalog = network.discovery().catalog_watch();
     loop {
