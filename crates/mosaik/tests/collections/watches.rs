@@ -1,4 +1,4 @@
-//! Watches: what changed, in order and completely, or a word that something is missing.
+//! Watches: all changes, in order and completely, or a report that something is missing.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Nodes find each other through a DHT, of which each test has its own on loopback.
+//! Bootstrap through a DHT; each test has its own on loopback.
 
 use std::{
     collections::HashMap,

@@ -176,7 +176,7 @@ async fn a_storage_that_fails_from_the_start_ends_the_group() {
     assert!(!nodes[0].discovery().me().groups().contains(&id));
 }
 
-/// A number below 100, as whoever reads it insists.
+/// A number below 100: decoding refuses any other.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 struct Small(u64);

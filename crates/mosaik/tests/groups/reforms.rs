@@ -11,7 +11,7 @@ use mosaik::{
 use super::machines::{Ledger, agreed, formed, join_with, leader_of, nodes, observer, reaches};
 use crate::support::within;
 
-/// The endpoint vanishes without a word.
+/// Closes the endpoint of a node, as a crash does.
 async fn crash(node: &Network) {
     node.local().endpoint().close().await;
 }

@@ -24,7 +24,7 @@ pub(crate) struct Manner {
     pub(crate) applied: AtomicU64,
     /// Runs of items that were encoded.
     encoded: watch::Sender<u64>,
-    /// Runs that may be encoded; whoever wants more waits.
+    /// Runs that may be encoded; a request for more waits.
     allowed: watch::Sender<u64>,
     pub(crate) lies: AtomicBool,
 }
@@ -47,13 +47,13 @@ impl Manner {
         *self.encoded.borrow()
     }
 
-    /// Waits until so many runs were asked for.
+    /// Waits until this many runs were asked for.
     pub(crate) async fn asked_for(&self, runs: u64) {
         let mut encoded = self.encoded.subscribe();
         encoded.wait_for(|encoded| *encoded >= runs).await.unwrap();
     }
 
-    /// Lets so many more runs be encoded; the next one waits.
+    /// Lets this many more runs be encoded; the next one waits.
     pub(crate) fn allow(&self, runs: u64) {
         self.allowed
             .send_replace(self.encoded().saturating_add(runs));

@@ -168,7 +168,7 @@ async fn an_undecodable_datum_costs_that_datum() {
     assert_eq!(counted("mosaik.network.links.violated"), 0);
 }
 
-/// A node that takes datums of up to so many bytes.
+/// A node that takes datums of up to this many bytes.
 async fn modest(id: NetworkId, max: usize) -> Network {
     let streams = streams::Config::builder().with_max_datum_bytes(max);
     let builder = builder(id, mosaik::discovery::Config::builder());

@@ -31,7 +31,7 @@ impl Intruder {
         Self::built(|builder| builder).await
     }
 
-    /// One that takes only so many bytes of a stream before they are read.
+    /// An intruder that takes only this many bytes of a stream before they are read.
     pub async fn with_window(bytes: u32) -> Self {
         let config = QuicTransportConfig::builder().stream_receive_window(bytes.into());
         Self::built(|builder| builder.transport_config(config.build())).await

@@ -53,7 +53,7 @@ pub async fn node_at(network: NetworkId, bootstrap: EndpointAddr) -> Network {
     builder(network, discovery).build().await.unwrap()
 }
 
-/// So many seconds, as the environment scales them.
+/// This many seconds, as the environment scales them.
 pub fn bound(seconds: u64) -> Duration {
     Duration::from_secs(seconds).mul_f64(patience())
 }
