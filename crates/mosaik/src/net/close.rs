@@ -173,8 +173,8 @@ pub(crate) fn from_code(code: VarInt) -> ApplicationClose {
     }
 }
 
-/// The close that a stream ended with which was reset. What its sender had not delivered is lost
-/// then, so that it is no regular end, whatever the code.
+/// The close that a stream ended with which was reset. Data that its sender had not delivered is
+/// lost then, so that it is no regular end, whatever the code.
 pub(crate) fn from_reset(code: VarInt) -> ApplicationClose {
     let close = from_code(code);
     if close == Success {

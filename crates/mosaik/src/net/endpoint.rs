@@ -105,8 +105,8 @@ pub(crate) async fn bind(
     })
 }
 
-/// The transport's settings: room for a handshake only, silence noticed within seconds. Who has
-/// proven the network gets the rest, see `handshake`.
+/// The transport's settings: room for a handshake only, silence noticed within seconds. A peer that
+/// has proven the network gets the rest, see `handshake`.
 fn transport_config() -> QuicTransportConfig {
     transport_settings()
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
