@@ -28,7 +28,7 @@ pub struct InvalidTicket;
 ///   mind at most;
 /// - a refusal when the carrier's entry changes, and by itself: every second by callers about
 ///   handlers and by members of a group about each other, after 1 to 8 s by consumers about
-///   producers. Who is refused by the other side asks there again, as its protocol says.
+///   producers. A node that is refused by the other side asks there again, as its protocol says.
 ///
 /// A call with one reply is judged once, when it arrives.
 ///
