@@ -3,9 +3,10 @@
 //! A node with a storage directory keeps them there, so that it finds its network again when
 //! everybody, or it itself, has moved: any one that is still where it was is enough.
 //!
-//! The file is text: a line with the version, one with the BLAKE3 hash of what follows, then a
-//! line for each peer: its id, when it was there last (seconds since 1970), and its addresses. It is
-//! replaced as a whole. What can't be read is forgotten: it is a hint, nothing depends on it.
+//! The file is text: a line with the version, one with the BLAKE3 hash of what follows, then a line
+//! for each peer: its id, when it was there last (seconds since 1970), and its addresses. It is
+//! replaced as a whole. A file that can't be read is forgotten: it is a hint, nothing depends on
+//! it.
 
 use std::{
     cmp::Reverse,

@@ -352,9 +352,9 @@ impl State {
         )
     }
 
-    /// Takes a departure in: the peer's entry up to `version` goes, and can't come back. Who is
-    /// found dead goes at the very version that this node holds, so that nobody's claim reaches
-    /// further.
+    /// Takes a departure in: the peer's entry up to `version` goes, and can't come back. A peer
+    /// that is found dead goes at the very version that this node holds, so that nobody's claim
+    /// reaches further.
     pub(crate) fn depart(
         &mut self,
         id: PeerId,
@@ -525,7 +525,7 @@ impl State {
     /// newcomer included, the longest silent one has to go. Peers in use stay, however many keys
     /// somebody makes up.
     ///
-    /// Who goes has not departed, and may come back.
+    /// An evicted peer has not departed, and may come back.
     fn make_room(
         &mut self,
         newcomer: &PeerEntry,

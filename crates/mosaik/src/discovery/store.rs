@@ -592,8 +592,8 @@ impl Store {
 
     // ---- telling
 
-    /// Ends all watches and event receivers. What a program can read stays, what is measured of a
-    /// running node does not.
+    /// Ends all watches and event receivers. The catalog can still be read; measurements of the
+    /// running node end.
     pub(crate) fn dismiss_audience(&self) {
         self.audience.lock().take();
         self.metrics.catalog_size(0);
