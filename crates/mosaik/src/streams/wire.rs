@@ -8,11 +8,11 @@
 //!    │── Credit ───────────────────────────────────►│  now and then
 //! ```
 //!
-//! **Positions** count the datums that a producer has accepted in its run. A consumer knows from the
-//! position at which it was accepted, and from what it has received since, how many it misses when it
-//! subscribes again. What a producer withholds from a lagging consumer it says in band: a record
-//! like the one that closes a link, with the code [`Skipped`] and the number of datums as its text,
-//! which ends nothing.
+//! **Positions** count the datums that a producer has accepted in its run. A consumer knows from
+//! the position at which it was accepted, and from what it has received since, how many it misses
+//! when it subscribes again. A producer that withholds datums from a lagging consumer says so in
+//! band: by a record like the one that closes a link, with the code [`Skipped`] and the number of
+//! datums as its text, which ends nothing.
 //!
 //! **Credit** is how many bytes of frames the producer may send. It sends while it has any, and
 //! may overdraw it by one chunk, so that datums of any size pass: one datum, or several that are
