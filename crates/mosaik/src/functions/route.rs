@@ -225,7 +225,8 @@ impl Route {
         }
     }
 
-    /// The peer's node was started at this time. What failed before says nothing about a later one.
+    /// The peer's node was started at this time. Failures of an earlier run say nothing about a
+    /// later one.
     pub(super) fn started(&self, at_ms: u64) {
         if self.started_ms.fetch_max(at_ms, Ordering::Relaxed) < at_ms {
             self.succeeded();

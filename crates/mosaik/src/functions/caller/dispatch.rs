@@ -314,7 +314,8 @@ impl Dispatcher {
     }
 }
 
-/// Makes an attempt whose turn it is. Who is not refused soon is admitted: the next may ask.
+/// Makes an attempt whose turn it is. A call that is not refused soon is admitted: the next may
+/// ask.
 async fn in_turn<T>(
     attempt: impl Future<Output = T>,
     turn: &mut Option<Turn>,
