@@ -288,8 +288,8 @@ impl<T: Value> Vec<T, true> {
 }
 
 impl<T: Value> Vec<T, true> {
-    /// Removes the elements of a range of indices as one mutation, and tells them. What is out of
-    /// range is passed over; an inverted range has no effect.
+    /// Removes the elements of a range of indices as one mutation, and tells them. Indices out of
+    /// range are passed over; an inverted range has no effect.
     ///
     /// # Errors
     ///
