@@ -8,7 +8,7 @@ use crate::{
     primitives::{GroupId, PeerId, ShortFmtExt, encoding::EncodeError},
 };
 
-/// Error of submitting commands. What can be retried hands the commands back.
+/// Error of submitting commands. A variant that can be retried hands the commands back.
 ///
 /// | error | were they applied? | to do |
 /// |---|---|---|
@@ -63,7 +63,7 @@ impl<M: StateMachine> CommandError<M> {
     }
 }
 
-/// Error of a query. What can be retried hands the query back.
+/// Error of a query. A variant that can be retried hands the query back.
 pub enum QueryError<M: StateMachine> {
     /// The answer could not be confirmed in time, or this member can't answer now. Temporary.
     Offline(M::Query),

@@ -12,8 +12,8 @@
 //! others:    read ──► ReadIndex(term they stand by) to the leader ────────────► index
 //! ```
 //!
-//! Who asks the leader says which term it stands by, and so counts itself: in a group of three
-//! voters that is a majority together with the leader, and one round trip is enough.
+//! A member that asks the leader names the term that it confirms, and so counts itself: in a group
+//! of three voters that is a majority together with the leader, and one round trip is enough.
 //!
 //! Reads that wait at the same time share a round; one that began before a read is of no use to it.
 

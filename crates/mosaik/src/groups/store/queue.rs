@@ -20,7 +20,7 @@ use super::{
 };
 use crate::primitives::Bytes;
 
-/// Bytes that may wait. Who would exceed it waits instead.
+/// Bytes that may wait. A request that would exceed it waits instead.
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 /// Limit on the bytes of one commit, unless one request alone is larger.
 const MAX_COMMIT_BYTES: usize = 8 * 1024 * 1024;
