@@ -47,7 +47,7 @@
 //! - **Everything needs a Tokio runtime** with time and I/O enabled; opening a handle outside of one
 //!   panics.
 //! - **Everything is bounded**: frames, entries, queues and waits have limits, which are documented
-//!   where they are set. What can be tried again comes back with the error.
+//!   where they are set. Data that can be sent again comes back with the error.
 //! - **Handles end quietly.** Dropping a handle ends what it stands for, in the background; a handle
 //!   that outlives its network answers that it has ended.
 //! - **Clocks** of nodes may differ by 10 s ([`max_time_drift`](discovery::Config::max_time_drift)).
@@ -106,9 +106,9 @@ pub mod tickets;
 /// [`stream!`](crate::stream) and open it with [`StreamProducer`] and [`StreamConsumer`].
 ///
 /// - **No history, at most once, in order** per producer and subscription. There is no
-///   acknowledgement; what is in flight when a connection ends is lost, and the consumer is told how
-///   much that was, by [`Consumer::events`](streams::Consumer::events). What was accepted before an
-///   orderly end is delivered.
+///   acknowledgement; what is in flight when a connection ends is lost, and the consumer is told
+///   how much that was, by [`Consumer::events`](streams::Consumer::events). Datums that were
+///   accepted before an orderly end are delivered.
 /// - **Back-pressure.** `send` waits while the producer is offline (by default: without a consumer)
 ///   and while a consumer has no room. One that holds up others for a second is disconnected, unless
 ///   the [`LagPolicy`](streams::producer::LagPolicy) says otherwise.
