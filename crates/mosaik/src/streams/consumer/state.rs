@@ -9,8 +9,8 @@ use crate::primitives::{Digest, PeerId};
 /// Time without a measurement after which a peer is measured on a connection of our own.
 const MEASURE_AFTER: Duration = Duration::from_secs(1);
 const MAX_MEASURE_INTERVAL: Duration = Duration::from_secs(30);
-/// First interval at which refused tickets are judged again: they may not be valid yet. Growing by
-/// 2.
+/// First interval at which refused tickets are judged again, doubled each time: they may not be
+/// valid yet.
 const MIN_TICKET_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_TICKET_INTERVAL: Duration = Duration::from_secs(8);
 /// First pause after an ended subscription, unless an entry changes: growing by 2.
