@@ -16,13 +16,13 @@ pub(crate) struct Options {
     /// The first run's seed; each further run adds one. Random by default.
     #[arg(short, long)]
     seed: Option<u64>,
-    /// How many runs there are.
+    /// Number of runs.
     #[arg(short, long, default_value_t = 1)]
     runs: u64,
-    /// How many runs go on at once.
+    /// Number of concurrent runs.
     #[arg(short, long, default_value_t = 1)]
     parallel: usize,
-    /// How long the faults of one run go on.
+    /// Time for which the faults of one run go on.
     #[arg(long, default_value = "8s", value_parser = humantime::parse_duration)]
     length: Duration,
 }

@@ -27,13 +27,13 @@ use rand::{Rng, SeedableRng, rngs::SmallRng, seq::index};
 struct Options {
     #[command(subcommand)]
     command: Option<Command>,
-    /// How many nodes there are.
+    /// Number of nodes.
     #[arg(short, long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(4..=1000))]
     nodes: u16,
     /// Decides who is who, who fails, and which packets get lost. Random by default.
     #[arg(short, long)]
     seed: Option<u64>,
-    /// How long each packet travels.
+    /// Travel time of each packet.
     #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration)]
     latency: Duration,
     /// Each packet travels up to this much longer.
@@ -48,13 +48,13 @@ struct Options {
     /// Pause between the starts of two nodes.
     #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration)]
     stagger: Duration,
-    /// How many tag changes are measured.
+    /// Number of tag changes that are measured.
     #[arg(long, default_value_t = 10)]
     changes: usize,
-    /// How long the idle network is watched.
+    /// Time for which the idle network is watched.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     idle: Duration,
-    /// How long each phase may take.
+    /// Timeout of each phase.
     #[arg(long, default_value = "120s", value_parser = humantime::parse_duration)]
     patience: Duration,
     /// Uses UDP on loopback instead of the hub; skips crash and partition.
@@ -268,7 +268,7 @@ impl Run {
         Ok(())
     }
 
-    /// What must hold at the end.
+    /// Checks the invariants at the end.
     fn verdict(self) -> anyhow::Result<()> {
         convergence::check(&self.nodes)?;
         ghosts::check(&self.nodes, &self.gone)?;

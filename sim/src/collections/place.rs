@@ -22,7 +22,7 @@ pub(super) struct Place {
     node: Option<Network>,
     map: Option<Held>,
     watchers: Vec<Watcher>,
-    /// What watchers were told whose watch has ended.
+    /// Records of the watchers whose watch has ended.
     ended: Vec<Record>,
 }
 
@@ -171,13 +171,13 @@ impl Place {
         }
     }
 
-    /// How many writers vote, as far as is known here.
+    /// Number of voting writers, as far as is known here.
     pub(super) fn voters(&self) -> usize {
         let status = self.map.as_ref().map(|map| map.reader.status());
         status.map_or(0, |status| status.membership.voters.len())
     }
 
-    /// What is seen here: the version and the content.
+    /// State seen here: the version and the content.
     pub(super) fn look(&self) -> Option<(u64, super::watcher::Content)> {
         let map = self.map.as_ref()?;
         let seen = look(&map.reader);

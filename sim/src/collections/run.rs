@@ -10,17 +10,17 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use super::{invariants, place::Place, truth::Truth, watcher::Note};
 use crate::{Conditions, Fleet, bound, invariants::Violation};
 
-/// How long the collection may take to form.
+/// Timeout for the collection to form.
 const FORMATION: Duration = Duration::from_secs(60);
-/// How long it may take after the last fault until everybody is up to date.
+/// Timeout for every reader to be up to date after the last fault.
 const RECOVERY: Duration = Duration::from_secs(40);
-/// Between two mutations.
+/// Interval between two mutations.
 const PACE: Duration = Duration::from_millis(4);
 
 /// Options of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// How long faults go on.
+    /// Time for which faults go on.
     pub length: Duration,
 }
 
@@ -33,7 +33,7 @@ pub struct Report {
     pub watchers: usize,
     /// Versions that they were told, all together.
     pub told: usize,
-    /// How often they were told that they had missed something.
+    /// Number of times that they were told that they had missed something.
     pub missed: usize,
     /// Entries that expired.
     pub expired: usize,
@@ -111,7 +111,7 @@ pub async fn run(seed: u64, options: Options) -> anyhow::Result<Report> {
 struct Run {
     fleet: Fleet,
     places: Vec<Place>,
-    /// The first so many places write.
+    /// Number of places that write, from the first on.
     writers: usize,
     random: SmallRng,
     /// The only writer that may leave, or lose what it had: what it was may count as a voter for a

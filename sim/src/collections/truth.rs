@@ -1,4 +1,4 @@
-//! What really changed, put together from all that was told.
+//! True changes, put together from all reports of the watchers.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::invariants::Violation;
 pub(super) struct Truth(BTreeMap<u64, Vec<Delta>>);
 
 impl Truth {
-    /// Of what the watchers of everything were told.
+    /// Collects the changes that the watchers of everything were told.
     pub(super) fn of(records: &[Record]) -> Result<Self, Violation> {
         let mut truth = Self::default();
         for record in records.iter().filter(|record| record.part == Part::All) {
@@ -53,7 +53,7 @@ impl Truth {
         self.0.get(&version).map(Vec::as_slice)
     }
 
-    /// How many entries expired.
+    /// Number of entries that expired.
     pub(super) fn expired(&self) -> usize {
         let changes = self.0.values().flatten();
         changes.filter(|change| change.expired).count()

@@ -146,7 +146,7 @@ impl Watcher {
         self.record.lock().clone()
     }
 
-    /// Up to where everything was told.
+    /// Version up to which everything was told.
     pub(super) fn progress(&self) -> u64 {
         let record = self.record.lock();
         let progress = record.notes.iter().rev().find_map(|note| match note {
@@ -160,7 +160,7 @@ impl Watcher {
 /// Keys that are used.
 pub(super) const KEYS: u8 = 24;
 
-/// Interval at which a watcher that is told nothing looks how far it is.
+/// Interval at which a watcher without news checks its progress.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Notes of a slow watcher after which it hurries, to be done at the end.

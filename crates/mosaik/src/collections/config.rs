@@ -83,9 +83,9 @@ impl CollectionConfig {
         self
     }
 
-    /// How many writers must have met before the collection comes into being. Default 1: a lone
-    /// writer works alone. Set it to a majority of the intended writers where nothing acknowledged
-    /// may be lost when writers start apart and meet later. Zero counts as one.
+    /// Number of writers that must have met before the collection comes into being. Default 1: a
+    /// lone writer works alone. Set it to a majority of the intended writers where nothing
+    /// acknowledged may be lost when writers start apart and meet later. Zero counts as one.
     ///
     /// Of several handles on a node, readers included, the largest number holds.
     #[must_use]
@@ -222,8 +222,8 @@ impl SyncConfig {
         self
     }
 
-    /// Which way this member prefers. Default [`SyncStrategy::LogReplay`]. Not part of the
-    /// collection's identity.
+    /// Sets the strategy that this member prefers. Default [`SyncStrategy::LogReplay`]. Not part of
+    /// the collection's identity.
     #[must_use]
     pub const fn with_strategy(mut self, strategy: SyncStrategy) -> Self {
         self.strategy = strategy;

@@ -1,10 +1,10 @@
-//! What can go wrong with a mutation.
+//! Errors of mutations.
 
 use core::fmt;
 
 use crate::primitives::encoding::EncodeError;
 
-/// Why a mutation was not carried out. `T` holds its arguments, for another try.
+/// Error of a mutation. `T` holds its arguments, for another try.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error<T> {
@@ -36,8 +36,8 @@ impl<T> Error<T> {
         }
     }
 
-    /// Whether the same mutation can succeed later without a change of its arguments. Not for
-    /// [`Unknown`](Self::Unknown): it could take effect twice.
+    /// Returns whether the same mutation can succeed later without a change of its arguments. Not
+    /// for [`Unknown`](Self::Unknown): it could take effect twice.
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Offline(_) | Self::Full(_))
     }

@@ -30,5 +30,5 @@ pub use version::Version;
 pub use watch::{Event, Watch};
 pub use when::When;
 
-/// What a collection is found by, and the secret of its group.
+/// Id by which nodes find a collection, and the secret of its group.
 pub type StoreId = crate::primitives::UniqueId;

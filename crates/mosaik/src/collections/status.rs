@@ -1,4 +1,4 @@
-//! What a node knows of a collection that it takes part in.
+//! Status of a collection on a node that takes part in it.
 
 use crate::{collections_layer::Version, groups::Membership, primitives::PeerId};
 
@@ -20,17 +20,17 @@ use crate::{collections_layer::Version, groups::Membership, primitives::PeerId};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Status {
-    /// Whether a leader is known, and this node is in sync with it.
+    /// True if a leader is known, and this node is in sync with it.
     pub is_online: bool,
-    /// Whether this node has the tickets that it asks of others. A writer without them works alone:
+    /// True if this node has the tickets that it asks of others. A writer without them works alone:
     /// members that have them never meet it.
     pub is_admitted: bool,
-    /// Who leads; `None` while that is not known.
+    /// Leader of the group; `None` while that is not known.
     pub leader: Option<PeerId>,
     /// Writers, which vote, and readers, as far as this node knows.
     pub membership: Membership,
     /// The version of the local content.
     pub version: Version,
-    /// How many entries the local content has.
+    /// Number of entries in the local content.
     pub entries: usize,
 }

@@ -33,21 +33,21 @@ use crate::{
     tickets::{SignedPeerEntry, UnverifiedEntry},
 };
 
-/// What the gossip layer adds to a payload at most.
+/// Upper bound on the bytes that the gossip layer adds to a payload.
 const MESSAGE_OVERHEAD_BYTES: usize = 128;
 /// Changes of the local entry within this time become one announcement.
 const COALESCE: Duration = Duration::from_millis(2);
-/// How often random peers of the catalog are joined, against a topic that has split unnoticed.
-/// Rarely: each time, connections of several nodes are replaced.
+/// Interval at which random peers of the catalog are joined, against a topic that has split
+/// unnoticed. Rarely: each time, connections of several nodes are replaced.
 const REJOIN: Duration = Duration::from_mins(2);
 /// Gossip is silent when nothing was heard for this long although something changed.
 const SILENCE: Duration = Duration::from_secs(2);
-/// How long the gossip layer may take for one message. It waits itself for a neighbour that does not
+/// Timeout for the gossip layer to take one message. It waits itself for a neighbour that does not
 /// read, and then serves nobody.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the gossip layer is asked whether it does its work.
+/// Interval of the health check of the gossip layer.
 const CHECK: Duration = Duration::from_secs(5);
-/// Joins are spread over this time: many at the same instant can leave a node deaf.
+/// Time over which joins are spread: many at the same instant can make a node miss messages.
 const JOIN_SPREAD: Duration = Duration::from_millis(30);
 
 /// Announces the local entry and takes in what others announce.
@@ -62,7 +62,7 @@ pub(crate) struct GossipWorker {
     /// Peers to connect to soon, and when.
     to_join: HashSet<PeerId>,
     join_at: Instant,
-    /// When the last message arrived, or gossip was joined anew.
+    /// Time at which the last message arrived, or gossip was joined anew.
     last_heard: Instant,
 }
 
@@ -291,7 +291,7 @@ impl GossipWorker {
         }
     }
 
-    /// Whether an announcement's stamp agrees with this node's clock.
+    /// Returns whether an announcement's stamp agrees with this node's clock.
     fn is_timely(&self, stamp_ms: u64, peer: &PeerId) -> bool {
         let drift = u64::try_from(self.config.max_time_drift.as_millis()).unwrap_or(u64::MAX);
         let now = self.store.clock.now_ms();
@@ -415,7 +415,7 @@ mod tests {
         tickets::PeerEntry,
     };
 
-    /// A node of which nothing runs but gossip.
+    /// A node that runs gossip only.
     struct Node {
         store: SharedStore,
         links: Links,

@@ -21,7 +21,8 @@ use crate::{
     tickets::{LimitError, TicketValidator},
 };
 
-/// Messages that a member's worker has not looked at yet; bonds wait when there are more.
+/// Limit on the messages that a member's worker has not handled yet; bonds wait when there are
+/// more.
 const MAX_EVENTS: usize = 1024;
 
 /// Joins a group of a key; made by [`Groups::with_key`](crate::groups::Groups::with_key).

@@ -1,4 +1,5 @@
-//! What a durable member keeps beside its log: who it is, and which history it belongs to.
+//! Persistent identity: what a durable member keeps beside its log, namely its id and the history
+//! it belongs to.
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -22,7 +23,7 @@ pub(crate) struct Keeper {
     state: Mutex<State>,
 }
 
-/// Who a member is, in which history.
+/// Identity of a member in its history.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Identity {
     pub(crate) member: MemberId,
@@ -61,7 +62,7 @@ impl Keeper {
         (keeper, member)
     }
 
-    /// Why the store no longer works, once that is so.
+    /// Failure of the store, once it no longer works.
     pub(crate) fn failure(&self) -> Option<StoreError> {
         let node = self.node.failure().borrow().clone();
         let state = self.state.lock();
@@ -77,7 +78,7 @@ impl Keeper {
         self.state.lock().failure.get_or_insert(error);
     }
 
-    /// Whether the member may take part in a history.
+    /// Returns whether the member may take part in a history.
     pub(crate) fn is_settled(&self) -> bool {
         self.state.lock().settled
     }
@@ -185,7 +186,8 @@ impl Keeper {
         removed.is_ok()
     }
 
-    /// The member leaves: whoever joins the group on this node from now on is another one.
+    /// Retires the leaving member: a member that joins the group on this node from now on is
+    /// another one.
     pub(crate) fn retire(&self) {
         if let Some(store) = &self.state.lock().store {
             store.retire();

@@ -30,7 +30,7 @@ use crate::{
     primitives::{Digest, GroupId, NetworkId, PeerId, Scope, ShortFmtExt, encoding::EncodeError},
 };
 
-/// Between two attempts to confirm a strong read during an election.
+/// Retry interval for confirming a strong read during an election.
 const READ_RETRY: Duration = Duration::from_millis(20);
 
 /// A member's handle to its group, from [`GroupBuilder::join`](crate::groups::GroupBuilder::join).
@@ -72,7 +72,7 @@ pub struct Group<M: StateMachine> {
     reported: Arc<AtomicU64>,
 }
 
-/// What all handles to one joined group share.
+/// State shared by all handles to one joined group.
 pub(crate) struct Shared<M: StateMachine> {
     pub(crate) instance: Arc<Instance>,
     pub(crate) replica: Arc<MachineReplica<M>>,
@@ -111,12 +111,12 @@ impl<M: StateMachine> Group<M> {
         self.instance().config().group_id()
     }
 
-    /// Whether this node leads, and has heard from a majority within `election_timeout`.
+    /// Returns whether this node leads, and has heard from a majority within `election_timeout`.
     pub fn is_leader(&self) -> bool {
         self.leader() == Some(self.instance().local())
     }
 
-    /// Who leads; `None` while that is not known, as during an election.
+    /// Leader of the group; `None` while that is not known, as during an election.
     pub fn leader(&self) -> Option<PeerId> {
         self.instance().status().leader()
     }
@@ -126,8 +126,8 @@ impl<M: StateMachine> Group<M> {
         Bonds::new(self.instance().clone(), self.reported.clone())
     }
 
-    /// Who votes and who only replicates, as far as this member knows; see
-    /// [`When::membership_changed`].
+    /// Membership of the group: voters, and members that only replicate, as far as this member
+    /// knows; see [`When::membership_changed`].
     pub fn membership(&self) -> Membership {
         self.instance().status().watch_membership().borrow().clone()
     }
@@ -309,8 +309,9 @@ impl<M: StateMachine> Group<M> {
     /// Founds a new history from this member's log and state: the way out for a group that has lost
     /// the majority of its voters for good. To be called on the survivor with the greatest
     /// [`log_position`](Self::log_position): the others then follow within some election timeouts
-    /// and keep their state. Whoever has more in its log gives that up, and resets its machine,
-    /// after `evict_after`; if it is durable, not before the new history has as many commands.
+    /// and keep their state. A member that has more in its log gives that up, and resets its
+    /// machine, after `evict_after`; if it is durable, not before the new history has as many
+    /// commands.
     ///
     /// Returns whether it was done. Not while a leader with a majority is known, here or to a member
     /// that this one has a bond with; not before this member has a history, not on an observer, and
@@ -419,12 +420,12 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
-    /// Whether this node would admit a member with tickets like its own.
+    /// Returns whether this node would admit a member with tickets like its own.
     pub(crate) fn admits_itself(&self) -> bool {
         self.instance().admits_itself()
     }
 
-    /// Whether this member knows a leader and is in sync with it.
+    /// Returns whether this member knows a leader and is in sync with it.
     pub(crate) fn is_online(&self) -> bool {
         self.instance().status().is_online()
     }
@@ -462,7 +463,7 @@ impl<M: StateMachine> Proposer<M> {
         self.instance.local()
     }
 
-    /// What runs there ends with the group on this node.
+    /// Scope of tasks that end with the group on this node.
     pub(crate) fn scope(&self) -> &Scope {
         self.instance.scope()
     }
@@ -558,7 +559,7 @@ fn at<C>(commands: Vec<C>, places: &[u32]) -> Vec<C> {
         .collect()
 }
 
-/// Why commands were not submitted.
+/// Reasons for which commands were not submitted.
 enum Refusal {
     NoCommands,
     Encoding(EncodeError),

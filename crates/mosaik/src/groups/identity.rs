@@ -1,4 +1,4 @@
-//! What makes a group this group: its id and what went into it.
+//! Identity of a group: its id and the ingredients of it.
 
 use core::fmt;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl GroupConfig {
         &self.consensus
     }
 
-    /// Who decides about members' tickets, in the order in which they were required.
+    /// Validators of the members' tickets, in the order in which they were required.
     pub fn auth(&self) -> &[Box<dyn TicketValidator>] {
         &self.auth
     }

@@ -32,10 +32,10 @@ impl GroupKey {
 
     /// Makes a key from anything that becomes a digest: text is hashed, once and quickly.
     ///
-    /// The id of a group, which everybody in the network can read, is made of its key: whoever has
-    /// it can try texts at home, billions a second. Take a text that nobody can guess, of 128 random
-    /// bits at least, or [`GroupKey::random`]; pass a passphrase through a slow function such as
-    /// Argon2id first.
+    /// The id of a group, which everybody in the network can read, is made of its key: an attacker
+    /// who has it can try texts offline, billions a second. Take a text that nobody can guess, of
+    /// 128 random bits at least, or [`GroupKey::random`]; pass a passphrase through a slow function
+    /// such as Argon2id first.
     pub fn from_secret(secret: impl Into<Digest>) -> Self {
         Self(secret.into())
     }

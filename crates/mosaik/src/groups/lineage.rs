@@ -1,4 +1,4 @@
-//! Who a member is, and which history it belongs to.
+//! Identity of members and histories.
 
 use core::fmt;
 
@@ -33,7 +33,7 @@ impl MemberId {
         self.peer == *peer.as_bytes()
     }
 
-    /// Whether both are of one peer.
+    /// Returns whether both are of one peer.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
         self.peer == other.peer
     }
@@ -60,7 +60,7 @@ impl fmt::Debug for MemberId {
 /// consensus messages.
 pub(crate) type Lineage = Digest;
 
-/// Where an entry stands in the log of a history.
+/// Position of an entry in the log of a history.
 ///
 /// Of two logs of one history, the one with the greater last entry has everything that the other
 /// has and that was ever committed (the dissertation, section 3.6.3).
@@ -70,12 +70,12 @@ pub(crate) struct LogPoint {
     pub(crate) index: u64,
 }
 
-/// Where a history branched off from an earlier one.
+/// Branching point of a history, in an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Parent {
     pub(crate) lineage: Lineage,
     /// The last entry that the new history has from the old one.
     pub(crate) last: Option<LogPoint>,
-    /// Where the last command of these stands.
+    /// Position of the last command of these.
     pub(crate) position: Cursor,
 }

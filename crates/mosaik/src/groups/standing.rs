@@ -1,10 +1,10 @@
-//! Where a member stands: what it tells every other member about itself.
+//! Standing of a member: what it tells every other member about itself.
 
 use serde::{Deserialize, Serialize};
 
 use crate::groups::lineage::{Lineage, LogPoint, MemberId, Parent};
 
-/// Where a member stands.
+/// Standing of a member.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Standing {
     pub(crate) member: MemberId,
@@ -15,7 +15,7 @@ pub(crate) struct Standing {
     pub(crate) lineage: Option<LineageStanding>,
 }
 
-/// Whether a member would vote and lead.
+/// Willingness of a member to vote and lead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Willingness {
     #[default]
@@ -35,7 +35,7 @@ pub(crate) struct LineageStanding {
     pub(crate) committed: u64,
     /// The last entry of its log, committed or not.
     pub(crate) last: Option<LogPoint>,
-    /// Whether a live leader with a majority is known.
+    /// True if a live leader with a majority is known.
     pub(crate) alive: bool,
     pub(crate) leading: bool,
 }

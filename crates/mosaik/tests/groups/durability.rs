@@ -685,7 +685,7 @@ async fn a_member_that_was_killed_while_it_founded_founds_again() {
     reaches(&join(&node, key, 1), 1).await;
 }
 
-/// What a node that has joined in memory would keep of it is nothing.
+/// A node that has joined in memory has nothing of the group to keep on disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_durable_handle_beside_one_in_memory_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
@@ -905,7 +905,7 @@ async fn a_member_whose_directory_was_set_back_stays_out_and_disturbs_nobody() {
     }
 }
 
-/// A number of at least `LEAST`, as whoever reads it insists.
+/// A number of at least `LEAST`: decoding refuses any other.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 struct AtLeast<const LEAST: u64>(u64);
@@ -926,7 +926,7 @@ impl<const LEAST: u64> TryFrom<u64> for AtLeast<LEAST> {
     }
 }
 
-/// One program's idea of a machine, of which others have another idea.
+/// One program's idea of a machine; others have another idea of it.
 #[derive(Default)]
 struct Total<const LEAST: u64>(u64);
 

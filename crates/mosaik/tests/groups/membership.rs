@@ -170,7 +170,7 @@ async fn an_observer_does_not_count_for_min_members() {
     until_members(&first, |members| members.voters.len() == 2).await;
 }
 
-/// What was seen of one dead history made everybody forget what had been seen of the living ones.
+/// Observations of a dead history made all members forget their observations of the living ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_halted_history_keeps_no_two_others_from_merging() {
     let network = random_network();

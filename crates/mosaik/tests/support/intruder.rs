@@ -31,7 +31,7 @@ impl Intruder {
         Self::built(|builder| builder).await
     }
 
-    /// One that takes only so many bytes of a stream before they are read.
+    /// An intruder that takes only this many bytes of a stream before they are read.
     pub async fn with_window(bytes: u32) -> Self {
         let config = QuicTransportConfig::builder().stream_receive_window(bytes.into());
         Self::built(|builder| builder.transport_config(config.build())).await
@@ -174,7 +174,7 @@ pub async fn say(connection: &Connection, bytes: &[u8]) -> (SendStream, RecvStre
     (send, recv)
 }
 
-/// With which code the target ended a stream: by its close record, or else by resetting it.
+/// Close code with which the target ended a stream: from its close record, or else from the reset.
 pub async fn end_of(recv: &mut RecvStream) -> Option<u64> {
     let mut received = Vec::new();
     let mut part = [0; 4096];
@@ -198,7 +198,7 @@ pub async fn end_of(recv: &mut RecvStream) -> Option<u64> {
     None
 }
 
-/// Why the target closed a connection.
+/// Reason with which the target closed a connection.
 pub async fn closing(connection: &Connection) -> ApplicationClose {
     match within(15, connection.closed()).await {
         ConnectionError::ApplicationClosed(reason) => reason,

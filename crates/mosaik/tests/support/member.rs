@@ -60,7 +60,7 @@ impl Member {
         end_of(&mut recv).await
     }
 
-    /// Says goodbye in the name of a peer.
+    /// Announces the departure of a peer, in its name.
     pub async fn leave(&self, goodbye: &impl Serialize) -> Option<u64> {
         const LEAVE: u8 = 4;
         let (_send, mut recv) = say(&self.pinging, &frame(&(LEAVE, goodbye))).await;

@@ -1,4 +1,4 @@
-//! A watch of a part is told of that part only, and shows that part only.
+//! A watch of a part brings changes of that part only, and shows that part only.
 
 use super::{
     super::{

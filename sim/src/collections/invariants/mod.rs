@@ -1,4 +1,4 @@
-//! What every watch promises, one promise per file.
+//! Promises of every watch, one per file.
 
 mod atomic;
 mod complete;
@@ -88,8 +88,8 @@ fn replay(
     Ok(())
 }
 
-/// Whether the content that a watcher builds is the whole: one that waits for a version to come
-/// does not learn what happens before.
+/// Returns whether the content that a watcher builds is the whole: one that waits for a version to
+/// come does not learn what happens before.
 fn is_whole(record: &Record) -> bool {
     record
         .resumed

@@ -1,4 +1,4 @@
-//! What every handle of a collection is made of: the group, this node's replica, and waiters.
+//! Common parts of every handle of a collection: the group, this node's replica, and waiters.
 
 use core::{fmt, pin::Pin};
 use std::sync::Arc;
@@ -47,17 +47,17 @@ impl<K: Kind> Clone for Submitter<K> {
     }
 }
 
-/// What a mutation did, and the version that it made.
+/// Outcome of a mutation, and the version that it made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome<T> {
     /// The version that the mutation made, also when it had no effect.
     pub version: Version,
-    /// What it did.
+    /// Outcome of the mutation.
     pub value: T,
 }
 
-/// Which part a handle takes in its collection.
+/// Role of a handle in its collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Writer,
@@ -168,7 +168,7 @@ impl<K: Kind> Handle<K> {
         self.submitter.replica.snapshot()
     }
 
-    /// Reads the content beside the log's clock, as this node goes on from it.
+    /// Reads the content beside the log's clock, as this node extrapolates it.
     pub(crate) fn read_at<R>(&self, read: impl FnOnce(&K::State, u64) -> R) -> R {
         self.submitter.replica.read_at(read)
     }

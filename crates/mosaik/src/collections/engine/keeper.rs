@@ -21,11 +21,11 @@ use crate::{
     primitives::ShortFmtExt,
 };
 
-/// Between two readings at least: what begins and expires meanwhile shares one.
+/// Shortest interval between two readings: entries that begin and expire meanwhile share one.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Between two readings at most, while any entry expires at some time.
+/// Longest interval between two readings, while any entry expires at some time.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// After which a reading that was not committed is made anew.
+/// Timeout for a reading to be committed; a new one is made after it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Keeps the clock of a collection until its group ends on this node, and then ends its watches.

@@ -29,7 +29,7 @@ pub(crate) struct Machine<K: Kind> {
     settings: Settings,
 }
 
-/// What a collection's group is told when it is joined.
+/// Settings with which a collection's group is joined.
 pub(crate) struct Settings {
     pub(crate) signature: UniqueId,
     pub(crate) sync: SyncConfig,
@@ -137,7 +137,7 @@ pub(crate) struct Frozen<K: Kind> {
     live: Live<K>,
     /// Made when the content is first asked for, off the path of applying.
     items: OnceLock<Arc<Vec<Bytes>>>,
-    /// Whether an item did not decode.
+    /// True if an item did not decode.
     broken: bool,
     /// Counts the contents that were asked for.
     served: Option<Counter>,

@@ -31,7 +31,7 @@ pub(crate) trait Outlook<S, C>: Send + Sync {
 
 /// The part of a collection that is watched.
 pub(crate) trait Select<K: Kind>: Send + Sync + 'static {
-    /// Whether all changes are watched.
+    /// Returns whether all changes are watched.
     fn is_everything(&self) -> bool {
         false
     }

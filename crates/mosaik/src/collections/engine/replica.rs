@@ -32,7 +32,7 @@ pub(crate) struct Replica<K: Kind> {
     /// Changes under the lock of `live`, so that a reader of both sees one version.
     ring: Mutex<Ring<K::Change>>,
     published: watch::Sender<Version>,
-    /// The clock of the log, as this node goes on from it.
+    /// The clock of the log, as this node extrapolates it.
     clock: watch::Sender<RunningClock>,
     /// Callers that wait for what their operation did.
     waiting: Mutex<HashMap<u64, oneshot::Sender<Verdict<K>>>>,
@@ -68,13 +68,13 @@ impl RunningClock {
         }
     }
 
-    /// What the clock shows now.
+    /// Current reading of the clock.
     pub(crate) fn millis(&self) -> u64 {
         let elapsed = u64::try_from(self.set.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.log.millis.saturating_add(elapsed)
     }
 
-    /// How long until it shows this.
+    /// Time until the clock shows this reading.
     pub(crate) fn until(&self, millis: u64) -> Duration {
         Duration::from_millis(millis.saturating_sub(self.millis()))
     }
@@ -120,7 +120,7 @@ impl Shown {
     }
 }
 
-/// What became of an operation.
+/// Verdict on an operation.
 pub(crate) enum Verdict<K: Kind> {
     Applied(K::Outcome),
     Full,
@@ -291,7 +291,7 @@ impl<K: Kind> Replica<K> {
         self.clock.subscribe()
     }
 
-    /// Reads the content beside the clock of the same version, as this node goes on from it.
+    /// Reads the content beside the clock of the same version, as this node extrapolates it.
     pub(crate) fn read_at<R>(&self, read: impl FnOnce(&K::State, u64) -> R) -> R {
         let live = self.live.read();
         let millis = self.clock.borrow().millis();

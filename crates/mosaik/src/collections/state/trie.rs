@@ -19,7 +19,7 @@ const LEAF: usize = 48;
 /// The level at which a hash has no more bits: its leaves have no limit.
 const DEPTH: u32 = u64::BITS / BITS;
 
-/// What a trie holds: items that are found by a key which they contain.
+/// Items of a trie, each found by a key that it contains.
 pub(crate) trait Keyed {
     type Key: Hash + Eq;
 
@@ -239,7 +239,7 @@ fn child(hash: u64, level: u32) -> usize {
     usize::try_from((hash >> shift) & (FANOUT as u64 - 1)).expect("four bits")
 }
 
-/// Where the items of this hash are, or would be.
+/// Range of the slots that the items of this hash have, or would have.
 fn range_of<T>(slots: &[Slot<T>], hash: u64, level: u32) -> (usize, usize) {
     let begin = lower_bound(slots, hash, level);
     let same = slots[begin..].iter().take_while(|slot| slot.hash == hash);

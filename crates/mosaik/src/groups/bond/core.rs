@@ -39,7 +39,7 @@ pub(crate) struct BondCore {
     /// Random for each time that the peer joins the group.
     pub(crate) session: u64,
     pub(crate) established: Instant,
-    /// What the bond stands on. All that belongs to it goes there: another connection may be left
+    /// Connection of the bond. All that belongs to it goes there: another connection may be left
     /// from before the peer crashed.
     pub(crate) connection: Connection,
     state: Mutex<State>,
@@ -58,7 +58,7 @@ pub(crate) struct BondCore {
 struct State {
     entry: SignedPeerEntry,
     standing: Standing,
-    /// Of the message that told it; 0 for the introduction.
+    /// Number of the message that told it; 0 for the introduction.
     standing_number: u64,
     validity: Validity,
 }
@@ -116,8 +116,7 @@ impl BondCore {
         self.state.lock().standing.clone()
     }
 
-    /// Takes in where the peer stands, unless something later is known; returns whether that is
-    /// news.
+    /// Takes in the peer's standing, unless something later is known; returns whether that is news.
     pub(crate) fn set_standing(&self, number: u64, standing: Standing) -> bool {
         let mut state = self.state.lock();
         if number <= state.standing_number {
@@ -137,7 +136,7 @@ impl BondCore {
         self.state.lock().validity = validity;
     }
 
-    /// Whether the peer's tickets have to be looked at again.
+    /// Returns whether the peer's tickets have to be checked again.
     pub(crate) fn is_due(&self) -> bool {
         self.state.lock().validity.is_due()
     }
@@ -191,7 +190,7 @@ impl BondCore {
         answer.ok_or(Gone)
     }
 
-    /// Asks for a sign of life on this very bond.
+    /// Sends a liveness probe on this very bond; returns whether it was answered.
     pub(crate) async fn is_answered(&self, limit: Duration) -> bool {
         let nobody = MemberId::default();
         let asking = self.question(Lineage::zero(), nobody, nobody, Bytes::new());
@@ -224,7 +223,7 @@ impl BondCore {
         answer.await.map_err(|_| Gone)
     }
 
-    /// Hands an answer to whoever asked.
+    /// Hands an answer to the task that asked.
     pub(crate) fn answered(&self, id: u64, response: Option<Bytes>) {
         if let Some(question) = self.questions.lock().remove(&id) {
             // The asker has given up: fine.

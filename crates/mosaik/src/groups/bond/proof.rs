@@ -14,7 +14,7 @@ use crate::{
 
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-mosaik-groups-bond-v1";
 
-/// What the two ends of one connection prove to each other.
+/// Statement that the two ends of one connection prove to each other.
 pub(crate) struct Challenge {
     secret: [u8; 32],
     group: GroupId,

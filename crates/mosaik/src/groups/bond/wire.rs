@@ -60,7 +60,7 @@ pub(crate) struct Welcome {
     pub(crate) introduction: Introduction,
 }
 
-/// Who one is, told after the proof.
+/// Introduction of a member, sent after the proof.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Introduction {
     pub(crate) entry: SignedPeerEntry,
@@ -73,7 +73,7 @@ pub(crate) struct Introduction {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Established;
 
-/// What is said on a bond.
+/// Messages on a bond.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Control {
     /// The sender's standing changed. Messages may overtake each other: the one with the highest
@@ -100,7 +100,7 @@ pub(crate) enum Control {
     Removed(MemberId),
     /// A rival history that the sender has met, told to its leader.
     Rival(LineageStanding),
-    /// This history has lost against another one, says its leader of that term.
+    /// Sent by this history's leader of that term: the history has lost against another one.
     Dissolved {
         lineage: Lineage,
         term: u64,

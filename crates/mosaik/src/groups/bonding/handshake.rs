@@ -1,4 +1,4 @@
-//! How two members become bonded.
+//! Handshake with which two members become bonded.
 
 use std::{sync::Arc, time::Duration};
 
@@ -186,7 +186,7 @@ async fn receive<T: serde::de::DeserializeOwned>(
     link.recv_within(limit).await.map_err(Error::from)
 }
 
-/// What a failed handshake is answered with, where the peer has not closed it itself.
+/// Close reason that answers a failed handshake, where the peer has not closed it itself.
 pub(crate) fn reason(error: &RecvError) -> Option<ApplicationClose> {
     match error {
         RecvError::TimedOut => Some(Timeout.into()),

@@ -1,4 +1,4 @@
-//! Takes what the other member says on a bond.
+//! Reader of the other member's messages on a bond.
 
 use std::sync::Arc;
 

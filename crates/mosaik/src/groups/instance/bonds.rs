@@ -22,8 +22,7 @@ use crate::{
     primitives::{Digest, PeerId, ShortFmtExt},
 };
 
-/// A dial that has taken longer than this may be lost, and give way to one of the peer that has
-/// arrived.
+/// Time after which a dial may be lost, and counts less than one of the peer that has arrived.
 const PRECEDENCE: Duration = Duration::from_secs(1);
 
 impl Instance {
@@ -35,7 +34,7 @@ impl Instance {
         }
     }
 
-    /// Whether a peer is being dialled, and not in vain as far as one can tell.
+    /// Returns whether a peer is being dialled, and not in vain as far as one can tell.
     pub(crate) fn is_dialling(&self, peer: &PeerId) -> bool {
         let since = self.dialling.lock().get(peer).copied();
         since.is_some_and(|since| since.elapsed() < PRECEDENCE)
@@ -51,7 +50,7 @@ impl Instance {
     /// to the peer.
     ///
     /// A peer that was started again takes the place of its former self, once that does not answer.
-    /// If it does, two processes run with one key: whoever was there first stays.
+    /// If it does, two processes run with one key: the one that was there first stays.
     pub(crate) async fn admit_bond(&self, bond: &Arc<BondCore>) -> Result<(), ApplicationClose> {
         let patience = self.timing.silence.min(self.handshake_timeout() / 2);
         let mut dead = None;

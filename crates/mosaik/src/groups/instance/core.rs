@@ -36,7 +36,7 @@ use crate::{
     tickets::{InvalidTicket, PeerEntry, Validity},
 };
 
-/// What a node provides to all its groups.
+/// Services of a node for all its groups.
 #[derive(Clone)]
 pub(crate) struct Host {
     pub(crate) discovery: Discovery,
@@ -62,7 +62,7 @@ pub(crate) struct Instance {
     pub(super) submissions: Arc<Submissions>,
     pub(super) replica: Arc<dyn Replica>,
     pub(super) commands: Option<Arc<dyn CommandStore>>,
-    /// What a durable member keeps.
+    /// Persistent identity of a durable member.
     pub(super) keeper: Option<Keeper>,
     pub(super) bonds: BondSet,
     /// Peers that are being dialled, and since when.
@@ -77,7 +77,7 @@ pub(crate) struct Instance {
     pub(super) parent: Mutex<Option<Parent>>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) leaving: AtomicBool,
-    /// Why this member can't take part in any history.
+    /// Failure for which this member can't take part in any history.
     failure: Mutex<Option<String>>,
     pub(super) metrics: Arc<GroupMetrics>,
     pub(super) scope: Scope,
@@ -90,13 +90,13 @@ pub(crate) struct InstanceOptions {
     pub(crate) preference: LeadershipPreference,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
-    /// Whether the member is to be kept in the node's store.
+    /// True if the member is to be kept in the node's store.
     pub(crate) durable: bool,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) scope: Scope,
 }
 
-/// What a further handle of a node asks for.
+/// Requests of a further handle of a node.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wishes {
     pub(crate) preference: LeadershipPreference,
@@ -181,7 +181,7 @@ impl Instance {
         *self.preference.lock()
     }
 
-    /// How many members must have met before the group is founded.
+    /// Number of members that must have met before the group is founded.
     pub(crate) fn min_members(&self) -> usize {
         self.min_members.load(Ordering::Relaxed)
     }
@@ -249,7 +249,7 @@ impl Instance {
             .authorize(entry, self.config.validators())
     }
 
-    /// Whether this node would admit a member with tickets like its own.
+    /// Returns whether this node would admit a member with tickets like its own.
     pub(crate) fn admits_itself(&self) -> bool {
         self.config.validators().is_empty() || self.authorize(&self.discovery().me()).is_ok()
     }
@@ -277,7 +277,7 @@ impl Instance {
         *self.member.lock()
     }
 
-    /// Where this member stands, as told to others.
+    /// Standing of this member, as told to others.
     pub(crate) fn standing(&self) -> Standing {
         let willingness = match self.preference() {
             // It could answer nothing, and hand on nothing.
@@ -294,7 +294,8 @@ impl Instance {
         }
     }
 
-    /// Whether this member fetches history by itself, or does not know yet whether it has to.
+    /// Returns whether this member fetches history by itself, or does not know yet whether it has
+    /// to.
     pub(crate) fn is_catching_up(&self) -> bool {
         self.catching_up.load(Ordering::Acquire)
     }
@@ -304,12 +305,12 @@ impl Instance {
         self.catching_up.store(false, Ordering::Release);
     }
 
-    /// Whether the machine holds a state that was given up, and could not be reset.
+    /// Returns whether the machine holds a state that was given up, and could not be reset.
     pub(crate) fn is_stale(&self) -> bool {
         self.replica.is_stale()
     }
 
-    /// How much history is too much for the leader to send by itself.
+    /// Amount of history, in commands, that is too much for the leader to send by itself.
     pub(crate) fn batch_size(&self) -> u64 {
         self.replica.terms().batch_size
     }
@@ -343,7 +344,7 @@ impl Instance {
         })
     }
 
-    /// How many commands this member's log holds, committed or not.
+    /// Number of commands in this member's log, committed or not.
     pub(crate) fn commands_held(&self) -> u64 {
         let logged = self.status.log_position().index();
         logged.max(self.status.committed()).0
@@ -354,7 +355,7 @@ impl Instance {
         self.node.write().take()
     }
 
-    /// What was kept, or the user's storage, can't be used.
+    /// Reports that the persistent state, or the user's storage, can't be used.
     pub(super) fn fail(&self, reason: &str) {
         match &self.keeper {
             Some(keeper) => keeper.fail(reason),
@@ -362,7 +363,8 @@ impl Instance {
         }
     }
 
-    /// Why this member can't go on, whatever history it belongs to, once that is so.
+    /// Failure for which this member can't go on, whatever history it belongs to; `None` while
+    /// there is none.
     pub(crate) fn failure(&self) -> Option<String> {
         let stored = self.keeper.as_ref().and_then(Keeper::failure);
         let stored = stored.map(|failure| failure.to_string());

@@ -21,8 +21,8 @@ impl Instance {
     /// The consensus instance that something is meant for: this member's in a history. A member
     /// without history takes part from now on.
     ///
-    /// Whoever has given a history up may come to it again, but as another member: what was sent to
-    /// the former one is not for it.
+    /// A node that has given a history up may come to it again, but as another member: messages to
+    /// the former one are not for it.
     pub(crate) async fn core_of(&self, lineage: Lineage, to: MemberId) -> Option<Arc<NodeCore>> {
         let node = match self.node() {
             Some(node) => node,

@@ -1,4 +1,4 @@
-//! How a history's consensus reaches the other members: over their bonds.
+//! Peers of a history's consensus, reached over the members' bonds.
 
 use std::sync::{Arc, Weak};
 

@@ -1,4 +1,4 @@
-//! Whom this member knows of, and with whom it has bonds.
+//! Peers that this member knows of, and its bonds with them.
 
 use std::sync::Arc;
 
@@ -114,7 +114,8 @@ impl Worker {
         )
     }
 
-    /// A member names its bonds: whoever is unknown here is asked about, once per bond.
+    /// Handles a member's list of its bonds: a peer that is unknown here is asked about, once per
+    /// bond.
     pub(super) fn on_roster(&mut self, from: PeerId, peers: &[PeerId]) {
         let instance = &self.instance;
         let discovery = instance.discovery();

@@ -18,19 +18,19 @@ use crate::{
     primitives::{Digest, PeerId, ShortFmtExt},
 };
 
-/// A view in which nothing happened for so long has settled.
+/// Time without an event after which a view has settled.
 const QUIET: Duration = Duration::from_millis(150);
-/// Without a majority for so many election timeouts, a member follows a history that continues its
-/// own.
+/// Number of election timeouts without a majority after which a member follows a history that
+/// continues its own.
 const FOLLOW_ELECTIONS: u32 = 4;
-/// A rival history that has been alive for so many election timeouts is not a dead one of which
-/// somebody does not know yet.
+/// Number of election timeouts for which a rival history must have been alive, lest it is a dead
+/// one and a member does not know yet.
 const CONFIRM_ELECTIONS: u32 = 2;
-/// Of a rival history that was not heard of for so long nothing is known any more.
+/// Time without news after which nothing is known any more of a rival history.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Rival histories that are known at a time.
 const MAX_RIVALS: usize = 64;
-/// Standings that concern a rival history are repeated, and looked at again, so often.
+/// Interval at which standings that concern a rival history are repeated, and judged again.
 const RIVAL_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Worker {
@@ -214,7 +214,8 @@ impl Worker {
         }
     }
 
-    /// For how long a rival history has been said to be alive, now being one such time, or not.
+    /// Time for which a rival history has been said to be alive, as of now; zero if it is said to
+    /// be dead.
     fn seen_alive(&mut self, rival: &LineageStanding, now: Instant) -> Duration {
         let says = |alive: bool| {
             let bonds = self.instance.bonds().all();
@@ -243,7 +244,7 @@ impl Worker {
         now.saturating_duration_since(*first)
     }
 
-    /// Rival histories are looked at again: what becomes of them also depends on time.
+    /// Judges rival histories again: what becomes of them also depends on time.
     pub(super) async fn reconsider_rivals(&mut self, now: Instant) {
         self.halted_for(now);
         if now < self.rivals_at {
@@ -313,8 +314,8 @@ impl Worker {
         true
     }
 
-    /// Whether a leader of this history with a majority is known, here or to somebody who has a
-    /// bond.
+    /// Returns whether a leader of this history with a majority is known, here or to a bonded
+    /// member.
     fn is_led(&self) -> bool {
         let Some(own) = self.instance.lineage_standing() else {
             return false;
@@ -326,7 +327,7 @@ impl Worker {
         own.alive || self.instance.bonds().all().iter().any(knows)
     }
 
-    /// Whether a majority of the voters is there, so that a leader will be elected.
+    /// Returns whether a majority of the voters is there, so that a leader will be elected.
     fn has_quorum(&self) -> bool {
         let Some(watch) = &self.node else {
             return false;
@@ -342,7 +343,7 @@ impl Worker {
         rules::is_quorum(&watch.view.borrow().configs, &present)
     }
 
-    /// For how long this history has had neither a leader nor a majority; `None` if it has one of
+    /// Time for which this history has had neither a leader nor a majority; `None` if it has one of
     /// them.
     pub(super) fn halted_for(&mut self, now: Instant) -> Option<Duration> {
         if self.node.is_none() || self.is_led() || self.has_quorum() {
@@ -439,13 +440,13 @@ impl Worker {
         self.watch_node();
     }
 
-    /// Where this member stands, to be told to somebody.
+    /// Standing of this member and its number, for the next message.
     pub(super) fn next_standing(&mut self) -> (u64, Standing) {
         self.told_count += 1;
         (self.told_count, self.instance.standing())
     }
 
-    /// Tells the others where this member stands, when that has changed in a way that matters.
+    /// Tells the others this member's standing, when that has changed in a way that matters.
     pub(super) fn tell_standing(&mut self) {
         let standing = self.instance.standing();
         let rivals = self.instance.bonds().all().iter().any(|bond| {

@@ -17,7 +17,7 @@ use crate::{
 
 /// A learner this close to the leader's log may vote.
 pub(super) const PROMOTION_LAG: u64 = 256;
-/// Between two attempts to change the membership.
+/// Retry interval for changes of the membership.
 const CHANGE_RETRY: Duration = Duration::from_millis(100);
 
 impl Worker {

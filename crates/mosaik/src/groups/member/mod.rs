@@ -1,4 +1,4 @@
-//! How members find together: founding, joining, healing, leaving, merging.
+//! Life cycle of a member: founding, joining, healing, leaving, merging.
 //!
 //! [`rules`] decides, without clock and connections; [`worker`] watches, and has carried out what
 //! concerns other [members](acquaintance), [histories](histories), the [membership](membership) and

@@ -1,4 +1,4 @@
-//! Who founds, who joins, who votes, who wins: decisions from what is known, and nothing else.
+//! Rules of founding, joining, voting and merging: decisions from what is known, and nothing else.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     primitives::PeerId,
 };
 
-/// What a member without history knows about founding.
+/// Knowledge of a member without history about founding.
 #[derive(Debug)]
 pub(crate) struct Founding<'a> {
     pub(crate) own: &'a Standing,
@@ -50,7 +50,7 @@ pub(crate) fn found(founding: &Founding<'_>) -> Option<BTreeSet<MemberId>> {
     Some(voters.map(|(_, member)| member).collect())
 }
 
-/// What a leader knows about its members.
+/// Knowledge of a leader about its members.
 #[derive(Debug)]
 pub(crate) struct Committee<'a> {
     pub(crate) own: MemberId,
@@ -139,29 +139,29 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
     (!removed.is_empty()).then_some(Change::RemoveLearners(removed))
 }
 
-/// What a member knows and holds when it meets a rival of its history.
+/// Knowledge and content of a member when it meets a rival of its history.
 #[derive(Debug)]
 pub(crate) struct Stake<'a> {
     pub(crate) own: &'a LineageStanding,
     /// Commands in its log, committed or not.
     pub(crate) held: u64,
-    /// Where the last one of them stands.
+    /// Position of the last one of them.
     pub(crate) position: Cursor,
-    /// For how long the history has had neither a leader nor a majority of its voters, as far as
+    /// Time for which the history has had neither a leader nor a majority of its voters, as far as
     /// the member can see; `None` while it has one of them.
     pub(crate) halted: Option<Duration>,
-    /// For how long the rival one has been seen alive. What is said of it may be older than its
+    /// Time for which the rival history has been seen alive. Such a statement may be older than its
     /// leader's death.
     pub(crate) seen: Duration,
-    /// Whether the log is on disk.
+    /// True if the log is on disk.
     pub(crate) durable: bool,
     pub(crate) patience: Patience,
 }
 
-/// How long a history that has commands is not given up.
+/// Times for which a history that has commands is not given up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// For one that may not live any more.
+    /// Against a rival that may not live any more.
     pub(crate) confirmed: Duration,
     /// While it is halted, for one that continues it, with all that the member has.
     pub(crate) continued: Duration,
@@ -169,17 +169,17 @@ pub(crate) struct Patience {
     pub(crate) replaced: Duration,
 }
 
-/// What becomes of a history that has met a rival one.
+/// Verdict on a history that has met a rival one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Stays,
     GivesWay,
-    /// It would give way, but is on the member's disk: that is not deleted without an operator's
+    /// It has lost, but is on the member's disk: that is not deleted without an operator's
     /// decision.
     IsKept,
 }
 
-/// Whether a history gives way to a rival one.
+/// Decides whether a history is given up for a rival one.
 ///
 /// One that is alive wins over one that is not; then the one with more commands wins; then the
 /// smaller id. While the own one is alive only its leader may ask.
@@ -233,7 +233,7 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
     }
 }
 
-/// When a member founds a new history from its own, after the majority was lost.
+/// Turn of a member to found a new history from its own, after the majority was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     First,
@@ -243,8 +243,8 @@ pub(crate) enum Turn {
     Never,
 }
 
-/// Which of those who are left founds a new history. What counts is the log: whoever has the
-/// greatest last entry has everything that was acknowledged and that any of them has.
+/// Decides which of the remaining members founds a new history. The log decides: the member with
+/// the greatest last entry has everything that was acknowledged and that any of them has.
 pub(crate) fn reforms(own: &Standing, bonded: &[Standing], voters: &BTreeSet<MemberId>) -> Turn {
     let lineage = own.lineage.map(|lineage| lineage.id);
     let claim = |standing: &Standing| {
@@ -269,7 +269,7 @@ pub(crate) fn reforms(own: &Standing, bonded: &[Standing], voters: &BTreeSet<Mem
     }
 }
 
-/// Whether a majority of the voters of every configuration is among these members.
+/// Returns whether a majority of the voters of every configuration is among these members.
 pub(crate) fn is_quorum(configs: &[BTreeSet<MemberId>], present: &BTreeSet<MemberId>) -> bool {
     let has_majority =
         |voters: &BTreeSet<MemberId>| voters.intersection(present).count() * 2 > voters.len();
@@ -574,7 +574,7 @@ mod tests {
         assert_eq!(verdict(None, point(20), 9), Verdict::Stays);
     }
 
-    /// Whatever two members know and hold, at most one of them gives way.
+    /// For all knowledge and content of two members, at most one of them gives its history up.
     #[test]
     fn two_histories_never_give_way_to_each_other() {
         let point = |index| Some(LogPoint { term: 1, index });

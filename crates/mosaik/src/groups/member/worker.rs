@@ -26,7 +26,7 @@ use crate::{
     primitives::{PeerId, ShortFmtExt},
 };
 
-/// How often the clock is looked at.
+/// Interval of the worker's clock.
 const TICK: Duration = Duration::from_millis(50);
 /// The same while the member is online: nothing is about to happen by itself.
 const CALM_TICK: Duration = Duration::from_millis(100);
@@ -36,53 +36,53 @@ pub(crate) struct Worker {
     pub(super) instance: Arc<Instance>,
     pub(super) dials: Dials,
     pub(super) joined: Instant,
-    /// When something last happened that bears on founding.
+    /// Time of the last event that bears on founding.
     pub(super) last_news: Instant,
     pub(super) discovery_settled: bool,
     pub(super) node: Option<NodeWatch>,
     /// The history that this member fetches from others before it is added to the membership.
     pub(super) fetching: Option<Lineage>,
-    /// What was last told to the others.
+    /// Standing that was last told to the others.
     pub(super) told: Standing,
     pub(super) told_at: Instant,
-    /// How often that was done.
+    /// Number of times that a standing was told.
     pub(super) told_count: u64,
     /// Members that have asked to leave, and in which session of theirs.
     pub(super) departed: BTreeMap<MemberId, u64>,
-    /// Since when members of this history have had no bond with this one.
+    /// Members of this history without a bond with this one, each with the time since when.
     pub(super) unreachable: HashMap<MemberId, Instant>,
     pub(super) changing: Option<BoxFuture<'static, Result<Change, Stopped>>>,
     pub(super) next_change: Instant,
-    /// When this member stands for election by itself, if it does.
+    /// Time at which this member stands for election by itself, if it does.
     pub(super) stand_at: Option<Instant>,
     pub(super) quorum: Quorum,
-    /// Since when this history has had neither a leader nor a majority.
+    /// Time since which this history has had neither a leader nor a majority.
     pub(super) halted_since: Option<Instant>,
-    /// Since when, and when last, rival histories were said to be alive.
+    /// Rival histories, with the first and the last time that they were said to be alive.
     pub(super) rivals_seen: HashMap<Lineage, (Instant, Instant)>,
-    /// When rival histories are looked at again.
+    /// Time at which rival histories are judged again.
     pub(super) rivals_at: Instant,
-    /// The rival history of which was said that this member's is kept nevertheless.
+    /// Rival history against which this member's was last reported as kept.
     pub(super) kept_from: Option<Lineage>,
-    /// When this member last gave its history up for another one.
+    /// Time at which this member last gave its history up for another one.
     pub(super) yielded: Option<Instant>,
     pub(super) rosters: HashSet<PeerId>,
-    /// Who lists the group, and whose tickets were not valid when they were looked at last.
+    /// Peers that list the group, and whose tickets were not valid at the last check.
     pub(super) refused: HashSet<PeerId>,
-    /// When they are looked at again.
+    /// Time of their next check.
     pub(super) refused_at: Instant,
 }
 
-/// What is watched of a consensus instance.
+/// Observed state of a consensus instance.
 pub(super) struct NodeWatch {
     pub(super) node: Node,
     pub(super) view: tokio::sync::watch::Receiver<Arc<View>>,
     pub(super) failure: tokio::sync::watch::Receiver<Option<String>>,
     pub(super) since: Instant,
-    /// Whether a leader was ever known.
+    /// True if a leader was ever known.
     pub(super) alive: bool,
     pub(super) leader: Option<MemberId>,
-    /// The last term of which it was counted that this member stood for election.
+    /// Last term for which this member's candidacy was counted.
     pub(super) stood: u64,
 }
 
@@ -307,8 +307,8 @@ impl Worker {
     }
 }
 
-/// Whether nobody else has this history, among as many as could found another one: a member that is
-/// alone may be needed by those who have it.
+/// Returns whether nobody else has this history, among as many as could found another one: a member
+/// that is alone may be needed by those who have it.
 fn is_shared_by_nobody(instance: &Instance, lineage: Lineage) -> bool {
     let bonds = instance.bonds().all();
     let shares = |standing: &Standing| standing.lineage.is_some_and(|theirs| theirs.id == lineage);
@@ -316,7 +316,7 @@ fn is_shared_by_nobody(instance: &Instance, lineage: Lineage) -> bool {
     bonds.len() + 1 >= instance.min_members() && !shared
 }
 
-/// Whether this member's history has no command and never had a leader.
+/// Returns whether this member's history has no command and never had a leader.
 fn is_stillborn(instance: &Instance) -> bool {
     instance.status().committed().is_zero() && instance.status().log_position().is_zero()
 }

@@ -7,17 +7,16 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{core::NodeCore, shelf::Held};
 use crate::groups::catch_up::wire::SnapshotId;
 
-/// How often it is looked whether what was kept back can be discarded.
+/// Retry interval for a log purge deferred by a snapshot in use.
 const LOOK: Duration = Duration::from_secs(1);
 /// Log entries that are kept back at most for members that fetch a snapshot: who needs longer than
 /// these to install it gets a later one.
 const MAX_KEPT_BACK: u64 = 1 << 20;
-/// What the commands of these take at most.
+/// Limit on the commands of these, in bytes.
 const MAX_KEPT_BACK_BYTES: u64 = 512 * 1024 * 1024;
-/// A durable member that has spent a while on writing a snapshot does other things for so many
-/// times as long.
+/// Duty cycle of a durable member: after writing a snapshot for `t`, it writes none for `REST × t`.
 const REST: u32 = 4;
-/// How long the consensus library may take to notice a snapshot.
+/// Timeout for the consensus library to notice a snapshot.
 const NOTICE: Duration = Duration::from_secs(10);
 
 impl NodeCore {

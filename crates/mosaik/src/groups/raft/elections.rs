@@ -1,4 +1,4 @@
-//! When a member stands for election, and for whom it votes.
+//! Elections: the times at which a member stands, and the candidates it votes for.
 //!
 //! The library's own clock stands still: its time limits for votes follow from its election timeout,
 //! and would bound the distance between members. Here it only counts votes and keeps terms.
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::groups::lineage::MemberId;
 
-/// When this member stands for election, if nothing happens before.
+/// Schedule of a member's candidacy, if nothing happens before.
 pub(super) struct Campaign {
     /// The last time at which a leader was heard of, or a vote given.
     heard: Option<Instant>,
@@ -96,7 +96,7 @@ impl NodeCore {
         }
     }
 
-    /// Whether a majority would vote for this member.
+    /// Returns whether a majority would vote for this member.
     async fn is_wanted(&self, configs: &[BTreeSet<MemberId>]) -> bool {
         let mut granted = BTreeSet::from([self.member]);
         if is_majority(configs, &granted) {
@@ -130,7 +130,7 @@ impl NodeCore {
         tokio::time::timeout(limit, counting).await.unwrap_or(false)
     }
 
-    /// Whether this member would vote for one whose log ends like this.
+    /// Returns whether this member would vote for one whose log ends like this.
     pub(super) fn would_vote(&self, last: Option<&LogIdOf<Types>>) -> bool {
         !self.is_led() && last >= self.log.last_id().as_ref()
     }
@@ -141,8 +141,8 @@ impl NodeCore {
         request
     }
 
-    /// Whether this member leads or follows somebody who does. Those that follow the same leader
-    /// have not heard of it at the same time: who gives up first is not to be refused.
+    /// Returns whether this member leads or follows somebody who does. Those that follow the same
+    /// leader have not heard of it at the same time: who gives up first is not to be refused.
     fn is_led(&self) -> bool {
         let view = self.view().clone();
         if view.leading {
@@ -153,7 +153,7 @@ impl NodeCore {
     }
 }
 
-/// Whether these are a majority of the voters, of both memberships during a change.
+/// Returns whether these are a majority of the voters, of both memberships during a change.
 pub(super) fn is_majority(configs: &[BTreeSet<MemberId>], members: &BTreeSet<MemberId>) -> bool {
     let reached =
         |voters: &BTreeSet<MemberId>| 2 * voters.intersection(members).count() > voters.len();

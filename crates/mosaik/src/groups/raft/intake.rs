@@ -1,5 +1,5 @@
-//! How a member catches up: with a snapshot that its leader tells it of, or with the log before it
-//! belongs to the membership.
+//! Catch-up of a member: by a snapshot that its leader offers, or by the log before it belongs to
+//! the membership.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,14 +34,15 @@ use crate::groups::{
 
 /// Pieces that wait to be taken in, besides those in the window.
 const QUEUED_PIECES: usize = 2;
-/// What is left of the log below this comes from the leader like anything new.
+/// Number of entries up to which the rest of the log comes from the leader like anything new.
 const ENOUGH: u64 = 256;
-/// How often a leader is looked for before a newcomer leaves it to the leader to send everything.
+/// Number of attempts to find a leader, before a newcomer leaves it to the leader to send
+/// everything.
 const ATTEMPTS: u32 = 20;
 const RETRY: Duration = Duration::from_millis(100);
-/// How long a part of a snapshot is kept for a transfer that goes on with it.
+/// Time for which a part of a snapshot is kept for a transfer that goes on with it.
 const FORGET: Duration = Duration::from_secs(60);
-/// How long other members may take to promise that they keep a snapshot.
+/// Timeout for other members to promise that they keep a snapshot.
 const HOLD: Duration = Duration::from_secs(2);
 
 /// Sources of one history.
@@ -54,7 +55,7 @@ impl Sources for Members<'_> {
 }
 
 impl NodeCore {
-    /// Takes a leader's word of a snapshot, fetches that from the other members, and installs it.
+    /// Handles the leader's snapshot offer: fetches the pieces from the members and installs them.
     pub(crate) async fn serve_snapshot(&self, stream: Duplex) -> Result<(), Gone> {
         let Duplex { mut tx, mut rx } = stream;
         let header: SnapshotHeader = wire::decode(&rx.recv().await?)?;
@@ -205,7 +206,7 @@ impl NodeCore {
         tracing::debug!(member = %self.member, "nobody helps to catch up");
     }
 
-    /// Fetches the committed log in the word of one leader.
+    /// Fetches the committed log, by the layout of one leader.
     async fn fetch_log_under(&self, leader: MemberId, progress: &mut bool) -> Result<(), Gone> {
         let patience = self.applied.terms().fetch_timeout;
         let mut stream = self.peers.open(leader, Channel::Fetch).await?;

@@ -75,7 +75,7 @@ impl Network {
         }
     }
 
-    /// What this leader knows of the others.
+    /// Progress of the others, as this leader knows it.
     pub(super) fn progress(&self) -> Progress {
         self.progress.clone()
     }

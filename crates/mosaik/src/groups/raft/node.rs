@@ -52,25 +52,25 @@ use crate::{
 /// Answers to members that catch up which may be prepared at a time.
 const MAX_SUPPLIES: usize = 4;
 
-/// What a member's consensus instance is made of.
+/// Options of a member's consensus instance.
 pub(crate) struct NodeOptions {
     pub(crate) member: MemberId,
     pub(crate) lineage: Lineage,
     pub(crate) group: GroupId,
     pub(crate) network: NetworkId,
     pub(crate) timing: Timing,
-    /// Whether the instance stands for election by itself; reluctant members are told to.
+    /// True if the instance stands for election by itself; reluctant members are told to.
     pub(crate) elects: bool,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
-    /// Where a durable member keeps what must survive.
+    /// Store of a durable member.
     pub(crate) store: Option<GroupStore>,
     pub(crate) submissions: Arc<Submissions>,
     pub(crate) status: Arc<Status>,
     /// Counts commands that can't be read here.
     pub(crate) undecodable: Counter,
     pub(crate) peers: Arc<dyn Peers>,
-    /// What an earlier instance leaves to this one.
+    /// State that an earlier instance leaves to this one.
     pub(crate) inheritance: Option<Inheritance>,
 }
 
@@ -86,7 +86,7 @@ impl Inheritance {
         self.log.claim(heir).map_err(Stopped::because)
     }
 
-    /// How the new history's log differs from what is on disk of the old one's, if it is durable.
+    /// Difference between the new history's log and the old one's on disk, if it is durable.
     pub(crate) fn rewrite(&self) -> Result<Option<Rewrite>, Stopped> {
         self.log.rewrite().map_err(Stopped::because)
     }
@@ -209,12 +209,12 @@ impl Node {
         self.0.lineage
     }
 
-    /// What consensus currently says, and every change of it.
+    /// Current view of consensus, and every change of it.
     pub(crate) fn view(&self) -> watch::Receiver<Arc<View>> {
         self.0.view.subscribe()
     }
 
-    /// Why this member can't go on, once that is so.
+    /// Failure for which this member can't go on; `None` while there is none.
     pub(crate) fn failure(&self) -> watch::Receiver<Option<String>> {
         self.0.applied.failure()
     }
@@ -236,13 +236,13 @@ impl Node {
         self.0.reconsider();
     }
 
-    /// The leader has said goodbye.
+    /// Notes that the leader announced its departure.
     pub(crate) fn leader_left(&self) {
         self.0.contact.lock().at = None;
         self.0.assess();
     }
 
-    /// Whether this member leads, and has applied all that its predecessors committed.
+    /// Returns whether this member leads, and has applied all that its predecessors committed.
     pub(crate) fn is_in_office(&self) -> bool {
         *self.0.tenures.borrow() != 0
     }
@@ -321,7 +321,7 @@ impl Node {
         let _ = self.0.raft.trigger().transfer_leader(to).await;
     }
 
-    /// Whether this member stands for election by itself, from now on.
+    /// Sets whether this member stands for election by itself, from now on.
     pub(crate) fn let_elect(&self, elects: bool) {
         self.0.elects.store(elects, Ordering::Relaxed);
     }
@@ -386,7 +386,7 @@ impl Node {
 pub(crate) struct Ended(Arc<NodeCore>);
 
 impl Ended {
-    /// How many commands were applied.
+    /// Number of applied commands.
     pub(crate) fn applied_commands(&self) -> Index {
         self.0.applied.position().index()
     }
@@ -435,7 +435,8 @@ impl NodeCore {
         follows
     }
 
-    /// Whether the log goes on from the very entry at which another history has branched off.
+    /// Returns whether the log goes on from the very entry at which another history has branched
+    /// off.
     async fn has_branch(&self, branch: &Parent) -> io::Result<bool> {
         let Some(last) = branch.last else {
             return Ok(false);

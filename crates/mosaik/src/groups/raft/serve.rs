@@ -1,4 +1,4 @@
-//! What a member answers to the others, and how it reaches the leader.
+//! Server of the other members' requests, and the way to the leader.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
 
 /// Append requests of one stream that the consensus library has not answered yet.
 const MAX_OPEN_APPENDS: usize = 64;
-/// Between two attempts to reach the leader.
+/// Retry interval for reaching the leader.
 const FORWARD_RETRY: Duration = Duration::from_millis(20);
 /// A stream to the leader that can't be opened within this time is tried anew.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -205,7 +205,7 @@ impl NodeCore {
         })
     }
 
-    /// Sends this member's commands to whoever leads, for as long as the member exists.
+    /// Sends this member's commands to the current leader, for as long as the member exists.
     pub(super) async fn forward_commands(&self) {
         loop {
             while !self.submissions.is_empty() && self.submissions.route() != Route::Local {

@@ -20,7 +20,7 @@ use crate::groups::{
 const REQUESTS_PER_WRITE: usize = 32;
 /// Entries that follow a commit within this time are worth waiting for the next time.
 const CLOSE: Duration = Duration::from_micros(500);
-/// A commit waits at most so long for entries to go out with.
+/// Longest time that a commit notice waits for entries to go out with.
 const HOLD: Duration = Duration::from_millis(1);
 
 /// One stream of appends to one member.
@@ -35,7 +35,7 @@ pub(super) struct Session<S> {
     notices: Notices,
 }
 
-/// When to say that entries are committed, if nothing else is to be said.
+/// Schedule of commit notices, if nothing else is to be sent.
 ///
 /// Such a notice costs as much as an entry. While commands come one right after the other, it can
 /// go out with the next entry just as well. It never waits when the receiver has commands of its
@@ -43,9 +43,9 @@ pub(super) struct Session<S> {
 struct Notices {
     held: Option<AppendEntriesRequest<Types>>,
     due: Pin<Box<Sleep>>,
-    /// When the last commit was known that nothing else went out with.
+    /// Time of the last commit with which nothing else was sent.
     known: Option<Instant>,
-    /// Whether entries followed closely on it.
+    /// True if entries followed closely on it.
     followed: bool,
     /// The last entry that holds commands of the receiver.
     awaited: Option<u64>,
@@ -139,7 +139,7 @@ where
 }
 
 impl Notices {
-    /// Whether a request is a mere notice, and may wait for entries.
+    /// Returns whether a request is a mere notice, and may wait for entries.
     fn may_wait(&mut self, request: &AppendEntriesRequest<Types>) -> bool {
         if !request.entries.is_empty() {
             return false;

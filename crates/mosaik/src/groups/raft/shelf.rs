@@ -1,4 +1,4 @@
-//! Snapshots that this member holds: frozen states, encoded only when somebody asks.
+//! Snapshots that this member holds: frozen states, encoded only on request.
 
 use std::{
     collections::VecDeque,
@@ -27,11 +27,11 @@ use crate::{
 
 /// Frozen states that are held at a time, the newest included.
 const MAX_HELD: usize = 4;
-/// A snapshot that somebody fetched is kept for so long after, and the log behind it: whoever has
-/// it needs what follows.
+/// Time for which a snapshot that a member fetched is kept, and the log behind it: that member
+/// needs what follows.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A frozen state, and where in the history it stands.
+/// A frozen state, and its position in the history.
 pub(super) struct Held {
     pub(super) id: SnapshotId,
     /// Commands that it contains.
@@ -50,7 +50,7 @@ pub(super) struct Held {
 #[derive(Debug, Default)]
 struct Usage {
     users: usize,
-    /// When the last one has gone.
+    /// Time at which the last one has gone.
     until: Option<Instant>,
 }
 
@@ -241,7 +241,7 @@ impl Shelf {
         }
     }
 
-    /// The consensus index of the oldest snapshot that somebody fetches, or has fetched lately.
+    /// The consensus index of the oldest snapshot that a member fetches, or has fetched lately.
     pub(super) fn needed_from(&self) -> Option<u64> {
         let held = self.held.lock();
         let in_use = held.iter().find(|held| held.is_in_use());

@@ -1,4 +1,4 @@
-//! What a member gives to those that catch up.
+//! Server of history for members that catch up.
 
 use std::io;
 
@@ -25,11 +25,11 @@ use crate::{
 
 /// Pieces of the log that the leader names at a time.
 const LAYOUT_PIECES: usize = 128;
-/// What these take at most, about.
+/// Approximate limit on their bytes.
 const LAYOUT_BYTES: usize = 4 * 1024 * 1024;
 /// Pieces of the log that are given at a time take about this much, or are a single one.
 const MAX_RUN_BYTES: usize = 48 * 1024 * 1024;
-/// Whoever leads has other things to do as well: it rests for so many times as long as it worked.
+/// Duty cycle on the leader: after working for `t`, it sleeps `REST × t`.
 const REST: u32 = 2;
 
 impl NodeCore {
@@ -84,7 +84,7 @@ impl NodeCore {
         }
     }
 
-    /// What follows in the log from an index on, in this leader's word.
+    /// Layout of the log from an index on, vouched for by this leader.
     async fn layout(&self, from: u64) -> io::Result<Layout> {
         let (vote, leading) = {
             let server = self.server.borrow_watched();
@@ -150,7 +150,7 @@ impl NodeCore {
     }
 }
 
-/// Cuts entries into pieces of about so many commands.
+/// Cuts entries into pieces of about this many commands.
 fn cut(entries: &[EntryOf<Types>], batch_size: u64) -> io::Result<Vec<Piece>> {
     let mut pieces = Vec::new();
     let (mut begin, mut commands, mut bytes) = (0, 0, 0);

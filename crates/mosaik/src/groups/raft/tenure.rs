@@ -22,7 +22,7 @@ use crate::groups::{
     submissions::{Parcel, Route},
 };
 
-/// Why commands were not proposed.
+/// Reasons for which commands were not proposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// This member does not lead, or is not ready to.
@@ -31,7 +31,7 @@ pub(crate) enum Refusal {
     Busy,
 }
 
-/// What became of commands that a leader was given.
+/// Outcome of proposing commands to a leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proposed {
     /// They are in the log from the command with this number on, which has this index.

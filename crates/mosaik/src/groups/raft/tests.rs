@@ -74,7 +74,7 @@ mod compacting {
         UniqueId,
     };
 
-    /// Takes a snapshot every so many commands.
+    /// A machine that takes a snapshot every `COMMANDS` commands.
     #[derive(Default, Clone)]
     pub(super) struct Every<const COMMANDS: u64>(pub(super) Vec<(u64, Cursor, Cursor)>);
 
@@ -137,7 +137,7 @@ struct MeshState {
     /// Members that get no entries and no snapshot.
     starved: Mutex<HashSet<MemberId>>,
     scopes: Mutex<Vec<Scope>>,
-    /// How long everything is on its way.
+    /// Latency of everything that is sent.
     latency: Mutex<Duration>,
 }
 
@@ -616,7 +616,7 @@ async fn commands_are_written_to_the_users_storage() {
     assert_eq!(storage.get(Index(2)).unwrap().0, 8);
 }
 
-/// A lone member with so many commands, and nothing but a snapshot of most of them.
+/// A lone member with this many commands, and nothing but a snapshot of most of them.
 async fn compacted(mesh: &Mesh, commands: u64) -> Member<Compacting> {
     let first = Member::start(mesh, Compacting::default(), None).await;
     first
@@ -706,14 +706,14 @@ async fn a_member_that_lagged_too_far_gets_a_snapshot() {
 }
 
 impl Member<Seldom> {
-    /// Commands of some 14 KB in one entry, the first of which is this one.
+    /// Executes commands of some 14 KB in one entry, beginning with this one.
     async fn execute_many(&self, first: u64) {
         let commands = [[first].as_slice(), &[1 << 63; 999]].concat();
         let done = within(self.execute(&commands)).await;
         assert!(matches!(done, Outcome::Done(_)), "{done:?}");
     }
 
-    /// What the commands of the log take.
+    /// Size of the commands in the log.
     async fn log_bytes(&self) -> usize {
         let log = &self.node.core().log;
         let entries = log.read(0..u64::MAX, usize::MAX).await.unwrap();
@@ -918,7 +918,7 @@ async fn members_that_are_far_apart_elect_work_and_elect_again() {
         .expect("in a few rounds");
 }
 
-/// Who did not see the end of a tenure took the next for the same one, and waited for ever.
+/// A stream that missed the end of a tenure took the next for the same one, and waited for ever.
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_commands_ends_with_its_tenure_also_when_the_next_begins_at_once() {
     let (_mesh, members) = three().await;

@@ -1,24 +1,24 @@
-//! How much the log grows by what is applied: the measure of when it is to be cut off, and where.
+//! Growth of the log by what is applied: it decides when the log is cut off, and where.
 
 use std::collections::VecDeque;
 
-/// What the commands of a log take at most, about: half of it between two snapshots, and half of it
-/// before the last one. A larger one would cost more to keep, in memory at least, than a snapshot
-/// costs whoever lags behind.
+/// Approximate limit on the commands of a log, in bytes: half of it between two snapshots, and half
+/// of it before the last one. A larger one would cost more to keep, in memory at least, than a
+/// snapshot costs a member that lags behind.
 const MAX_LOG_BYTES: u64 = if cfg!(test) { 64 } else { 64 * 1024 } * 1024;
-/// What is applied between two snapshots, at most.
+/// Limit on the bytes applied between two snapshots.
 const SNAPSHOT_BYTES: u64 = MAX_LOG_BYTES / 2;
-/// What stays in the log before a snapshot, at most.
+/// Limit on the bytes that stay in the log before a snapshot.
 const KEPT_BYTES: u64 = MAX_LOG_BYTES - SNAPSHOT_BYTES;
-/// Between two places that are remembered: how exactly the log is cut off.
+/// Distance between two places that are remembered, in bytes: how exactly the log is cut off.
 const MARK_BYTES: u64 = MAX_LOG_BYTES / 64;
 
-/// What the entries that were applied take, in bytes of commands.
+/// Size of the applied entries, in bytes of commands.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Volume {
     /// All that this member has applied.
     total: u64,
-    /// What was applied behind the last place for a snapshot. Alike on every member, as the places
+    /// Bytes applied behind the last place for a snapshot. Alike on every member, as the places
     /// are.
     fresh: u64,
     /// Consensus indices, and the total up to and including them.
@@ -42,7 +42,7 @@ impl Volume {
         self.fresh = 0;
     }
 
-    /// Up to where the log before a snapshot takes too much; 0 for nowhere.
+    /// Index up to which the log before a snapshot takes too much; 0 for nowhere.
     pub(super) fn excess_before(&self, snapshot: u64) -> u64 {
         let total = self.total_at(snapshot);
         let mut kept = self.marks.iter().rev();
@@ -50,7 +50,7 @@ impl Volume {
         excess.map_or(0, |(index, _)| *index)
     }
 
-    /// What was applied behind an index, about.
+    /// Approximate number of bytes applied behind an index.
     pub(super) fn after(&self, index: u64) -> u64 {
         self.total - self.total_at(index)
     }

@@ -1,4 +1,4 @@
-//! What members' consensus instances say to each other.
+//! Messages between members' consensus instances.
 
 use openraft::{
     alias::{LogIdOf, SnapshotMetaOf, VoteOf},
@@ -23,10 +23,10 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) enum Request {
-    /// An append without entries: the leader's sign of life.
+    /// The leader's heartbeat: an append without entries.
     Heartbeat {
         append: AppendEntriesRequest<Types>,
-        /// Whether the leader hears of a majority. One that does not is no leader to rely on.
+        /// True if the leader hears of a majority. One that does not is no leader to rely on.
         backed: bool,
     },
     Vote(VoteRequest<Types>),
@@ -39,8 +39,8 @@ pub(crate) enum Request {
     Confirm {
         term: u64,
     },
-    /// Up to where must be applied, for a read that sees everything acknowledged so far? The
-    /// sender has given no vote after the one for the receiver, in this term.
+    /// Request for the index that must be applied for a read that sees everything acknowledged so
+    /// far. The sender has given no vote after the one for the receiver, in this term.
     ReadIndex {
         term: Option<u64>,
     },
@@ -96,11 +96,11 @@ pub(crate) fn snapshot_id(last: &LogIdOf<Types>) -> SnapshotId {
     }
 }
 
-/// The pieces of a snapshot, which the receiver fetches from whoever has them.
+/// The pieces of a snapshot, which the receiver fetches from the members that have them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Manifest(pub(crate) Vec<Piece>);
 
-/// What follows in the leader's log.
+/// Layout of the rest of the leader's log.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) struct Layout {

@@ -18,7 +18,7 @@ pub(crate) struct Entry<K, V> {
     pub(crate) value: V,
     /// The version that wrote it.
     pub(crate) version: Version,
-    /// What the value is compared by.
+    /// Fingerprint of the value's encoding, for comparisons.
     pub(super) print: Print,
     /// Bytes of its encoded key and value.
     pub(super) size: u64,

@@ -18,13 +18,13 @@ use super::{
     timers::{Due, Timers},
 };
 
-/// What an operation did.
+/// Outcome of an operation.
 pub(crate) enum Outcome<K, V> {
     /// Nothing that has an answer.
     Done,
     /// The entry that was there before.
     Previous(Option<Arc<Entry<K, V>>>),
-    /// Whether the exchange took place, and the entry before it.
+    /// Result of an exchange: whether it took place, and the entry before it.
     Exchanged(bool, Option<Arc<Entry<K, V>>>),
     /// The condition that does not hold, or the entries that the steps found.
     Batch(Result<Vec<Option<Arc<Entry<K, V>>>>, usize>),

@@ -1,4 +1,4 @@
-//! What `Map` and `OrderedMap` have in common: mutations, expiry, and watches.
+//! Common parts of `Map` and `OrderedMap`: mutations, expiry, and watches.
 
 use super::{
     super::super::{
