@@ -68,6 +68,9 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
     /// Adds an item of another member's content; `None` when it does not decode.
     fn restore(state: &mut Self::State, item: &mut Reader<'_>) -> Option<()>;
 
+    /// Brings what operations are about to change into the processor's caches, where that helps.
+    fn prefetch<'o>(_: &Self::State, _ops: impl Iterator<Item = &'o Self::Op>) {}
+
     /// The clock that the log carries, where entries expire.
     fn clock(_: &Self::State) -> Clock {
         Clock::default()

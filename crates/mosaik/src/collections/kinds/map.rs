@@ -71,6 +71,10 @@ impl<K: Key, V: Value> Container<K, V> for Trie<Entry<K, V>> {
     fn entries(&self) -> impl Iterator<Item = &Arc<Entry<K, V>>> {
         self.iter()
     }
+
+    fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k K>) {
+        self.prefetch(keys);
+    }
 }
 
 super::constructors!(Map<K: Key, V: Value>, [K, V], MapKind<K, V>, MapReader<K, V>);

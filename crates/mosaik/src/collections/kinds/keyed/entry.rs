@@ -47,6 +47,9 @@ pub(crate) trait Container<K: 'static, V: 'static>:
     fn take(&mut self, key: &K) -> Option<Arc<Entry<K, V>>>;
     fn entries(&self) -> impl Iterator<Item = &Arc<Entry<K, V>>>;
 
+    /// Brings what is about to be changed into the processor's caches, where that helps.
+    fn prefetch<'k>(&self, _keys: impl Iterator<Item = &'k K>) {}
+
     /// The keys of a range, where there is an order.
     fn keys_between(&self, _start: Bound<K>, _end: Bound<K>) -> Vec<K> {
         Vec::new()
