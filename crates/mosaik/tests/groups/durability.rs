@@ -606,6 +606,59 @@ async fn who_has_nothing_but_elections_more_follows_who_has_reformed() {
     }
 }
 
+/// Regression: a history named its parent alone. Who was away while the group was reformed twice took
+/// the last history for a foreign one, and stayed offline for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_away_while_the_group_was_reformed_twice_follows() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let place = |name: &str| directory.path().join(name);
+    let (mut nodes, mut groups) = trio(network, key, directory.path()).await;
+    for n in 0..10 {
+        within(5, groups[0].execute(n)).await.unwrap();
+    }
+    for group in &groups {
+        reaches(group, 10).await;
+    }
+    let (node, group) = (nodes.remove(2), groups.remove(2));
+    // One stops in order, the other one crashes.
+    nodes[1].local().endpoint().close().await;
+    shut_down(nodes).await;
+    drop(groups);
+    let reform = async |next: u64| {
+        within(20, async {
+            while !group.reform().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        within(10, group.when().online()).await;
+        assert_eq!(within(5, group.execute(next)).await.unwrap(), next + 1);
+    };
+    reform(10).await;
+    let bootstrap = node.local().addr();
+    let helper = start(network, &place("d"), Some(bootstrap.clone()))
+        .await
+        .unwrap();
+    let helping = join(&helper, key, 3);
+    let voter = helper.local().id();
+    until_members(&group, |members| members.voters.contains(&voter)).await;
+    helper.local().endpoint().close().await;
+    within(10, group.when().offline()).await;
+    reform(11).await;
+    drop((helper, helping));
+
+    let back = start(network, &place("a"), Some(bootstrap)).await.unwrap();
+    let groups = [group, join(&back, key, 3)];
+    within(20, groups[1].when().online()).await;
+    agreed(&groups).await;
+    assert_eq!(within(5, groups[1].execute(12)).await.unwrap(), 13);
+    for group in &groups {
+        let all = within(5, group.query((), Strong)).await.unwrap();
+        assert_eq!(*all, (0..13).collect::<Vec<_>>());
+    }
+}
+
 /// Takes a picture of a directory when it is told where to begin.
 struct Camera {
     store: InMemoryLogStore<u64>,

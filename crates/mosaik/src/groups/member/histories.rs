@@ -157,7 +157,7 @@ impl Worker {
             let leader = self.instance.status().leader();
             let bond = leader.and_then(|leader| self.instance.bonds().get(&leader));
             if let Some(bond) = bond {
-                bond.post(Control::Rival(*rival));
+                bond.post(Control::Rival(rival.clone()));
             }
             return;
         }
@@ -282,16 +282,13 @@ impl Worker {
         self.instance.broadcast(|| Control::Dissolved {
             lineage,
             term,
-            winner: *winner,
+            winner: winner.clone(),
         });
     }
 
     /// Gives the own history up for another one, without discarding anything if possible.
     async fn give_way(&mut self, lineage: Lineage, winner: &LineageStanding) {
-        if let Some(parent) = &winner.parent
-            && parent.lineage == lineage
-            && self.instance.follow(winner.id, parent).await
-        {
+        if self.instance.follow(winner).await {
             return self.watch_node();
         }
         if self.instance.is_durable() && self.instance.commands_held() > 0 {
@@ -335,7 +332,12 @@ impl Worker {
         let bonds = self.instance.bonds().all();
         let standings = bonds.iter().map(|bond| bond.standing());
         let present = standings
-            .filter(|theirs| theirs.lineage.is_some_and(|theirs| theirs.id == own))
+            .filter(|theirs| {
+                theirs
+                    .lineage
+                    .as_ref()
+                    .is_some_and(|theirs| theirs.id == own)
+            })
             .map(|theirs| theirs.member)
             .chain([watch.node.member()])
             .collect();
@@ -448,9 +450,10 @@ impl Worker {
     /// Tells the others where this member stands, when that has changed in a way that matters.
     pub(super) fn tell_standing(&mut self) {
         let standing = self.instance.standing();
+        let own = standing.lineage.as_ref().map(|own| own.id);
         let rivals = self.instance.bonds().all().iter().any(|bond| {
             let theirs = bond.standing().lineage;
-            theirs.is_some() && theirs.map(|l| l.id) != standing.lineage.map(|l| l.id)
+            theirs.is_some_and(|theirs| Some(theirs.id) != own)
         });
         let mut comparable = standing.clone();
         // While there is a leader, it knows how far the others are.

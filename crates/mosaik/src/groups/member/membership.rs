@@ -40,7 +40,10 @@ impl Worker {
             .all()
             .iter()
             .map(|bond| (bond.peer, bond.standing()))
-            .filter(|(_, standing)| standing.lineage.is_none_or(|theirs| theirs.id == lineage))
+            .filter(|(_, standing)| {
+                let theirs = standing.lineage.as_ref();
+                theirs.is_none_or(|theirs| theirs.id == lineage)
+            })
             .collect();
         let mut gone: BTreeSet<_> = self.departed.keys().copied().collect();
         for member in view.members() {

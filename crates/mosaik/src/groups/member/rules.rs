@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     groups::{
         Cursor,
-        lineage::{MemberId, Parent},
+        lineage::{Branch, MemberId},
         raft::View,
         standing::{LineageStanding, Standing, Willingness},
     },
@@ -217,9 +217,8 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
         return Verdict::Stays;
     };
     // Either way it has every command of this member's log that was acknowledged.
-    let has_all = |parent: &Parent| own.last <= parent.last || stake.position <= parent.position;
-    let continues = |parent: &Parent| parent.lineage == own.id && has_all(parent);
-    if rival.parent.as_ref().is_some_and(continues) {
+    let has_all = |branch: &Branch| own.last <= branch.last || stake.position <= branch.position;
+    if rival.ancestry.branch_from(&own.id).is_some_and(has_all) {
         return if halted >= patience.continued {
             Verdict::GivesWay
         } else {
@@ -246,20 +245,20 @@ pub(crate) enum Turn {
 /// Which of those who are left founds a new history. What counts is the log: whoever has the
 /// greatest last entry has everything that was acknowledged and that any of them has.
 pub(crate) fn reforms(own: &Standing, bonded: &[Standing], voters: &BTreeSet<MemberId>) -> Turn {
-    let lineage = own.lineage.map(|lineage| lineage.id);
+    let Some(lineage) = own.lineage.as_ref().map(|lineage| lineage.id) else {
+        return Turn::Never;
+    };
     let claim = |standing: &Standing| {
-        let of_same = standing.lineage.filter(|theirs| Some(theirs.id) == lineage);
+        let theirs = standing.lineage.as_ref()?;
         let able = standing.willingness != Willingness::Never && voters.contains(&standing.member);
-        of_same
-            .filter(|_| able)
-            .map(|theirs| (theirs.last, standing.member))
+        (able && theirs.id == lineage).then_some((theirs.last, standing.member))
     };
     let Some(own) = claim(own) else {
         return Turn::Never;
     };
     let has_reformed = |standing: &Standing| {
-        let parent = standing.lineage.and_then(|theirs| theirs.parent);
-        parent.is_some_and(|parent| Some(parent.lineage) == lineage)
+        let theirs = standing.lineage.as_ref();
+        theirs.is_some_and(|theirs| theirs.ancestry.branch_from(&lineage).is_some())
     };
     let is_ahead = bonded.iter().filter_map(claim).any(|theirs| theirs > own);
     if is_ahead || bonded.iter().any(has_reformed) {
@@ -281,7 +280,10 @@ mod tests {
     use super::*;
     use crate::{
         Digest,
-        groups::{Index, Term, lineage::LogPoint},
+        groups::{
+            Index, Term,
+            lineage::{Ancestry, LogPoint},
+        },
     };
 
     fn peer(n: u8) -> PeerId {
@@ -298,7 +300,7 @@ mod tests {
     fn lineage(id: u8, committed: u64, alive: bool) -> LineageStanding {
         LineageStanding {
             id: Digest::from_u8(id),
-            parent: None,
+            ancestry: Ancestry::default(),
             committed,
             last: None,
             alive,
@@ -491,12 +493,12 @@ mod tests {
         );
         assert!(!gives_way(&a, &a));
         let child = LineageStanding {
-            parent: Some(Parent {
+            ancestry: Ancestry::default().extended(Branch {
                 lineage: many.id,
                 last: None,
                 position: at(3),
             }),
-            ..few
+            ..few.clone()
         };
         assert!(!gives_way(&many, &child) && gives_way(&child, &many));
         let early = Stake {
@@ -552,7 +554,7 @@ mod tests {
             ..lineage(1, 9, false)
         };
         let child = |last, commands| LineageStanding {
-            parent: Some(Parent {
+            ancestry: Ancestry::default().extended(Branch {
                 lineage: own.id,
                 last,
                 position: at(commands),
@@ -583,10 +585,12 @@ mod tests {
             for (committed, alive, last) in triples(&[0, 1, 2], &[true, false], &[0, 2]) {
                 for parent in [None, Some(point(0)), Some(point(2))] {
                     all.push(LineageStanding {
-                        parent: parent.map(|last| Parent {
-                            lineage: Digest::from_u8(other),
-                            last,
-                            position: at(1),
+                        ancestry: parent.map_or_else(Ancestry::default, |last| {
+                            Ancestry::default().extended(Branch {
+                                lineage: Digest::from_u8(other),
+                                last,
+                                position: at(1),
+                            })
                         }),
                         last: point(last),
                         ..lineage(id, committed, alive)
@@ -598,7 +602,7 @@ mod tests {
         let mut judged = 0;
         for (a, b) in standings(1, 2)
             .into_iter()
-            .flat_map(|a| standings(2, 1).into_iter().map(move |b| (a, b)))
+            .flat_map(|a| standings(2, 1).into_iter().map(move |b| (a.clone(), b)))
         {
             for (extra_a, extra_b, durable) in triples(&[0, 1], &[0, 1], &[true, false]) {
                 let stake = |own, extra| Stake {
@@ -666,7 +670,7 @@ mod tests {
         assert_eq!(turn(&learner), Turn::Never);
         let heir = Standing {
             lineage: Some(LineageStanding {
-                parent: Some(Parent {
+                ancestry: Ancestry::default().extended(Branch {
                     lineage: lineage(1, 0, false).id,
                     last: point(2, 8),
                     position: at(3),

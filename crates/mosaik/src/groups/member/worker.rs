@@ -311,7 +311,10 @@ impl Worker {
 /// alone may be needed by those who have it.
 fn is_shared_by_nobody(instance: &Instance, lineage: Lineage) -> bool {
     let bonds = instance.bonds().all();
-    let shares = |standing: &Standing| standing.lineage.is_some_and(|theirs| theirs.id == lineage);
+    let shares = |standing: &Standing| {
+        let theirs = standing.lineage.as_ref();
+        theirs.is_some_and(|theirs| theirs.id == lineage)
+    };
     let shared = bonds.iter().any(|bond| shares(&bond.standing()));
     bonds.len() + 1 >= instance.min_members() && !shared
 }

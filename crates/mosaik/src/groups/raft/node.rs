@@ -40,7 +40,7 @@ use crate::{
         command_store::CommandStore,
         config::Timing,
         duplex::Gone,
-        lineage::{Lineage, LogPoint, MemberId, Parent},
+        lineage::{Branch, Lineage, LogPoint, MemberId},
         replica::Replica,
         status::Status,
         store::{GroupStore, Rewrite},
@@ -363,7 +363,7 @@ impl Node {
 
     /// Applies nothing further, if every command that was applied is in a history that branched off
     /// from this one; otherwise nothing changes, and the answer is `false`.
-    pub(crate) async fn stop_for(&self, branch: &Parent) -> bool {
+    pub(crate) async fn stop_for(&self, branch: &Branch) -> bool {
         self.0.stop_for(branch).await
     }
 
@@ -399,7 +399,7 @@ impl Ended {
 
     /// Leaves log and state to a successor in a history that branched off from this one, which
     /// [`Node::stop_for`] has found to be possible: of what was applied, all that is part of it.
-    pub(crate) async fn bequeath_to(&self, branch: &Parent) -> Result<Inheritance, Stopped> {
+    pub(crate) async fn bequeath_to(&self, branch: &Branch) -> Result<Inheritance, Stopped> {
         let mut state = self.0.applied.inheritance();
         if state.last.as_ref().map(point_of) > branch.last {
             let index = branch.last.map_or(0, |last| last.index);
@@ -423,7 +423,7 @@ impl Ended {
 }
 
 impl NodeCore {
-    async fn stop_for(&self, branch: &Parent) -> bool {
+    async fn stop_for(&self, branch: &Branch) -> bool {
         let mut turn = self.applied.turn.lock().await;
         let follows = match self.applied.last_id() {
             last if last.as_ref().map(point_of) <= branch.last => true,
@@ -436,7 +436,7 @@ impl NodeCore {
     }
 
     /// Whether the log goes on from the very entry at which another history has branched off.
-    async fn has_branch(&self, branch: &Parent) -> io::Result<bool> {
+    async fn has_branch(&self, branch: &Branch) -> io::Result<bool> {
         let Some(last) = branch.last else {
             return Ok(false);
         };
