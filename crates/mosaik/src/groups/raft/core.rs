@@ -50,6 +50,8 @@ pub(crate) struct NodeCore {
     pub(super) acks: Arc<Acks>,
     /// Whether this member stands for election by itself.
     pub(super) elects: AtomicBool,
+    /// This member asks others for pre-votes, and has let none of them go first.
+    pub(super) polling: AtomicBool,
     pub(super) rounds: Mutex<Rounds>,
     pub(super) applied: Arc<Applied>,
     pub(super) submissions: Arc<Submissions>,

@@ -163,6 +163,7 @@ impl Node {
             told,
             acks,
             elects: AtomicBool::new(options.elects),
+            polling: AtomicBool::new(false),
             rounds: Mutex::default(),
             applied,
             submissions: options.submissions,
