@@ -26,6 +26,8 @@ const FOLLOW_ELECTIONS: u32 = 4;
 /// A rival history that has been alive for so many election timeouts is not a dead one of which
 /// somebody does not know yet.
 const CONFIRM_ELECTIONS: u32 = 2;
+/// Election timeouts for which a leader takes no commands, so that a rival one sees how far it is.
+const REST_ELECTIONS: u32 = 2;
 /// Of a rival history that was not heard of for so long nothing is known any more.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Rival histories that are known at a time.
@@ -42,6 +44,7 @@ impl Worker {
         self.halted_since = None;
         self.kept_from = None;
         self.rivals_seen.clear();
+        self.rested = None;
         self.last_news = Instant::now();
         let restored = self.instance.restored();
         self.node = self.instance.node().map(|node| {
@@ -188,6 +191,7 @@ impl Worker {
         );
         match verdict {
             Verdict::Stays => {}
+            Verdict::Rests => self.rest(now),
             Verdict::GivesWay => {
                 if own.leading
                     && let Some(watch) = &self.node
@@ -198,6 +202,20 @@ impl Worker {
                 self.give_way(own.id, rival).await;
             }
             Verdict::IsKept => self.keep(own.id, rival),
+        }
+    }
+
+    /// Takes no commands for a moment, at most once in `evict_after`: should the rival one not have
+    /// changed by then, that was not the reason.
+    fn rest(&mut self, now: Instant) {
+        let pause = self.instance.config().consensus().evict_after;
+        let recent = |rested: Instant| now.saturating_duration_since(rested) < pause;
+        let Some(watch) = &self.node else { return };
+        if !self.rested.is_some_and(recent) {
+            self.rested = Some(now);
+            watch
+                .node
+                .rest(self.instance.timing().election * REST_ELECTIONS);
         }
     }
 

@@ -173,6 +173,10 @@ pub(crate) struct Patience {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Stays,
+    /// It stays, and takes no commands for a moment: under equal load each leader is told less of the
+    /// other history than it holds of its own. Once one of them rests, both know how far it has come,
+    /// and one gives way.
+    Rests,
     GivesWay,
     /// It would give way, but is on the member's disk: that is not deleted without an operator's
     /// decision.
@@ -208,6 +212,11 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
     if own.alive {
         return if confirmed && (rival.committed, own.id) > (held, rival.id) {
             lost
+        } else if stake.seen >= patience.confirmed * 2
+            && own.id > rival.id
+            && lost == Verdict::GivesWay
+        {
+            Verdict::Rests
         } else {
             Verdict::Stays
         };
@@ -501,6 +510,17 @@ mod tests {
             ..few.clone()
         };
         assert!(!gives_way(&many, &child) && gives_way(&child, &many));
+        let undecided = |own, rival| {
+            let undecided = Stake {
+                seen: 2 * PATIENCE.confirmed,
+                ..stake(own)
+            };
+            judge(&undecided, rival)
+        };
+        let ahead = lineage(2, 4, true);
+        assert_eq!(undecided(&ahead, &few), Verdict::Rests);
+        let ahead = lineage(1, 4, true);
+        assert_eq!(undecided(&ahead, &b), Verdict::Stays, "one of them rests");
         let early = Stake {
             seen: Duration::from_millis(999),
             ..stake(&few)

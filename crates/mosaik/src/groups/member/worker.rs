@@ -64,6 +64,8 @@ pub(crate) struct Worker {
     pub(super) rivals_at: Instant,
     /// The rival history of which was said that this member's is kept nevertheless.
     pub(super) kept_from: Option<Lineage>,
+    /// When this leader last took no commands for a moment, because of a rival history.
+    pub(super) rested: Option<Instant>,
     /// When this member last gave its history up for another one.
     pub(super) yielded: Option<Instant>,
     pub(super) rosters: HashSet<PeerId>,
@@ -109,6 +111,7 @@ impl Worker {
             rivals_at: now,
             rivals_seen: HashMap::new(),
             kept_from: None,
+            rested: None,
             yielded: None,
             rosters: HashSet::new(),
             refused: HashSet::new(),

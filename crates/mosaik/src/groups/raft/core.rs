@@ -63,6 +63,8 @@ pub(crate) struct NodeCore {
     /// The number of the current tenure; 0 while there is none.
     pub(super) tenures: watch::Sender<u64>,
     pub(super) tenure_count: AtomicU64,
+    /// Until when this leader takes no commands.
+    pub(super) rests_until: Mutex<Option<Instant>>,
     /// Held while commands are taken from the queue and proposed: they must not overtake.
     pub(super) pump: Mutex<()>,
     /// Proposals whose fate is not known yet.

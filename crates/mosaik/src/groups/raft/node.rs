@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use metrics::Counter;
@@ -162,6 +163,7 @@ impl Node {
             log,
             told,
             acks,
+            rests_until: Mutex::new(None),
             elects: AtomicBool::new(options.elects),
             polling: AtomicBool::new(false),
             rounds: Mutex::default(),
@@ -325,6 +327,12 @@ impl Node {
     /// Whether this member stands for election by itself, from now on.
     pub(crate) fn let_elect(&self, elects: bool) {
         self.0.elects.store(elects, Ordering::Relaxed);
+    }
+
+    /// Takes no commands for a while, though this member leads: they wait.
+    pub(crate) fn rest(&self, time: Duration) {
+        *self.0.rests_until.lock() = Some(Instant::now() + time);
+        self.0.reconsider();
     }
 
     /// Stands for election, unless a leader lives.
