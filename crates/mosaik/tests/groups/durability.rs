@@ -606,6 +606,43 @@ async fn who_has_nothing_but_elections_more_follows_who_has_reformed() {
     }
 }
 
+/// Regression: a restart that took longer than `evict_after`, as that of a large store does, cost the
+/// member its vote: who restarted the next one as soon as it was back was left without a majority.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_that_was_stopped_keeps_its_vote() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let consensus = ConsensusConfig::builder()
+        .with_min_members(3)
+        .with_evict_after(Duration::from_millis(500))
+        .build()
+        .unwrap();
+    let mut nodes: Vec<Network> = Vec::new();
+    for name in ["a", "b", "c"] {
+        let bootstrap = nodes.first().map(|first| first.local().addr());
+        let node = start(network, &directory.path().join(name), bootstrap).await;
+        nodes.push(node.unwrap());
+    }
+    let mut groups: Vec<_> = nodes
+        .iter()
+        .map(|node| join_with(node, key, consensus.clone()))
+        .collect();
+    for group in &groups {
+        within(20, group.when().online()).await;
+        until_members(group, |members| members.voters.len() == 3).await;
+    }
+    let stopped = nodes.pop().unwrap();
+    let id = stopped.local().id();
+    within(20, stopped.shutdown()).await;
+    drop(groups.pop());
+    // Several times as long as an unreachable member is kept, and less than twenty times.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for group in &groups {
+        assert!(group.membership().voters.contains(&id), "its vote is kept");
+    }
+    within(5, groups[0].execute(1)).await.unwrap();
+}
+
 /// Regression: a history named its parent alone. Who was away while the group was reformed twice took
 /// the last history for a foreign one, and stayed offline for good.
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     rules::{self, Founding, Patience, Stake, Turn, Verdict},
+    stalls::Stalls,
     worker::{NodeWatch, Worker},
 };
 use crate::{
@@ -40,11 +41,13 @@ impl Worker {
         self.changing = None;
         self.departed.clear();
         self.unreachable.clear();
+        self.stopped.clear();
         self.stand_at = None;
         self.halted_since = None;
         self.kept_from = None;
         self.rivals_seen.clear();
         self.rested = None;
+        self.stalls = Stalls::default();
         self.last_news = Instant::now();
         let restored = self.instance.restored();
         self.node = self.instance.node().map(|node| {

@@ -61,6 +61,9 @@ pub(crate) struct Committee<'a> {
     pub(crate) gone: &'a BTreeSet<MemberId>,
     /// Members whose log is nearly complete.
     pub(crate) matched: &'a BTreeSet<MemberId>,
+    /// Voters that keep their vote as long as nobody can take their place: those that have a bond and
+    /// have acknowledged nothing for too long, and those that were stopped to come back.
+    pub(crate) replaceable: &'a BTreeSet<MemberId>,
     pub(crate) max_voters: usize,
 }
 
@@ -84,6 +87,7 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
         bonded,
         gone,
         matched,
+        replaceable,
         max_voters,
     } = committee;
     if view.joint {
@@ -109,10 +113,17 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
         member != own && bonded.iter().any(|(_, standing)| never(standing))
     };
     let loses_vote = |member: &&MemberId| leaves(member) || abstains(member);
-    let removed: BTreeSet<_> = view.voters.iter().filter(loses_vote).copied().collect();
+    let mut removed: BTreeSet<_> = view.voters.iter().filter(loses_vote).copied().collect();
     let room = max_voters
         .max(&1)
         .saturating_sub(view.voters.len() - removed.len());
+    let replaceable: Vec<_> = replaceable
+        .iter()
+        .filter(|member| {
+            view.voters.contains(member) && !removed.contains(member) && *member != own
+        })
+        .copied()
+        .collect();
     let candidates = bonded.iter().filter(|(_, standing)| {
         standing.willingness != Willingness::Never
             && view.learners.contains(&standing.member)
@@ -121,8 +132,12 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
     });
     let promoted: BTreeSet<_> = candidates
         .map(|(_, standing)| standing.member)
-        .take(room)
+        .take(room + replaceable.len())
         .collect();
+    // A voter that only seems to be there makes room, if somebody takes its place: without a stand-in
+    // the others need it as much as before, should it come to itself. It is added again without a vote.
+    let replaced = promoted.len().saturating_sub(room);
+    removed.extend(replaceable.into_iter().take(replaced));
     if !promoted.is_empty() || !removed.is_empty() {
         return Some(Change::Voters { promoted, removed });
     }
@@ -402,6 +417,7 @@ mod tests {
                 bonded: &bonded,
                 gone: &gone.iter().copied().collect(),
                 matched: &matched.iter().copied().collect(),
+                replaceable: &BTreeSet::new(),
                 max_voters,
             })
         };
@@ -445,6 +461,7 @@ mod tests {
                 bonded: &[(peer(2), abstaining)],
                 gone: &BTreeSet::new(),
                 matched: &BTreeSet::new(),
+                replaceable: &BTreeSet::new(),
                 max_voters: 2,
             }),
             Some(Change::Voters {
@@ -463,6 +480,47 @@ mod tests {
                 removed: [old].into()
             })
         );
+    }
+
+    /// Its bond was all that counted: a stand-in waited for as long as a voter's disk did not answer.
+    #[test]
+    fn a_voter_that_acknowledges_nothing_is_replaced_by_a_stand_in() {
+        let (own, second, third) = (standing(1), standing(2), standing(3));
+        let view = View {
+            leading: true,
+            settled: true,
+            voters: [own.member, second.member].into(),
+            learners: [third.member].into(),
+            ..View::default()
+        };
+        let bonded = [(peer(2), second.clone()), (peer(3), third.clone())];
+        let change = |matched: &[MemberId], stalled: &[MemberId], max_voters| {
+            next_change(&Committee {
+                own: own.member,
+                view: &view,
+                bonded: &bonded,
+                gone: &BTreeSet::new(),
+                matched: &matched.iter().copied().collect(),
+                replaceable: &stalled.iter().copied().collect(),
+                max_voters,
+            })
+        };
+        let promoted = |removed: &[MemberId]| {
+            Some(Change::Voters {
+                promoted: [third.member].into(),
+                removed: removed.iter().copied().collect(),
+            })
+        };
+        let (stalled, own) = ([second.member], [own.member]);
+        assert_eq!(change(&[third.member], &stalled, 2), promoted(&stalled));
+        assert_eq!(
+            change(&[third.member], &stalled, 3),
+            promoted(&[]),
+            "room for both"
+        );
+        assert_eq!(change(&[third.member], &[], 2), None);
+        assert_eq!(change(&[third.member], &own, 2), None, "it leads");
+        assert_eq!(change(&[], &stalled, 2), None, "nobody stands in");
     }
 
     const PATIENCE: Patience = Patience {

@@ -1,7 +1,7 @@
 //! Watches the network and the group, and has done what there is to do.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{quorum::Quorum, rules::Change};
+use super::{quorum::Quorum, rules::Change, stalls::Stalls};
 use crate::{
     groups::{
         bond::wire::Control,
@@ -49,6 +49,9 @@ pub(crate) struct Worker {
     pub(super) told_count: u64,
     /// Members that have asked to leave, and in which session of theirs.
     pub(super) departed: BTreeMap<MemberId, u64>,
+    /// Members that have closed their bonds in order and have not left: they are stopped, and mean to
+    /// come back.
+    pub(super) stopped: BTreeSet<MemberId>,
     /// Since when members of this history have had no bond with this one.
     pub(super) unreachable: HashMap<MemberId, Instant>,
     pub(super) changing: Option<BoxFuture<'static, Result<Change, Stopped>>>,
@@ -66,6 +69,8 @@ pub(crate) struct Worker {
     pub(super) kept_from: Option<Lineage>,
     /// When this leader last took no commands for a moment, because of a rival history.
     pub(super) rested: Option<Instant>,
+    /// Voters that acknowledge nothing.
+    pub(super) stalls: Stalls,
     /// When this member last gave its history up for another one.
     pub(super) yielded: Option<Instant>,
     pub(super) rosters: HashSet<PeerId>,
@@ -102,6 +107,7 @@ impl Worker {
             told_at: now,
             told_count: 0,
             departed: BTreeMap::new(),
+            stopped: BTreeSet::new(),
             unreachable: HashMap::new(),
             changing: None,
             next_change: now,
@@ -112,6 +118,7 @@ impl Worker {
             rivals_seen: HashMap::new(),
             kept_from: None,
             rested: None,
+            stalls: Stalls::default(),
             yielded: None,
             rosters: HashSet::new(),
             refused: HashSet::new(),
@@ -184,6 +191,7 @@ impl Worker {
                 self.dials.succeeded(&peer);
                 if let Some(bond) = self.instance.bonds().get(&peer) {
                     self.on_return(&bond);
+                    self.stopped.remove(&bond.member());
                     let (number, standing) = self.next_standing();
                     bond.post(Control::Standing { number, standing });
                     bond.post(self.roster());
@@ -201,6 +209,7 @@ impl Worker {
                 {
                     watch.node.leader_left();
                 }
+                self.note_stopped(&peer, graceful);
                 self.rosters.remove(&peer);
                 self.dials.lost(peer);
             }

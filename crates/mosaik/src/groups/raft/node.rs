@@ -1,7 +1,7 @@
 //! One member's consensus instance, in one lineage.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     sync::{
         Arc,
@@ -315,6 +315,22 @@ impl Node {
                     .is_some_and(|id| id.index() + within >= last)
             })
             .map(|(member, _)| *member)
+            .collect()
+    }
+
+    /// Voters, without this leader, that have not acknowledged its whole log, and up to which entry they
+    /// have.
+    pub(crate) fn lacking(&self) -> BTreeMap<MemberId, Option<u64>> {
+        let voters = self.0.view().voters.clone();
+        let data = self.0.raft.data_metrics();
+        let data = data.borrow_watched();
+        let last = data.last_log.as_ref().map(openraft::LogId::index);
+        let replication = data.replication.iter().flatten();
+        replication
+            .map(|(member, matched)| (*member, matched.as_ref().map(openraft::LogId::index)))
+            .filter(|(member, matched)| {
+                *member != self.0.member && *matched < last && voters.contains(member)
+            })
             .collect()
     }
 
