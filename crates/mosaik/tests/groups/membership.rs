@@ -12,7 +12,7 @@ use mosaik::{
 use super::machines::{
     Ledger, agreed, formed, join, join_with, leader_of, nodes, observer, reaches, until_members,
 };
-use crate::support::{builder, node, node_at, random_network, within};
+use crate::support::{builder, logged, node, node_at, random_network, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rivals_merge_into_the_one_with_more_commands() {
@@ -342,6 +342,38 @@ async fn a_second_process_with_a_members_key_does_not_push_it_out() {
     assert!(!is_pushed_out, "the bond with the first was replaced");
     assert_eq!(changed.now_or_never(), None);
     assert!(twin.bonds().is_empty());
+}
+
+/// The second process says whom to blame: nothing else on its machine does.
+#[test]
+fn a_second_process_with_a_members_key_says_why_it_is_refused() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let ((), log) = logged(|| {
+        runtime.block_on(async {
+            let (nodes, groups) = formed(2).await;
+            let (first, other) = (&nodes[1], &groups[0]);
+            let (network, secret) = (*first.network_id(), first.local().secret_key().clone());
+            let second = restarted(network, secret, &nodes[0]).await;
+            let _twin = join(&second, *other.config().key());
+            // Discovery shuts one of the two out before long.
+            let mut ended = [first, &second].map(|node| node.discovery().duplicate());
+            let [one, two] = &mut ended;
+            within(30, async {
+                tokio::select! {
+                    told = one.wait_for(Option::is_some) => drop(told.unwrap()),
+                    told = two.wait_for(Option::is_some) => drop(told.unwrap()),
+                }
+            })
+            .await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        });
+    });
+    let told = "another process runs with this node's identity, and was in the group first: this one \
+                is refused. Give each process a key of its own";
+    assert!(log.contains(told), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
