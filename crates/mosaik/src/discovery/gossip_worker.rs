@@ -30,7 +30,7 @@ use crate::{
         wire::Announcement,
     },
     primitives::{PeerId, encoding},
-    tickets::{SignedPeerEntry, UnverifiedEntry},
+    tickets::{PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
 };
 
 /// Upper bound on the bytes that the gossip layer adds to a payload.
@@ -213,7 +213,13 @@ impl GossipWorker {
             }
             TopicEvent::Received(message) => {
                 self.last_heard = Instant::now();
-                self.on_message(&message);
+                if let Some((peer, held)) = self.on_message(&message) {
+                    let message = Announcement::<SignedPeerEntry>::Suspicion {
+                        peer,
+                        version: held,
+                    };
+                    self.broadcast(sender, &message).await?;
+                }
             }
             TopicEvent::Lagged => {
                 self.neighbors = current.collect();
@@ -227,13 +233,14 @@ impl GossipWorker {
         Ok(())
     }
 
-    fn on_message(&mut self, message: &Message) {
+    /// Takes a message in. Returns a peer that everybody has to hear is suspected, and at which version.
+    fn on_message(&mut self, message: &Message) -> Option<(PeerId, PeerEntryVersion)> {
         let Ok(announcement) =
             encoding::deserialize::<Announcement<UnverifiedEntry>>(&message.content)
         else {
             self.store
                 .refused(Refusal::Undecodable, &message.delivered_from);
-            return;
+            return None;
         };
         match announcement {
             Announcement::Entry { stamp_ms, entry } => {
@@ -251,11 +258,11 @@ impl GossipWorker {
                 signature,
             } => {
                 if !self.is_timely(stamp_ms, &peer) {
-                    return;
+                    return None;
                 }
                 if let Err(refusal) = self.store.admissible_version(&peer, version) {
                     self.store.refused(refusal, &peer);
-                    return;
+                    return None;
                 }
                 let catalog = self.store.catalog();
                 let known = catalog
@@ -284,11 +291,18 @@ impl GossipWorker {
                 let catalog = self.store.catalog();
                 if peer == catalog.local_id() {
                     self.store.refute(version, &message.delivered_from);
-                } else if let Some(held) = self.store.suspectable(&peer, version) {
-                    self.suspicions.suspect(peer, held);
+                } else if let Some(held) = self.store.suspectable(&peer, version)
+                    && self.suspicions.suspect(peer, held)
+                    && held != version
+                {
+                    // The peer may have shown the entry that is held when it heard this claim, and
+                    // would not answer a second time. All who hold it say the same, and so this
+                    // spreads as one message.
+                    return Some((peer, held));
                 }
             }
         }
+        None
     }
 
     /// Returns whether an announcement's stamp agrees with this node's clock.
@@ -505,6 +519,66 @@ mod tests {
         for node in [a, b] {
             assert!(node.scope.finish(Duration::from_secs(5)).await.is_empty());
         }
+    }
+
+    /// Regression: it was suspected silently. A peer that had refuted the claim already, in the entry
+    /// that was held, never heard that it had to do so again, and was given up.
+    #[tokio::test]
+    async fn who_suspects_another_version_than_was_claimed_says_which() {
+        let network = Digest::random();
+        let Node {
+            store,
+            links,
+            scope,
+            ..
+        } = Node::start(network).await;
+        let (gossip, inbox) = gossip_channel();
+        let suspicions = Arc::new(Suspicions::default());
+        let syncer = Syncer::new(
+            store.clone(),
+            links.clone(),
+            gossip,
+            suspicions.clone(),
+            scope.clone(),
+        );
+        let endpoint = iroh::Endpoint::builder(iroh::endpoint::presets::Minimal)
+            .bind()
+            .await
+            .unwrap();
+        let config = Config::default();
+        let (mut worker, _) = GossipWorker::new(
+            endpoint.clone(),
+            store.clone(),
+            syncer,
+            suspicions.clone(),
+            config,
+            inbox,
+        );
+        let secret = iroh::SecretKey::generate();
+        let now = store.clock.now_ms();
+        let at = |update_ms| PeerEntryVersion::from_millis(now, update_ms);
+        let entry = PeerEntry {
+            version: at(now),
+            ..PeerEntry::new(network, secret.public())
+        };
+        store.admit(entry.signed_by(&secret).unwrap()).unwrap();
+        let peer = secret.public();
+        let mut hear = |version| {
+            let message = Announcement::<SignedPeerEntry>::Suspicion { peer, version };
+            worker.on_message(&Message {
+                content: encode(&message).unwrap(),
+                scope: iroh_gossip::proto::DeliveryScope::Neighbors,
+                delivered_from: iroh::SecretKey::generate().public(),
+            })
+        };
+        let told = hear(at(now + 5000));
+        assert_eq!(told, Some((peer, at(now))));
+        assert_eq!(hear(at(now + 6000)), None, "it is suspected already");
+        suspicions.clear(&peer);
+        assert_eq!(hear(at(now)), None, "everybody has heard the same");
+        assert_eq!(suspicions.suspected(&peer), Some(at(now)));
+        endpoint.close().await;
+        assert!(scope.finish(Duration::from_secs(5)).await.is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     groups::{
-        lineage::{Lineage, MemberId, Parent},
+        lineage::{Ancestry, Lineage, MemberId},
         store::{GroupStore, MetaKey, NodeStore, Rewrite, StoreError},
     },
     primitives::{Bytes, GroupId, PeerId, ShortFmtExt, encoding},
@@ -24,18 +24,18 @@ pub(crate) struct Keeper {
 }
 
 /// Identity of a member in its history.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) member: MemberId,
     pub(crate) lineage: Lineage,
-    pub(crate) parent: Option<Parent>,
+    pub(crate) ancestry: Ancestry,
 }
 
 #[derive(Debug, Default)]
 struct State {
     store: Option<GroupStore>,
     lineage: Option<Lineage>,
-    parent: Option<Parent>,
+    ancestry: Ancestry,
     /// The history that was found when the member started.
     restored: Option<Lineage>,
     starts: u64,
@@ -93,9 +93,9 @@ impl Keeper {
         self.state.lock().lineage
     }
 
-    /// The history that the one that was found continues.
-    pub(crate) fn parent(&self) -> Option<Parent> {
-        self.state.lock().parent
+    /// The histories that the one that was found continues.
+    pub(crate) fn ancestry(&self) -> Ancestry {
+        self.state.lock().ancestry.clone()
     }
 
     /// The member's part of the store.
@@ -145,7 +145,7 @@ impl Keeper {
             rewrite.values.extend([
                 (MetaKey::Member, self.encode(&identity.member)?),
                 (MetaKey::Lineage, lineage),
-                (MetaKey::Parent, self.encode(&identity.parent)?),
+                (MetaKey::Ancestry, self.encode(&identity.ancestry)?),
             ]);
             store.rewrite(rewrite).await?;
         }
@@ -267,9 +267,9 @@ impl State {
             None => None,
         };
         self.restored = self.lineage;
-        if let Some(parent) = loaded.parent {
-            self.parent =
-                encoding::deserialize(&parent).map_err(|_| unreadable("the history's parent"))?;
+        if let Some(ancestry) = loaded.ancestry {
+            self.ancestry = encoding::deserialize(&ancestry)
+                .map_err(|_| unreadable("the history's ancestors"))?;
         }
         self.store = Some(store);
         Ok(member)

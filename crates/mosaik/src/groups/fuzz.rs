@@ -7,7 +7,7 @@ use super::{
     bond::wire::{Control, Introduction, Opening, Welcome},
     catch_up::wire::{Answer, Ask, Piece, Plan, SnapshotId, Whole},
     commands::{Row, has_exactly, skip},
-    lineage::{LogPoint, MemberId, Parent},
+    lineage::{Ancestry, Branch, LogPoint, MemberId},
     raft::fuzz::{
         Accepted, Forward, Layout, Manifest, Request, Response, SnapshotHeader, SnapshotReply,
         Types,
@@ -95,7 +95,7 @@ pub(crate) const TARGETS: &[Target] = &[
 fn lineage_standing() -> LineageStanding {
     LineageStanding {
         id: Digest::from("lineage"),
-        parent: Some(Parent {
+        ancestry: Ancestry::default().extended(Branch {
             lineage: Digest::from("parent"),
             last: None,
             position: Cursor::zero(),

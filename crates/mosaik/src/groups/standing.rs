@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::groups::lineage::{Lineage, LogPoint, MemberId, Parent};
+use crate::groups::lineage::{Ancestry, Lineage, LogPoint, MemberId};
 
 /// Standing of a member.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +26,11 @@ pub(crate) enum Willingness {
 }
 
 /// A history as one member sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LineageStanding {
     pub(crate) id: Lineage,
-    /// The history that this one continues, after its majority was lost.
-    pub(crate) parent: Option<Parent>,
+    /// The histories that this one continues, after their majorities were lost.
+    pub(crate) ancestry: Ancestry,
     /// Commands that the member has applied.
     pub(crate) committed: u64,
     /// The last entry of its log, committed or not.

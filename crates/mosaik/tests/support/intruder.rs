@@ -42,6 +42,13 @@ impl Intruder {
         Self::built(|builder| builder.hooks(Proof(network))).await
     }
 
+    /// One that proves a network likewise, and takes only so many bytes of a stream.
+    pub async fn member_with_window(network: NetworkId, bytes: u32) -> Self {
+        let config = QuicTransportConfig::builder().stream_receive_window(bytes.into());
+        let config = config.build();
+        Self::built(|builder| builder.transport_config(config).hooks(Proof(network))).await
+    }
+
     /// One that allows a single stream on each connection that it accepts.
     pub async fn stingy() -> Self {
         let config = QuicTransportConfig::builder().max_concurrent_bidi_streams(1u8.into());

@@ -22,7 +22,7 @@ use crate::{
         config::Timing,
         durable::Keeper,
         event::Event,
-        lineage::{MemberId, Parent},
+        lineage::{Ancestry, MemberId},
         metrics::GroupMetrics,
         raft::Node,
         replica::Replica,
@@ -73,8 +73,8 @@ pub(crate) struct Instance {
     pub(super) switch: tokio::sync::Mutex<()>,
     /// This member does not want to be added to the membership yet.
     pub(super) catching_up: AtomicBool,
-    /// The history that this member's current one continues.
-    pub(super) parent: Mutex<Option<Parent>>,
+    /// The histories that this member's current one continues.
+    pub(super) ancestry: Mutex<Ancestry>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) leaving: AtomicBool,
     /// Failure for which this member can't take part in any history.
@@ -123,7 +123,7 @@ impl Instance {
             Some((keeper, member)) => (Some(keeper), member),
             None => (None, MemberId::fresh(local)),
         };
-        let parent = keeper.as_ref().and_then(Keeper::parent);
+        let ancestry = keeper.as_ref().map(Keeper::ancestry).unwrap_or_default();
         let restored = keeper.as_ref().and_then(Keeper::restored);
         let submissions = Arc::new(Submissions::new(member, patience, PARCELS_UNDER_WAY));
         let watched = submissions.clone();
@@ -145,7 +145,7 @@ impl Instance {
             node: RwLock::new(None),
             switch: tokio::sync::Mutex::new(()),
             catching_up: AtomicBool::new(restored.is_none()),
-            parent: Mutex::new(parent),
+            ancestry: Mutex::new(ancestry),
             events: options.events,
             leaving: AtomicBool::new(false),
             failure: Mutex::default(),
@@ -322,7 +322,7 @@ impl Instance {
         let leader = self.status.leader();
         Some(LineageStanding {
             id: node.lineage(),
-            parent: *self.parent.lock(),
+            ancestry: self.ancestry.lock().clone(),
             committed: self.status.committed().0,
             last: node.last_entry(),
             alive: leader.is_some(),
@@ -336,7 +336,7 @@ impl Instance {
         let keeper = self.keeper.as_ref()?;
         Some(LineageStanding {
             id: keeper.kept()?,
-            parent: keeper.parent(),
+            ancestry: keeper.ancestry(),
             committed: 0,
             last: None,
             alive: false,

@@ -9,8 +9,9 @@ use crate::{
         Cursor, Index, LeadershipPreference, Membership,
         durable::{Identity, Keeper},
         event::Event,
-        lineage::{Lineage, MemberId, Parent},
+        lineage::{Ancestry, Branch, Lineage, MemberId},
         raft::{Inheritance, Node, NodeCore, NodeOptions, Stopped},
+        standing::LineageStanding,
         store::StoreError,
         submissions::Route,
     },
@@ -148,7 +149,7 @@ impl Instance {
         let identity = Identity {
             member: self.member(),
             lineage,
-            parent: *self.parent.lock(),
+            ancestry: self.ancestry.lock().clone(),
         };
         let rewrite = inheritance.rewrite()?;
         keeper
@@ -172,11 +173,13 @@ impl Instance {
         *self.member.lock() = MemberId::fresh(self.local);
         self.submissions.set_route(Route::Hold);
         let lineage = Lineage::random();
-        *self.parent.lock() = Some(Parent {
+        let branch = Branch {
             lineage: old.lineage(),
             last: old.last_entry(),
             position: self.status.log_position(),
-        });
+        };
+        let ancestry = self.ancestry.lock().extended(branch);
+        *self.ancestry.lock() = ancestry;
         let inherited = async {
             let inheritance = ended.bequeath().await?;
             inheritance.claim(self.member())?;
@@ -200,27 +203,29 @@ impl Instance {
 
     /// Follows a history that continues this member's own, if every command that was applied here is
     /// part of it: the machine keeps its state. Returns whether that was possible.
-    pub(crate) async fn follow(&self, child: Lineage, parent: &Parent) -> bool {
+    pub(crate) async fn follow(&self, heir: &LineageStanding) -> bool {
         let _switching = self.switch.lock().await;
-        let old = self.node().filter(|node| node.lineage() == parent.lineage);
-        let Some(old) = old else { return false };
+        let Some(old) = self.node() else { return false };
+        let Some(branch) = heir.ancestry.branch_from(&old.lineage()) else {
+            return false;
+        };
         // Decided while the old history still goes on: whoever can't follow keeps what it has, and
         // may yet see its majority again.
-        if !old.stop_for(parent).await {
+        if !old.stop_for(branch).await {
             return false;
         }
         let ended = old.shutdown().await;
         *self.node.write() = None;
         *self.member.lock() = MemberId::fresh(self.local);
         self.submissions.set_route(Route::Hold);
-        *self.parent.lock() = Some(*parent);
+        *self.ancestry.lock() = heir.ancestry.clone();
         let inherited = async {
-            let inheritance = ended.bequeath_to(parent).await?;
-            self.succeed(child, &inheritance).await?;
+            let inheritance = ended.bequeath_to(branch).await?;
+            self.succeed(heir.id, &inheritance).await?;
             Ok::<_, Stopped>(inheritance)
         };
         match inherited.await {
-            Ok(inheritance) => self.start(child, Some(inheritance)).await.is_some(),
+            Ok(inheritance) => self.start(heir.id, Some(inheritance)).await.is_some(),
             Err(error) => {
                 tracing::error!(group = %self.id().short(), %error, "the log can't be taken over");
                 self.fail(&error.to_string());
@@ -258,7 +263,7 @@ impl Instance {
         self.status.set_committed(Index::zero());
         self.status.set_log_position(Cursor::zero());
         self.status.set_membership(Membership::default());
-        *self.parent.lock() = None;
+        *self.ancestry.lock() = Ancestry::default();
         let member = MemberId::fresh(self.local);
         if let Some(keeper) = &self.keeper
             && let Err(error) = keeper.renew(member).await

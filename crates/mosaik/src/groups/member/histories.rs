@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     rules::{self, Founding, Patience, Stake, Turn, Verdict},
+    stalls::Stalls,
     worker::{NodeWatch, Worker},
 };
 use crate::{
@@ -26,6 +27,9 @@ const FOLLOW_ELECTIONS: u32 = 4;
 /// Number of election timeouts for which a rival history must have been alive, lest it is a dead
 /// one and a member does not know yet.
 const CONFIRM_ELECTIONS: u32 = 2;
+/// Number of election timeouts for which a leader takes no commands, so that a rival one sees how
+/// far it is.
+const REST_ELECTIONS: u32 = 2;
 /// Time without news after which nothing is known any more of a rival history.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Rival histories that are known at a time.
@@ -38,10 +42,13 @@ impl Worker {
         self.changing = None;
         self.departed.clear();
         self.unreachable.clear();
+        self.stopped.clear();
         self.stand_at = None;
         self.halted_since = None;
         self.kept_from = None;
         self.rivals_seen.clear();
+        self.rested = None;
+        self.stalls = Stalls::default();
         self.last_news = Instant::now();
         let restored = self.instance.restored();
         self.node = self.instance.node().map(|node| {
@@ -157,7 +164,7 @@ impl Worker {
             let leader = self.instance.status().leader();
             let bond = leader.and_then(|leader| self.instance.bonds().get(&leader));
             if let Some(bond) = bond {
-                bond.post(Control::Rival(*rival));
+                bond.post(Control::Rival(rival.clone()));
             }
             return;
         }
@@ -188,6 +195,7 @@ impl Worker {
         );
         match verdict {
             Verdict::Stays => {}
+            Verdict::Rests => self.rest(now),
             Verdict::GivesWay => {
                 if own.leading
                     && let Some(watch) = &self.node
@@ -198,6 +206,20 @@ impl Worker {
                 self.give_way(own.id, rival).await;
             }
             Verdict::IsKept => self.keep(own.id, rival),
+        }
+    }
+
+    /// Takes no commands for a moment, at most once in `evict_after`: should the rival one not have
+    /// changed by then, that was not the reason.
+    fn rest(&mut self, now: Instant) {
+        let pause = self.instance.config().consensus().evict_after;
+        let recent = |rested: Instant| now.saturating_duration_since(rested) < pause;
+        let Some(watch) = &self.node else { return };
+        if !self.rested.is_some_and(recent) {
+            self.rested = Some(now);
+            watch
+                .node
+                .rest(self.instance.timing().election * REST_ELECTIONS);
         }
     }
 
@@ -283,16 +305,13 @@ impl Worker {
         self.instance.broadcast(|| Control::Dissolved {
             lineage,
             term,
-            winner: *winner,
+            winner: winner.clone(),
         });
     }
 
     /// Gives the own history up for another one, without discarding anything if possible.
     async fn give_way(&mut self, lineage: Lineage, winner: &LineageStanding) {
-        if let Some(parent) = &winner.parent
-            && parent.lineage == lineage
-            && self.instance.follow(winner.id, parent).await
-        {
+        if self.instance.follow(winner).await {
             return self.watch_node();
         }
         if self.instance.is_durable() && self.instance.commands_held() > 0 {
@@ -336,7 +355,12 @@ impl Worker {
         let bonds = self.instance.bonds().all();
         let standings = bonds.iter().map(|bond| bond.standing());
         let present = standings
-            .filter(|theirs| theirs.lineage.is_some_and(|theirs| theirs.id == own))
+            .filter(|theirs| {
+                theirs
+                    .lineage
+                    .as_ref()
+                    .is_some_and(|theirs| theirs.id == own)
+            })
             .map(|theirs| theirs.member)
             .chain([watch.node.member()])
             .collect();
@@ -449,9 +473,10 @@ impl Worker {
     /// Tells the others this member's standing, when that has changed in a way that matters.
     pub(super) fn tell_standing(&mut self) {
         let standing = self.instance.standing();
+        let own = standing.lineage.as_ref().map(|own| own.id);
         let rivals = self.instance.bonds().all().iter().any(|bond| {
             let theirs = bond.standing().lineage;
-            theirs.is_some() && theirs.map(|l| l.id) != standing.lineage.map(|l| l.id)
+            theirs.is_some_and(|theirs| Some(theirs.id) != own)
         });
         let mut comparable = standing.clone();
         // While there is a leader, it knows how far the others are.

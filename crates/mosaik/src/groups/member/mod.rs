@@ -10,4 +10,5 @@ mod histories;
 mod membership;
 mod quorum;
 pub(crate) mod rules;
+mod stalls;
 pub(crate) mod worker;

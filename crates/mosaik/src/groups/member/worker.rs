@@ -1,7 +1,7 @@
 //! Watches the network and the group, and has done what there is to do.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{quorum::Quorum, rules::Change};
+use super::{quorum::Quorum, rules::Change, stalls::Stalls};
 use crate::{
     groups::{
         bond::wire::Control,
@@ -49,6 +49,9 @@ pub(crate) struct Worker {
     pub(super) told_count: u64,
     /// Members that have asked to leave, and in which session of theirs.
     pub(super) departed: BTreeMap<MemberId, u64>,
+    /// Members that have closed their bonds in order and have not left: they are stopped, and mean to
+    /// come back.
+    pub(super) stopped: BTreeSet<MemberId>,
     /// Members of this history without a bond with this one, each with the time since when.
     pub(super) unreachable: HashMap<MemberId, Instant>,
     pub(super) changing: Option<BoxFuture<'static, Result<Change, Stopped>>>,
@@ -64,6 +67,10 @@ pub(crate) struct Worker {
     pub(super) rivals_at: Instant,
     /// Rival history against which this member's was last reported as kept.
     pub(super) kept_from: Option<Lineage>,
+    /// Time at which this leader last took no commands for a moment, because of a rival history.
+    pub(super) rested: Option<Instant>,
+    /// Voters that acknowledge nothing.
+    pub(super) stalls: Stalls,
     /// Time at which this member last gave its history up for another one.
     pub(super) yielded: Option<Instant>,
     pub(super) rosters: HashSet<PeerId>,
@@ -100,6 +107,7 @@ impl Worker {
             told_at: now,
             told_count: 0,
             departed: BTreeMap::new(),
+            stopped: BTreeSet::new(),
             unreachable: HashMap::new(),
             changing: None,
             next_change: now,
@@ -109,6 +117,8 @@ impl Worker {
             rivals_at: now,
             rivals_seen: HashMap::new(),
             kept_from: None,
+            rested: None,
+            stalls: Stalls::default(),
             yielded: None,
             rosters: HashSet::new(),
             refused: HashSet::new(),
@@ -181,6 +191,7 @@ impl Worker {
                 self.dials.succeeded(&peer);
                 if let Some(bond) = self.instance.bonds().get(&peer) {
                     self.on_return(&bond);
+                    self.stopped.remove(&bond.member());
                     let (number, standing) = self.next_standing();
                     bond.post(Control::Standing { number, standing });
                     bond.post(self.roster());
@@ -198,6 +209,7 @@ impl Worker {
                 {
                     watch.node.leader_left();
                 }
+                self.note_stopped(&peer, graceful);
                 self.rosters.remove(&peer);
                 self.dials.lost(peer);
             }
@@ -311,7 +323,10 @@ impl Worker {
 /// that is alone may be needed by those who have it.
 fn is_shared_by_nobody(instance: &Instance, lineage: Lineage) -> bool {
     let bonds = instance.bonds().all();
-    let shares = |standing: &Standing| standing.lineage.is_some_and(|theirs| theirs.id == lineage);
+    let shares = |standing: &Standing| {
+        let theirs = standing.lineage.as_ref();
+        theirs.is_some_and(|theirs| theirs.id == lineage)
+    };
     let shared = bonds.iter().any(|bond| shares(&bond.standing()));
     bonds.len() + 1 >= instance.min_members() && !shared
 }

@@ -50,6 +50,8 @@ pub(crate) struct NodeCore {
     pub(super) acks: Arc<Acks>,
     /// True if this member stands for election by itself.
     pub(super) elects: AtomicBool,
+    /// This member asks others for pre-votes, and has let none of them go first.
+    pub(super) polling: AtomicBool,
     pub(super) rounds: Mutex<Rounds>,
     pub(super) applied: Arc<Applied>,
     pub(super) submissions: Arc<Submissions>,
@@ -61,6 +63,8 @@ pub(crate) struct NodeCore {
     /// The number of the current tenure; 0 while there is none.
     pub(super) tenures: watch::Sender<u64>,
     pub(super) tenure_count: AtomicU64,
+    /// Time until which this leader takes no commands.
+    pub(super) rests_until: Mutex<Option<Instant>>,
     /// Held while commands are taken from the queue and proposed: they must not overtake.
     pub(super) pump: Mutex<()>,
     /// Proposals whose fate is not known yet.

@@ -1,12 +1,13 @@
 //! One member's consensus instance, in one lineage.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use metrics::Counter;
@@ -40,7 +41,7 @@ use crate::{
         command_store::CommandStore,
         config::Timing,
         duplex::Gone,
-        lineage::{Lineage, LogPoint, MemberId, Parent},
+        lineage::{Branch, Lineage, LogPoint, MemberId},
         replica::Replica,
         status::Status,
         store::{GroupStore, Rewrite},
@@ -162,7 +163,9 @@ impl Node {
             log,
             told,
             acks,
+            rests_until: Mutex::new(None),
             elects: AtomicBool::new(options.elects),
+            polling: AtomicBool::new(false),
             rounds: Mutex::default(),
             applied,
             submissions: options.submissions,
@@ -315,6 +318,22 @@ impl Node {
             .collect()
     }
 
+    /// Voters, without this leader, that have not acknowledged its whole log, and up to which entry they
+    /// have.
+    pub(crate) fn lacking(&self) -> BTreeMap<MemberId, Option<u64>> {
+        let voters = self.0.view().voters.clone();
+        let data = self.0.raft.data_metrics();
+        let data = data.borrow_watched();
+        let last = data.last_log.as_ref().map(openraft::LogId::index);
+        let replication = data.replication.iter().flatten();
+        replication
+            .map(|(member, matched)| (*member, matched.as_ref().map(openraft::LogId::index)))
+            .filter(|(member, matched)| {
+                *member != self.0.member && *matched < last && voters.contains(member)
+            })
+            .collect()
+    }
+
     /// Hands leadership to a voter whose log is complete. Watch the view for the outcome.
     pub(crate) async fn hand_over(&self, to: MemberId) {
         // Fails only when consensus has stopped; then there is nothing to hand over.
@@ -324,6 +343,12 @@ impl Node {
     /// Sets whether this member stands for election by itself, from now on.
     pub(crate) fn let_elect(&self, elects: bool) {
         self.0.elects.store(elects, Ordering::Relaxed);
+    }
+
+    /// Takes no commands for a while, though this member leads: they wait.
+    pub(crate) fn rest(&self, time: Duration) {
+        *self.0.rests_until.lock() = Some(Instant::now() + time);
+        self.0.reconsider();
     }
 
     /// Stands for election, unless a leader lives.
@@ -363,7 +388,7 @@ impl Node {
 
     /// Applies nothing further, if every command that was applied is in a history that branched off
     /// from this one; otherwise nothing changes, and the answer is `false`.
-    pub(crate) async fn stop_for(&self, branch: &Parent) -> bool {
+    pub(crate) async fn stop_for(&self, branch: &Branch) -> bool {
         self.0.stop_for(branch).await
     }
 
@@ -399,7 +424,7 @@ impl Ended {
 
     /// Leaves log and state to a successor in a history that branched off from this one, which
     /// [`Node::stop_for`] has found to be possible: of what was applied, all that is part of it.
-    pub(crate) async fn bequeath_to(&self, branch: &Parent) -> Result<Inheritance, Stopped> {
+    pub(crate) async fn bequeath_to(&self, branch: &Branch) -> Result<Inheritance, Stopped> {
         let mut state = self.0.applied.inheritance();
         if state.last.as_ref().map(point_of) > branch.last {
             let index = branch.last.map_or(0, |last| last.index);
@@ -423,7 +448,7 @@ impl Ended {
 }
 
 impl NodeCore {
-    async fn stop_for(&self, branch: &Parent) -> bool {
+    async fn stop_for(&self, branch: &Branch) -> bool {
         let mut turn = self.applied.turn.lock().await;
         let follows = match self.applied.last_id() {
             last if last.as_ref().map(point_of) <= branch.last => true,
@@ -437,7 +462,7 @@ impl NodeCore {
 
     /// Returns whether the log goes on from the very entry at which another history has branched
     /// off.
-    async fn has_branch(&self, branch: &Parent) -> io::Result<bool> {
+    async fn has_branch(&self, branch: &Branch) -> io::Result<bool> {
         let Some(last) = branch.last else {
             return Ok(false);
         };

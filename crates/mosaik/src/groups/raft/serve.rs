@@ -46,7 +46,7 @@ impl NodeCore {
                 vote.map(Response::Vote)
             }
             Request::PreVote { last } => Some(Response::PreVote {
-                granted: self.would_vote(last.as_ref()),
+                granted: self.would_vote(from, last.as_ref()),
             }),
             Request::Transfer(request) => {
                 let handling = self.raft.handle_transfer_leader(request);

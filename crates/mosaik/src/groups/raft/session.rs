@@ -48,7 +48,7 @@ struct Notices {
     due: Pin<Box<Sleep>>,
     /// Time of the last commit with which nothing else was sent.
     known: Option<Instant>,
-    /// Whether it is worth waiting.
+    /// Judgement whether it is worth waiting.
     holding: Holding,
     /// The last entry that holds commands of the receiver.
     awaited: Option<u64>,

@@ -39,7 +39,7 @@ pub(crate) enum MetaKey {
     /// Number of times that this member has started.
     Starts = 7,
     /// The history that the current one continues.
-    Parent = 8,
+    Ancestry = 8,
     /// See [`Purged`].
     Purged = 5,
     /// See [`StoredSnapshot`].
@@ -137,7 +137,7 @@ pub(crate) struct Loaded {
     pub(crate) vote: Option<Bytes>,
     pub(crate) committed: Option<Bytes>,
     pub(crate) starts: Option<Bytes>,
-    pub(crate) parent: Option<Bytes>,
+    pub(crate) ancestry: Option<Bytes>,
     pub(crate) set_back: Option<Bytes>,
     pub(crate) purged: Option<Purged>,
     /// The entries that are there: from the first, to before this.
@@ -190,7 +190,7 @@ impl GroupStore {
             vote: self.meta(MetaKey::Vote)?,
             committed: self.meta(MetaKey::Committed)?,
             starts: self.meta(MetaKey::Starts)?,
-            parent: self.meta(MetaKey::Parent)?,
+            ancestry: self.meta(MetaKey::Ancestry)?,
             set_back: self.meta(MetaKey::SetBack)?,
             purged,
             entries,
