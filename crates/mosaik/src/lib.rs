@@ -196,6 +196,8 @@ pub mod collections {
         VecSnapshot, VecWriter, Version, Watch, When,
     };
     #[doc(inline)]
+    pub use crate::groups::WriteKey;
+    #[doc(inline)]
     pub use crate::network::{
         CollectionDef, CollectionFromDef, CollectionReader, CollectionWriter, ReaderDef, ReaderOf,
         WriterDef, WriterOf,

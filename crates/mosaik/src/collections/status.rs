@@ -25,6 +25,10 @@ pub struct Status {
     /// Whether this node has the tickets that it asks of others. A writer without them works alone:
     /// members that have them never meet it.
     pub is_admitted: bool,
+    /// Right of this node to write, as far as it knows. `false` where the other writers
+    /// have a [write key](super::CollectionConfig::with_write_key) and this node has none, or another
+    /// one.
+    pub may_write: bool,
     /// Who leads; `None` while that is not known.
     pub leader: Option<PeerId>,
     /// Writers, which vote, and readers, as far as this node knows.

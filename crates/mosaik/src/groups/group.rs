@@ -424,6 +424,12 @@ impl<M: StateMachine> Group<M> {
         self.instance().admits_itself()
     }
 
+    /// True while commands of this node are refused, because others have a write key and it has none or
+    /// another one.
+    pub(crate) fn is_write_refused(&self) -> bool {
+        self.instance().is_write_refused()
+    }
+
     /// Whether this member knows a leader and is in sync with it.
     pub(crate) fn is_online(&self) -> bool {
         self.instance().status().is_online()
@@ -474,6 +480,11 @@ impl<M: StateMachine> Proposer<M> {
     /// As [`Group::admits_itself`].
     pub(crate) fn admits_itself(&self) -> bool {
         self.instance.admits_itself()
+    }
+
+    /// As [`Group::is_write_refused`].
+    pub(crate) fn is_write_refused(&self) -> bool {
+        self.instance.is_write_refused()
     }
 
     pub(crate) fn watch_leader(&self) -> watch::Receiver<Option<PeerId>> {

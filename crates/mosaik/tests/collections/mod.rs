@@ -12,6 +12,7 @@ mod metrics;
 mod models;
 mod roles;
 mod watches;
+mod write_keys;
 
 use mosaik::Network;
 

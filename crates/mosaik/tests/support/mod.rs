@@ -1,5 +1,6 @@
 //! What all tests need: nodes on loopback, and waits that end.
 
+pub mod bonded;
 pub mod intruder;
 pub mod member;
 pub mod metrics;

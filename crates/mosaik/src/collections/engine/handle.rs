@@ -21,7 +21,7 @@ use crate::{
     },
     groups::{
         CommandError, ConsensusConfig, Consistency, Group, GroupId, Groups, Index,
-        LeadershipPreference, QueryError,
+        LeadershipPreference, Proposer, QueryError,
     },
     primitives::{Bytes, ShortFmtExt, encoding::EncodeError},
 };
@@ -108,6 +108,9 @@ impl<K: Kind> Handle<K> {
                 );
             }
         }
+        if let Some(key) = config.write_key {
+            builder = builder.with_write_key(key);
+        }
         let own = Arc::new(Replica::new(limits, config.watch_buffer));
         let machine = Machine::new(own.clone(), settings);
         let group = builder.with_state_machine(machine).join();
@@ -148,6 +151,7 @@ impl<K: Kind> Handle<K> {
         Status {
             is_online: group.is_online(),
             is_admitted: group.admits_itself(),
+            may_write: !group.is_write_refused(),
             leader: group.leader(),
             membership: group.membership(),
             version,
@@ -304,6 +308,7 @@ impl<K: Kind> Submitter<K> {
         Submitted::Executing {
             executed: Box::pin(self.group.execute(Command::new(request, op))),
             caller,
+            proposer: self.group.proposer(),
         }
     }
 }
@@ -314,6 +319,7 @@ enum Submitted<K: Kind> {
     Executing {
         executed: Pin<Box<dyn Future<Output = Executed<K>> + Send + Sync>>,
         caller: Option<Caller<K>>,
+        proposer: Proposer<Machine<K>>,
     },
 }
 
@@ -322,15 +328,20 @@ type Executed<K> = Result<Index, CommandError<Machine<K>>>;
 impl<K: Kind> Submitted<K> {
     /// The version, and what the operation did, if that was asked for and is known.
     async fn finish(self) -> Result<(Version, Option<K::Outcome>), Error<()>> {
-        let (executed, caller) = match self {
+        let (executed, caller, proposer) = match self {
             Self::Unencodable(error) => return Err(Error::Encoding((), error)),
-            Self::Executing { executed, caller } => (executed, caller),
+            Self::Executing {
+                executed,
+                caller,
+                proposer,
+            } => (executed, caller, proposer),
         };
         let index = executed.await.map_err(|error| match error {
             CommandError::Encoding(_, error) => Error::Encoding((), error),
             CommandError::GroupTerminated => Error::NetworkDown,
             CommandError::Unknown(_) => Error::Unknown(()),
             CommandError::Undecodable(_) => Error::Encoding((), EncodeError::SerdeDeCustom),
+            CommandError::Offline(_) if proposer.is_write_refused() => Error::WriteRefused(()),
             CommandError::Offline(_) | CommandError::NoCommands => Error::Offline(()),
         })?;
         // Applied here before the group resolves the call.

@@ -10,10 +10,11 @@ use crate::{
     groups::{
         bond::{
             core::BondCore,
+            proof::{Challenge, Role},
             set::Admission,
             wire::{Control, Introduction, MAX_CHANNEL_FRAME_BYTES},
         },
-        close::{AlreadyBonded, IdentityInUse},
+        close::{AlreadyBonded, IdentityInUse, NotAllowed},
         duplex::{Channel, Duplex},
         event::Event,
         lineage::{Lineage, MemberId},
@@ -27,11 +28,14 @@ use crate::{
 const PRECEDENCE: Duration = Duration::from_secs(1);
 
 impl Instance {
-    pub(crate) fn introduction(&self) -> Introduction {
+    /// Introduction of this member in a role, to a peer that has proven the group's key.
+    pub(crate) fn introduction(&self, challenge: &Challenge, role: Role) -> Introduction {
+        let key = self.write_key();
         Introduction {
             entry: self.host.discovery.me(),
             session: self.session,
             standing: self.standing(),
+            write_proof: key.map(|key| challenge.prove_write(&key, role)),
         }
     }
 
@@ -129,7 +133,14 @@ impl Instance {
             .get(&peer)
             .filter(|found| found.id == bond && from.is_of(&peer));
         let Some(bonded) = bonded else { return };
-        let Some(core) = self.core_of(lineage, to).await else {
+        if self.is_guest(&bonded) && !matches!(channel, Channel::Fetch) {
+            tracing::debug!(
+                group = %self.id().short(), peer = %peer.short(), ?channel,
+                "refused to a peer that has not proven the write key"
+            );
+            return link.close(NotAllowed);
+        }
+        let Some(core) = self.core_for(&bonded, lineage, to).await else {
             return;
         };
         let stream = Duplex::over(link, MAX_CHANNEL_FRAME_BYTES);

@@ -39,7 +39,7 @@ impl Worker {
             .bonds()
             .all()
             .iter()
-            .map(|bond| (bond.peer, bond.standing()))
+            .map(|bond| (bond.peer, self.instance.standing_of(bond)))
             .filter(|(_, standing)| standing.lineage.is_none_or(|theirs| theirs.id == lineage))
             .collect();
         let mut gone: BTreeSet<_> = self.departed.keys().copied().collect();

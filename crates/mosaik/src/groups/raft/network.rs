@@ -271,6 +271,9 @@ impl RaftNetworkV2<Types> for Client {
         request: VoteRequest<Types>,
         _: RPCOption,
     ) -> Rpc<VoteResponse<Types>> {
+        if !self.peers.may_vote(&self.target) {
+            return refused();
+        }
         match self.ask(&Request::Vote(request)).await? {
             Response::Vote(response) => Ok(response),
             _ => refused(),
