@@ -1,6 +1,10 @@
 //! What a node knows of a collection that it takes part in.
 
-use crate::{collections_layer::Version, groups::Membership, primitives::PeerId};
+use crate::{
+    collections_layer::{Mismatch, Version},
+    groups::Membership,
+    primitives::PeerId,
+};
 
 /// Status of a collection on this node, from its `status()`.
 ///
@@ -37,4 +41,7 @@ pub struct Status {
     pub version: Version,
     /// How many entries the local content has.
     pub entries: usize,
+    /// Peers that have a collection with this store id and other ingredients, which is another one.
+    /// The log warns once of each, of 256 at most.
+    pub mismatches: Vec<Mismatch>,
 }

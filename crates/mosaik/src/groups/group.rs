@@ -18,6 +18,7 @@ use tokio::{
 use tracing::{Instrument, Span};
 
 use crate::{
+    discovery::Discovery,
     groups::{
         Bonds, CommandError, Consistency, Cursor, GroupConfig, Index, IndexRange, Membership,
         QueryError, QueryResultAt, StateMachine, Term, When, commands,
@@ -475,6 +476,10 @@ impl<M: StateMachine> Proposer<M> {
 
     pub(crate) fn group_id(&self) -> GroupId {
         self.instance.id()
+    }
+
+    pub(crate) fn discovery(&self) -> &Discovery {
+        self.instance.discovery()
     }
 
     /// As [`Group::admits_itself`].

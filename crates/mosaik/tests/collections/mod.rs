@@ -9,6 +9,7 @@ mod expiry;
 mod kinds;
 mod limits;
 mod metrics;
+mod mismatches;
 mod models;
 mod roles;
 mod watches;

@@ -141,7 +141,7 @@ impl Bonded {
             own,
             theirs: welcome.4,
             group,
-            bond: Digest::from_bytes(hasher.finalize().into()),
+            bond: Digest::from_bytes(blake3::Hasher::finalize(&hasher).into()),
             connection,
             send,
             recv,

@@ -9,11 +9,13 @@ use tokio::sync::oneshot;
 use crate::{
     collections_layer::{
         CollectionConfig, Error, Status, StoreId, Version, Watch, When,
+        adverts::Advert,
         engine::{
             command::{Command, Request},
             keeper,
             kind::{Kind, Limits},
             machine::{Machine, Settings},
+            mismatches::{Published, mismatches},
             observer::{Observer, Select},
             replica::{Live, Replica, Shown, Verdict},
         },
@@ -30,6 +32,7 @@ use crate::{
 pub(crate) struct Handle<K: Kind> {
     submitter: Submitter<K>,
     when: When,
+    advert: Advert,
 }
 
 /// Submits operations; keeps the node in the collection's group as a handle does.
@@ -74,6 +77,7 @@ impl<K: Kind> Handle<K> {
         config: &CollectionConfig,
         role: Role,
     ) -> Self {
+        let advert = Advert::new(store_id, K::NAME, types, capacity, config);
         let settings = Settings {
             signature: identity::signature(K::NAME, types, capacity, config),
             sync: config.sync.clone(),
@@ -118,7 +122,9 @@ impl<K: Kind> Handle<K> {
         let replica = group.with_machine(|machine| machine.replica().clone());
         if Arc::ptr_eq(&own, &replica) {
             replica.show_once(|| Shown::register::<K>(group.network_id(), group.id()));
-            keeper::start(group.proposer(), replica.clone());
+            let discovery = group.proposer().discovery().clone();
+            let published = Published::new(discovery, store_id, advert);
+            keeper::start(group.proposer(), replica.clone(), published);
         } else {
             replica.ring().enlarge(config.watch_buffer);
         }
@@ -127,7 +133,11 @@ impl<K: Kind> Handle<K> {
             group: Arc::new(group),
             replica,
         };
-        Self { submitter, when }
+        Self {
+            submitter,
+            when,
+            advert,
+        }
     }
 
     pub(crate) const fn submitter(&self) -> &Submitter<K> {
@@ -156,6 +166,7 @@ impl<K: Kind> Handle<K> {
             membership: group.membership(),
             version,
             entries,
+            mismatches: mismatches(group.proposer().discovery(), &self.advert),
         }
     }
 
