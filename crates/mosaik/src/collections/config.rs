@@ -203,17 +203,21 @@ pub struct SyncConfig {
     strategy: SyncStrategy,
 }
 
-/// Preferred way of catching up. Each member's own affair.
+/// Preferred way in which a node that joins a collection gets the content. Each member's own affair;
+/// of several handles on a node the first one's counts.
 ///
-/// A preference only, without effect at present: mutations are fetched as long as the others keep
-/// them, and a snapshot otherwise.
+/// Both lead to the same content and version. The log tells a [`Watch`](super::Watch) every change on
+/// the way; a snapshot is quicker where much was written and little is left of it, and a watch tells
+/// it as [`Lagged`](super::Event::Lagged) or [`Compacted`](super::Event::Compacted). A member that has
+/// the content and was away gets what it lacks by the log under both, as long as the others keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum SyncStrategy {
-    /// The mutations that it lacks, as long as the others keep them; otherwise a snapshot.
+    /// All mutations, in order, as long as the others keep them; otherwise a snapshot.
     #[default]
     LogReplay,
-    /// A snapshot of the content, as soon as there is one.
+    /// A snapshot of the content, which the leader takes for it if it has no recent one, and the
+    /// mutations after it. Where no snapshot can be had, the mutations.
     Snapshot,
 }
 
@@ -287,5 +291,6 @@ impl SyncConfig {
         SnapshotSync::default()
             .with_batch_size(NonZero::new(self.fetch_batch_size).unwrap_or(NonZero::<u64>::MIN))
             .with_fetch_timeout(self.fetch_timeout)
+            .with_snapshot_first(self.strategy == SyncStrategy::Snapshot)
     }
 }

@@ -12,6 +12,7 @@ mod metrics;
 mod mismatches;
 mod models;
 mod roles;
+mod strategies;
 mod watches;
 mod write_keys;
 

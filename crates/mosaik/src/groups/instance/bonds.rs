@@ -133,7 +133,7 @@ impl Instance {
             .get(&peer)
             .filter(|found| found.id == bond && from.is_of(&peer));
         let Some(bonded) = bonded else { return };
-        if self.is_guest(&bonded) && !matches!(channel, Channel::Fetch) {
+        if self.is_guest(&bonded) && !channel.only_reads() {
             tracing::debug!(
                 group = %self.id().short(), peer = %peer.short(), ?channel,
                 "refused to a peer that has not proven the write key"
@@ -154,6 +154,8 @@ impl Instance {
                     let _ = core.serve_forward(origin, stream).await;
                 }
                 Channel::Forward(_) => {}
+                // However it ends: the newcomer asks again, or takes the log.
+                Channel::Offer => drop(core.serve_offer(stream).await),
             }
         };
         tokio::select! {

@@ -323,6 +323,11 @@ impl Instance {
         self.replica.terms().batch_size
     }
 
+    /// True if this member joins by a snapshot, also where the log would do.
+    pub(crate) fn wants_snapshot(&self) -> bool {
+        self.replica.terms().snapshot_first
+    }
+
     pub(crate) fn lineage_standing(&self) -> Option<LineageStanding> {
         let Some(node) = self.node() else {
             return self.kept_lineage();

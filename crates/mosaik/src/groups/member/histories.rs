@@ -87,7 +87,12 @@ impl Worker {
             .filter(|theirs| theirs.alive && own.is_none_or(|own| own == theirs.id))
             .max_by_key(|theirs| theirs.committed);
         let Some(known) = known else { return };
-        let node = if known.committed > instance.batch_size() {
+        let least = if instance.wants_snapshot() {
+            0
+        } else {
+            instance.batch_size()
+        };
+        let node = if known.committed > least {
             instance.take_part(known.id).await
         } else {
             None

@@ -186,7 +186,7 @@ impl Client {
     }
 
     /// Offers a snapshot, and waits until it is taken.
-    async fn offer_snapshot(
+    pub(super) async fn offer_snapshot(
         held: &InUse,
         vote: VoteOf<Types>,
         meta: SnapshotMetaOf<Types>,
