@@ -11,6 +11,8 @@ mod limits;
 mod metrics;
 mod mismatches;
 mod models;
+#[cfg(feature = "storage")]
+mod resumed;
 mod roles;
 mod strategies;
 mod watches;
