@@ -187,14 +187,17 @@ pub mod collections {
     #[doc(inline)]
     pub use crate::collections_layer::{
         Batch, BatchOutcome, BoundedPriorityQueue, Cause, Cell, CellChange, CellReader,
-        CellSnapshot, CellWriter, CollectionConfig, Error, Event, Exchange, Expected, Key, Map,
-        MapChange, MapReader, MapSnapshot, MapWriter, Once, OnceChange, OnceReader, OnceSnapshot,
-        OnceWriter, OrderedKey, OrderedMap, OrderedMapReader, OrderedMapSnapshot, OrderedMapWriter,
-        Outcome, PriorityQueue, PriorityQueueReader, PriorityQueueSnapshot, PriorityQueueWriter,
-        QueueChange, Set, SetBatch, SetChange, SetReader, SetSnapshot, SetWriter, Status, StoreId,
-        SyncConfig, SyncStrategy, UnboundedPriorityQueue, Value, Vec, VecChange, VecReader,
-        VecSnapshot, VecWriter, Version, Watch, When,
+        CellSnapshot, CellWriter, CollectionConfig, Error, Event, Exchange, Expected, Ingredient,
+        Key, Map, MapChange, MapReader, MapSnapshot, MapWriter, Mismatch, Once, OnceChange,
+        OnceReader, OnceSnapshot, OnceWriter, OrderedKey, OrderedMap, OrderedMapReader,
+        OrderedMapSnapshot, OrderedMapWriter, Outcome, PriorityQueue, PriorityQueueReader,
+        PriorityQueueSnapshot, PriorityQueueWriter, QueueChange, Set, SetBatch, SetChange,
+        SetReader, SetSnapshot, SetWriter, Status, StoreId, SyncConfig, SyncStrategy,
+        UnboundedPriorityQueue, Value, Vec, VecChange, VecReader, VecSnapshot, VecWriter, Version,
+        Watch, When,
     };
+    #[doc(inline)]
+    pub use crate::groups::WriteKey;
     #[doc(inline)]
     pub use crate::network::{
         CollectionDef, CollectionFromDef, CollectionReader, CollectionWriter, ReaderDef, ReaderOf,

@@ -1,11 +1,13 @@
 //! Replicated data structures that feel like local ones.
 
+mod adverts;
 mod config;
 mod element;
 mod engine;
 mod error;
 mod identity;
 mod kinds;
+mod mismatch;
 mod state;
 mod status;
 mod version;
@@ -25,6 +27,7 @@ pub use kinds::{
     SetSnapshot, SetWriter, UnboundedPriorityQueue, Vec, VecChange, VecReader, VecSnapshot,
     VecWriter,
 };
+pub use mismatch::{Ingredient, Mismatch};
 pub use status::Status;
 pub use version::Version;
 pub use watch::{Event, Watch};

@@ -1,6 +1,10 @@
 //! Status of a collection on a node that takes part in it.
 
-use crate::{collections_layer::Version, groups::Membership, primitives::PeerId};
+use crate::{
+    collections_layer::{Mismatch, Version},
+    groups::Membership,
+    primitives::PeerId,
+};
 
 /// Status of a collection on this node, from its `status()`.
 ///
@@ -25,6 +29,10 @@ pub struct Status {
     /// True if this node has the tickets that it asks of others. A writer without them works alone:
     /// members that have them never meet it.
     pub is_admitted: bool,
+    /// Right of this node to write, as far as it knows. `false` where the other writers
+    /// have a [write key](super::CollectionConfig::with_write_key) and this node has none, or another
+    /// one.
+    pub may_write: bool,
     /// Leader of the group; `None` while that is not known.
     pub leader: Option<PeerId>,
     /// Writers, which vote, and readers, as far as this node knows.
@@ -33,4 +41,7 @@ pub struct Status {
     pub version: Version,
     /// Number of entries in the local content.
     pub entries: usize,
+    /// Peers that have a collection with this store id and other ingredients, which is another one.
+    /// The log warns once of each, of 256 at most.
+    pub mismatches: Vec<Mismatch>,
 }

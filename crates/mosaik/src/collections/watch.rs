@@ -34,7 +34,8 @@ pub enum Event<S, C> {
         now: S,
     },
     /// [`watch_from`](super::Map::watch_from) was given a version whose successors are no longer
-    /// kept.
+    /// kept here: it lies too far back, or lay ahead of this node, as after a restart, and the node
+    /// caught up by a snapshot.
     Compacted {
         /// The oldest version that a watch could have been resumed from.
         oldest: Version,

@@ -408,6 +408,14 @@ impl Discovery {
         &self.0.links
     }
 
+    /// Changes the local entry, if it has room for the change.
+    pub(crate) fn update_own(
+        &self,
+        change: impl FnOnce(PeerEntry) -> PeerEntry,
+    ) -> Result<(), LimitError> {
+        self.0.store.try_update_local(change).map(|_| ())
+    }
+
     /// Advertises a stream, if the local entry has room for it.
     pub(crate) fn add_stream(&self, id: StreamId) -> Result<(), LimitError> {
         let add = |entry: PeerEntry| entry.add_streams(id);

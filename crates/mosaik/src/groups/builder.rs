@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::{
     groups::{
         ConsensusConfig, Group, GroupConfig, GroupKey, InMemoryLogStore, JoinError, NoOp,
-        StateMachine, StateSync, Storage,
+        StateMachine, StateSync, Storage, WriteKey,
         command_store::{CommandStore, StorageAdapter},
         event::Event,
         group::Shared,
@@ -60,6 +60,7 @@ pub struct GroupBuilder<'g, S = (), M = ()> {
     storage: S,
     machine: M,
     durable: bool,
+    write_key: Option<WriteKey>,
 }
 
 impl<S, M> fmt::Debug for GroupBuilder<'_, S, M> {
@@ -82,6 +83,7 @@ impl<'g> GroupBuilder<'g, (), ()> {
             storage: (),
             machine: (),
             durable: false,
+            write_key: None,
         }
     }
 
@@ -160,6 +162,13 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
         self
     }
 
+    /// Lets only members that have proven this key vote, lead and submit commands, as far as this
+    /// member can tell. Not part of the group id.
+    pub(crate) const fn with_write_key(mut self, key: WriteKey) -> Self {
+        self.write_key = Some(key);
+        self
+    }
+
     fn split(self) -> (GroupBuilder<'g, (), ()>, M) {
         let parts = GroupBuilder {
             registry: self.registry,
@@ -169,6 +178,7 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             storage: (),
             machine: (),
             durable: self.durable,
+            write_key: self.write_key,
         };
         (parts, self.machine)
     }
@@ -182,6 +192,7 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             storage,
             machine,
             durable: self.durable,
+            write_key: self.write_key,
         }
     }
 }
@@ -262,8 +273,11 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
         } else {
             Some(Arc::new(StorageAdapter::new(self.storage)))
         };
-        self.registry
-            .join(config, self.machine, commands, self.durable)
+        let traits = Traits {
+            durable: self.durable,
+            write_key: self.write_key,
+        };
+        self.registry.join(config, self.machine, commands, traits)
     }
 }
 
@@ -291,6 +305,12 @@ enum Refused<M: StateMachine> {
     OtherMachine(GroupId),
 }
 
+/// Traits of this member alone, on which the others need not agree.
+struct Traits {
+    durable: bool,
+    write_key: Option<WriteKey>,
+}
+
 /// The node has nothing to keep a durable member in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this node has no storage: give it a directory with NetworkBuilder::with_storage")]
@@ -303,7 +323,7 @@ impl Registry {
         config: GroupConfig,
         machine: M,
         commands: Option<Arc<dyn CommandStore>>,
-        durable: bool,
+        Traits { durable, write_key }: Traits,
     ) -> Result<Group<M>, Refused<M>> {
         let id = *config.group_id();
         let mut joined = self.joined.lock();
@@ -319,6 +339,7 @@ impl Registry {
             let wishes = Wishes {
                 preference: machine.leadership_preference(),
                 min_members: config.consensus().min_members,
+                write_key,
             };
             if durable && !instance.is_durable() {
                 return Err(Refused::NotDurable(Group::new(shared), wishes));
@@ -333,6 +354,7 @@ impl Registry {
             host: self.host.clone(),
             config,
             preference,
+            write_key,
             replica: replica.clone(),
             commands,
             durable,

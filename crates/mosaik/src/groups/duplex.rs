@@ -25,6 +25,18 @@ pub(crate) enum Channel {
     Fetch,
     /// Commands towards the leader, with the numbers of this origin.
     Forward(MemberId),
+    /// A snapshot from the leader, for a newcomer that has asked for it.
+    Offer,
+}
+
+impl Channel {
+    /// True of streams that only take in what the group has anyway.
+    pub(crate) const fn only_reads(self) -> bool {
+        match self {
+            Self::Fetch | Self::Offer => true,
+            Self::Append | Self::Snapshot | Self::Forward(_) => false,
+        }
+    }
 }
 
 /// The other side is gone, or sent something it must not.

@@ -121,6 +121,7 @@ fn introduction() -> Introduction {
         entry: entry(),
         session: 1,
         standing: standing(),
+        write_proof: Some([3; 32]),
     }
 }
 

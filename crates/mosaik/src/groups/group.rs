@@ -18,6 +18,7 @@ use tokio::{
 use tracing::{Instrument, Span};
 
 use crate::{
+    discovery::Discovery,
     groups::{
         Bonds, CommandError, Consistency, Cursor, GroupConfig, Index, IndexRange, Membership,
         QueryError, QueryResultAt, StateMachine, Term, When, commands,
@@ -425,6 +426,12 @@ impl<M: StateMachine> Group<M> {
         self.instance().admits_itself()
     }
 
+    /// Returns whether commands of this node are refused, because others have a write key and it has
+    /// none or another one.
+    pub(crate) fn is_write_refused(&self) -> bool {
+        self.instance().is_write_refused()
+    }
+
     /// Returns whether this member knows a leader and is in sync with it.
     pub(crate) fn is_online(&self) -> bool {
         self.instance().status().is_online()
@@ -472,9 +479,18 @@ impl<M: StateMachine> Proposer<M> {
         self.instance.id()
     }
 
+    pub(crate) fn discovery(&self) -> &Discovery {
+        self.instance.discovery()
+    }
+
     /// As [`Group::admits_itself`].
     pub(crate) fn admits_itself(&self) -> bool {
         self.instance.admits_itself()
+    }
+
+    /// As [`Group::is_write_refused`].
+    pub(crate) fn is_write_refused(&self) -> bool {
+        self.instance.is_write_refused()
     }
 
     pub(crate) fn watch_leader(&self) -> watch::Receiver<Option<PeerId>> {

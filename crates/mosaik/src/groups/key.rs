@@ -1,4 +1,4 @@
-//! The secret that makes a node a member.
+//! The secrets of members and of writers.
 
 use core::fmt;
 
@@ -157,6 +157,72 @@ impl<T: TicketValidator + ?Sized> From<&T> for GroupKey {
     /// The validator's signature is the secret: see the note on public data above.
     fn from(validator: &T) -> Self {
         Self(validator.signature())
+    }
+}
+
+/// The secret that writers of a collection share, beyond its store id: 32 bytes.
+///
+/// The key never travels. On every connection anew, a member proves to the other side that it has
+/// it, by a code that is worthless on any other connection.
+///
+/// A member of the collection sees such codes and can try keys on them at home, billions a second:
+/// take 128 random bits at least, or [`WriteKey::random`].
+///
+/// # Examples
+///
+/// ```
+/// use mosaik::collections::WriteKey;
+///
+/// let key = WriteKey::random();
+/// assert_eq!(key, WriteKey::new(*key.secret()));
+/// assert!(format!("{key:?}").len() < 32, "printing a key does not give it away");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WriteKey(Digest);
+
+impl WriteKey {
+    /// Takes 32 secret bytes as they are.
+    pub const fn new(secret: Digest) -> Self {
+        Self(secret)
+    }
+
+    /// Makes a key from anything that becomes a digest: text is hashed, once and quickly.
+    pub fn from_secret(secret: impl Into<Digest>) -> Self {
+        Self(secret.into())
+    }
+
+    /// A new random key.
+    pub fn random() -> Self {
+        Self(Digest::random())
+    }
+
+    /// The secret bytes.
+    pub const fn secret(&self) -> &Digest {
+        &self.0
+    }
+}
+
+impl fmt::Debug for WriteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WriteKey(****)")
+    }
+}
+
+impl From<Digest> for WriteKey {
+    fn from(secret: Digest) -> Self {
+        Self(secret)
+    }
+}
+
+impl From<&str> for WriteKey {
+    fn from(secret: &str) -> Self {
+        Self::from_secret(secret)
+    }
+}
+
+impl From<String> for WriteKey {
+    fn from(secret: String) -> Self {
+        Self::from_secret(secret.as_str())
     }
 }
 

@@ -117,6 +117,8 @@ pub(crate) use group::Proposer;
 pub use handle::Groups;
 pub use identity::GroupConfig;
 pub use key::GroupKey;
+#[doc(hidden)]
+pub use key::WriteKey;
 pub use machine::{
     ApplyContext, Command, LeadershipPreference, NoOp, Query, QueryResult, StateMachine,
     StateMachineMessage,

@@ -60,6 +60,8 @@ pub(crate) struct Terms {
     pub(crate) interval: Option<u64>,
     /// Commands before a snapshot that are not discarded.
     pub(crate) kept: u64,
+    /// Set if this member asks for a snapshot when it joins, also where the log would do.
+    pub(crate) snapshot_first: bool,
 }
 
 /// Position in the history of the commands of one log entry, as the machine is told it.
@@ -195,6 +197,7 @@ impl<M: StateMachine> MachineReplica<M> {
             fetch_rate,
             interval: snapshots.as_ref().map(|snapshots| snapshots.interval),
             kept: snapshots.as_ref().map_or(0, |snapshots| snapshots.kept),
+            snapshot_first: snapshots.as_ref().is_some_and(|snapshots| snapshots.first),
         };
         Self {
             state: RwLock::new(State {

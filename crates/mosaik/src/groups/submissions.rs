@@ -18,6 +18,7 @@
 //! | no leader before the first one; too much is waiting | `Offline`, at once |
 //! | its time is over, and it was in no log and on no way to one | `Offline` |
 //! | its time is over, and a leader may have it | `Unknown` |
+//! | the leader takes no commands of this member | `Offline`, or `Unknown` if an earlier one may have it |
 //! | a later command of this member was applied | `Offline`: it was overtaken and never will be |
 //! | a snapshot came in, and its session knows the command | done, with its position |
 //! | a snapshot came in, and its session has forgotten the command, or it has no such session any more | `Unknown` |
@@ -502,6 +503,20 @@ impl Submissions {
             queue.restart(now + self.patience);
             self.unsent.notify_one();
         }
+    }
+
+    /// Ends every call: no leader takes commands of this member.
+    pub(crate) fn withdraw(&self) {
+        let mut queue = self.queue.lock();
+        let queue = &mut *queue;
+        let len = queue.calls.len();
+        queue.remove(0, len, |call| {
+            Some(if call.is_doubtful() {
+                Outcome::Unknown
+            } else {
+                Outcome::Offline
+            })
+        });
     }
 
     /// Ends calls whose time is over, for as long as it is polled.

@@ -58,6 +58,8 @@ pub(crate) struct Snapshots<M> {
     pub(crate) interval: u64,
     /// Commands before a snapshot that are not discarded.
     pub(crate) kept: u64,
+    /// Set if a member that joins asks for a snapshot also where the log would do.
+    pub(crate) first: bool,
     pub(crate) hooks: Box<dyn SnapshotHooks<M>>,
 }
 
@@ -156,6 +158,7 @@ pub struct SnapshotSync<M: SnapshotStateMachine> {
     fetch_rate: NonZero<u64>,
     interval: NonZero<u64>,
     kept_commands: u64,
+    snapshot_first: bool,
     machine: PhantomData<fn() -> M>,
 }
 
@@ -204,6 +207,14 @@ impl<M: SnapshotStateMachine> SnapshotSync<M> {
         self.kept_commands = kept_commands;
         self
     }
+
+    /// Preference of a joining member for a snapshot, also where the log would do. Default
+    /// no. Each member's own affair.
+    #[must_use]
+    pub(crate) const fn with_snapshot_first(mut self, snapshot_first: bool) -> Self {
+        self.snapshot_first = snapshot_first;
+        self
+    }
 }
 
 impl<M: SnapshotStateMachine> Default for SnapshotSync<M> {
@@ -214,6 +225,7 @@ impl<M: SnapshotStateMachine> Default for SnapshotSync<M> {
             fetch_rate: DEFAULT_FETCH_RATE,
             interval: DEFAULT_SNAPSHOT_INTERVAL,
             kept_commands: DEFAULT_KEPT_COMMANDS,
+            snapshot_first: false,
             machine: PhantomData,
         }
     }
@@ -255,6 +267,7 @@ impl<M: SnapshotStateMachine> StateSync for SnapshotSync<M> {
             snapshots: Some(Snapshots {
                 interval: self.interval.get(),
                 kept: self.kept_commands,
+                first: self.snapshot_first,
                 hooks: snapshot::hooks(),
             }),
         }

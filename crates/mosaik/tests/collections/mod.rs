@@ -9,9 +9,14 @@ mod expiry;
 mod kinds;
 mod limits;
 mod metrics;
+mod mismatches;
 mod models;
+#[cfg(feature = "storage")]
+mod resumed;
 mod roles;
+mod strategies;
 mod watches;
+mod write_keys;
 
 use mosaik::Network;
 

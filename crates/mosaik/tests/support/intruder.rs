@@ -18,6 +18,7 @@ pub const ANNOUNCE_ALPN: &[u8] = b"/mosaik/announce";
 pub const SYNC_ALPN: &[u8] = b"/mosaik/catalog-sync";
 pub const PING_ALPN: &[u8] = b"/mosaik/discovery/ping/1.0";
 pub const STREAMS_ALPN: &[u8] = b"/mosaik/streams/1.0";
+pub const GROUPS_ALPN: &[u8] = b"/mosaik/groups/1";
 pub const FUNCTIONS_ALPN: &[u8] = b"/mosaik/functions/1.0";
 
 pub struct Intruder {

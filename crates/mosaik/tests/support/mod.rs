@@ -1,5 +1,6 @@
 //! Common parts of all tests: nodes on loopback, and waits that end.
 
+pub mod bonded;
 pub mod intruder;
 pub mod member;
 pub mod metrics;

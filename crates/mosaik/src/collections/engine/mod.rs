@@ -17,6 +17,7 @@ mod handle;
 mod keeper;
 mod kind;
 mod machine;
+mod mismatches;
 mod observer;
 mod replica;
 mod wire;

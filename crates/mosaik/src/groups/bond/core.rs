@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::wire::Control;
+use super::{access::Access, wire::Control};
 use crate::{
     groups::{
         duplex::Gone,
@@ -39,6 +39,10 @@ pub(crate) struct BondCore {
     /// Random for each time that the peer joins the group.
     pub(crate) session: u64,
     pub(crate) established: Instant,
+    /// Evidence that the peer has the write key.
+    pub(crate) access: Access,
+    /// Set if this member has proven a write key to the peer.
+    pub(crate) has_proven: bool,
     /// Connection of the bond. All that belongs to it goes there: another connection may be left
     /// from before the peer crashed.
     pub(crate) connection: Connection,
@@ -67,6 +71,8 @@ pub(crate) struct BondOptions {
     pub(crate) id: Digest,
     pub(crate) peer: PeerId,
     pub(crate) session: u64,
+    pub(crate) access: Access,
+    pub(crate) has_proven: bool,
     pub(crate) entry: SignedPeerEntry,
     pub(crate) standing: Standing,
     pub(crate) validity: Validity,
@@ -83,6 +89,8 @@ impl BondCore {
             peer: options.peer,
             session: options.session,
             established: Instant::now(),
+            access: options.access,
+            has_proven: options.has_proven,
             connection: options.connection,
             state: Mutex::new(State {
                 entry: options.entry,

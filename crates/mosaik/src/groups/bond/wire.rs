@@ -6,6 +6,9 @@
 //! dialler ── Introduction ─────────────────────► acceptor
 //! dialler ◄─ Established ─────────────────────── acceptor      from here on: Control, both ways
 //! ```
+//!
+//! A member with a write key proves that as well, in its introduction. Whoever has the key itself
+//! takes a peer that has not proven it as a reader: see [`Access`](super::access::Access).
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +70,8 @@ pub(crate) struct Introduction {
     /// Random for each joining of the group: tells a restarted member from a reconnected one.
     pub(crate) session: u64,
     pub(crate) standing: Standing,
+    /// That the sender has the write key, if it has one.
+    pub(crate) write_proof: Option<[u8; 32]>,
 }
 
 /// The acceptor has taken the bond in.

@@ -10,10 +10,11 @@ use crate::{
     groups::{
         bond::{
             core::BondCore,
+            proof::{Challenge, Role},
             set::Admission,
             wire::{Control, Introduction, MAX_CHANNEL_FRAME_BYTES},
         },
-        close::{AlreadyBonded, IdentityInUse},
+        close::{AlreadyBonded, IdentityInUse, NotAllowed},
         duplex::{Channel, Duplex},
         event::Event,
         lineage::{Lineage, MemberId},
@@ -26,11 +27,14 @@ use crate::{
 const PRECEDENCE: Duration = Duration::from_secs(1);
 
 impl Instance {
-    pub(crate) fn introduction(&self) -> Introduction {
+    /// Introduction of this member in a role, to a peer that has proven the group's key.
+    pub(crate) fn introduction(&self, challenge: &Challenge, role: Role) -> Introduction {
+        let key = self.write_key();
         Introduction {
             entry: self.host.discovery.me(),
             session: self.session,
             standing: self.standing(),
+            write_proof: key.map(|key| challenge.prove_write(&key, role)),
         }
     }
 
@@ -128,7 +132,14 @@ impl Instance {
             .get(&peer)
             .filter(|found| found.id == bond && from.is_of(&peer));
         let Some(bonded) = bonded else { return };
-        let Some(core) = self.core_of(lineage, to).await else {
+        if self.is_guest(&bonded) && !channel.only_reads() {
+            tracing::debug!(
+                group = %self.id().short(), peer = %peer.short(), ?channel,
+                "refused to a peer that has not proven the write key"
+            );
+            return link.close(NotAllowed);
+        }
+        let Some(core) = self.core_for(&bonded, lineage, to).await else {
             return;
         };
         let stream = Duplex::over(link, MAX_CHANNEL_FRAME_BYTES);
@@ -142,6 +153,8 @@ impl Instance {
                     let _ = core.serve_forward(origin, stream).await;
                 }
                 Channel::Forward(_) => {}
+                // However it ends: the newcomer asks again, or takes the log.
+                Channel::Offer => drop(core.serve_offer(stream).await),
             }
         };
         tokio::select! {

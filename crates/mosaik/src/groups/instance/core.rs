@@ -16,7 +16,7 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     discovery::Discovery,
     groups::{
-        GroupConfig, GroupKey, LeadershipPreference,
+        GroupConfig, GroupKey, LeadershipPreference, WriteKey,
         bond::{beats::Beats, set::BondSet},
         command_store::CommandStore,
         config::Timing,
@@ -56,6 +56,8 @@ pub(crate) struct Instance {
     /// Random for each joining.
     pub(crate) session: u64,
     preference: Mutex<LeadershipPreference>,
+    /// The first one that any handle has brought.
+    pub(super) write_key: Mutex<Option<WriteKey>>,
     /// Members that must have met before one is founded: the most that any handle has asked for.
     min_members: AtomicUsize,
     pub(super) status: Arc<Status>,
@@ -88,6 +90,7 @@ pub(crate) struct InstanceOptions {
     pub(crate) host: Host,
     pub(crate) config: GroupConfig,
     pub(crate) preference: LeadershipPreference,
+    pub(crate) write_key: Option<WriteKey>,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
     /// True if the member is to be kept in the node's store.
@@ -101,6 +104,7 @@ pub(crate) struct InstanceOptions {
 pub(crate) struct Wishes {
     pub(crate) preference: LeadershipPreference,
     pub(crate) min_members: usize,
+    pub(crate) write_key: Option<WriteKey>,
 }
 
 /// Log entries that may be under way from this member's queue. Few, so that commands that arrive
@@ -133,6 +137,7 @@ impl Instance {
             local,
             session: rand::random(),
             preference: Mutex::new(options.preference),
+            write_key: Mutex::new(options.write_key),
             min_members: AtomicUsize::new(options.config.consensus().min_members),
             status,
             submissions,
@@ -193,7 +198,11 @@ impl Instance {
         let Wishes {
             preference,
             min_members,
+            write_key,
         } = wishes;
+        if let Some(key) = write_key {
+            self.learn_write_key(key);
+        }
         self.min_members.fetch_max(min_members, Ordering::Relaxed);
         {
             let mut current = self.preference.lock();
@@ -281,7 +290,7 @@ impl Instance {
     pub(crate) fn standing(&self) -> Standing {
         let willingness = match self.preference() {
             // It could answer nothing, and hand on nothing.
-            _ if self.replica.is_stale() => Willingness::Never,
+            _ if self.replica.is_stale() || self.is_write_refused() => Willingness::Never,
             LeadershipPreference::Normal => Willingness::Normal,
             LeadershipPreference::Reluctant { .. } => Willingness::Reluctant,
             LeadershipPreference::Observer => Willingness::Never,
@@ -313,6 +322,11 @@ impl Instance {
     /// Amount of history, in commands, that is too much for the leader to send by itself.
     pub(crate) fn batch_size(&self) -> u64 {
         self.replica.terms().batch_size
+    }
+
+    /// True if this member joins by a snapshot, also where the log would do.
+    pub(crate) fn wants_snapshot(&self) -> bool {
+        self.replica.terms().snapshot_first
     }
 
     pub(crate) fn lineage_standing(&self) -> Option<LineageStanding> {

@@ -7,6 +7,7 @@ use super::{core::Instance, peers::BondedPeers};
 use crate::{
     groups::{
         Cursor, Index, LeadershipPreference, Membership,
+        bond::core::BondCore,
         durable::{Identity, Keeper},
         event::Event,
         lineage::{Ancestry, Branch, Lineage, MemberId},
@@ -31,6 +32,19 @@ impl Instance {
             None => return None,
         };
         (node.lineage() == lineage && node.member() == to).then(|| node.core().clone())
+    }
+
+    /// As [`core_of`](Self::core_of), for a bonded peer: a guest brings no history along.
+    pub(crate) async fn core_for(
+        &self,
+        bond: &BondCore,
+        lineage: Lineage,
+        to: MemberId,
+    ) -> Option<Arc<NodeCore>> {
+        if self.is_guest(bond) && self.node().is_none() {
+            return None;
+        }
+        self.core_of(lineage, to).await
     }
 
     /// Begins to take part in a history, unless this member belongs to one already.

@@ -192,7 +192,8 @@ async fn hand_over(
     let bonds = instance.bonds();
     let can_lead = |member: &MemberId| {
         let bond = bonds.of_member(member);
-        let willing = |bond: Arc<BondCore>| bond.standing().willingness != Willingness::Never;
+        let willing =
+            |bond: Arc<BondCore>| instance.standing_of(&bond).willingness != Willingness::Never;
         !departed.contains_key(member) && bond.is_some_and(willing)
     };
     let complete = node.matched(0);

@@ -88,13 +88,18 @@ impl Worker {
             return self.tell_standing();
         }
         let own = self.node.as_ref().map(|watch| watch.node.lineage());
-        let bonds = instance.bonds().all();
+        let bonds = instance.trusted_bonds();
         let known = bonds.iter().filter_map(|bond| bond.standing().lineage);
         let known = known
             .filter(|theirs| theirs.alive && own.is_none_or(|own| own == theirs.id))
             .max_by_key(|theirs| theirs.committed);
         let Some(known) = known else { return };
-        let node = if known.committed > instance.batch_size() {
+        let least = if instance.wants_snapshot() {
+            0
+        } else {
+            instance.batch_size()
+        };
+        let node = if known.committed > least {
             instance.take_part(known.id).await
         } else {
             None
@@ -144,6 +149,7 @@ impl Worker {
         let (own, theirs) = (self.instance.lineage_standing(), bond.standing().lineage);
         if let (Some(own), Some(theirs)) = (own, theirs)
             && own.id != theirs.id
+            && !self.instance.is_guest(&bond)
         {
             self.on_rival(&theirs).await;
         }
@@ -240,7 +246,7 @@ impl Worker {
     /// be dead.
     fn seen_alive(&mut self, rival: &LineageStanding, now: Instant) -> Duration {
         let says = |alive: bool| {
-            let bonds = self.instance.bonds().all();
+            let bonds = self.instance.trusted_bonds();
             let standings = bonds.iter().filter_map(|bond| bond.standing().lineage);
             standings
                 .filter(|s| s.id == rival.id && s.alive == alive)
@@ -273,7 +279,7 @@ impl Worker {
             return;
         }
         self.rivals_at = now + RIVAL_INTERVAL;
-        for bond in self.instance.bonds().all() {
+        for bond in self.instance.trusted_bonds() {
             if let Some(theirs) = bond.standing().lineage {
                 self.on_rival(&theirs).await;
             }
@@ -343,7 +349,7 @@ impl Worker {
             let theirs = bond.standing().lineage;
             theirs.is_some_and(|theirs| theirs.alive && theirs.id == own.id)
         };
-        own.alive || self.instance.bonds().all().iter().any(knows)
+        own.alive || self.instance.trusted_bonds().iter().any(knows)
     }
 
     /// Returns whether a majority of the voters is there, so that a leader will be elected.
@@ -352,7 +358,7 @@ impl Worker {
             return false;
         };
         let own = watch.node.lineage();
-        let bonds = self.instance.bonds().all();
+        let bonds = self.instance.trusted_bonds();
         let standings = bonds.iter().map(|bond| bond.standing());
         let present = standings
             .filter(|theirs| {
@@ -399,7 +405,7 @@ impl Worker {
             return;
         };
         let Some(watch) = &self.node else { return };
-        let bonds = self.instance.bonds().all();
+        let bonds = self.instance.trusted_bonds();
         let bonded: Vec<_> = bonds.iter().map(|bond| bond.standing()).collect();
         let own = self.instance.standing();
         // The others wait until it has had its chance.
@@ -431,12 +437,7 @@ impl Worker {
         if self.yielded.is_some_and(waits) {
             return;
         }
-        let bonded: Vec<_> = instance
-            .bonds()
-            .all()
-            .iter()
-            .map(|bond| bond.standing())
-            .collect();
+        let bonded = instance.standings_for_founding();
         let limit = consensus.bootstrap_delay.saturating_mul(self.factor());
         let quiet = now - self.last_news >= QUIET && !self.dials.is_first_attempt_pending();
         let own = instance.standing();

@@ -42,7 +42,7 @@ impl Worker {
             .bonds()
             .all()
             .iter()
-            .map(|bond| (bond.peer, bond.standing()))
+            .map(|bond| (bond.peer, self.instance.standing_of(bond)))
             .filter(|(_, standing)| {
                 let theirs = standing.lineage.as_ref();
                 theirs.is_none_or(|theirs| theirs.id == lineage)

@@ -78,6 +78,8 @@ pub(crate) struct Worker {
     pub(super) refused: HashSet<PeerId>,
     /// Time of their next check.
     pub(super) refused_at: Instant,
+    /// Set once it was said that this member lacks the right to write.
+    pub(super) told_of_write_key: bool,
 }
 
 /// Observed state of a consensus instance.
@@ -123,6 +125,7 @@ impl Worker {
             rosters: HashSet::new(),
             refused: HashSet::new(),
             refused_at: now,
+            told_of_write_key: false,
             instance,
         }
     }
@@ -271,6 +274,7 @@ impl Worker {
             return true;
         }
         self.check_bonds(now);
+        self.check_write_key();
         self.dials.tick(now);
         self.catch_up().await;
         if self.node.is_none() {

@@ -117,7 +117,9 @@ impl NodeCore {
             return false;
         };
         let others: BTreeSet<_> = configs.iter().flatten().copied().collect();
-        let others = others.into_iter().filter(|voter| *voter != self.member);
+        let others = others
+            .into_iter()
+            .filter(|voter| *voter != self.member && self.peers.may_vote(voter));
         let mut answers: FuturesUnordered<_> = others
             .map(|voter| {
                 let answer = self.peers.ask(voter, request.clone());

@@ -1,5 +1,5 @@
-//! Catch-up of a member: by a snapshot that its leader offers, or by the log before it belongs to
-//! the membership.
+//! Catch-up of a member: by a snapshot that its leader offers, unasked or asked, or by the log before
+//! it belongs to the membership.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,6 +31,7 @@ use crate::groups::{
     lineage::MemberId,
     snapshot::Encoded,
 };
+use crate::primitives::Bytes;
 
 /// Pieces that wait to be taken in, besides those in the window.
 const QUEUED_PIECES: usize = 2;
@@ -56,9 +57,31 @@ impl Sources for Members<'_> {
 
 impl NodeCore {
     /// Handles the leader's snapshot offer: fetches the pieces from the members and installs them.
-    pub(crate) async fn serve_snapshot(&self, stream: Duplex) -> Result<(), Gone> {
+    pub(crate) async fn serve_snapshot(&self, mut stream: Duplex) -> Result<(), Gone> {
+        let header = stream.rx.recv().await?;
+        Box::pin(self.take_offer(&header, stream)).await
+    }
+
+    /// Asks a leader for a snapshot, and installs it.
+    async fn fetch_offer(&self, leader: MemberId) -> Result<(), Gone> {
+        let patience = self.applied.terms().fetch_timeout;
+        let asking = async {
+            let mut stream = self.peers.open(leader, Channel::Offer).await?;
+            // What was opened goes out with the first frame.
+            stream.tx.send(&Bytes::new()).await?;
+            Ok::<_, Gone>((stream.rx.recv().await?, stream))
+        };
+        let (header, stream) = timeout(patience, asking).await.map_err(|_| Gone)??;
+        Box::pin(self.take_offer(&header, stream)).await
+    }
+
+    async fn take_offer(&self, header: &Bytes, stream: Duplex) -> Result<(), Gone> {
         let Duplex { mut tx, mut rx } = stream;
-        let header: SnapshotHeader = wire::decode(&rx.recv().await?)?;
+        let header: SnapshotHeader = wire::decode(header)?;
+        // The consensus library takes it for granted, and panics otherwise.
+        if !header.vote.committed {
+            return Err(Gone);
+        }
         let id = header.id().ok_or(Gone)?;
         let leader = header.vote.leader_id.voted_for;
         // They may go on to later ones while the leader is still counting.
@@ -189,13 +212,22 @@ impl NodeCore {
     /// Fetches the committed log, for a member that is not in the membership yet.
     pub(super) async fn fetch_log(&self) {
         let mut failures = 0;
+        let mut wants_snapshot = self.applied.terms().snapshot_first;
         while failures < ATTEMPTS {
+            // A preference: where nobody can make one, the log does.
+            wants_snapshot &= failures < ATTEMPTS / 2;
             let members = self.peers.members();
             let leader = self.current_leader();
             // Before the first contact nobody is known to lead: whoever does answers.
             let candidates = leader.map_or(members, |leader| vec![leader]);
             let mut progress = false;
             for candidate in candidates {
+                if wants_snapshot {
+                    if self.fetch_offer(candidate).await.is_err() {
+                        continue;
+                    }
+                    (wants_snapshot, progress) = (false, true);
+                }
                 if self.fetch_log_under(candidate, &mut progress).await.is_ok() {
                     return;
                 }
@@ -220,7 +252,7 @@ impl NodeCore {
                 wire::decode::<Layout>(&stream.rx.recv().await?)
             };
             let layout = timeout(patience, asking).await.unwrap_or(Err(Gone))?;
-            if layout.vote.leader_id.voted_for != leader {
+            if layout.vote.leader_id.voted_for != leader || !layout.vote.committed {
                 return Err(Gone);
             }
             self.on_contact(layout.vote.leader_id.term, Some(layout.committed));

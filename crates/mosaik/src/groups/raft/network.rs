@@ -186,7 +186,7 @@ impl Client {
     }
 
     /// Offers a snapshot, and waits until it is taken.
-    async fn offer_snapshot(
+    pub(super) async fn offer_snapshot(
         held: &InUse,
         vote: VoteOf<Types>,
         meta: SnapshotMetaOf<Types>,
@@ -271,6 +271,9 @@ impl RaftNetworkV2<Types> for Client {
         request: VoteRequest<Types>,
         _: RPCOption,
     ) -> Rpc<VoteResponse<Types>> {
+        if !self.peers.may_vote(&self.target) {
+            return refused();
+        }
         match self.ask(&Request::Vote(request)).await? {
             Response::Vote(response) => Ok(response),
             _ => refused(),

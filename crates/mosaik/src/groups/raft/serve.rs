@@ -61,6 +61,19 @@ impl NodeCore {
         wire::encode(&response.unwrap_or(Response::Refused))
     }
 
+    /// Answers a question of a member that has not proven the write key: reads, and nothing that
+    /// bears on votes, leaders or the log.
+    pub(crate) async fn answer_guest(
+        &self,
+        from: MemberId,
+        request: &Bytes,
+    ) -> Result<Bytes, Gone> {
+        match wire::decode(request)? {
+            Request::ReadIndex { .. } => self.answer(from, request).await,
+            _ => wire::encode(&Response::Refused),
+        }
+    }
+
     async fn on_heartbeat(
         &self,
         request: AppendEntriesRequest<Types>,
@@ -210,6 +223,10 @@ impl NodeCore {
         loop {
             while !self.submissions.is_empty() && self.submissions.route() != Route::Local {
                 if let Some(leader) = self.remote_leader() {
+                    if !self.peers.takes_commands(&leader) {
+                        self.submissions.withdraw();
+                        break;
+                    }
                     let route = self.submissions.new_session();
                     // However it ends: what was not applied is sent again.
                     let _ = self.forward_to(leader, route).await;

@@ -1,6 +1,6 @@
 //! Server of history for members that catch up.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use openraft::{
     EntryPayload, alias::EntryOf, async_runtime::watch::WatchReceiver, entry::RaftEntry,
@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     core::NodeCore,
-    shelf::InUse,
+    network::Client,
+    shelf::{Held, InUse},
     types::Types,
     window::weight,
     wire::{self, Layout},
@@ -82,6 +83,45 @@ impl NodeCore {
                 }
             }
         }
+    }
+
+    /// Offers a newcomer the snapshot that it has asked for, as a leader does unasked where the log
+    /// no longer reaches back far enough.
+    pub(crate) async fn serve_offer(&self, mut stream: Duplex) -> Result<(), Gone> {
+        stream.rx.recv().await?;
+        let (vote, leading) = {
+            let server = self.server.borrow_watched();
+            (server.vote, server.current_leader == Some(self.member))
+        };
+        // Just elected, it may be that the majority's votes are still being counted.
+        if !leading || !vote.committed {
+            return Err(Gone);
+        }
+        let turn = self.supplies.acquire().await.map_err(|_| Gone)?;
+        let held = self.snapshot_for_newcomer().await.ok_or(Gone)?;
+        let pieces = held.pieces().await.map_err(|_| Gone)?;
+        drop((turn, pieces));
+        let held = InUse::new(held);
+        let meta = held.0.meta.clone();
+        let offered = Client::offer_snapshot(&held, vote, meta, stream).await;
+        offered.map(drop)
+    }
+
+    /// A snapshot that little has come after; taken now if there is none. One for many newcomers.
+    async fn snapshot_for_newcomer(&self) -> Option<Arc<Held>> {
+        let is_recent = |held: &Arc<Held>| {
+            let behind = self.applied.position().index() - held.position;
+            behind.0 <= self.applied.terms().batch_size
+        };
+        if let Some(held) = self.applied.shelf.offer().filter(is_recent) {
+            return Some(held);
+        }
+        let turn = self.applied.turn.lock().await;
+        if !turn.is_over {
+            self.applied.take_snapshot();
+        }
+        drop(turn);
+        self.applied.shelf.offer()
     }
 
     /// Layout of the log from an index on, vouched for by this leader.

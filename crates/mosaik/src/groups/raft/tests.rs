@@ -198,6 +198,7 @@ impl Peers for End {
                     Channel::Append => target.serve_append(theirs).await,
                     Channel::Snapshot => drop(target.serve_snapshot(theirs).await),
                     Channel::Fetch => drop(target.serve_fetch(theirs).await),
+                    Channel::Offer => drop(target.serve_offer(theirs).await),
                     Channel::Forward(origin) => drop(target.serve_forward(origin, theirs).await),
                 }
             });

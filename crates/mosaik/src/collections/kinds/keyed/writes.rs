@@ -36,12 +36,14 @@ macro_rules! keyed_writes {
 
             /// Watches everything after a version: resumes where another watch has ended. Tells
             /// [`Event::Compacted`](crate::collections::Event::Compacted) first when that is too
-            /// long ago. A version in the future is waited for, and nothing is told of what comes
-            /// before it: so resume when this member is [online](When::online), as a node that has
-            /// just started knows nothing yet, and every version is in its future.
+            /// long ago. A version that this node has not reached is waited for, as after a restart:
+            /// nothing is told of what comes before it, and if the node catches up by a snapshot
+            /// behind it, that is told as `Compacted`. Until then [`Watch::snapshot`] is the content
+            /// as the node has it at the call.
             ///
             /// Versions belong to one history: of one that this member has given up
-            /// ([`Event::Reset`](crate::collections::Event::Reset)), nothing can be resumed.
+            /// ([`Event::Reset`](crate::collections::Event::Reset)), or that was lost with all its
+            /// members, nothing can be resumed.
             pub fn watch_from(
                 &self,
                 version: Version,
