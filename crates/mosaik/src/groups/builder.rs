@@ -59,6 +59,7 @@ pub struct GroupBuilder<'g, S = (), M = ()> {
     storage: S,
     machine: M,
     durable: bool,
+    founds_unadmitted: bool,
 }
 
 impl<S, M> fmt::Debug for GroupBuilder<'_, S, M> {
@@ -81,6 +82,7 @@ impl<'g> GroupBuilder<'g, (), ()> {
             storage: (),
             machine: (),
             durable: false,
+            founds_unadmitted: false,
         }
     }
 
@@ -159,6 +161,13 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
         self
     }
 
+    /// Founds the group also while this node lacks a ticket that the group requires, and then works
+    /// alone. Not a durable member: what it founded would never give way to the others' history.
+    pub(crate) const fn founding_unadmitted(mut self) -> Self {
+        self.founds_unadmitted = true;
+        self
+    }
+
     fn split(self) -> (GroupBuilder<'g, (), ()>, M) {
         let parts = GroupBuilder {
             registry: self.registry,
@@ -168,6 +177,7 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             storage: (),
             machine: (),
             durable: self.durable,
+            founds_unadmitted: self.founds_unadmitted,
         };
         (parts, self.machine)
     }
@@ -181,6 +191,7 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             storage,
             machine,
             durable: self.durable,
+            founds_unadmitted: self.founds_unadmitted,
         }
     }
 }
@@ -247,13 +258,14 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
     }
 
     fn join_or_end(self) -> Result<Group<M>, Refused<M>> {
-        let config = GroupConfig::new(
+        let mut config = GroupConfig::new(
             self.key,
             self.consensus,
             self.validators,
             self.machine.signature(),
             self.machine.state_sync().signature(),
         );
+        config.founds_unadmitted = self.founds_unadmitted && !self.durable;
         // The default storage needs no adapter: the log itself keeps commands in memory.
         let is_default = (&self.storage as &dyn Any).is::<InMemoryLogStore<M::Command>>();
         let commands: Option<Arc<dyn CommandStore>> = if is_default {
