@@ -1,16 +1,25 @@
 //! Collections over real endpoints.
 
+mod apart;
 mod batches;
 mod catch_up;
+mod clocks;
 mod declared;
 #[cfg(feature = "storage")]
 mod durability;
+mod elements;
 mod expiry;
+#[cfg(feature = "storage")]
+mod full_disk;
+mod handles;
+mod idle_watches;
 mod kinds;
 mod limits;
 mod metrics;
 mod models;
 mod roles;
+mod sizes;
+mod snapshots;
 mod watches;
 
 use mosaik::{Network, collections::When};
