@@ -17,15 +17,17 @@ pub(super) struct Truth {
 }
 
 impl Truth {
-    /// Of what the watchers of everything were told, and of a collection that was empty.
-    pub(super) fn of(empty: Content, records: &[Record]) -> Result<Self, Violation> {
+    /// Of what the watchers of everything were told, and of a collection that was empty; and where
+    /// they contradict each other, or themselves.
+    pub(super) fn of(empty: Content, records: &[Record]) -> (Self, Vec<Violation>) {
+        let mut broken = Vec::new();
         let mut changes: BTreeMap<u64, Vec<Delta>> = BTreeMap::new();
         for record in records.iter().filter(|record| record.part == Part::All) {
             for note in &record.notes {
                 if let Note::Changed(version, told) = note {
                     let known = changes.entry(*version).or_insert_with(|| told.clone());
                     if known != told {
-                        return Err(Violation(format!(
+                        broken.push(Violation(format!(
                             "one truth: version {version} changed {known:?}, and at place {} \
                              {told:?}",
                             record.place
@@ -37,26 +39,29 @@ impl Truth {
         let (mut content, mut contents) = (empty.clone(), BTreeMap::new());
         for (version, deltas) in &changes {
             let before = content.clone();
-            for delta in deltas {
-                if !content.follow(delta) {
-                    return Err(Violation(format!(
-                        "one truth: version {version} changed {deltas:?}, and before it there was \
-                         {before:?}"
-                    )));
-                }
+            // In order, all of them.
+            let fits = deltas
+                .iter()
+                .fold(true, |fits, delta| content.follow(delta) && fits);
+            if !fits {
+                broken.push(Violation(format!(
+                    "one truth: version {version} changed {deltas:?}, and before it there was \
+                     {before:?}"
+                )));
             }
             if let Some(mark) = content.repeated() {
-                return Err(Violation(format!(
+                broken.push(Violation(format!(
                     "once: {mark} was inserted again by version {version}: {deltas:?}"
                 )));
             }
             contents.insert(*version, content.clone());
         }
-        Ok(Self {
+        let truth = Self {
             empty,
             changes,
             contents,
-        })
+        };
+        (truth, broken)
     }
 
     /// The versions after one, up to another, that changed anything in a part, with the changes
