@@ -9,8 +9,11 @@ use mosaik::{
     primitives::{Datum, encoding},
 };
 
-/// Keys that are used.
+/// Keys of mutations of all ways.
 pub(super) const KEYS: u8 = 24;
+/// These and those behind them, which are written with a time to live only, and seldom: long enough
+/// for it to end.
+pub(super) const ALL_KEYS: u8 = KEYS + 8;
 
 /// The value of a run: a mark that no other mutation writes, and bytes that only the encoding has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use mosaik::{
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tempfile::TempDir;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     content::Content,
@@ -139,7 +139,11 @@ impl<K: Kind> Place<K> {
 
     /// Mutates the collection in some way, if it can be done here.
     pub(super) fn mutate(&self, random: &mut SmallRng, mark: u32) -> Option<Mutation> {
-        Some(K::mutate(self.writer()?, random, mark))
+        // Before it is submitted: nothing that it sets may end sooner after this.
+        let begun = Instant::now();
+        let mut mutation = K::mutate(self.writer()?, random, mark);
+        mutation.effect.submitted = begun;
+        Some(mutation)
     }
 
     pub(super) fn heavy(&self, mark: u32) -> Option<Mutation> {

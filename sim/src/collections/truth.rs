@@ -100,6 +100,17 @@ impl Truth {
         changes.flat_map(|(version, deltas)| deltas.iter().map(|delta| (*version, delta)))
     }
 
+    /// The version that first wrote each mark.
+    pub(super) fn written(&self) -> BTreeMap<u32, u64> {
+        let mut written = BTreeMap::new();
+        for (version, delta) in self.all() {
+            for mark in delta.marks() {
+                written.entry(mark).or_insert(version);
+            }
+        }
+        written
+    }
+
     /// How many entries expired.
     pub(super) fn expired(&self) -> usize {
         let expired = self.all().filter(|(_, delta)| delta.expired().is_some());

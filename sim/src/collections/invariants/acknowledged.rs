@@ -10,12 +10,7 @@ use super::{
 
 pub(super) fn check(seen: &Seen, truth: &Truth) -> Vec<String> {
     let mut wrong = Vec::new();
-    let mut written = BTreeMap::new();
-    for (version, delta) in truth.all() {
-        for mark in delta.marks() {
-            written.entry(mark).or_insert(version);
-        }
-    }
+    let written = truth.written();
     let mut versions = BTreeMap::new();
     for (effect, outcome) in &seen.calls {
         match outcome {

@@ -4,29 +4,49 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{super::truth::Truth, Seen};
+use super::{
+    super::{
+        kinds::{Answer, Failure},
+        truth::Truth,
+    },
+    Call, Seen,
+};
 
 /// What a mutation did to the time to live of a key.
 struct Timer {
-    /// None when that is not known: it may have taken effect at any.
+    /// None when it is not known at which it took effect, if at any.
     version: Option<u64>,
     submitted: Instant,
     ttl: Option<Duration>,
 }
 
+/// At which version a mutation took effect; none if at none, and none within when that is not known.
+#[expect(clippy::option_option, reason = "two things are not there")]
+fn effective(call: &Call, written: &BTreeMap<u32, u64>) -> Option<Option<u64>> {
+    let (effect, outcome) = call;
+    match outcome {
+        Ok((_, Answer::Was(false))) if !effect.possible_timers.is_empty() => None,
+        Ok((version, _)) => Some(Some(*version)),
+        Err(Failure::Never) => None,
+        // What it wrote tells.
+        Err(Failure::Unknown) => match effect.marks.first() {
+            Some(mark) => written.get(mark).map(|version| Some(*version)),
+            None => Some(None),
+        },
+    }
+}
+
 pub(super) fn check(seen: &Seen, truth: &Truth) -> Vec<String> {
+    let written = truth.written();
     let mut timers: BTreeMap<u8, Vec<Timer>> = BTreeMap::new();
-    for (effect, outcome) in &seen.calls {
-        let version = match outcome {
-            Ok((version, _)) => Some(*version),
-            Err(_) => None,
+    for call in &seen.calls {
+        let Some(version) = effective(call, &written) else {
+            continue;
         };
-        // One that may have changed nothing must not hide the one before.
+        let (effect, _) = call;
         let possible = effect.possible_timers.iter();
-        let possible = possible.map(|(key, ttl)| (None, *key, Some(*ttl)));
-        let certain = effect.timers.iter();
-        let certain = certain.map(|(key, ttl)| (version, *key, *ttl));
-        for (version, key, ttl) in certain.chain(possible) {
+        let possible = possible.map(|(key, ttl)| (*key, Some(*ttl)));
+        for (key, ttl) in effect.timers.iter().copied().chain(possible) {
             timers.entry(key).or_default().push(Timer {
                 version,
                 submitted: effect.submitted,

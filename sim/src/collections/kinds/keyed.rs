@@ -5,11 +5,21 @@ use std::{collections::BTreeMap, time::Duration};
 use mosaik::collections::MapChange;
 use rand::{Rng, rngs::SmallRng};
 
-use super::super::content::{Content, Delta, Entry, KEYS, Load};
+use super::super::content::{ALL_KEYS, Content, Delta, Entry, KEYS, Load};
 
 /// A time to live, so short that it may end before another write takes it away.
 pub(super) fn ttl(random: &mut SmallRng) -> Duration {
     Duration::from_millis(random.random_range(0..120))
+}
+
+/// A key and the time to live that it is written with.
+pub(super) fn expiring(key: u8, random: &mut SmallRng) -> (u8, Duration) {
+    if random.random_bool(0.3) {
+        return (key, ttl(random));
+    }
+    // Far longer than anything else takes: an early end is seen.
+    let ttl = Duration::from_millis(random.random_range(300..700));
+    (random.random_range(KEYS..ALL_KEYS), ttl)
 }
 
 /// Some keys that follow on one.
@@ -47,7 +57,7 @@ macro_rules! maps {
         }
 
         fn expires(reader: &Self::Reader) -> bool {
-            (0..KEYS).any(|key| reader.ttl(&key).is_some())
+            (0..ALL_KEYS).any(|key| reader.ttl(&key).is_some())
         }
 
         fn heavy(writer: &Self::Writer, mark: u32) -> Mutation {
@@ -62,7 +72,7 @@ macro_rules! maps {
             Mutation::silent("clear".to_owned(), writer.clear(), |content| {
                 entries(content).clear();
             })
-            .timed((0..KEYS).map(|key| (key, None)))
+            .timed((0..ALL_KEYS).map(|key| (key, None)))
         }
 
         fn mutate(writer: &Self::Writer, random: &mut SmallRng, mark: u32) -> Mutation {
@@ -103,6 +113,7 @@ macro_rules! maps {
                     .timed(timers)
                 }
                 4 | 5 => {
+                    let (key, ttl) = keyed::expiring(key, random);
                     let writing = writer.insert_with_ttl(key, load, ttl);
                     let text = format!("insert {key}, {mark} for {ttl:?}");
                     Mutation::silent(text, writing, move |content| {

@@ -7,7 +7,7 @@ use mosaik::collections::{
 use rand::{Rng, rngs::SmallRng};
 
 use super::{
-    super::content::{Content, Delta, KEYS, Load, Part},
+    super::content::{ALL_KEYS, Content, Delta, KEYS, Load, Part},
     Answer, Committed, Kind, Mutation, entries, handles,
     keyed::{self, maps},
 };

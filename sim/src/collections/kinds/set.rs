@@ -10,7 +10,7 @@ use mosaik::{
 use rand::{Rng, rngs::SmallRng};
 
 use super::{
-    super::content::{Content, Delta, KEYS, Load, Part},
+    super::content::{ALL_KEYS, Content, Delta, KEYS, Load, Part},
     Answer, Committed, Kind, Mutation, entries, handles, keyed,
 };
 
@@ -82,7 +82,7 @@ impl Kind for SetKind {
     }
 
     fn expires(reader: &Self::Reader) -> bool {
-        (0..KEYS).any(|key| reader.ttl(&Element::of(key)).is_some())
+        (0..ALL_KEYS).any(|key| reader.ttl(&Element::of(key)).is_some())
     }
 
     fn watch_part(
@@ -107,7 +107,7 @@ impl Kind for SetKind {
         Mutation::silent("clear".to_owned(), writer.clear(), |content| {
             entries(content).clear();
         })
-        .timed((0..KEYS).map(|key| (key, None)))
+        .timed((0..ALL_KEYS).map(|key| (key, None)))
     }
 
     fn mutate(writer: &Self::Writer, random: &mut SmallRng, _: u32) -> Mutation {
@@ -141,7 +141,8 @@ impl Kind for SetKind {
                 .timed(timers)
             }
             5 | 6 => {
-                let writing = writer.insert_with_ttl(one, ttl);
+                let (key, ttl) = keyed::expiring(key, random);
+                let writing = writer.insert_with_ttl(Element::of(key), ttl);
                 Mutation::silent(
                     format!("insert {key} for {ttl:?}"),
                     writing,
