@@ -35,6 +35,8 @@ const SHOWN: usize = 3;
 /// Mutations of a mebibyte after which the beginning of the log is discarded, so that newcomers
 /// need a snapshot.
 const HEAVY: usize = 70;
+/// How long others go on in between.
+const BETWEEN: Duration = Duration::from_millis(60);
 
 /// The kinds of collections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -213,9 +215,13 @@ impl<K: Kind> Run<K> {
         Ok(())
     }
 
-    /// Writes so much that the log is cut off, and has a newcomer.
+    /// Writes so much that the log is cut off, with other mutations in between which the snapshot
+    /// has to tell, and has a newcomer.
     async fn weigh(&mut self) -> anyhow::Result<()> {
-        for _ in 0..HEAVY {
+        for n in 0..HEAVY {
+            if n % 8 == 0 {
+                self.mutate(BETWEEN).await;
+            }
             self.insist(|run| {
                 let mark = run.next_mark();
                 run.places[0].heavy(mark)

@@ -39,10 +39,10 @@ impl Truth {
         let (mut content, mut contents) = (empty.clone(), BTreeMap::new());
         for (version, deltas) in &changes {
             let before = content.clone();
-            // In order, all of them.
-            let fits = deltas
-                .iter()
-                .fold(true, |fits, delta| content.follow(delta) && fits);
+            let mut fits = true;
+            for delta in deltas {
+                fits &= content.follow(delta);
+            }
             if !fits {
                 broken.push(Violation(format!(
                     "one truth: version {version} changed {deltas:?}, and before it there was \

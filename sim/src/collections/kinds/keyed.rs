@@ -75,6 +75,7 @@ macro_rules! maps {
             .timed((0..ALL_KEYS).map(|key| (key, None)))
         }
 
+        #[expect(clippy::too_many_lines, reason = "one branch for each way to mutate")]
         fn mutate(writer: &Self::Writer, random: &mut SmallRng, mark: u32) -> Mutation {
             let key = random.random_range(0..KEYS);
             let ttl = keyed::ttl(random);

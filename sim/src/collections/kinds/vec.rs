@@ -59,6 +59,7 @@ impl Kind for VecKind {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "one branch for each way to mutate")]
     fn mutate(writer: &Self::Writer, random: &mut SmallRng, mark: u32) -> Mutation {
         let load = Load::light(mark);
         let len = writer.len() as u64;
