@@ -66,7 +66,7 @@ struct Options {
 enum Command {
     /// Runs groups under faults, and checks that their promises hold.
     Groups(group_runs::Options),
-    /// Runs a replicated map under faults, and checks what its watches tell.
+    /// Runs replicated collections under faults, and checks what they hold, answer and tell.
     Collections(collection_runs::Options),
     /// Takes part in a run of a group, as standard input says.
     #[command(hide = true)]

@@ -64,6 +64,11 @@ impl CollectionConfig {
 
     /// Admits only members with a ticket that satisfies this validator. Every call adds one, and all
     /// must be satisfied. Part of the collection's identity, in call order. Default: none.
+    ///
+    /// A node does not check itself: a writer that lacks the ticket works alone, in memory, warns
+    /// in its log, and says so in its [`Status`](super::Status). Once it has the ticket, its content
+    /// and that of the others are merged, of which the one with fewer mutations is given up. A
+    /// durable writer waits for its ticket instead, as its content would never be given up.
     #[must_use]
     pub fn require_ticket(mut self, validator: impl TicketValidator) -> Self {
         self.validators.push(Arc::new(validator));

@@ -61,6 +61,7 @@ pub struct GroupBuilder<'g, S = (), M = ()> {
     machine: M,
     durable: bool,
     write_key: Option<WriteKey>,
+    founds_unadmitted: bool,
 }
 
 impl<S, M> fmt::Debug for GroupBuilder<'_, S, M> {
@@ -84,6 +85,7 @@ impl<'g> GroupBuilder<'g, (), ()> {
             machine: (),
             durable: false,
             write_key: None,
+            founds_unadmitted: false,
         }
     }
 
@@ -169,6 +171,13 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
         self
     }
 
+    /// Founds the group also while this node lacks a ticket that the group requires, and then works
+    /// alone. Not a durable member: what it founded would never give way to the others' history.
+    pub(crate) const fn founding_unadmitted(mut self) -> Self {
+        self.founds_unadmitted = true;
+        self
+    }
+
     fn split(self) -> (GroupBuilder<'g, (), ()>, M) {
         let parts = GroupBuilder {
             registry: self.registry,
@@ -179,6 +188,7 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             machine: (),
             durable: self.durable,
             write_key: self.write_key,
+            founds_unadmitted: self.founds_unadmitted,
         };
         (parts, self.machine)
     }
@@ -193,6 +203,7 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             machine,
             durable: self.durable,
             write_key: self.write_key,
+            founds_unadmitted: self.founds_unadmitted,
         }
     }
 }
@@ -259,13 +270,14 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
     }
 
     fn join_or_end(self) -> Result<Group<M>, Refused<M>> {
-        let config = GroupConfig::new(
+        let mut config = GroupConfig::new(
             self.key,
             self.consensus,
             self.validators,
             self.machine.signature(),
             self.machine.state_sync().signature(),
         );
+        config.founds_unadmitted = self.founds_unadmitted && !self.durable;
         // The default storage needs no adapter: the log itself keeps commands in memory.
         let is_default = (&self.storage as &dyn Any).is::<InMemoryLogStore<M::Command>>();
         let commands: Option<Arc<dyn CommandStore>> = if is_default {

@@ -16,6 +16,8 @@ pub struct GroupConfig {
     consensus: ConsensusConfig,
     auth: Box<[Box<dyn TicketValidator>]>,
     validators: Vec<Arc<dyn TicketValidator>>,
+    /// Whether this member founds the group although it lacks a ticket itself.
+    pub(crate) founds_unadmitted: bool,
 }
 
 impl GroupConfig {
@@ -35,6 +37,7 @@ impl GroupConfig {
             consensus: consensus.in_bounds(),
             auth: validators.iter().map(boxed).collect(),
             validators,
+            founds_unadmitted: false,
         }
     }
 

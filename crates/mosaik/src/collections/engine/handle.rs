@@ -96,7 +96,8 @@ impl<K: Kind> Handle<K> {
         };
         let mut builder = groups
             .with_key(identity::group_key(store_id))
-            .with_consensus_config(consensus);
+            .with_consensus_config(consensus)
+            .founding_unadmitted();
         for validator in &config.validators {
             builder = builder.require_ticket(validator.clone());
         }

@@ -449,8 +449,8 @@ impl Worker {
             settled: (self.discovery_settled && quiet) || now - self.joined >= limit,
         });
         let Some(voters) = voters else { return };
-        // Whoever lacks the tickets itself would be alone for ever with what it founds.
-        if instance.authorize(&instance.discovery().me()).is_err() {
+        // Whoever lacks the tickets itself is alone with what it founds, as long as that is so.
+        if !instance.config().founds_unadmitted && !instance.admits_itself() {
             return;
         }
         tracing::debug!(
