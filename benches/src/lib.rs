@@ -1,4 +1,4 @@
-//! What the benchmarks share: nodes on loopback, raw QUIC beside them, and statistics.
+//! Common parts of the benchmarks: nodes on loopback, raw QUIC beside them, and statistics.
 #![allow(
     clippy::missing_errors_doc,
     clippy::unchecked_time_subtraction,
@@ -21,7 +21,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a benchmark waits for what must happen.
+/// Timeout of a benchmark for a condition that must come about.
 const PATIENCE: Duration = Duration::from_secs(30);
 const MESSAGE: [u8; 64] = [7; 64];
 
@@ -176,7 +176,7 @@ pub fn memory(name: &str) -> Result<u64> {
     Ok(kib.context("memory statistics")?.parse::<u64>()? * 1024)
 }
 
-/// What was counted in a while, and what that took.
+/// Rates of a count, per second and per second of processor time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rate {
     /// Per second of time.

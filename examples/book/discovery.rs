@@ -1,4 +1,4 @@
-//! What a program can ask discovery: who is there, what changed, and is that peer well.
+//! Queries to discovery: the peers that are there, changes, and the health of one peer.
 
 use std::time::Duration;
 

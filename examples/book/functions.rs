@@ -23,7 +23,7 @@ enum NoPrice {
 }
 
 mosaik::function!(
-    /// What a quantity would cost now.
+    /// Price of a quantity now.
     Price = Quote -> Result<u64, NoPrice>, "book/price",
     handler require: |peer| peer.tags().contains(&"desk".into()),
     timeout: Duration::from_secs(2),

@@ -18,7 +18,7 @@ const ISSUER: EdDsa =
 /// The network that all programs join.
 const NETWORK: NetworkId = id!("book: the exchange");
 
-/// What callers must show. The same in all programs: it is part of the function's id.
+/// Credentials that callers must show. The same in all programs: it is part of the function's id.
 fn operators() -> Jwt {
     Jwt::with_key(ISSUER)
         .with_identity("book operators")

@@ -11,7 +11,7 @@ use mosaik::{
 use serde::{Deserialize, Serialize};
 
 // ANCHOR: machine
-/// How much of each symbol is held.
+/// Holdings of each symbol.
 #[derive(Default)]
 struct Positions(BTreeMap<String, i64>);
 

@@ -35,7 +35,7 @@ impl TicketValidator for CurrentKeys {
     }
 }
 
-/// What the exchange demands of a token that was signed with this key.
+/// Demands of the exchange on a token that was signed with this key.
 fn tokens_of(key: &EdDsaSigningKey, network: NetworkId) -> Jwt {
     Jwt::with_key(key.verifying_key())
         .allow_issuer("exchange")

@@ -14,7 +14,7 @@ use mosaik::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What a node is told: the network, and where to find one other node.
+/// Options of every node: the network, and the address of one other node.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct NodeOptions {
     /// The network's name, the same for all nodes.
@@ -23,7 +23,7 @@ pub(crate) struct NodeOptions {
     /// A node that is there already, as it prints itself: `<peer id>@<ip>:<port>`. May be repeated.
     #[arg(long)]
     bootstrap: Vec<Address>,
-    /// Where to listen; on several machines, an address that the others can reach.
+    /// Address to listen on; on several machines, one that the others can reach.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 }
@@ -57,7 +57,7 @@ pub(crate) async fn asked_to_end() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where a node can be reached, as text.
+/// Address of a node, as text.
 #[derive(Debug, Clone)]
 pub(crate) struct Address(EndpointAddr);
 

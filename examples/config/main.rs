@@ -32,7 +32,7 @@ struct Arguments {
 enum Command {
     /// Keep the settings, together with two others.
     Server {
-        /// Where the settings are kept; each server has a directory of its own.
+        /// Directory of the settings; each server has one of its own.
         #[arg(long)]
         storage: PathBuf,
         #[command(flatten)]

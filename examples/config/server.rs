@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::{self, Address, NodeOptions};
 
-/// What the collection is found by: whoever knows it can be a member.
+/// Id by which nodes find the collection: any node that knows it can be a member.
 pub(crate) const SETTINGS: &str = "example/config";
 
 /// Ample for the choice of another leader.
@@ -38,7 +38,7 @@ mosaik::function!(
     timeout: TIMEOUT,
 );
 
-/// Why a server did not do what it was asked for.
+/// Reasons for which a server did not do as asked.
 #[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("it may have taken effect, or still may: look at the key before you try again")]

@@ -19,7 +19,7 @@ async fn program() {
     }
 }
 
-/// Three servers, of which any may be killed and started again.
+/// Three servers; any may be killed and started again.
 struct Servers {
     network: String,
     storage: Vec<tempfile::TempDir>,

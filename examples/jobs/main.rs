@@ -24,7 +24,7 @@ mod worker;
 use node::{Address, NodeOptions};
 use queue::{Key, QUEUE, Queue};
 
-/// How long commands wait for the queue.
+/// Timeout of commands for the queue.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Parser)]
@@ -38,7 +38,7 @@ struct Arguments {
 enum Command {
     /// Keep the queue, together with two others.
     Keeper {
-        /// Where the queue is kept; each keeper has a directory of its own.
+        /// Directory of the queue; each keeper has one of its own.
         #[arg(long)]
         storage: PathBuf,
         #[command(flatten)]

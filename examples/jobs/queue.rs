@@ -12,11 +12,11 @@ use mosaik::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What the collection is found by: whoever knows it can be a member.
+/// Id by which nodes find the collection: any node that knows it can be a member.
 pub(crate) const QUEUE: &str = "example/jobs";
 
 // ANCHOR: entries
-/// What the queue knows of a job, by the job's name.
+/// Keys of a job in the queue, by the job's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Key {
     /// Its input; there until it is done.
@@ -128,7 +128,7 @@ impl Taken {
     }
 
     // ANCHOR: renew
-    /// Whether the worker still has the job, as far as this node knows.
+    /// Returns whether the worker still has the job, as far as this node knows.
     pub(crate) fn is_held(&self, queue: &Queue) -> bool {
         let lease = queue.get_versioned(&self.lease_key());
         lease.is_some_and(|(_, version)| version == self.lease)

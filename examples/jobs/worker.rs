@@ -12,14 +12,14 @@ use tokio::{
 
 use crate::queue::{self, QUEUE, Queue, Taken};
 
-/// How a worker works.
+/// Options of a worker.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct WorkerOptions {
-    /// After how many seconds without a sign of life another worker may have the job.
+    /// Lease in seconds: after this long without a renewal another worker may have the job.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     lease: u64,
-    /// What is run for each job: it gets the input on its standard input, and its output is the
-    /// result.
+    /// Command that is run for each job: it gets the input on its standard input, and its output is
+    /// the result.
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }

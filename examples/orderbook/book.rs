@@ -20,14 +20,14 @@ use crate::seen::Seen;
 pub(crate) struct Book {
     bids: BTreeMap<Cents, Level>,
     asks: BTreeMap<Cents, Level>,
-    /// By trader, the numbers of the orders that were accepted.
+    /// Numbers of the accepted orders, by trader.
     seen: BTreeMap<u32, Seen>,
     totals: Totals,
     /// Hash over all fills so far, each hashed onto those before it.
     tape: Digest,
 }
 
-/// What has happened in a book since it opened.
+/// Totals of a book since it opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
     /// Orders that entered the book, each once.

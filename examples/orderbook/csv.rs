@@ -31,10 +31,10 @@ const SIDE: &str = "`buy` or `sell`";
 const PRICE: &str = "an amount above zero with at most two decimals, such as 101.25";
 const PRICE_TOO_HIGH: &str = "an amount of at most 184467440737095516.15";
 const QUANTITY: &str = "a whole number from 1 to 4294967295";
-/// Of a wrong value, this much is quoted.
+/// Limit on the characters of a wrong value that are quoted.
 const MAX_QUOTED_CHARS: usize = 40;
 
-/// Why a file isn't a list of orders. Lines and columns count from 1.
+/// Reasons for which a file isn't a list of orders. Lines and columns count from 1.
 #[derive(Debug, Error)]
 pub(crate) enum ReadError {
     #[error("{}: can't be read: {error}", file.display())]
@@ -156,7 +156,7 @@ pub(crate) fn write(orders: &[Order], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// One record and where it stands.
+/// One record and its place in the file.
 struct Line<'a> {
     file: &'a Path,
     text: &'a [u8],

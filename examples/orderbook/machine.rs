@@ -19,10 +19,10 @@ pub(crate) struct Market {
     fills: Vec<Fill>,
 }
 
-/// What can be asked of a market.
+/// Queries of a market.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum MarketQuery {
-    /// The fills from a number on, so many at most.
+    /// The fills from a number on, at most this many.
     Fills { from: u64, max: usize },
     /// Totals, and a digest of the whole book.
     Summary,

@@ -46,7 +46,7 @@ struct Arguments {
 enum Command {
     /// Stream the orders of a file to all matchers.
     Trader {
-        /// Which trader of the file to be.
+        /// Number of the trader in the file.
         number: u32,
         /// A CSV file with the header `trader,side,price,quantity`.
         file: PathBuf,
@@ -68,13 +68,13 @@ enum Command {
     },
     /// Write a file of random orders.
     Sample {
-        /// Where to write; an existing file is replaced.
+        /// File to write; an existing one is replaced.
         #[arg(default_value = "orders.csv")]
         output: PathBuf,
         /// Equal seeds give equal files.
         #[arg(long, default_value_t = sample::DEFAULT_SEED)]
         seed: u64,
-        /// How many orders.
+        /// Number of orders.
         #[arg(long, default_value_t = sample::DEFAULT_COUNT)]
         orders: u32,
     },

@@ -1,4 +1,4 @@
-//! What every role has in common: a node of the network, and what it tells of its neighbours.
+//! Common part of every role: a node of the network, and reports about its neighbours.
 
 use std::{net::SocketAddr, str::FromStr};
 
@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::report::{Format, Report, Reporter, role_of};
 
-/// What a node is told: the network, where to find one other node, and nothing else.
+/// Options of every node: the network, the address of one other node, and nothing else.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct NodeOptions {
     /// The network's name, the same for all nodes.
@@ -24,10 +24,10 @@ pub(crate) struct NodeOptions {
     /// One node that is there already, as it prints it: `<peer id>@<ip>:<port>`.
     #[arg(long)]
     bootstrap: Option<Bootstrap>,
-    /// Where to listen; on several machines, an address that the others can reach.
+    /// Address to listen on; on several machines, one that the others can reach.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// How to tell what happens.
+    /// Format of the reports.
     #[arg(long, value_enum, default_value = "text")]
     reports: Format,
     /// Leave also when standard input ends: for a program that starts this one and holds its input
@@ -117,7 +117,7 @@ async fn asked_to_leave(until_input_ends: bool) {
     }
 }
 
-/// Where a node can be reached, as text.
+/// Address of a node, as text.
 #[derive(Debug, Clone)]
 pub(crate) struct Bootstrap(EndpointAddr);
 

@@ -1,4 +1,4 @@
-//! What traders send and what the book answers: orders and fills.
+//! Messages of traders and of the book: orders and fills.
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};

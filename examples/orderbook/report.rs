@@ -1,4 +1,4 @@
-//! What a role tells about itself, for people and for the demo that watches all roles.
+//! Reports of a role about itself, for people and for the demo that watches all roles.
 
 use std::{
     fmt,
@@ -25,13 +25,13 @@ pub(crate) enum Report {
     Subscribed { stream: String, producer: PeerId },
     /// This node knows another leader of the matchers' group.
     Leader { peer: Option<PeerId> },
-    /// How many orders were sent so far.
+    /// Number of orders sent so far.
     Sent { orders: u64, done: bool },
     /// The state of this matcher's book.
     Book { totals: Totals, digest: UniqueId },
     /// A fill that this reporter had not met before.
     Fill { fill: Fill },
-    /// What this reporter has printed so far.
+    /// Totals of the fills that this reporter has printed so far.
     Printed {
         fills: u64,
         quantity: u64,
@@ -49,7 +49,7 @@ pub(crate) struct Timed {
     pub(crate) report: Report,
 }
 
-/// How reports are written.
+/// Format of reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// Lines for people.

@@ -1,4 +1,4 @@
-//! Which numbers of a sequence have been met, in little room.
+//! Set of the numbers of a sequence that have been met, in little room.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! `mosaik-sim collections`: runs of a replicated map under faults.
+//! `mosaik-sim collections`: runs of replicated collections under faults.
 
 use std::{
     process::ExitCode,
@@ -16,15 +16,21 @@ pub(crate) struct Options {
     /// The first run's seed; each further run adds one. Random by default.
     #[arg(short, long)]
     seed: Option<u64>,
-    /// How many runs there are.
+    /// Number of runs.
     #[arg(short, long, default_value_t = 1)]
     runs: u64,
-    /// How many runs go on at once.
+    /// Number of concurrent runs.
     #[arg(short, long, default_value_t = 1)]
     parallel: usize,
-    /// How long the faults of one run go on.
+    /// Time for which the faults of one run go on.
     #[arg(long, default_value = "8s", value_parser = humantime::parse_duration)]
     length: Duration,
+    /// The kind of collection; by default, consecutive seeds go through all of them.
+    #[arg(short, long, value_enum)]
+    kind: Option<collections::Subject>,
+    /// Whether 70 MiB are written first, so that newcomers need a snapshot; drawn by default.
+    #[arg(long)]
+    heavy: Option<bool>,
 }
 
 /// Carries out the runs; fails when one has.
@@ -34,11 +40,12 @@ pub(crate) async fn run(options: Options) -> ExitCode {
         .unwrap_or_else(|| rand::rng().random_range(0..1 << 32));
     let started = Instant::now();
     let one = |seed| async move {
-        let length = options.length;
-        (
-            seed,
-            collections::run(seed, collections::Options { length }).await,
-        )
+        let options = collections::Options {
+            length: options.length,
+            subject: options.kind,
+            heavy: options.heavy,
+        };
+        (seed, collections::run(seed, options).await)
     };
     let seeds = (0..options.runs).map(|n| first.wrapping_add(n));
     let mut outcomes = stream::iter(seeds)

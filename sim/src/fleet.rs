@@ -28,7 +28,7 @@ impl Fleet {
         }
     }
 
-    /// What carries the packets.
+    /// Hub that carries the packets.
     pub const fn hub(&self) -> &Hub {
         &self.hub
     }

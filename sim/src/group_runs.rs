@@ -14,20 +14,20 @@ use mosaik_sim::{
 };
 use rand::Rng;
 
-/// What is run.
+/// Options of the runs.
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch")]
 pub(crate) struct Options {
     /// The first run's seed; each further run adds one. Random by default.
     #[arg(short, long)]
     seed: Option<u64>,
-    /// How many runs there are. Without it and `--minutes`, one.
+    /// Number of runs. Without it and `--minutes`, one.
     #[arg(short, long)]
     runs: Option<u64>,
-    /// No run starts after so many minutes.
+    /// No run starts after this many minutes.
     #[arg(short, long)]
     minutes: Option<f64>,
-    /// How many runs go on at once.
+    /// Number of concurrent runs.
     #[arg(short, long, default_value_t = 1)]
     parallel: usize,
     /// Members run in processes of their own, and are stopped and killed by signals.
@@ -44,10 +44,10 @@ pub(crate) struct Options {
     /// Members come and go, in order, within the time of an election, instead of faults.
     #[arg(long, conflicts_with_all = ["firewall", "processes", "rivals"])]
     churn: bool,
-    /// How many members there are; three to seven by default, as the seed says.
+    /// Number of members; three to seven by default, as the seed says.
     #[arg(long, value_parser = clap::value_parser!(u8).range(2..=9))]
     members: Option<u8>,
-    /// How long the faults of one run go on.
+    /// Time for which the faults of one run go on.
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     length: Duration,
     /// Shows what is planned for each run.
@@ -176,7 +176,7 @@ fn show(plan: &impl std::fmt::Display, options: &Options) {
     }
 }
 
-/// How to carry out a run again.
+/// Arguments that carry out a run again.
 fn arguments(seed: u64, options: &Options) -> String {
     let members = options
         .members

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! [`groups`] builds on this: seeded runs of groups under faults, whose members may also run in
-//! processes of their own. [`collections`] runs a replicated map and watches of it.
+//! processes of their own. [`collections`] runs replicated collections and watches of them.
 //!
 //! Time is real: QUIC reads the system's monotonic clock, which only `unsafe` code could replace,
 //! so a simulated minute takes a minute. *Reproducible* means that the seed decides who is who,

@@ -28,13 +28,13 @@ use rand::{Rng, SeedableRng, rngs::SmallRng, seq::index};
 struct Options {
     #[command(subcommand)]
     command: Option<Command>,
-    /// How many nodes there are.
+    /// Number of nodes.
     #[arg(short, long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(4..=1000))]
     nodes: u16,
     /// Decides who is who, who fails, and which packets get lost. Random by default.
     #[arg(short, long)]
     seed: Option<u64>,
-    /// How long each packet travels.
+    /// Travel time of each packet.
     #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration)]
     latency: Duration,
     /// Each packet travels up to this much longer.
@@ -49,13 +49,13 @@ struct Options {
     /// Pause between the starts of two nodes.
     #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration)]
     stagger: Duration,
-    /// How many tag changes are measured.
+    /// Number of tag changes that are measured.
     #[arg(long, default_value_t = 10)]
     changes: usize,
-    /// How long the idle network is watched.
+    /// Time for which the idle network is watched.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     idle: Duration,
-    /// How long each phase may take.
+    /// Timeout of each phase.
     #[arg(long, default_value = "120s", value_parser = humantime::parse_duration)]
     patience: Duration,
     /// Uses UDP on loopback instead of the hub; skips crash and partition.
@@ -67,7 +67,7 @@ struct Options {
 enum Command {
     /// Runs groups under faults, and checks that their promises hold.
     Groups(group_runs::Options),
-    /// Runs a replicated map under faults, and checks what its watches tell.
+    /// Runs replicated collections under faults, and checks what they hold, answer and tell.
     Collections(collection_runs::Options),
     /// Measures what many readers of one collection cost its leader.
     Readers(reader_runs::Options),
@@ -272,7 +272,7 @@ impl Run {
         Ok(())
     }
 
-    /// What must hold at the end.
+    /// Checks the invariants at the end.
     fn verdict(self) -> anyhow::Result<()> {
         convergence::check(&self.nodes)?;
         ghosts::check(&self.nodes, &self.gone)?;

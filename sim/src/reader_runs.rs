@@ -34,10 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Options of the measurement.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Options {
-    /// How many readers there are.
+    /// Number of readers.
     #[arg(short, long, default_value_t = 200)]
     readers: usize,
-    /// How many writers there are, the leader among them.
+    /// Number of writers, the leader among them.
     #[arg(short, long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     writers: u16,
     /// Writes a second, by the leader.
@@ -46,13 +46,13 @@ pub(crate) struct Options {
     /// Size of a value in bytes.
     #[arg(long, default_value_t = 100)]
     size: usize,
-    /// How long the idle collection is watched, and how long it is written to.
+    /// Time for which the idle collection is watched, and then written to.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     length: Duration,
     /// Pause before that, in which bonds settle.
     #[arg(long, default_value = "20s", value_parser = humantime::parse_duration)]
     settle: Duration,
-    /// Decides who is who. Random by default.
+    /// Seed of the identities. Random by default.
     #[arg(short, long)]
     seed: Option<u64>,
 }
@@ -187,7 +187,7 @@ struct Cpu {
     all: Duration,
 }
 
-/// What was used of it in a while.
+/// Processor time used in a while.
 struct Used {
     time: Duration,
     leader: Duration,

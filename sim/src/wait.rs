@@ -26,11 +26,11 @@ pub fn bound(limit: Duration) -> Duration {
 /// Some catalogs did not become as expected in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Late {
-    /// How long they were given.
+    /// Limit that they were given.
     pub limit: Duration,
-    /// What the first few of them look like.
+    /// Catalogs of the first few of them.
     pub catalogs: Vec<String>,
-    /// How many are late.
+    /// Number of late ones.
     pub count: usize,
 }
 
@@ -96,7 +96,7 @@ pub async fn each_until(
     })
 }
 
-/// How long a future takes, with its output.
+/// Duration of a future, with its output.
 pub async fn timed<F: Future>(future: F) -> (Duration, F::Output) {
     let started = Instant::now();
     let output = future.await;

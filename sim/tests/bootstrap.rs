@@ -11,9 +11,10 @@ use mosaik_sim::{Conditions, Fleet, bound, invariants::History};
 
 use crate::support::{change_reaches, converged};
 
-/// How long a bootstrap peer is missing: several attempts have failed by then.
+/// Time for which a bootstrap peer is missing: several attempts have failed by then.
 const MISSING: Duration = Duration::from_secs(4);
-/// A node that knows nobody tries at least this often, so that whoever comes up is found soon.
+/// Interval within which a node that knows nobody tries again, so that a peer that comes up is
+/// found soon.
 const FOUND_WITHIN: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]

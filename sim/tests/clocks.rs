@@ -93,7 +93,7 @@ async fn refused(network: NetworkId) {
     counted.expect("refusals are counted").unwrap();
 }
 
-/// How many entries were refused because of their time, by network.
+/// Number of entries refused because of their time, by network.
 static REFUSALS: LazyLock<watch::Sender<HashMap<String, u64>>> =
     LazyLock::new(watch::Sender::default);
 

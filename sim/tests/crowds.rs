@@ -12,9 +12,9 @@ use mosaik_sim::{Conditions, EVENTS_BACKLOG, Fleet, bound, each_until, invariant
 
 use crate::support::{Formed, PATIENCE, change_reaches, converged};
 
-/// How many nodes join at once.
+/// Number of nodes that join at once.
 const CROWD: usize = 50;
-/// How long a crowd that has formed is watched: two rounds of probes and their suspicions.
+/// Time for which a crowd that has formed is watched: two rounds of probes and their suspicions.
 const WATCHED: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread")]

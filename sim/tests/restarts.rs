@@ -27,8 +27,8 @@ async fn a_durable_member_that_is_started_again_at_once_serves_at_once() {
     is_started_again(32, true).await;
 }
 
-/// The others' connections to what the member was seem to stand for some seconds; nobody may wait
-/// for them.
+/// The others' connections to the member's former self seem to be open for some seconds; nobody may
+/// wait for them.
 async fn is_started_again(seed: u64, durable: bool) {
     let fleet = Fleet::new(seed, Conditions::default());
     let storage = tempfile::tempdir().unwrap();

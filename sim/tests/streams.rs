@@ -15,15 +15,15 @@ use tokio::{task::JoinSet, time::timeout};
 
 use crate::support::PATIENCE;
 
-/// How long it may take until a peer that vanished without a word is noticed.
+/// Timeout for noticing a peer that vanished silently.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
-/// How long it may take until one that comes back is served, or serves.
+/// Timeout for one that comes back to be served, or to serve.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// The run of the producer, and a number that counts what it has sent.
 type Numbered = (u32, u64);
 
-/// What a consumer has received last.
+/// Datum that a consumer has received last.
 #[derive(Default)]
 struct Order(Option<Numbered>);
 
@@ -81,7 +81,7 @@ fn of(producer: &Producer<Numbered>, peer: PeerId) -> Option<ChannelInfo> {
     producer.consumers().find(|c| *c.consumer_id() == peer)
 }
 
-/// When a producer that crashed is started again.
+/// Moment at which a producer that crashed is started again.
 #[derive(Clone, Copy, PartialEq)]
 enum Again {
     AtOnce,

@@ -1,4 +1,4 @@
-//! What the tests of faults share.
+//! Helpers shared by the tests of faults.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -9,8 +9,8 @@ use mosaik_sim::{
     invariants::{History, convergence},
 };
 
-/// How long anything may take for which a test states no time of its own. Far above what is
-/// expected: the machine may be busy.
+/// Timeout of everything for which a test states no time of its own. Far above what is expected:
+/// the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A fleet whose nodes know each other, and what they have seen of each other.
@@ -51,7 +51,7 @@ impl Formed {
         self.nodes.remove(n)
     }
 
-    /// What all nodes saw follows the rules.
+    /// Checks that all nodes saw a history that follows the rules.
     pub(crate) fn check_histories(&self) {
         for history in &self.histories {
             history.check().unwrap();

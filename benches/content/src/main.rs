@@ -1,12 +1,13 @@
 //! Structures for the content of collections, with a million entries of a 16-byte key and a
-//! 100-byte value, and a snapshot alive: what an operation takes, and the memory.
+//! 100-byte value, and a snapshot alive: time of an operation, and memory. Beside them the hash map
+//! of the standard library, whose snapshot is a copy of the whole.
 
 #[path = "../../../crates/mosaik/src/collections/state/hash.rs"]
 mod hash;
 #[path = "../../../crates/mosaik/src/collections/state/trie.rs"]
 mod trie;
 
-use std::{cmp::Ordering, hint::black_box, sync::Arc, time::Instant};
+use std::{cmp::Ordering, collections::HashMap, hint::black_box, sync::Arc, time::Instant};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
@@ -14,6 +15,8 @@ use trie::{Keyed, Trie};
 
 const ENTRIES: usize = 1_000_000;
 const CHANGES: usize = 300_000;
+/// Insertions that a collection prepares for together.
+const TOGETHER: usize = 256;
 
 type Key = [u8; 16];
 
@@ -47,6 +50,8 @@ fn entry(key: &Key) -> Arc<Entry> {
 
 /// One structure under test.
 trait Content: Clone + Default {
+    /// Prepares for changes of these keys.
+    fn prefetch(&self, _keys: &[Key]) {}
     fn insert(&mut self, key: &Key);
     fn get(&self, key: &Key) -> Option<u8>;
     fn remove(&mut self, key: &Key);
@@ -54,6 +59,10 @@ trait Content: Clone + Default {
 }
 
 impl Content for Trie<Entry> {
+    fn prefetch(&self, keys: &[Key]) {
+        self.prefetch(keys);
+    }
+
     fn insert(&mut self, key: &Key) {
         self.insert(entry(key));
     }
@@ -68,6 +77,27 @@ impl Content for Trie<Entry> {
 
     fn sum(&self) -> u64 {
         self.iter().map(|entry| u64::from(entry.value[9])).sum()
+    }
+}
+
+#[derive(Clone, Default)]
+struct Std(HashMap<Key, Arc<Entry>>);
+
+impl Content for Std {
+    fn insert(&mut self, key: &Key) {
+        self.0.insert(*key, entry(key));
+    }
+
+    fn get(&self, key: &Key) -> Option<u8> {
+        self.0.get(key).map(|entry| entry.value[9])
+    }
+
+    fn remove(&mut self, key: &Key) {
+        self.0.remove(key);
+    }
+
+    fn sum(&self) -> u64 {
+        self.0.values().map(|entry| u64::from(entry.value[9])).sum()
     }
 }
 
@@ -133,8 +163,11 @@ fn measure<C: Content>(name: &str) {
     let before = resident();
     let mut content = C::default();
     let start = Instant::now();
-    for key in &keys {
-        content.insert(key);
+    for keys in keys.chunks(TOGETHER) {
+        content.prefetch(keys);
+        for key in keys {
+            content.insert(key);
+        }
     }
     let insert = nanos(start, ENTRIES);
     let memory = resident() - before;
@@ -145,8 +178,11 @@ fn measure<C: Content>(name: &str) {
     let get = nanos(start, ENTRIES);
     let snapshot = content.clone();
     let start = Instant::now();
-    for key in &shuffled[..CHANGES] {
-        content.insert(key);
+    for keys in shuffled[..CHANGES].chunks(TOGETHER) {
+        content.prefetch(keys);
+        for key in keys {
+            content.insert(key);
+        }
     }
     let replace = nanos(start, CHANGES);
     let with_snapshot = resident() - before;
@@ -169,10 +205,11 @@ fn main() {
     // One process each, so that memory that one has given back is not the next one's.
     match std::env::args().nth(1).as_deref() {
         Some("trie") => measure::<Trie<Entry>>("ours"),
+        Some("std") => measure::<Std>("std hash map"),
         Some("hash") => measure::<HashTrie>("rpds hash trie"),
         Some("tree") => measure::<RedBlackTree>("rpds tree"),
         _ => {
-            for name in ["trie", "hash", "tree"] {
+            for name in ["trie", "hash", "tree", "std"] {
                 let program = std::env::current_exe().expect("this program");
                 let run = std::process::Command::new(program).arg(name).status();
                 assert!(run.is_ok_and(|status| status.success()), "{name} failed");

@@ -1,5 +1,5 @@
-//! What it takes to join a group that holds a lot: three members, each a process of its own, keep
-//! a million keys and go on taking writes while a fourth process joins.
+//! Cost of joining a group that holds a lot: three members, each a process of its own, keep a
+//! million keys and go on taking writes while a fourth process joins.
 //!
 //! ```text
 //! cargo run --release -p mosaik-bench --bin catch_up [KEYS] [BYTES PER VALUE] [WRITES PER SECOND]

@@ -1,5 +1,5 @@
-//! How fast a network forms and how much that costs: N nodes in this process, over loopback
-//! sockets, each given the address of the first.
+//! Time and traffic with which a network forms: N nodes in this process, over loopback sockets,
+//! each given the address of the first.
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
 use std::{
@@ -89,7 +89,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a node that nothing happens to hands to gossip each time, by its own count.
+/// Bytes that an unchanged node hands to gossip for each announcement, by its own count.
 async fn announce_of_the_unchanged() -> anyhow::Result<u64> {
     let metrics = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let discovery = discovery::Config::builder()
@@ -137,7 +137,7 @@ async fn announced_bytes(metrics: SocketAddr) -> anyhow::Result<u64> {
     Ok(total.parse()?)
 }
 
-/// What two nodes say to find out that their catalogs are equal.
+/// Traffic with which two nodes find out that their catalogs are equal.
 async fn sync_of_equals() -> anyhow::Result<()> {
     let id = Digest::random();
     let mut entries = Vec::new();

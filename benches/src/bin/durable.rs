@@ -1,5 +1,5 @@
-//! What durability costs: commands per second through a group of three nodes on one machine, in
-//! memory and on disk, with the disk's own rate beside it.
+//! Cost of durability: commands per second through a group of three nodes on one machine, in memory
+//! and on disk, with the disk's own rate beside it.
 //!
 //! `durable [--dir DIR] [--seconds N] [--in-flight N]`
 

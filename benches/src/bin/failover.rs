@@ -1,6 +1,6 @@
-//! What a killed handler costs: one of three is killed under load. How its calls end, when, and
-//! what becomes of all others; beside it exchanges with the same process on a bare QUIC connection
-//! with the transport settings of a node.
+//! Cost of a killed handler: one of three is killed under load. Measured are how and when its calls
+//! end, and how all others fare; beside it exchanges with the same process on a bare QUIC
+//! connection with the transport settings of a node.
 
 use std::{
     collections::BTreeSet,
@@ -29,9 +29,9 @@ use tokio::{
 
 const RUNS: usize = 5;
 const IN_FLIGHT: usize = 64;
-/// How long the function takes.
+/// Run time of the function.
 const WORK: Duration = Duration::from_millis(5);
-/// How long there is load before the kill.
+/// Time under load before the kill.
 const WARM_UP: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 const MAX_BARE_BYTES: usize = 1024;
@@ -48,16 +48,16 @@ struct Made {
     is_answered: bool,
 }
 
-/// What one kill did.
+/// Effects of one kill.
 struct Outcome {
     answered: usize,
     /// Calls that ended with `Transport`: begun before the kill, and after it.
     lost: [usize; 2],
-    /// How long the longest of them took.
+    /// Duration of the longest of them.
     longest_lost: Duration,
-    /// How long the slowest answered call took.
+    /// Duration of the slowest answered call.
     longest_answered: Duration,
-    /// How long after the kill the bare connection failed.
+    /// Time from the kill to the failure of the bare connection.
     bare: Duration,
 }
 

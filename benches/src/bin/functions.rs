@@ -1,5 +1,5 @@
-//! What a call costs: next to the same exchange on a bare QUIC stream, over loopback, with both
-//! ends in this process.
+//! Cost of a call: next to the same exchange on a bare QUIC stream, over loopback, with both ends
+//! in this process.
 //!
 //! The bare side is an echo server on endpoints with the transport settings of a node: one stream
 //! per exchange, a task per stream, nothing else. Rounds of both sides alternate, so that what else

@@ -1,5 +1,5 @@
-//! What a group costs: three nodes in this process over loopback sockets, and beside each figure
-//! the round trip of a raw QUIC stream.
+//! Costs of a group: three nodes in this process over loopback sockets, and beside each figure the
+//! round trip of a raw QUIC stream.
 
 use std::time::{Duration, Instant};
 
@@ -71,8 +71,8 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long one call takes, after a group has formed. Rounds of each kind take turns, so that what
-/// the machine does besides meets all of them.
+/// Latency of one call, after a group has formed. Rounds of each kind take turns, so that what the
+/// machine does besides meets all of them.
 async fn latency(nodes: &[Network]) -> anyhow::Result<()> {
     let started = Instant::now();
     let groups = join(nodes, GroupKey::random(), 3)?;
@@ -117,7 +117,7 @@ async fn latency(nodes: &[Network]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many commands a second go through.
+/// Throughput of commands per second.
 async fn flood(nodes: &[Network]) -> anyhow::Result<()> {
     let groups = formed(nodes).await?;
     let leader = position_of_leader(&groups)?;
@@ -131,7 +131,7 @@ async fn flood(nodes: &[Network]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long writes wait when the leader leaves in order.
+/// Pause of writes when the leader leaves in order.
 async fn hand_over(nodes: &[Network]) -> anyhow::Result<()> {
     let mut groups = formed(nodes).await?;
     let leader = position_of_leader(&groups)?;
@@ -150,7 +150,7 @@ async fn hand_over(nodes: &[Network]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long writes wait when the leader is gone without a word.
+/// Pause of writes when the leader crashes.
 async fn crash(nodes: &[Network]) -> anyhow::Result<()> {
     let groups = formed(nodes).await?;
     let leader = position_of_leader(&groups)?;
@@ -165,7 +165,7 @@ async fn crash(nodes: &[Network]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a hundred idle groups cost.
+/// Cost of a hundred idle groups.
 async fn idle() -> anyhow::Result<()> {
     let nodes = three_nodes().await?;
     let mut all = Vec::new();

@@ -45,7 +45,7 @@ struct Case {
     name: &'static str,
     bytes: usize,
     consumers: usize,
-    /// Whether each consumer is on a node of its own.
+    /// True if each consumer is on a node of its own.
     apart: bool,
 }
 

@@ -13,9 +13,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// What an entry holds; consensus adds its own bytes, engines their keys.
+/// Bytes in an entry; consensus adds its own bytes, engines their keys.
 const ENTRY_BYTES: usize = 200;
-/// How long each kind of write is repeated.
+/// Time for which each kind of write is repeated.
 const SPAN: Duration = Duration::from_secs(1);
 
 fn main() -> Result<()> {

@@ -10,7 +10,7 @@ use mosaik::{
 
 use crate::stop::Stop;
 
-/// How long the first relay is waited for before the addresses are printed without it.
+/// Timeout for the first relay; the addresses are printed without it after that.
 const RELAY_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]

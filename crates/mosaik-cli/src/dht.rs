@@ -19,7 +19,7 @@ pub(crate) struct Options {
     #[arg(short, long)]
     network: NetworkId,
 
-    /// Whether to ping each peer found.
+    /// Ping each peer found.
     #[arg(
         long,
         value_name = "BOOL",
@@ -40,7 +40,7 @@ pub(crate) struct Options {
     dht_node: Vec<String>,
 }
 
-/// What was found out about a slot.
+/// Findings about a slot.
 struct Finding {
     slot: usize,
     record: Result<Option<Record>, ResolveError>,

@@ -1,4 +1,4 @@
-//! When to stop.
+//! Signals that ask the program to stop.
 
 use anyhow::Context;
 #[cfg(unix)]

@@ -43,8 +43,8 @@ fn parse(input: ParseStream<'_>) -> syn::Result<Declaration> {
 
 fn check(entry: &Entry) -> syn::Result<()> {
     match entry.key.to_string().as_str() {
-        "require_ticket" | "sync" | "config" if entry.side.is_none() => Ok(()),
-        "require_ticket" | "sync" | "config" => Err(syn::Error::new(
+        "require_ticket" | "sync" | "write_key" | "config" if entry.side.is_none() => Ok(()),
+        "require_ticket" | "sync" | "write_key" | "config" => Err(syn::Error::new(
             entry.key.span(),
             "both sides of a collection have one configuration",
         )),
@@ -122,6 +122,7 @@ impl Declaration {
         let entries = others.map(|entry| {
             let method = match entry.key.to_string().as_str() {
                 "sync" => "with_sync",
+                "write_key" => "with_write_key",
                 _ => "require_ticket",
             };
             entry.call(method)

@@ -31,6 +31,7 @@ fn every_form_is_understood() {
         quote!(#[derive(Debug)] pub writer A = Set<u8>, id(), require_ticket: a(), sync: b(),),
         quote!(reader = Set<u8>, "a"),
         quote!(A = Set<u8>, "a", require_ticket: t(), config: kept(),),
+        quote!(A = Set<u8>, "a", write_key: secret()),
     ] {
         let items = expand(quote!([mosaik] #input));
         let file = syn::parse2::<syn::File>(items).expect("items");

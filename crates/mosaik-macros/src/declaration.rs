@@ -93,7 +93,7 @@ impl Head {
         })
     }
 
-    /// Whether this declaration generates the given side.
+    /// Returns whether this declaration generates the given side.
     pub(crate) fn declares(&self, side: Side) -> bool {
         self.side.is_none_or(|only| only == side)
     }
@@ -204,7 +204,7 @@ pub(crate) fn open_online(
     }
 }
 
-/// Whether the next tokens are `:`, but not `::`.
+/// Returns whether the next tokens are `:`, but not `::`.
 pub(crate) fn at_colon(input: ParseStream<'_>) -> bool {
     input.peek(Token![:]) && !input.peek(Token![::])
 }

@@ -24,7 +24,7 @@ fn error(input: TokenStream) -> String {
         .to_string()
 }
 
-/// What follows the opening of the builder, up to its last call.
+/// Tokens behind the opening of the builder, up to its last call.
 fn setters(expansion: &str, side: &str) -> String {
     let start = expansion
         .find(&format!("Functions :: {side} ::"))

@@ -1,4 +1,4 @@
-//! What follows the declared type: `[, id] [, side? key : expression]* [,]`.
+//! Settings behind the declared type: `[, id] [, side? key : expression]* [,]`.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};

@@ -27,7 +27,7 @@ fn parse_error(input: TokenStream) -> syn::Error {
         .expect("a compile error")
 }
 
-/// What follows the opening of the builder, up to `build`.
+/// Tokens behind the opening of the builder, up to `build`.
 fn setters(expansion: &str, side: &str) -> String {
     let start = expansion
         .find(&format!("Streams :: {side} ::"))

@@ -164,6 +164,7 @@ macro_rules! function {
 /// |---|---|
 /// | `require_ticket` | admits only members with a ticket that satisfies this validator; accumulates, in order |
 /// | `sync` | a [`SyncConfig`](crate::collections::SyncConfig) |
+/// | `write_key` | a [`WriteKey`](crate::collections::WriteKey) without which nobody writes; both sides have it |
 /// | `config` | a [`CollectionConfig`](crate::collections::CollectionConfig), which the other keys are added to; of several the last |
 ///
 /// Whatever is declared with the same ingredients by a constructor or a

@@ -2,14 +2,14 @@
 //!
 //! A [`Network`] is one node of a network. Nodes of one name find each other through the DHT,
 //! through the address of any one of them, or on the local segment; there is no broker, no registry
-//! and no list of who talks to whom. A node says what it offers and what it wants, and is connected
-//! with whoever matches, for as long as both are there.
+//! and no list of connections. A node says what it offers and what it wants, and is connected with
+//! every node that matches, for as long as both are there.
 //!
 //! | | what it is | begin with |
 //! |---|---|---|
 //! | [`discovery`] | a signed catalog of all peers, on every node | [`Network::discovery`] |
 //! | [`streams`] | typed publish/subscribe; no history | [`Network::streams`] |
-//! | [`functions`] | typed calls to whoever serves them best | [`Network::functions`] |
+//! | [`functions`] | typed calls to the handler that serves them best | [`Network::functions`] |
 //! | [`groups`] | replicated state machines under Raft | [`Network::groups`] |
 //! | [`collections`] | replicated maps, sequences, sets, cells and queues on groups | [`collections::Map`] |
 //! | [`tickets`] | credentials in the catalog that gate all of these | [`tickets::Jwt`] |
@@ -47,7 +47,7 @@
 //! - **Everything needs a Tokio runtime** with time and I/O enabled; opening a handle outside of one
 //!   panics.
 //! - **Everything is bounded**: frames, entries, queues and waits have limits, which are documented
-//!   where they are set. What can be tried again comes back with the error.
+//!   where they are set. Data that can be sent again comes back with the error.
 //! - **Handles end quietly.** Dropping a handle ends what it stands for, in the background; a handle
 //!   that outlives its network answers that it has ended.
 //! - **Clocks** of nodes may differ by 10 s ([`max_time_drift`](discovery::Config::max_time_drift)).
@@ -106,9 +106,9 @@ pub mod tickets;
 /// [`stream!`](crate::stream) and open it with [`StreamProducer`] and [`StreamConsumer`].
 ///
 /// - **No history, at most once, in order** per producer and subscription. There is no
-///   acknowledgement; what is in flight when a connection ends is lost, and the consumer is told how
-///   much that was, by [`Consumer::events`](streams::Consumer::events). What was accepted before an
-///   orderly end is delivered.
+///   acknowledgement; what is in flight when a connection ends is lost, and the consumer is told
+///   how much that was, by [`Consumer::events`](streams::Consumer::events). Datums that were
+///   accepted before an orderly end are delivered.
 /// - **Back-pressure.** `send` waits while the producer is offline (by default: without a consumer)
 ///   and while a consumer has no room. One that holds up others for a second is disconnected, unless
 ///   the [`LagPolicy`](streams::producer::LagPolicy) says otherwise.
@@ -131,7 +131,7 @@ pub mod streams {
     };
 }
 
-/// Remote procedure calls to whoever serves them best, without a coordinator.
+/// Remote procedure calls to the handler that serves them best, without a coordinator.
 ///
 /// A **handler** serves a function under an id and is advertised in its node's entry. A **caller**
 /// names only the function: it knows the handlers from the catalog, calls the nearest, spreads calls
@@ -187,14 +187,17 @@ pub mod collections {
     #[doc(inline)]
     pub use crate::collections_layer::{
         Batch, BatchOutcome, BoundedPriorityQueue, Cause, Cell, CellChange, CellReader,
-        CellSnapshot, CellWriter, CollectionConfig, Error, Event, Exchange, Expected, Key, Map,
-        MapChange, MapReader, MapSnapshot, MapWriter, Once, OnceChange, OnceReader, OnceSnapshot,
-        OnceWriter, OrderedKey, OrderedMap, OrderedMapReader, OrderedMapSnapshot, OrderedMapWriter,
-        Outcome, PriorityQueue, PriorityQueueReader, PriorityQueueSnapshot, PriorityQueueWriter,
-        QueueChange, Set, SetBatch, SetChange, SetReader, SetSnapshot, SetWriter, Status, StoreId,
-        SyncConfig, SyncStrategy, UnboundedPriorityQueue, Value, Vec, VecChange, VecReader,
-        VecSnapshot, VecWriter, Version, Watch, When,
+        CellSnapshot, CellWriter, CollectionConfig, Error, Event, Exchange, Expected, Ingredient,
+        Key, Map, MapChange, MapReader, MapSnapshot, MapWriter, Mismatch, Once, OnceChange,
+        OnceReader, OnceSnapshot, OnceWriter, OrderedKey, OrderedMap, OrderedMapReader,
+        OrderedMapSnapshot, OrderedMapWriter, Outcome, PriorityQueue, PriorityQueueReader,
+        PriorityQueueSnapshot, PriorityQueueWriter, QueueChange, Set, SetBatch, SetChange,
+        SetReader, SetSnapshot, SetWriter, Status, StoreId, SyncConfig, SyncStrategy,
+        UnboundedPriorityQueue, Value, Vec, VecChange, VecReader, VecSnapshot, VecWriter, Version,
+        Watch, When,
     };
+    #[doc(inline)]
+    pub use crate::groups::WriteKey;
     #[doc(inline)]
     pub use crate::network::{
         CollectionDef, CollectionFromDef, CollectionReader, CollectionWriter, ReaderDef, ReaderOf,

@@ -34,7 +34,7 @@ use tracing_subscriber::{Layer, registry::LookupSpan};
 /// The name under which this library's spans are grouped.
 const SCOPE: &str = "mosaik";
 
-/// Why traces can't be exported.
+/// Errors of exporting traces.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -43,13 +43,13 @@ pub enum Error {
     Endpoint {
         /// The address as it was given.
         endpoint: String,
-        /// What is wrong with it.
+        /// Fault of the endpoint.
         reason: String,
     },
     /// Spans could not be delivered.
     #[error("spans could not be delivered to the collector: {reason}")]
     Delivery {
-        /// What went wrong.
+        /// Cause of the failure.
         reason: String,
     },
 }

@@ -1,5 +1,5 @@
-//! Keeps the layers apart: reads the sources, and names every import that points up, sideways or
-//! around in a circle.
+//! Keeps the layers apart, and headlines to the point: reads the sources, and names every import
+//! that points up, sideways or around in a circle, and every headline that is a question clause.
 //!
 //! Paths that begin with `crate::` and `super::` outside of tests, comments and strings count.
 //! Macros and re-exports are seen only where they are used.
@@ -37,6 +37,20 @@ const LAYER_SUFFIX: &str = "_layer";
 /// Facades, which re-export and decode but are imported by nobody.
 const FACADES: &[&str] = &["lib", "declare", "fuzz", "tee"];
 
+/// Folders of the workspace that have code.
+const CODE_FOLDERS: &[&str] = &["benches", "crates", "examples", "fuzz", "sim"];
+
+/// Words that begin a question clause.
+const QUESTION_WORDS: &[&str] = &[
+    "how", "what", "whatever", "when", "where", "whether", "which", "who", "whoever", "whom",
+    "whose", "why",
+];
+
+/// Words that may stand before those: "for how long".
+const PREPOSITIONS: &[&str] = &[
+    "After", "At", "By", "For", "From", "In", "Of", "On", "Since", "To", "Under", "Until", "With",
+];
+
 /// One use of an item of this crate.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Import {
@@ -49,16 +63,23 @@ fn source_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// All source files except those of tests.
+/// All source files of this package except those of tests.
 fn sources() -> Vec<PathBuf> {
-    let mut folders = vec![source_root()];
+    let mut files = rust_files(source_root());
+    files.retain(|file| is_source(file));
+    files
+}
+
+/// All Rust files below a folder, except for build products.
+fn rust_files(root: PathBuf) -> Vec<PathBuf> {
+    let mut folders = vec![root];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
+            if path.is_dir() && !path.ends_with("target") {
                 folders.push(path);
-            } else if is_source(&path) {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 files.push(path);
             }
         }
@@ -69,8 +90,7 @@ fn sources() -> Vec<PathBuf> {
 
 fn is_source(file: &Path) -> bool {
     let stem = file.file_stem().unwrap().to_str().unwrap();
-    let is_test = stem == "tests" || stem.ends_with("_tests");
-    file.extension().is_some_and(|extension| extension == "rs") && !is_test
+    stem != "tests" && !stem.ends_with("_tests")
 }
 
 /// The module that a file is, as segments behind `crate`.
@@ -143,7 +163,7 @@ fn blank_test_modules(code: &str) -> String {
     kept + rest
 }
 
-/// Where the first item ends: at a semicolon, or with the brace that closes its first one.
+/// End of the first item: at a semicolon, or with the brace that closes its first one.
 fn item_end(code: &str) -> usize {
     let mut depth = 0;
     for (at, c) in code.char_indices() {
@@ -264,7 +284,7 @@ fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
-/// Why a module of one layer may not import another, if so.
+/// Objection to an import of a module of another layer, if there is one.
 fn objection(from: &str, to: &str) -> Option<&'static str> {
     let (own, other) = (layer(from)?, layer(to)?);
     match own.cmp(&other) {
@@ -398,6 +418,84 @@ fn find_circle<'a>(edges: &BTreeMap<&'a str, BTreeMap<&'a str, String>>) -> Opti
     edges
         .keys()
         .find_map(|node| visit(node, edges, &mut Vec::new(), &mut done))
+}
+
+/// Headlines of a file that are question clauses, with their lines. A headline is the first line of
+/// a run of documentation: of the file's own (`//!`), or of an item's (`///`).
+fn question_headlines(text: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let mut above = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim_start();
+        let marks = ["//!", "///"];
+        let mark = marks.into_iter().find(|mark| line.starts_with(*mark));
+        if let Some(mark) = mark.filter(|mark| above != Some(*mark)) {
+            let headline = line[mark.len()..].trim();
+            if is_question(headline) {
+                found.push((number, headline));
+            }
+        }
+        above = mark;
+    }
+    found
+}
+
+fn is_question(headline: &str) -> bool {
+    let mut words = headline.split(|c: char| !c.is_alphabetic());
+    let first = words.next().unwrap_or_default();
+    let word = if PREPOSITIONS.contains(&first) {
+        words.next().unwrap_or_default()
+    } else {
+        first
+    };
+    QUESTION_WORDS.contains(&word.to_lowercase().as_str())
+}
+
+/// A reader who skims the items learns from a headline what each is; a question makes them guess.
+/// Functions begin with a verb: "Returns whether ...".
+#[test]
+fn headlines_name_their_items() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let files = CODE_FOLDERS.iter().map(|folder| root.join(folder));
+    let mut faults = Vec::new();
+    for file in files.flat_map(rust_files) {
+        let text = fs::read_to_string(&file).unwrap();
+        for (line, headline) in question_headlines(&text) {
+            faults.push(format!("{}:{line}: {headline}", file.display()));
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "headlines must be noun phrases or begin with a verb:\n{}",
+        faults.join("\n")
+    );
+}
+
+#[test]
+fn question_headlines_are_found() {
+    let text = [
+        "//! Where it is.",
+        "//! What else.",
+        "",
+        "/// Timeout.",
+        "/// How long.",
+        "struct A {",
+        "    /// For how long.",
+        "    a: u8,",
+        "}",
+        "/// Whether so.",
+        "/// Returns whether so.",
+        "fn b() {}",
+        "/// Returns whether so.",
+        "fn c() {}",
+    ]
+    .join("\n");
+    let expected = [
+        (1, "Where it is."),
+        (7, "For how long."),
+        (10, "Whether so."),
+    ];
+    assert_eq!(question_headlines(&text), expected);
 }
 
 #[test]

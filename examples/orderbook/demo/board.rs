@@ -1,4 +1,4 @@
-//! What the demo knows of its fleet, and shows of it.
+//! Board of the demo: its view of the fleet, and the output of it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +13,7 @@ use crate::{
     seen::Seen,
 };
 
-/// How often totals are shown, in ms.
+/// Interval between outputs of the totals, in ms.
 const TOTALS_EVERY_MS: u64 = 500;
 
 /// The state of the fleet, from its reports.
@@ -29,7 +29,7 @@ pub(super) struct Board {
     shown_ms: u64,
 }
 
-/// What a reporter has printed.
+/// Totals of the fills that a reporter has printed.
 #[derive(Default)]
 struct Printed {
     seen: Seen,
@@ -124,7 +124,7 @@ impl Board {
         Ok(address)
     }
 
-    /// Whether both reporters hold a fill of an order of each trader.
+    /// Returns whether both reporters hold a fill of an order of each trader.
     pub(super) fn is_formed(&self) -> bool {
         self.formed.len() >= 2
     }
@@ -139,7 +139,7 @@ impl Board {
         println!("{}   {text}", self.clock(now_ms()));
     }
 
-    /// How much of the orders is in the fullest book.
+    /// Share of the orders that is in the fullest book, in per cent.
     pub(super) fn percent_in(&self) -> u64 {
         let most = self.books.values().map(|(totals, _)| totals.accepted).max();
         most.unwrap_or_default() * 100 / self.orders
@@ -155,7 +155,7 @@ impl Board {
         self.names.retain(|_, other| *other != role);
     }
 
-    /// Whether every order is in every book, and every fill is printed by both reporters.
+    /// Returns whether every order is in every book, and every fill is printed by both reporters.
     pub(super) fn is_complete(&self, matchers: usize) -> bool {
         let full = self
             .books

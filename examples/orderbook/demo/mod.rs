@@ -24,13 +24,13 @@ const DISRUPT_AT: u64 = 35;
 /// It comes back when this part is in the book, in percent.
 const RESTORE_AT: u64 = 60;
 
-/// What the demo does.
+/// Options of the demo.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoOptions {
     /// The orders to trade: a CSV file with the header `trader,side,price,quantity`.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/orderbook/orders.csv"))]
     orders: PathBuf,
-    /// How many matchers. With 2, the leader leaves in the middle and comes back; with 3 or more
+    /// Number of matchers. With 2, the leader leaves in the middle and comes back; with 3 or more
     /// it is killed without warning.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=5))]
     matchers: u32,

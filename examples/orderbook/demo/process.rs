@@ -16,10 +16,10 @@ use tokio::{
 
 use crate::report::Timed;
 
-/// How long a process may take to leave before it is killed.
+/// Timeout for a process to leave; it is killed after that.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Which process of the fleet.
+/// Role of a process in the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Role {
     Trader(u32),
@@ -38,7 +38,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// How a process is ended.
+/// Way to end a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     /// It is asked to leave.
@@ -98,7 +98,7 @@ impl Process {
         }
     }
 
-    /// Whether it has ended by itself.
+    /// Returns whether it has ended by itself.
     pub(super) fn has_ended(&mut self) -> bool {
         matches!(self.0.try_wait(), Ok(Some(_)))
     }

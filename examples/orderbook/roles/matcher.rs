@@ -27,12 +27,12 @@ const GROUP_SECRET: &str = "mosaik.examples.orderbook";
 const MAX_BATCH: usize = 512;
 /// Fills that are published before new ones are looked for.
 const MAX_FILLS: usize = 512;
-/// When there is nothing new, the last fill is sent again, so that a reporter that missed the end
-/// notices.
+/// Time without anything new after which the last fill is sent again, so that a reporter that
+/// missed the end notices.
 const IDLE: Duration = Duration::from_millis(500);
 /// Pause before commands are submitted again while there is no leader.
 const RETRY: Duration = Duration::from_millis(50);
-/// How often the state of the book is told.
+/// Interval between reports of the book's state.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
 
 pub(crate) async fn run(options: &NodeOptions) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! A reporter: prints every fill once, whoever it comes from.
+//! A reporter: prints every fill once, however often it arrives.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,9 +14,9 @@ use crate::{
     wire::{Fills, Resend, Resends},
 };
 
-/// How many traders the fleet has.
+/// Number of traders in the fleet.
 const TRADERS: usize = 2;
-/// How often totals are told, and missing fills asked for.
+/// Interval of the reports of totals and of the requests for missing fills.
 const TICK: Duration = Duration::from_millis(250);
 
 pub(crate) async fn run(options: &NodeOptions) -> anyhow::Result<()> {
@@ -95,7 +95,7 @@ impl Ledger {
         true
     }
 
-    /// Whether there is now, for the first time, a fill of an order of every trader.
+    /// Returns whether there is now, for the first time, a fill of an order of every trader.
     fn has_just_formed(&mut self) -> bool {
         let formed = self.traders.len() >= TRADERS;
         formed && !std::mem::replace(&mut self.formed, formed)

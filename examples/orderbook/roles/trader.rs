@@ -21,7 +21,7 @@ const MIN_MATCHERS: usize = 2;
 /// Orders go out in small batches this far apart.
 const TICK: Duration = Duration::from_millis(10);
 const TICKS_PER_SECOND: u32 = 100;
-/// How often progress is told.
+/// Number of orders between two reports of progress.
 const TOLD_EVERY: u64 = 500;
 
 pub(crate) async fn run(
@@ -74,8 +74,8 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Streams don't replay: whoever subscribes late misses what was sent before. So the first order
-/// waits until every matcher in sight receives.
+/// Waits until every matcher in sight receives: streams don't replay, and a late subscriber misses
+/// what was sent before. So the first order waits until every matcher in sight receives.
 async fn all_matchers_subscribed(network: &Network, producer: &Producer<Order>) {
     let mut catalog = network.discovery().catalog_watch();
     loop {

@@ -1,38 +1,52 @@
-//! A node with a map, which may be away.
+//! A node with a collection, which may be away.
 
 use std::time::Duration;
 
+use anyhow::Context;
 use mosaik::{
-    Network,
-    collections::{CollectionConfig, OrderedMap, OrderedMapReader, OrderedMapWriter, Version},
+    Network, PeerId,
+    collections::{CollectionConfig, Version},
     discovery,
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::watcher::{KEYS, Record, Watcher, content, look};
-use crate::Fleet;
+use super::{
+    content::Content,
+    kinds::{Kind, Mutation},
+    watcher::{Record, Watcher},
+};
+use crate::{Fleet, bound};
 
-/// A node and its map.
-pub(super) struct Place {
+/// Bytes of changes that a place keeps for its watchers: the last is more than a run makes.
+const BUFFERS: [usize; 3] = [2 * 1024, 16 * 1024, 512 * 1024 * 1024];
+/// Places that keep all changes: together they tell what really happened.
+const COMPLETE: usize = 2;
+/// How long a watch may go on after its end.
+const END: Duration = Duration::from_secs(20);
+
+/// A node and its collection.
+pub(super) struct Place<K: Kind> {
     number: usize,
     random: SmallRng,
     config: CollectionConfig,
+    complete: bool,
     storage: Option<TempDir>,
     node: Option<Network>,
-    map: Option<Held>,
+    held: Option<Held<K>>,
     watchers: Vec<Watcher>,
-    /// What watchers were told whose watch has ended.
+    /// Records of the watchers whose watch has ended.
     ended: Vec<Record>,
 }
 
 /// The handle of a place: a writer with a reader beside it, or a reader alone.
-struct Held {
-    writer: Option<OrderedMapWriter<u8, u32>>,
-    reader: OrderedMapReader<u8, u32>,
+struct Held<K: Kind> {
+    writer: Option<K::Writer>,
+    reader: K::Reader,
 }
 
-impl Place {
+impl<K: Kind> Place<K> {
     pub(super) fn new(
         number: usize,
         seed: u64,
@@ -40,26 +54,26 @@ impl Place {
         durable: bool,
     ) -> anyhow::Result<Self> {
         let mut random = SmallRng::seed_from_u64(seed ^ (number as u64 + 1) << 32);
-        // Two of them keep all changes: together they tell what really happened.
-        let small = if number < 2 { 2 } else { 0 };
-        let buffer = [2 * 1024, 16 * 1024, 8 * 1024 * 1024][random.random_range(small..3)];
+        let small = if number < COMPLETE { 2 } else { 0 };
+        let buffer = random.random_range(small..BUFFERS.len());
         let config = CollectionConfig::default()
             .with_min_writers(writers)
-            .with_watch_buffer(buffer);
+            .with_watch_buffer(BUFFERS[buffer]);
         let config = if durable { config.durable() } else { config };
         Ok(Self {
             number,
             random,
             config,
+            complete: buffer == 2,
             storage: durable.then(tempfile::tempdir).transpose()?,
             node: None,
-            map: None,
+            held: None,
             watchers: Vec::new(),
             ended: Vec::new(),
         })
     }
 
-    /// Starts the node and opens the map.
+    /// Starts the node and opens the collection.
     pub(super) async fn start(
         &mut self,
         fleet: &Fleet,
@@ -78,115 +92,119 @@ impl Place {
         Ok(())
     }
 
-    /// Opens the map.
+    /// Opens the collection.
     pub(super) fn open(&mut self, writes: bool) {
         let Some(node) = &self.node else { return };
-        let writer =
-            writes.then(|| OrderedMap::writer_with_config(node, "watched", self.config.clone()));
-        let reader = OrderedMapReader::reader_with_config(node, "watched", self.config.clone());
-        self.watchers.push(Watcher::eager(self.number, &reader));
-        self.map = Some(Held { writer, reader });
+        let writer = writes.then(|| K::writer(node, self.config.clone()));
+        let reader = K::reader(node, self.config.clone());
+        let eager = Watcher::eager::<K>(self.number, &reader);
+        self.watchers.push(eager);
+        self.held = Some(Held { writer, reader });
         for _ in 0..3 {
             self.watch_more();
         }
     }
 
-    /// One more watcher, if the map is open.
+    /// One more watcher, if the collection is open.
     pub(super) fn watch_more(&mut self) {
-        if let Some(map) = &self.map {
-            let last = map.reader.version().0.0;
-            let watcher = Watcher::draw(self.number, &map.reader, last, &mut self.random);
+        if let Some((last, _)) = self.look()
+            && let Some(held) = &self.held
+        {
+            let watcher = Watcher::draw::<K>(self.number, &held.reader, last, &mut self.random);
             self.watchers.push(watcher);
         }
     }
 
-    /// Closes the map; what its watchers were told is kept.
-    pub(super) fn close(&mut self) {
-        self.map = None;
-        let watchers = self.watchers.drain(..);
-        self.ended.extend(watchers.map(|watcher| watcher.record()));
+    /// Closes the collection; what its watchers were told is kept.
+    pub(super) async fn close(&mut self) -> anyhow::Result<()> {
+        self.held = None;
+        for watcher in self.watchers.drain(..) {
+            let record = timeout(bound(END), watcher.ended()).await;
+            self.ended
+                .push(record.context("a watch does not end with its collection")?);
+        }
+        Ok(())
     }
 
     /// Ends the node: in order, or at once.
-    pub(super) async fn stop(&mut self, fleet: &Fleet, crash: bool) {
+    pub(super) async fn stop(&mut self, fleet: &Fleet, crash: bool) -> anyhow::Result<()> {
         if crash {
             fleet.hub().crash(fleet.id(self.number));
         }
         if let Some(node) = self.node.take() {
             node.shutdown().await;
         }
-        self.close();
+        self.close().await
     }
 
-    /// Mutates the map in some way, if it can be done here: the version, and the key and the value
-    /// that it wrote.
-    pub(super) fn mutate(
-        &self,
-        random: &mut SmallRng,
-    ) -> Option<impl Future<Output = Option<(Version, u8, Option<u32>)>> + use<>> {
-        let writer = self.map.as_ref()?.writer.as_ref()?;
-        let key = random.random_range(0..KEYS);
-        let value = random.random();
-        let ttl = Duration::from_millis(random.random_range(0..400));
-        let (writing, wrote): (futures::future::BoxFuture<'static, _>, _) = match random
-            .random_range(0..10)
-        {
-            0 => (boxed(writer.remove(&key)), None),
-            1 => {
-                let entries = (0..random.random_range(1..20)).map(|n| ((key + n) % KEYS, value));
-                (boxed(writer.extend(entries)), Some(value))
-            }
-            2 | 3 => (boxed(writer.insert_with_ttl(key, value, ttl)), Some(value)),
-            4 => {
-                let batch = writer
-                    .batch()
-                    .insert((key + 1) % KEYS, value)
-                    .remove((key + 2) % KEYS)
-                    .insert(key, value)
-                    .commit();
-                let batch = async move { batch.await.map(|outcome| outcome.version) };
-                (boxed(batch), Some(value))
-            }
-            _ => (boxed(writer.insert(key, value)), Some(value)),
-        };
-        Some(async move { Some((writing.await?, key, wrote)) })
+    /// Mutates the collection in some way, if it can be done here.
+    pub(super) fn mutate(&self, random: &mut SmallRng, mark: u32) -> Option<Mutation> {
+        // Before it is submitted: nothing that it sets may end sooner after this.
+        let begun = Instant::now();
+        let mut mutation = K::mutate(self.writer()?, random, mark);
+        mutation.effect.submitted = begun;
+        Some(mutation)
     }
 
-    /// Waits until everything up to a version is applied here and told to every watcher.
+    pub(super) fn heavy(&self, mark: u32) -> Option<Mutation> {
+        Some(K::heavy(self.writer()?, mark))
+    }
+
+    pub(super) fn lighten(&self) -> Option<Mutation> {
+        Some(K::lighten(self.writer()?))
+    }
+
+    fn writer(&self) -> Option<&K::Writer> {
+        self.held.as_ref()?.writer.as_ref()
+    }
+
+    /// Waits until everything up to a version is applied here and told to every watcher, and
+    /// nothing is left to expire.
     pub(super) async fn settled(&self, version: Version) {
-        let Some(map) = &self.map else { return };
-        map.reader.when().reaches(version).await;
+        let Some(held) = &self.held else { return };
+        K::when(&held.reader).reaches(version).await;
         while self
             .watchers
             .iter()
             .any(|watcher| watcher.progress() < version.0.0)
+            || K::expires(&held.reader)
         {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
         }
     }
 
     pub(super) async fn online(&self) {
-        if let Some(map) = &self.map {
-            map.reader.when().online().await;
+        if let Some(held) = &self.held {
+            K::when(&held.reader).online().await;
         }
     }
 
-    /// How many writers vote, as far as is known here.
+    /// Number of voting writers, as far as is known here.
     pub(super) fn voters(&self) -> usize {
-        let status = self.map.as_ref().map(|map| map.reader.status());
+        let status = self.held.as_ref().map(|held| K::status(&held.reader));
         status.map_or(0, |status| status.membership.voters.len())
     }
 
-    /// What is seen here: the version and the content.
-    pub(super) fn look(&self) -> Option<(u64, super::watcher::Content)> {
-        let map = self.map.as_ref()?;
-        let seen = look(&map.reader);
-        // Both handles of a place read one copy.
-        let beside = map
-            .writer
-            .as_ref()
-            .map(|writer| content(&writer.snapshot()));
-        (beside.is_none_or(|content| content == seen.1)).then_some(seen)
+    /// The leader, as far as is known here.
+    pub(super) fn leader(&self) -> Option<PeerId> {
+        K::status(&self.held.as_ref()?.reader).leader
+    }
+
+    /// The version and the content here, if it is open.
+    pub(super) fn look(&self) -> Option<(u64, Content)> {
+        self.looks().pop()
+    }
+
+    /// The versions and contents that the handles here show, which share one copy.
+    pub(super) fn looks(&self) -> Vec<(u64, Content)> {
+        let Some(held) = &self.held else {
+            return Vec::new();
+        };
+        let snapshots = K::snapshots(held.writer.as_ref(), &held.reader);
+        let looks = snapshots.iter();
+        looks
+            .map(|snapshot| (K::version(snapshot).0.0, K::content(snapshot)))
+            .collect()
     }
 
     /// All that watchers here were told.
@@ -194,13 +212,9 @@ impl Place {
         let running = self.watchers.iter().map(Watcher::record);
         self.ended.iter().cloned().chain(running).collect()
     }
-}
 
-fn boxed<E>(
-    writing: impl Future<Output = Result<Version, E>> + Send + 'static,
-) -> futures::future::BoxFuture<'static, Option<Version>>
-where
-    E: 'static,
-{
-    Box::pin(async move { writing.await.ok() })
+    /// Whether nothing is missed here except by a snapshot of another member.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
 }

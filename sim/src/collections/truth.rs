@@ -1,32 +1,67 @@
-//! What really changed, put together from all that was told.
+//! True changes, put together from all reports of the watchers.
 
 use std::collections::BTreeMap;
 
-use super::watcher::{Delta, Note, Part, Record};
+use super::{
+    content::{Content, Delta, Part},
+    watcher::{Note, Record},
+};
 use crate::invariants::Violation;
 
-/// The changes of each version.
-#[derive(Debug, Default)]
-pub(super) struct Truth(BTreeMap<u64, Vec<Delta>>);
+/// The changes of each version, and the content that they lead to.
+#[derive(Debug)]
+pub(super) struct Truth {
+    empty: Content,
+    changes: BTreeMap<u64, Vec<Delta>>,
+    contents: BTreeMap<u64, Content>,
+}
 
 impl Truth {
-    /// Of what the watchers of everything were told.
-    pub(super) fn of(records: &[Record]) -> Result<Self, Violation> {
-        let mut truth = Self::default();
+    /// Of what the watchers of everything were told, and of a collection that was empty; and where
+    /// they contradict each other, or themselves.
+    pub(super) fn of(empty: Content, records: &[Record]) -> (Self, Vec<Violation>) {
+        let mut broken = Vec::new();
+        let mut changes: BTreeMap<u64, Vec<Delta>> = BTreeMap::new();
         for record in records.iter().filter(|record| record.part == Part::All) {
             for note in &record.notes {
-                if let Note::Changed(version, changes) = note {
-                    let known = truth.0.entry(*version).or_insert_with(|| changes.clone());
-                    if known != changes {
-                        return Err(Violation(format!(
-                            "version {version} changed {known:?}, and at place {} {changes:?}",
+                if let Note::Changed(version, told) = note {
+                    let known = changes.entry(*version).or_insert_with(|| told.clone());
+                    if known != told {
+                        broken.push(Violation(format!(
+                            "one truth: version {version} changed {known:?}, and at place {} \
+                             {told:?}",
                             record.place
                         )));
                     }
                 }
             }
         }
-        Ok(truth)
+        let (mut content, mut contents) = (empty.clone(), BTreeMap::new());
+        for (version, deltas) in &changes {
+            let before = content.clone();
+            let mut fits = true;
+            for delta in deltas {
+                fits &= content.follow(delta);
+            }
+            if !fits {
+                broken.push(Violation(format!(
+                    "one truth: version {version} changed {deltas:?}, and before it there was \
+                     {before:?}"
+                )));
+            }
+            if let Some(mark) = content.repeated() {
+                broken.push(Violation(format!(
+                    "once: {mark} was inserted again by version {version}: {deltas:?}"
+                )));
+            }
+            contents.insert(*version, content.clone());
+        }
+        let truth = Self {
+            empty,
+            changes,
+            contents,
+        };
+        (truth, broken)
     }
 
     /// The versions after one, up to another, that changed anything in a part, with the changes
@@ -37,12 +72,12 @@ impl Truth {
         last: u64,
         part: Part,
     ) -> impl Iterator<Item = (u64, Vec<Delta>)> {
-        let range = (after < last).then(|| self.0.range(after + 1..=last));
+        let range = (after < last).then(|| self.changes.range(after + 1..=last));
         range
             .into_iter()
             .flatten()
             .filter_map(move |(version, changes)| {
-                let there = changes.iter().filter(|change| part.has(change.key));
+                let there = changes.iter().filter(|change| part.has(change));
                 let there: Vec<_> = there.cloned().collect();
                 (!there.is_empty()).then_some((*version, there))
             })
@@ -50,12 +85,35 @@ impl Truth {
 
     /// The changes of a version.
     pub(super) fn at(&self, version: u64) -> Option<&[Delta]> {
-        self.0.get(&version).map(Vec::as_slice)
+        self.changes.get(&version).map(Vec::as_slice)
     }
 
-    /// How many entries expired.
+    /// The content of a version.
+    pub(super) fn content(&self, version: u64) -> &Content {
+        let last = self.contents.range(..=version).next_back();
+        last.map_or(&self.empty, |(_, content)| content)
+    }
+
+    /// All changes, with their versions.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Delta)> {
+        let changes = self.changes.iter();
+        changes.flat_map(|(version, deltas)| deltas.iter().map(|delta| (*version, delta)))
+    }
+
+    /// The version that first wrote each mark.
+    pub(super) fn written(&self) -> BTreeMap<u32, u64> {
+        let mut written = BTreeMap::new();
+        for (version, delta) in self.all() {
+            for mark in delta.marks() {
+                written.entry(mark).or_insert(version);
+            }
+        }
+        written
+    }
+
+    /// Number of entries that expired.
     pub(super) fn expired(&self) -> usize {
-        let changes = self.0.values().flatten();
-        changes.filter(|change| change.expired).count()
+        let expired = self.all().filter(|(_, delta)| delta.expired().is_some());
+        expired.count()
     }
 }

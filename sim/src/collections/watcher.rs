@@ -1,18 +1,20 @@
 //! A watcher that notes all that it is told.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use mosaik::collections::{
-    Cause, Event, MapChange, OrderedMap, OrderedMapReader, OrderedMapSnapshot, Version, Watch,
+use mosaik::{
+    collections::{Event, Version, Watch},
+    groups::Index,
 };
 use parking_lot::Mutex;
 use rand::{Rng, rngs::SmallRng};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::{
+    content::{Content, Delta, KEYS, Part},
+    kinds::Kind,
+};
 use crate::task::Task;
-
-pub(super) type Content = BTreeMap<u8, u32>;
-type Told = Watch<OrderedMapSnapshot<u8, u32>, MapChange<u8, u32>>;
 
 /// Record of a watcher: what it was told, in order.
 #[derive(Debug, Clone)]
@@ -24,24 +26,8 @@ pub(super) struct Record {
     pub(super) begin: Content,
     pub(super) begin_version: u64,
     pub(super) notes: Vec<Note>,
-}
-
-/// Part of the map that is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    All,
-    Key(u8),
-    Range(u8, u8),
-}
-
-impl Part {
-    pub(super) fn has(self, key: u8) -> bool {
-        match self {
-            Self::All => true,
-            Self::Key(only) => key == only,
-            Self::Range(start, end) => (start..end).contains(&key),
-        }
-    }
+    /// When it was told of versions at which entries expired.
+    pub(super) expired: Vec<(u64, Instant)>,
 }
 
 /// One thing that a watcher was told, or saw.
@@ -56,74 +42,53 @@ pub(super) enum Note {
     Progress(u64),
 }
 
-/// A change of an entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Delta {
-    pub(super) key: u8,
-    pub(super) old: Option<u32>,
-    pub(super) new: Option<u32>,
-    pub(super) created: bool,
-    pub(super) expired: bool,
-}
-
-impl From<&MapChange<u8, u32>> for Delta {
-    fn from(change: &MapChange<u8, u32>) -> Self {
-        Self {
-            key: *change.key(),
-            old: change.old().copied(),
-            new: change.new().copied(),
-            created: change.is_created(),
-            expired: change.cause() == Cause::Expired,
-        }
-    }
-}
-
-pub(super) fn content(snapshot: &OrderedMapSnapshot<u8, u32>) -> Content {
-    snapshot.iter().map(|(key, value)| (*key, *value)).collect()
-}
-
 /// A watcher at work; it ends with its watch.
 pub(super) struct Watcher {
     record: Arc<Mutex<Record>>,
-    _task: Task,
+    eager: bool,
+    task: Task,
 }
 
 impl Watcher {
-    /// Watches some part of a map, as is drawn.
-    pub(super) fn draw(
+    /// Watches some part of a collection, as is drawn.
+    pub(super) fn draw<K: Kind>(
         place: usize,
-        map: &OrderedMapReader<u8, u32>,
+        reader: &K::Reader,
         last: u64,
         random: &mut SmallRng,
     ) -> Self {
         let key = random.random_range(0..KEYS);
-        let (watch, part, resumed) = match random.random_range(0..6) {
-            0 => (map.watch_key(key), Part::Key(key), None),
-            1 => {
-                let end = random.random_range(key..=KEYS);
-                (map.watch_range(key..end), Part::Range(key, end), None)
-            }
-            2 | 3 => {
-                let from = random.random_range(0..last + 8);
-                let watch = map.watch_from(Version(mosaik::groups::Index(from)));
-                (watch, Part::All, Some(from))
-            }
-            _ => (map.watch(), Part::All, None),
-        };
         let pause = random
             .random_bool(0.5)
             .then(|| Duration::from_millis(random.random_range(1..80)));
-        Self::start(place, watch, part, resumed, pause)
+        let part = match random.random_range(0..6) {
+            0 => Part::Key(key),
+            1 => Part::Range(key, random.random_range(key..=KEYS)),
+            2 | 3 => {
+                let from = random.random_range(0..last + 8);
+                let watch = K::watch_from(reader, Version(Index(from)));
+                return Self::start::<K>(place, watch, Part::All, Some(from), pause);
+            }
+            _ => Part::All,
+        };
+        match K::watch_part(reader, part) {
+            Some(watch) => Self::start::<K>(place, watch, part, None, pause),
+            None => Self::start::<K>(place, K::watch(reader), Part::All, None, pause),
+        }
     }
 
     /// Watches everything, as fast as it is told.
-    pub(super) fn eager(place: usize, map: &OrderedMapReader<u8, u32>) -> Self {
-        Self::start(place, map.watch(), Part::All, None, None)
+    pub(super) fn eager<K: Kind>(place: usize, reader: &K::Reader) -> Self {
+        let watcher = Self::start::<K>(place, K::watch(reader), Part::All, None, None);
+        Self {
+            eager: true,
+            ..watcher
+        }
     }
 
-    fn start(
+    fn start<K: Kind>(
         place: usize,
-        watch: Told,
+        watch: Watch<K::Snapshot, K::Change>,
         part: Part,
         resumed: Option<u64>,
         pause: Option<Duration>,
@@ -132,21 +97,31 @@ impl Watcher {
             place,
             part,
             resumed,
-            begin: content(watch.snapshot()),
-            begin_version: watch.snapshot().version().0.0,
+            begin: K::content(watch.snapshot()),
+            begin_version: K::version(watch.snapshot()).0.0,
             notes: Vec::new(),
+            expired: Vec::new(),
         }));
         Self {
-            _task: Task::spawn(follow(watch, record.clone(), pause)),
+            task: Task::spawn(follow::<K>(watch, record.clone(), pause)),
+            eager: false,
             record,
         }
+    }
+
+    /// The record so far; that of an eager one once its watch has ended, which must be soon.
+    pub(super) async fn ended(self) -> Record {
+        if self.eager {
+            self.task.ended().await;
+        }
+        self.record.lock().clone()
     }
 
     pub(super) fn record(&self) -> Record {
         self.record.lock().clone()
     }
 
-    /// Up to where everything was told.
+    /// Version up to which everything was told.
     pub(super) fn progress(&self) -> u64 {
         let record = self.record.lock();
         let progress = record.notes.iter().rev().find_map(|note| match note {
@@ -157,16 +132,17 @@ impl Watcher {
     }
 }
 
-/// Keys that are used.
-pub(super) const KEYS: u8 = 24;
-
-/// Interval at which a watcher that is told nothing looks how far it is.
+/// Interval at which a watcher without news checks its progress.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Notes of a slow watcher after which it hurries, to be done at the end.
 const SLOW: usize = 200;
 
-async fn follow(mut watch: Told, record: Arc<Mutex<Record>>, pause: Option<Duration>) {
+async fn follow<K: Kind>(
+    mut watch: Watch<K::Snapshot, K::Change>,
+    record: Arc<Mutex<Record>>,
+    pause: Option<Duration>,
+) {
     loop {
         let event = tokio::select! {
             biased;
@@ -176,19 +152,26 @@ async fn follow(mut watch: Told, record: Arc<Mutex<Record>>, pause: Option<Durat
                 continue;
             }
         };
+        let now = Instant::now();
+        let mut expired = None;
         let note = match event {
             None => return,
             Some(Event::Changed { version, changes }) => {
-                Note::Changed(version.0.0, changes.iter().map(Delta::from).collect())
+                let deltas: Vec<_> = changes.iter().map(K::delta).collect();
+                if deltas.iter().any(|delta| delta.expired().is_some()) {
+                    expired = Some((version.0.0, now));
+                }
+                Note::Changed(version.0.0, deltas)
             }
             Some(Event::Lagged { now, .. } | Event::Compacted { now, .. }) => {
-                Note::Anew(now.version().0.0, content(&now))
+                Note::Anew(K::version(&now).0.0, K::content(&now))
             }
             Some(_) => Note::Reset,
         };
         let noted = {
             let mut record = record.lock();
             record.notes.push(note);
+            record.expired.extend(expired);
             record.notes.len()
         };
         if let Some(pause) = pause
@@ -197,10 +180,4 @@ async fn follow(mut watch: Told, record: Arc<Mutex<Record>>, pause: Option<Durat
             sleep(pause).await;
         }
     }
-}
-
-/// The content of a map, at one version.
-pub(super) fn look<const W: bool>(map: &OrderedMap<u8, u32, W>) -> (u64, Content) {
-    let snapshot = map.snapshot();
-    (snapshot.version().0.0, content(&snapshot))
 }

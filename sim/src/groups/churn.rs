@@ -1,4 +1,4 @@
-//! Members that come and go within the time of an election, each in order: whoever stays has to
+//! Members that come and go within the time of an election, each in order: those that stay have to
 //! serve, with everything that was acknowledged.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -19,28 +19,28 @@ use super::{
 };
 use crate::{Conditions, bound};
 
-/// How long the first member may take to serve.
+/// Timeout for the first member to serve.
 const FORMATION: Duration = Duration::from_secs(60);
-/// How long a step waits until somebody else has seen the leader.
+/// Timeout of a step for another member to see the leader.
 const SEEN: Duration = Duration::from_secs(10);
-/// How long it may take until all who have stayed serve, and a newcomer with them.
+/// Timeout for all members that have stayed to serve, and a newcomer with them.
 const RECOVERY: Duration = Duration::from_secs(20);
-/// Between two looks.
+/// Interval between two checks.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// How members come and go, drawn from a seed.
+/// Schedule of members that come and go, drawn from a seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Churn {
-    /// What everything follows from.
+    /// Seed from which everything follows.
     pub seed: u64,
-    /// What happens after the first member has founded the group, each so long after the one
+    /// Steps after the first member has founded the group, each with its delay after the one
     /// before.
     pub steps: Vec<(Duration, Step)>,
-    /// How many clients there are meanwhile.
+    /// Number of clients meanwhile.
     pub clients: usize,
 }
 
-/// What happens.
+/// Kind of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// A new member comes; whether what follows waits until it has seen the leader.
@@ -49,7 +49,7 @@ pub enum Step {
     Go(Target, Going),
 }
 
-/// How a member goes.
+/// Way in which a member goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Going {
     /// The group's last handle is dropped.

@@ -18,11 +18,11 @@ use super::{
     local::Site,
 };
 
-/// How long a client waits for anything before it goes on: longer than the group does by default.
+/// Timeout of a client for any answer: longer than the group's own by default.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// How many registers there are, and how many counters.
+/// Number of registers, and of counters.
 const KEYS: u8 = 2;
-/// What a client waits at most between two operations, in milliseconds.
+/// Longest pause of a client between two operations, in milliseconds.
 const MAX_PAUSE_MS: u64 = 25;
 
 /// One who uses the group.
@@ -31,12 +31,12 @@ pub(super) struct Client<'a> {
     cluster: &'a Cluster,
     history: History,
     calls: Calls,
-    /// What members have told that can't be.
+    /// Statements of members that can't be true.
     complaints: Arc<Mutex<Vec<String>>>,
     commands: u64,
 }
 
-/// How many commands are given at once when a client doesn't wait for each of them.
+/// Number of commands given at once when a client doesn't wait for each of them.
 const BURST: usize = 4;
 
 impl<'a> Client<'a> {
@@ -138,7 +138,8 @@ impl<'a> Client<'a> {
         Some(outcome)
     }
 
-    /// Begins to do something; what came of it is recorded when that is known, whoever waits.
+    /// Begins an operation; its outcome is recorded when that is known, even if nobody waits for
+    /// it.
     fn begin(&self, site: &Arc<dyn Site>, member: usize, deed: Deed) -> oneshot::Receiver<Outcome> {
         let (client, history) = (self.number, self.history.clone());
         let called = history.now();

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{Conditions, Fleet, task::Task};
 
-/// How long a node lives on whose member has left: longer than that takes.
+/// Time for which a node lives on whose member has left: longer than leaving takes.
 const LEAVING: Duration = Duration::from_secs(3);
 
 /// The members of one group.
@@ -34,20 +34,20 @@ pub(super) struct Cluster {
     conditions: Conditions,
     observers: Vec<usize>,
     volatile: Vec<usize>,
-    /// What is started as a member; none when members run in this process.
+    /// Program that is started as a member; none when members run in this process.
     program: Option<PathBuf>,
-    /// What is between members in namespaces; all others talk through the hub.
+    /// Firewall between members in namespaces; all others talk through the hub.
     firewall: Option<Firewall>,
     storage: TempDir,
     places: Vec<Place>,
     leaders: Leaders,
 }
 
-/// Where a member runs, or not.
+/// Place of a member, which runs there or not.
 struct Place {
-    /// What clients use; none while it does not run.
+    /// Access for clients; none while it does not run.
     site: Mutex<Option<Arc<dyn Site>>>,
-    /// Locked by whoever does something to it.
+    /// Locked by the task that acts on it.
     unit: Arc<tokio::sync::Mutex<Unit>>,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Unit {
     running: Option<Running>,
     /// An earlier run that is still ending.
     ending: Option<Task>,
-    /// How often it has lost everything.
+    /// Number of times that it has lost everything.
     life: u32,
     skew_ms: i64,
 }
@@ -149,12 +149,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// What clients use a member through; none while it does not run.
+    /// Access of clients to a member; none while it does not run.
     pub(super) fn site(&self, member: usize) -> Option<Arc<dyn Site>> {
         self.places[member].site.lock().clone()
     }
 
-    /// Whom a fault hits.
+    /// Member that a fault hits.
     pub(super) fn resolve(&self, target: Target) -> usize {
         match target {
             Target::Member(member) => member,
@@ -284,7 +284,7 @@ impl Cluster {
         }));
     }
 
-    /// What is not as it should be for these members to be all of the group, in words.
+    /// Deviations from a group that consists of exactly these members, in words.
     pub(super) async fn doubts(&self, members: &[usize]) -> Vec<String> {
         let mut doubts = Vec::new();
         let ids =

@@ -1,4 +1,4 @@
-//! What a member in a process of its own is told, and what it answers: frames on its standard
+//! Messages between the simulator and a member in a process of its own: frames on its standard
 //! input and output, each a length (four bytes, little endian) and a postcard message.
 
 use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf};
@@ -12,26 +12,26 @@ use super::{Answer, Command, Query};
 /// Larger than the longest list of commands that is ever asked for.
 const MAX_FRAME_BYTES: u32 = 64 * 1024 * 1024;
 
-/// How a group is set up; alike on all members.
+/// Settings of a group; alike on all members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupSetup {
     /// The group's key.
     pub key: Digest,
-    /// How many members found it together.
+    /// Number of members that found it together.
     pub founders: usize,
-    /// How many commands lie between two snapshots.
+    /// Number of commands between two snapshots.
     pub snapshot_interval: u64,
-    /// After how many milliseconds an unreachable member is removed.
+    /// Time after which an unreachable member is removed, in milliseconds.
     pub evict_after_ms: u64,
-    /// How many members vote at most.
+    /// Limit on the voters.
     pub max_voters: usize,
-    /// Whether newcomers are brought up to date with the log alone.
+    /// True if newcomers are brought up to date with the log alone.
     pub replayed: bool,
-    /// How many microseconds a command takes to be applied.
+    /// Time that a command takes to be applied, in microseconds.
     pub pace_us: u64,
 }
 
-/// What a member believes.
+/// Beliefs of a member about the group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Belief {
     pub(super) online: bool,
@@ -41,7 +41,7 @@ pub(super) struct Belief {
     pub(super) learners: BTreeSet<[u8; 32]>,
 }
 
-/// How a member in a process of its own is set up.
+/// Settings of a member in a process of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
     /// Its network.
@@ -50,28 +50,28 @@ pub struct Setup {
     pub secret: [u8; 32],
     /// The ids of all members.
     pub peers: Vec<[u8; 32]>,
-    /// What it reaches the others through.
+    /// Way in which it reaches the others.
     pub wiring: Wiring,
-    /// Where it keeps its part of the group; in memory if nowhere.
+    /// Directory of its part of the group; in memory without one.
     pub storage: Option<PathBuf>,
-    /// How far its clock is ahead, in milliseconds.
+    /// Lead of its clock, in milliseconds.
     pub skew_ms: i64,
-    /// Whether it neither votes nor leads.
+    /// True if it neither votes nor leads.
     pub observes: bool,
     /// The group.
     pub group: GroupSetup,
 }
 
-/// What a member in a process of its own reaches the others through.
+/// Ways in which a member in a process of its own reaches the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wiring {
     /// Its bridge to the hub.
     Hub(SocketAddr),
     /// UDP.
     Udp {
-        /// Where it listens.
+        /// Address on which it listens.
         own: SocketAddr,
-        /// Where the others do, in the order of their ids.
+        /// Addresses of the others, in the order of their ids.
         others: Vec<SocketAddr>,
     },
 }
@@ -89,7 +89,7 @@ pub(super) enum Request {
     Skew(i64),
 }
 
-/// What a member says.
+/// Messages of a member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Reply {
     /// The node runs and has joined the group.
@@ -97,7 +97,7 @@ pub(super) enum Reply {
     /// The index of a command that was acknowledged, or only accepted; none when its outcome is
     /// unknown.
     Executed(u64, Option<u64>),
-    /// What it believes.
+    /// Its beliefs.
     Believed(u64, Belief),
     /// The answer to a query, with the position of the state that it was made from.
     Answered(u64, Option<(Answer, u64)>),
@@ -105,7 +105,7 @@ pub(super) enum Reply {
     Leads(Tenure),
 }
 
-/// A leadership: whoever leads in this term of this history.
+/// A leadership: that of the leader of this term of this history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Tenure {
     pub(super) history: [u8; 32],

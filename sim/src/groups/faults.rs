@@ -13,7 +13,7 @@ use super::{Fault, Plan, Planned, Target, cluster::Cluster};
 /// Directions in which nothing passes: members from, members to.
 type Cuts = Vec<(Vec<usize>, Vec<usize>)>;
 
-/// What is cut. Several faults may do so at once; each ends on its own.
+/// Cuts of the network. Several faults may do so at once; each ends on its own.
 struct Network<'a> {
     cluster: &'a Cluster,
     cuts: Mutex<Vec<Arc<Cuts>>>,

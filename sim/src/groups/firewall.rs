@@ -36,12 +36,12 @@ const PROBE: &str = "ip netns add probe && nsenter --net=/run/netns/probe true \
     && nft add rule bridge probe forward numgen random mod 100 '<' 1 drop";
 const PORT: u16 = 7700;
 
-/// Whether this program is in a namespace of its own.
+/// Returns whether this program is in a namespace of its own.
 pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// Whether this machine permits namespaces and has what is needed for them.
+/// Checks that this machine permits namespaces and has the tools for them.
 ///
 /// # Errors
 ///
@@ -93,12 +93,12 @@ pub(super) struct Firewall {
 struct Rules {
     /// Directions in which nothing passes.
     cut: BTreeSet<(usize, usize)>,
-    /// Of a hundred packets, how many are lost.
+    /// Share of the packets that are lost, in per cent.
     loss: u32,
 }
 
 impl Firewall {
-    /// A segment for so many members, through which everything passes.
+    /// A segment for this many members, through which everything passes.
     pub(super) async fn new(members: usize) -> anyhow::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         ensure!(is_inside(), "this program is in no namespace of its own");
@@ -125,7 +125,7 @@ impl Firewall {
         Ok(firewall)
     }
 
-    /// Where a member listens.
+    /// Address on which a member listens.
     pub(super) fn address(member: usize) -> SocketAddr {
         let last = u8::try_from(member + 1).unwrap_or(u8::MAX);
         (Ipv4Addr::new(10, 77, 0, last), PORT).into()

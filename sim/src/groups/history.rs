@@ -1,4 +1,4 @@
-//! What the clients have done, and what came of it.
+//! History of the clients' operations and their outcomes.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::{Action, Command};
 use crate::task::Task;
 
-/// Between two looks at the calls that are under way.
+/// Interval between two checks of the calls that are under way.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// One thing that a client did.
@@ -31,7 +31,7 @@ pub enum Deed {
 }
 
 impl Deed {
-    /// Which key it is about, and whether that is a counter.
+    /// Key of the operation's object, and whether that is a counter.
     pub(super) fn object(&self) -> (bool, u8) {
         match self {
             Self::Execute(command) | Self::Feed(command) => {
@@ -42,7 +42,7 @@ impl Deed {
         }
     }
 
-    /// What it is to carry out, if anything.
+    /// Command to carry out, if there is one.
     pub(super) fn command(&self) -> Option<Command> {
         match self {
             Self::Execute(command) | Self::Feed(command) => Some(*command),
@@ -51,7 +51,7 @@ impl Deed {
     }
 }
 
-/// What came of a [`Deed`].
+/// Outcome of a [`Deed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The command was acknowledged, with this index.
@@ -67,17 +67,17 @@ pub enum Outcome {
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Who did it.
+    /// Client that did it.
     pub client: usize,
-    /// Through which member.
+    /// Member through which it was done.
     pub member: usize,
-    /// What was done.
+    /// Operation.
     pub deed: Deed,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// When it was called, in microseconds from the start of the run.
+    /// Time of the call, in microseconds from the start of the run.
     pub called: u64,
-    /// When it returned.
+    /// Time of the return.
     pub returned: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Who has led in which term.
+//! Leaders by term.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -21,7 +21,7 @@ struct Seen {
 }
 
 impl Leaders {
-    /// A member, in its so many-th life with an empty disk, leads.
+    /// Notes that a member leads, in its `life`-th life with an empty disk.
     pub(super) fn note(&self, tenure: Tenure, member: usize, life: u32) {
         let mut seen = self.0.lock();
         seen.leaders
@@ -31,12 +31,12 @@ impl Leaders {
         seen.latest = seen.latest.max(Some((tenure.term, member)));
     }
 
-    /// Who leads in the last term.
+    /// Leader of the last term.
     pub(super) fn latest(&self) -> Option<usize> {
         self.0.lock().latest.map(|(_, member)| member)
     }
 
-    /// Who of these members has led in the latest term.
+    /// Member, of these, that led in the latest term.
     pub(super) fn latest_of(&self, members: &[usize]) -> Option<usize> {
         let seen = self.0.lock();
         let tenures = seen.leaders.iter().flat_map(|(tenure, leaders)| {
@@ -47,7 +47,7 @@ impl Leaders {
         latest.map(|(_, member)| member)
     }
 
-    /// How many terms have had a leader.
+    /// Number of terms that have had a leader.
     pub(super) fn terms(&self) -> usize {
         self.0.lock().leaders.len()
     }
@@ -63,7 +63,7 @@ impl Leaders {
             .collect()
     }
 
-    /// How many histories (foundings) have had a leader.
+    /// Number of histories (foundings) that have had a leader.
     pub(super) fn histories(&self) -> usize {
         let seen = self.0.lock();
         let histories: BTreeSet<_> = seen.leaders.keys().map(|t| t.history).collect();

@@ -1,4 +1,4 @@
-//! Whether a history of operations on one object is linearizable.
+//! Linearizability check of a history of operations on one object.
 //!
 //! The algorithm is J. Wing and C. Gong's ("Testing and Verifying Concurrent Objects", JPDC 1993)
 //! with G. Lowe's memoisation ("Testing for Linearizability", CCPE 2017): it looks for an order of
@@ -13,9 +13,9 @@ use std::{collections::HashSet, hash::Hash};
 
 /// The sequential rules of an object.
 pub trait Model {
-    /// What the object holds.
+    /// State of the object.
     type State: Clone + Eq + Hash;
-    /// What is done with it, together with what that returned.
+    /// Operation on it, together with its result.
     type Deed;
 
     /// The state at first.
@@ -28,15 +28,15 @@ pub trait Model {
 /// One operation of a history. Times are of any unit, from one clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation<D> {
-    /// What was done, and what it returned.
+    /// Operation, with its result.
     pub deed: D,
-    /// When it was called.
+    /// Time of the call.
     pub called: u64,
-    /// When it returned; `None` when its outcome is unknown.
+    /// Time of the return; `None` when its outcome is unknown.
     pub returned: Option<u64>,
 }
 
-/// What was found out about a history.
+/// Verdict on a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// An order was found.
@@ -73,14 +73,14 @@ struct Search<'a, M: Model> {
     events: Vec<Event>,
     /// The list's first event.
     head: usize,
-    /// Where each operation's call and return stand.
+    /// Positions of each operation's call and return.
     call_of: Vec<usize>,
     return_of: Vec<usize>,
-    /// Which operations have taken effect, as bits.
+    /// Operations that have taken effect, as bits.
     done: Vec<u64>,
     /// Those of them whose return was seen that have not taken effect yet.
     open: usize,
-    /// What was tried.
+    /// Combinations that were tried.
     tried: HashSet<(Vec<u64>, M::State)>,
 }
 
@@ -166,7 +166,7 @@ impl<'a, M: Model> Search<'a, M> {
         Verdict::Linearizable
     }
 
-    /// The operations whose calls stand before an event.
+    /// The operations that were called before an event.
     fn candidates(&self, end: usize) -> Vec<usize> {
         let mut found = Vec::new();
         let mut at = self.head;

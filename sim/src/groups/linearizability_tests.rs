@@ -1,4 +1,4 @@
-//! What the checker accepts and refuses.
+//! Histories that the checker accepts and refuses.
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 

@@ -24,10 +24,10 @@ use super::{
 };
 use crate::task::Task;
 
-/// How often a member looks whether it leads.
+/// Interval at which a member checks whether it leads.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What clients use a member through.
+/// Access of clients to a member.
 pub(super) trait Site: Send + Sync {
     /// Carries out a command: its index, if that was acknowledged.
     fn execute(&self, command: Command) -> BoxFuture<'static, Option<u64>>;
@@ -46,7 +46,7 @@ trait Handle: Site {
     fn tenure(&self) -> Option<Tenure>;
 }
 
-/// A clock that is wrong by so many milliseconds.
+/// A clock that is wrong by this many milliseconds.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Skew(Arc<AtomicI64>);
 

@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 pub struct Command {
     /// Unique in a run, so that what is lost or applied twice can be told.
     pub id: u64,
-    /// Which register or counter.
+    /// Register or counter that it concerns.
     pub key: u8,
-    /// What to do with it.
+    /// Action on it.
     pub action: Action,
 }
 
-/// What a [`Command`] does.
+/// Effect of a [`Command`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Replaces the value of a register.
@@ -85,7 +85,7 @@ pub enum Item {
 }
 
 impl Bank {
-    /// An empty machine that is snapshotted every so many commands.
+    /// An empty machine with this many commands between two snapshots.
     pub fn new(snapshot_interval: NonZero<u64>) -> Self {
         Self {
             state: State::default(),
@@ -95,7 +95,7 @@ impl Bank {
         }
     }
 
-    /// Needs so long for each command.
+    /// Sets the time that each command takes.
     #[must_use]
     pub fn with_pace(mut self, pace: Duration) -> Self {
         self.pace = pace;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{hub::attach_remote, task::Task};
 
-/// Replies that wait to be written; whoever has more waits.
+/// Limit on the replies that wait to be written; further ones wait.
 const MAX_REPLIES: usize = 1024;
 
 /// Runs a member as the first frame on standard input says, until standard input ends.

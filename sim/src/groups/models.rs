@@ -6,7 +6,7 @@ use super::linearizability::Model;
 #[derive(Debug)]
 pub struct Register;
 
-/// What is done with a [`Register`].
+/// Operations on a [`Register`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RegisterDeed {
     /// Replaced the value.
@@ -35,7 +35,7 @@ impl Model for Register {
 #[derive(Debug)]
 pub struct Counter;
 
-/// What is done with a [`Counter`].
+/// Operations on a [`Counter`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CounterDeed {
     /// Added this much.

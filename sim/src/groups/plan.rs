@@ -1,4 +1,4 @@
-//! What happens in a run, all of it drawn from a seed.
+//! Plan of a run, all of it drawn from a seed.
 
 use std::{fmt, num::NonZeroU64, time::Duration};
 
@@ -6,23 +6,23 @@ use rand::{Rng, SeedableRng, rngs::SmallRng, seq::index};
 
 use crate::Conditions;
 
-/// How far clocks are set wrong at most, in milliseconds: two of them stay within the ten seconds
-/// that discovery accepts.
+/// Largest error of a clock, in milliseconds: two of them stay within the ten seconds that
+/// discovery accepts.
 const MAX_SKEW_MS: i64 = 4500;
 
 /// Sets what is drawn about the setting of a run apart from what happens in it.
 const SETTING: u64 = 0x5e77_1296;
 
-/// What is asked of all runs.
+/// Options of all runs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// Members run in processes of their own, and keep their part on disk.
     pub processes: bool,
     /// Those are in network namespaces of their own, with a firewall between them.
     pub firewall: bool,
-    /// How many members there are; drawn if not given.
+    /// Number of members; drawn if not given.
     pub members: Option<usize>,
-    /// How long faults go on; five seconds if not given.
+    /// Time for which faults go on; five seconds if not given.
     pub length: Option<Duration>,
 }
 
@@ -33,36 +33,36 @@ pub struct Options {
     reason = "circumstances that are drawn apart from each other"
 )]
 pub struct Plan {
-    /// What everything follows from.
+    /// Seed from which everything follows.
     pub seed: u64,
-    /// How many members there are.
+    /// Number of members.
     pub members: usize,
-    /// How many must be there for the group to be founded.
+    /// Number of members that must be there for the group to be founded.
     pub founders: usize,
-    /// Whether they run in processes of their own.
+    /// True if they run in processes of their own.
     pub processes: bool,
-    /// Whether those are in network namespaces of their own, with a firewall between them.
+    /// True if those are in network namespaces of their own, with a firewall between them.
     pub firewall: bool,
-    /// Whether they keep their part on disk.
+    /// True if they keep their part on disk.
     pub durable: bool,
-    /// How many commands lie between two snapshots.
+    /// Number of commands between two snapshots.
     pub snapshot_interval: u64,
-    /// When an unreachable member is removed.
+    /// Time after which an unreachable member is removed.
     pub evict_after: Duration,
     /// Members that may lose all they have, or leave: never so many that the others have no
     /// majority.
     pub forgetful: Vec<usize>,
-    /// How far each member's clock is ahead, in milliseconds.
+    /// Lead of each member's clock, in milliseconds.
     pub skews_ms: Vec<i64>,
-    /// How many clients there are.
+    /// Number of clients.
     pub clients: usize,
-    /// What the network is like without faults.
+    /// Conditions of the network without faults.
     pub conditions: Conditions,
-    /// How long a command takes to be applied.
+    /// Time that a command takes to be applied.
     pub pace: Duration,
-    /// Whether newcomers are brought up to date with the log alone.
+    /// True if newcomers are brought up to date with the log alone.
     pub replayed: bool,
-    /// How many members vote at most.
+    /// Limit on the voters.
     pub max_voters: usize,
     /// Members that neither vote nor lead.
     pub observers: Vec<usize>,
@@ -75,15 +75,15 @@ pub struct Plan {
 /// A fault, and when.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Planned {
-    /// When it begins.
+    /// Time of its beginning.
     pub at: Duration,
-    /// When it ends, counted from its beginning.
+    /// Its length, from the beginning to the end.
     pub lasts: Duration,
-    /// What happens.
+    /// Fault that occurs.
     pub fault: Fault,
 }
 
-/// What can happen.
+/// Kinds of faults.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     /// Nothing passes between these members and the others.
@@ -98,14 +98,14 @@ pub enum Fault {
     Deafen(Target),
     /// Packets are lost and delayed, everywhere. A firewall only loses them.
     Weather(Conditions),
-    /// A member stands still (SIGSTOP for processes), and goes on afterwards.
+    /// A member is suspended (SIGSTOP for processes), and resumed afterwards.
     Pause(Target),
     /// A member is killed (SIGKILL for processes), and started anew afterwards, possibly without
     /// what it had on disk.
     Crash {
-        /// Who.
+        /// Member that crashes.
         target: Target,
-        /// Whether it forgets everything.
+        /// True if it forgets everything.
         wipe: bool,
     },
     /// All members are killed, and started anew afterwards.
@@ -116,12 +116,12 @@ pub enum Fault {
     Skew(Target, i64),
 }
 
-/// Whom a fault hits.
+/// Member that a fault hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// The n-th member.
     Member(usize),
-    /// Whoever led last when the fault begins.
+    /// Latest leader when the fault begins.
     Leader,
 }
 
@@ -213,7 +213,7 @@ impl Plan {
         }
     }
 
-    /// How long it may take, after all faults have ended, until every member serves again.
+    /// Timeout, after all faults have ended, for every member to serve again.
     pub(super) fn recovery(&self) -> Duration {
         let ordinary = self.conditions == Conditions::default() && self.pace.is_zero();
         crate::bound(Duration::from_secs(if ordinary { 20 } else { 40 }))

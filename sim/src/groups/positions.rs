@@ -1,4 +1,4 @@
-//! What was told about positions, against the order in which the commands were applied.
+//! Positions that members reported, against the order in which the commands were applied.
 //!
 //! The order is known in the end, so that this takes time only for sorting: it needs no search, and
 //! sees more than a search can, as every answer says which state it was made from.
@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Action, Command, Deed, Outcome, Record};
 
-/// What was told at which position, at most; further ones would only repeat it.
+/// Limit on the reported violations; further ones would only repeat them.
 const MAX_TOLD: usize = 20;
 
-/// What can't be, in words.
+/// Violations, in words.
 pub(super) fn check(records: &[Record], order: &[u64]) -> Vec<String> {
     let mut found = Vec::new();
     found.extend(values(records, order));
@@ -29,7 +29,7 @@ fn commands(records: &[Record]) -> HashMap<u64, (Command, u64)> {
     commands.collect()
 }
 
-/// Every read returns what the first so many commands make.
+/// Every read returns what the commands before its position make.
 fn values(records: &[Record], order: &[u64]) -> Vec<String> {
     let commands = commands(records);
     let mut reads: BTreeMap<u64, Vec<&Record>> = BTreeMap::new();
@@ -71,16 +71,16 @@ fn values(records: &[Record], order: &[u64]) -> Vec<String> {
     found
 }
 
-/// What a call saw or became, and when that was certain.
+/// Position that a call saw or got, and the time at which that was certain.
 struct Placed<'a> {
     record: &'a Record,
     /// All that had returned before it was called lies before or at this.
     must_reach: u64,
-    /// What later calls have to reach.
+    /// Bound that later calls have to reach.
     reached: u64,
 }
 
-/// Whatever had returned before a call is before it.
+/// Real-time order: a call comes after every call that had returned before it.
 fn times(records: &[Record]) -> Vec<String> {
     let placed = records.iter().filter_map(|record| {
         let (must_reach, reached) = match (record.deed, record.outcome) {
@@ -140,7 +140,7 @@ fn origins(records: &[Record], order: &[u64]) -> Vec<String> {
         .collect()
 }
 
-/// What a client gives through one member takes effect in that order.
+/// Commands that a client gives through one member take effect in that order.
 fn call_order(records: &[Record]) -> Vec<String> {
     // By client and member.
     let mut given = BTreeMap::<_, Vec<_>>::new();

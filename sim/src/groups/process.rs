@@ -27,9 +27,9 @@ use super::{
 };
 use crate::{hub::Bridge, task::Task};
 
-/// How long a process may take to start.
+/// Timeout for a process to start.
 const START: Duration = Duration::from_secs(30);
-/// Requests that wait to be written; more are lost, as to a process that stands still.
+/// Limit on the requests that wait to be written; more are lost, as to a process that is suspended.
 const MAX_REQUESTS: usize = 1024;
 
 /// A member in a process of its own, which is killed when this is dropped.
@@ -40,14 +40,14 @@ pub(super) struct Process {
     _tasks: [Task; 2],
 }
 
-/// What clients use it through.
+/// Access of clients to it.
 pub(super) struct ProcessSite {
     requests: mpsc::Sender<Request>,
     waiting: Mutex<Waiting>,
     next: AtomicU64,
 }
 
-/// Who waits for which reply; dropped, and so answered, when the process has ended.
+/// Clients that wait for a reply, by request; dropped, and so answered, when the process has ended.
 #[derive(Default)]
 struct Waiting {
     executions: HashMap<u64, oneshot::Sender<Option<u64>>>,

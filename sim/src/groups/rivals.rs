@@ -27,17 +27,17 @@ use super::{
 };
 use crate::{Conditions, bound};
 
-/// How long a side may take to form, or to be reformed.
+/// Timeout for a side to form, or to be reformed.
 const FORMATION: Duration = Duration::from_secs(60);
-/// How long it may take, once everybody reaches everybody, until there is one history.
+/// Timeout for one history, once all members reach each other.
 const RECOVERY: Duration = Duration::from_secs(60);
-/// How long a single answer is waited for.
+/// Timeout for a single answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long a call may go on after everybody serves again.
+/// Timeout for a call after all members serve again.
 const PENDING: Duration = Duration::from_secs(10);
-/// Between two attempts.
+/// Interval between two attempts.
 const RETRY: Duration = Duration::from_millis(50);
-/// How long a member that was killed stays away.
+/// Time for which a member that was killed stays away.
 const AWAY: Duration = Duration::from_secs(4);
 
 /// A meeting of two histories, drawn from a seed.
@@ -47,28 +47,28 @@ const AWAY: Duration = Duration::from_secs(4);
     reason = "each of them is drawn by itself"
 )]
 pub struct Meeting {
-    /// What everything follows from.
+    /// Seed from which everything follows.
     pub seed: u64,
-    /// Who is on which side of the cut.
+    /// Members on each side of the cut.
     pub sides: [Vec<usize>; 2],
-    /// Whether the second side was a minority of one group, and was reformed; otherwise the two
+    /// True if the second side was a minority of one group, and was reformed; otherwise the two
     /// were founded apart.
     pub reformed: bool,
-    /// Whether members run in processes of their own.
+    /// True if members run in processes of their own.
     pub processes: bool,
-    /// Whether they keep their part on disk. Such histories don't give way by themselves.
+    /// True if they keep their part on disk. Such histories are never discarded by themselves.
     pub durable: bool,
-    /// How many commands lie between two snapshots.
+    /// Number of commands between two snapshots.
     pub snapshot_interval: u64,
-    /// How many commands each side carries out while they are apart.
+    /// Number of commands that each side carries out while they are apart.
     pub commands: [usize; 2],
-    /// Whether clients go on while the two meet.
+    /// True if clients go on while the two meet.
     pub busy: bool,
-    /// The leader of a side is killed so many milliseconds after the healing, or before it.
+    /// The leader of a side is killed this many milliseconds after the healing, or before it.
     pub crash: Option<(usize, i64)>,
 }
 
-/// What one side has acknowledged: ids of commands with their indices.
+/// Acknowledged commands of one side: ids with their indices.
 type Acknowledged = Vec<(u64, u64)>;
 
 impl Meeting {
@@ -128,7 +128,7 @@ impl Meeting {
         }
     }
 
-    /// Which side's history has to be there afterwards, when that is certain: the one with more
+    /// Side whose history has to be there afterwards, when that is certain: the one with more
     /// commands, if a majority of its voters is there all the time, or on disk.
     fn winner(&self) -> Option<usize> {
         let longer = usize::from(self.commands[1] > self.commands[0]);
@@ -415,7 +415,7 @@ impl<'a> Encounter<'a> {
         Err(anyhow!("member {member} does not say what it has applied"))
     }
 
-    /// What must not be, in words.
+    /// Violations, in words.
     fn judge(
         &self,
         common: &Acknowledged,

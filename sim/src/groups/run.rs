@@ -1,4 +1,4 @@
-//! One run: a group forms, suffers, heals and is looked at.
+//! One run: a group forms, suffers, heals and is checked.
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
@@ -14,18 +14,18 @@ use super::{
 };
 use crate::{bound, stats::Millis};
 
-/// How long the group may take to form.
+/// Timeout for the group to form.
 const FORMATION: Duration = Duration::from_secs(60);
-/// How long a call may go on after every member serves again.
+/// Timeout for a call after every member serves again.
 const PENDING: Duration = Duration::from_secs(10);
-/// How long it may take then until all members agree who they are.
+/// Timeout for all members to agree on the membership then.
 const AGREEMENT: Duration = Duration::from_secs(20);
-/// How long clients go on when every member serves again.
+/// Time for which clients go on when every member serves again.
 const CALM: Duration = Duration::from_millis(300);
-/// Between two attempts.
+/// Interval between two attempts.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// What a run has shown.
+/// Findings of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// Commands that were acknowledged.
@@ -38,7 +38,7 @@ pub struct Report {
     pub terms: usize,
     /// The longest time in which no command was acknowledged.
     pub longest_pause: Duration,
-    /// How long it took after the last fault until every member served again.
+    /// Time from the last fault until every member served again.
     pub recovery: Duration,
 }
 
@@ -189,7 +189,7 @@ pub(super) async fn served(observer: &mut Client<'_>, members: &[usize]) {
     }
 }
 
-/// What a member has applied, after everything that was acknowledged.
+/// Commands that a member has applied, after everything that was acknowledged.
 async fn applied_by(cluster: &Cluster, member: usize) -> anyhow::Result<Vec<u64>> {
     let answer = async {
         loop {

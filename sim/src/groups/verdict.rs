@@ -1,4 +1,4 @@
-//! What a run has shown.
+//! Verdict on a run.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

@@ -18,7 +18,7 @@ use tokio::{
 use super::{handle::Hub, inbox::Packet, port::Port};
 use crate::task::Task;
 
-/// Bytes of the id that stands before each packet: whom it is for, or whom it is from.
+/// Length of the id in front of each packet: that of its receiver, or of its sender.
 pub(super) const ID_BYTES: usize = 32;
 /// More than any packet on the way between a hub and a node.
 pub(super) const MAX_DATAGRAM_BYTES: usize = 64 * 1024;
@@ -31,7 +31,7 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Where the node has to send to.
+    /// Address to which the node has to send.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }

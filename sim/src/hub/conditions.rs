@@ -1,4 +1,4 @@
-//! What every packet meets on its way.
+//! Conditions that every packet meets.
 
 use std::{num::NonZeroU64, time::Duration};
 
@@ -10,7 +10,7 @@ const HEADER_BYTES: u64 = 28;
 /// The quality of the network, alike between all nodes. Default: perfect.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Conditions {
-    /// How long each packet travels.
+    /// Travel time of each packet.
     pub latency: Duration,
     /// Each packet travels up to this much longer, so that packets overtake each other.
     pub jitter: Duration,
@@ -28,7 +28,7 @@ impl Conditions {
         (fate >= self.loss).then(|| self.latency + self.jitter.mul_f64(delay))
     }
 
-    /// How long a node is busy with sending a packet of this size.
+    /// Time that a node needs to send a packet of this size.
     pub(super) fn transmission(&self, bytes: u64) -> Duration {
         let Some(bandwidth) = self.bandwidth else {
             return Duration::ZERO;

@@ -1,4 +1,4 @@
-//! What is broken right now.
+//! Current faults.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,7 +12,7 @@ use super::{inbox::Packet, port::Port};
 /// Packets that are held for one paused node; more are lost.
 const MAX_HELD: usize = 16 * 1024;
 
-/// What is broken right now.
+/// Current faults.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     /// Directions in which nothing passes: from, to.
@@ -28,7 +28,7 @@ pub(super) struct Held {
     pub(super) packet: Packet,
 }
 
-/// What becomes of a packet.
+/// Fate of a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Pass,

@@ -29,7 +29,7 @@ struct Inner {
     seed: u64,
     conditions: RwLock<Conditions>,
     faults: Mutex<Faults>,
-    /// By the bytes of the id, which are cheaper to come by than the id.
+    /// Ports by the bytes of the id, which are cheaper to come by than the id.
     ports: RwLock<HashMap<[u8; 32], Arc<Port>>>,
     next_number: AtomicU64,
 }
@@ -100,7 +100,7 @@ impl Hub {
         }
     }
 
-    /// What a node has sent so far.
+    /// Traffic that a node has sent so far.
     pub fn traffic(&self, peer: &PeerId) -> Traffic {
         self.port(peer.as_bytes())
             .map(|port| port.traffic())

@@ -49,7 +49,7 @@ impl Inbox {
         if arrived { self.packets.pop() } else { None }
     }
 
-    /// When the next packet arrives; the waker is woken when an earlier one is added.
+    /// Arrival time of the next packet; the waker is woken when an earlier one is added.
     pub(super) fn next_due(&mut self, waker: &Waker) -> Option<Instant> {
         self.waker = Some(waker.clone());
         self.packets.peek().map(|packet| packet.due)

@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant};
 
 use super::{Conditions, inbox::Inbox};
 
-/// What waits behind a node's limited bandwidth at most; beyond it, packets are lost.
+/// Limit on the queue behind a node's limited bandwidth, in time; beyond it, packets are lost.
 const MAX_SEND_QUEUE: Duration = Duration::from_millis(200);
 
 /// One node's place at the hub.
@@ -31,13 +31,13 @@ pub(super) struct Port {
 /// The state of a node's way into the network.
 #[derive(Debug, Default)]
 struct Sending {
-    /// When what was sent so far has left; with limited bandwidth only.
+    /// Time at which the packets sent so far have left; with limited bandwidth only.
     busy_until: Option<Instant>,
     /// Decides over the packets to each receiver.
     random: HashMap<PeerId, SmallRng>,
 }
 
-/// What a node has sent. Payload of UDP packets, without headers.
+/// Traffic that a node has sent. Payload of UDP packets, without headers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Packets sent, lost ones included.
@@ -61,7 +61,7 @@ impl Port {
         }
     }
 
-    /// When a packet that is sent now arrives; `None` if it gets lost.
+    /// Arrival time of a packet that is sent now; `None` if it gets lost.
     pub(super) fn due(
         &self,
         seed: u64,

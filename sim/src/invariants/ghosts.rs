@@ -1,4 +1,4 @@
-//! Who is gone stays gone.
+//! A peer that is gone stays gone.
 //!
 //! Source: departures leave tombstones "so that late copies of entries up to that version are
 //! refused".

@@ -1,4 +1,4 @@
-//! What must hold in every run, one per file.
+//! Invariants of every run, one per file.
 //!
 //! Two kinds: *states* are looked at when a network should have settled; *histories* watch the
 //! events of every node from its start.
@@ -11,7 +11,7 @@ pub mod progress;
 
 pub use history::{History, Rule};
 
-/// How an invariant was broken, in words.
+/// Violation of an invariant, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation(pub String);
 

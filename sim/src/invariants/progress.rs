@@ -1,4 +1,4 @@
-//! What a node shows of a peer never goes back in time.
+//! A node's view of a peer never goes back in time.
 //!
 //! Source: "only a newer version replaces an older one", also across departures.
 

@@ -4,7 +4,7 @@ use core::{fmt, num::NonZero, time::Duration};
 use std::sync::Arc;
 
 use crate::{
-    groups::{SnapshotStateMachine, SnapshotSync},
+    groups::{SnapshotStateMachine, SnapshotSync, WriteKey},
     tickets::TicketValidator,
 };
 
@@ -31,6 +31,7 @@ pub struct CollectionConfig {
     pub(super) max_bytes: u64,
     pub(super) type_tag: Option<&'static str>,
     pub(super) watch_buffer: usize,
+    pub(super) write_key: Option<WriteKey>,
 }
 
 /// Bytes of changes that are kept for watches by default.
@@ -47,6 +48,7 @@ impl Default for CollectionConfig {
             max_bytes: u64::MAX,
             type_tag: None,
             watch_buffer: WATCH_BUFFER,
+            write_key: None,
         }
     }
 }
@@ -62,6 +64,11 @@ impl CollectionConfig {
 
     /// Admits only members with a ticket that satisfies this validator. Every call adds one, and all
     /// must be satisfied. Part of the collection's identity, in call order. Default: none.
+    ///
+    /// A node does not check itself: a writer that lacks the ticket works alone, in memory, warns
+    /// in its log, and says so in its [`Status`](super::Status). Once it has the ticket, its content
+    /// and that of the others are merged, of which the one with fewer mutations is given up. A
+    /// durable writer waits for its ticket instead, as its content would never be given up.
     #[must_use]
     pub fn require_ticket(mut self, validator: impl TicketValidator) -> Self {
         self.validators.push(Arc::new(validator));
@@ -83,9 +90,9 @@ impl CollectionConfig {
         self
     }
 
-    /// How many writers must have met before the collection comes into being. Default 1: a lone
-    /// writer works alone. Set it to a majority of the intended writers where nothing acknowledged
-    /// may be lost when writers start apart and meet later. Zero counts as one.
+    /// Number of writers that must have met before the collection comes into being. Default 1: a
+    /// lone writer works alone. Set it to a majority of the intended writers where nothing
+    /// acknowledged may be lost when writers start apart and meet later. Zero counts as one.
     ///
     /// Of several handles on a node, readers included, the largest number holds.
     #[must_use]
@@ -120,6 +127,44 @@ impl CollectionConfig {
         self
     }
 
+    /// Lets only nodes that have this key write: the store id finds the collection, and is enough to
+    /// read it. Not part of the collection's identity, so that readers need no key. Default: none,
+    /// whoever can read can write.
+    ///
+    /// Members prove the key to each other on every connection; it never travels. Those that have it
+    /// take nothing from those that don't but requests to read: no mutation, no vote, no leader. All
+    /// writers are to have the same key. Of several handles on a node the first key counts, for all
+    /// of them.
+    ///
+    /// A mutation of a writer that lacks the key is [`Error::WriteRefused`](super::Error::WriteRefused),
+    /// and [`Status::may_write`](super::Status::may_write) is `false` there. A writer without any key
+    /// reads as a reader does. One with *another* key follows nobody and stays offline, with an error
+    /// in its log, as long as it is alone with that key. So does the first writer that brings a key to
+    /// a collection in operation without one: restart all writers with it.
+    ///
+    /// A reader without the key can't tell a writer from a member that poses as one: give it the key
+    /// as well where that matters, and it follows holders of the key only. Members are those who know
+    /// the store id, and have the [tickets](Self::require_ticket) if some are required.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use mosaik::collections::{CollectionConfig, Map, WriteKey};
+    ///
+    /// # fn example(network: mosaik::Network, key: WriteKey) {
+    /// let config = CollectionConfig::default().with_write_key(key);
+    /// let writer = Map::<String, u64>::writer_with_config(&network, "prices", config);
+    /// // Anywhere else, without the key:
+    /// let reader = Map::<String, u64>::reader(&network, "prices");
+    /// assert_eq!(reader.group_id(), writer.group_id());
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_write_key(mut self, key: impl Into<WriteKey>) -> Self {
+        self.write_key = Some(key.into());
+        self
+    }
+
     /// Names the element types in the collection's identity, in place of the names that Rust gives
     /// them: a type that is moved or renamed keeps its collection. Default: the types' names.
     #[must_use]
@@ -146,6 +191,7 @@ impl fmt::Debug for CollectionConfig {
             .field("max_bytes", &self.max_bytes)
             .field("type_tag", &self.type_tag)
             .field("watch_buffer", &self.watch_buffer)
+            .field("write_key", &self.write_key)
             .finish()
     }
 }
@@ -162,17 +208,21 @@ pub struct SyncConfig {
     strategy: SyncStrategy,
 }
 
-/// Preferred way of catching up. Each member's own affair.
+/// Preferred way in which a node that joins a collection gets the content. Each member's own affair;
+/// of several handles on a node the first one's counts.
 ///
-/// A preference only, without effect at present: mutations are fetched as long as the others keep
-/// them, and a snapshot otherwise.
+/// Both lead to the same content and version. The log tells a [`Watch`](super::Watch) every change on
+/// the way; a snapshot is quicker where much was written and little is left of it, and a watch tells
+/// it as [`Lagged`](super::Event::Lagged) or [`Compacted`](super::Event::Compacted). A member that has
+/// the content and was away gets what it lacks by the log under both, as long as the others keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum SyncStrategy {
-    /// The mutations that it lacks, as long as the others keep them; otherwise a snapshot.
+    /// All mutations, in order, as long as the others keep them; otherwise a snapshot.
     #[default]
     LogReplay,
-    /// A snapshot of the content, as soon as there is one.
+    /// A snapshot of the content, which the leader takes for it if it has no recent one, and the
+    /// mutations after it. Where no snapshot can be had, the mutations.
     Snapshot,
 }
 
@@ -222,8 +272,8 @@ impl SyncConfig {
         self
     }
 
-    /// Which way this member prefers. Default [`SyncStrategy::LogReplay`]. Not part of the
-    /// collection's identity.
+    /// Sets the strategy that this member prefers. Default [`SyncStrategy::LogReplay`]. Not part of
+    /// the collection's identity.
     #[must_use]
     pub const fn with_strategy(mut self, strategy: SyncStrategy) -> Self {
         self.strategy = strategy;
@@ -246,5 +296,6 @@ impl SyncConfig {
         SnapshotSync::default()
             .with_batch_size(NonZero::new(self.fetch_batch_size).unwrap_or(NonZero::<u64>::MIN))
             .with_fetch_timeout(self.fetch_timeout)
+            .with_snapshot_first(self.strategy == SyncStrategy::Snapshot)
     }
 }

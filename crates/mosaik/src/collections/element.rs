@@ -1,4 +1,4 @@
-//! What collections may hold.
+//! Bounds on the elements of collections.
 
 use core::hash::Hash;
 

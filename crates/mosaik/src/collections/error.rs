@@ -1,10 +1,10 @@
-//! What can go wrong with a mutation.
+//! Errors of mutations.
 
 use core::fmt;
 
 use crate::primitives::encoding::EncodeError;
 
-/// Why a mutation was not carried out. `T` holds its arguments, for another try.
+/// Error of a mutation. `T` holds its arguments, for another try.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error<T> {
@@ -20,6 +20,10 @@ pub enum Error<T> {
     Encoding(T, EncodeError),
     /// The collection has reached the limit of entries or bytes that its configuration sets.
     Full(T),
+    /// The collection is written with a [write key](super::CollectionConfig::with_write_key), which
+    /// this node lacks, or it has another one than the other writers. The mutation was not carried
+    /// out and will not be.
+    WriteRefused(T),
     /// The node has left its network, or the collection has ended on this node, for good.
     NetworkDown,
 }
@@ -31,13 +35,14 @@ impl<T> Error<T> {
             Self::Offline(arguments)
             | Self::Unknown(arguments)
             | Self::Encoding(arguments, _)
-            | Self::Full(arguments) => Some(arguments),
+            | Self::Full(arguments)
+            | Self::WriteRefused(arguments) => Some(arguments),
             Self::NetworkDown => None,
         }
     }
 
-    /// Whether the same mutation can succeed later without a change of its arguments. Not for
-    /// [`Unknown`](Self::Unknown): it could take effect twice.
+    /// Returns whether the same mutation can succeed later without a change of its arguments. Not
+    /// for [`Unknown`](Self::Unknown): it could take effect twice.
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Offline(_) | Self::Full(_))
     }
@@ -49,6 +54,7 @@ impl<T> Error<T> {
             Self::Unknown(arguments) => Error::Unknown(change(arguments)),
             Self::Encoding(arguments, error) => Error::Encoding(change(arguments), error),
             Self::Full(arguments) => Error::Full(change(arguments)),
+            Self::WriteRefused(arguments) => Error::WriteRefused(change(arguments)),
             Self::NetworkDown => Error::NetworkDown,
         }
     }
@@ -61,6 +67,7 @@ impl<T> fmt::Display for Error<T> {
             Self::Unknown(_) => f.write_str("Unknown whether the mutation was carried out"),
             Self::Encoding(_, error) => write!(f, "Encoding: {error}"),
             Self::Full(_) => f.write_str("The collection is full"),
+            Self::WriteRefused(_) => f.write_str("This node lacks the collection's write key"),
             Self::NetworkDown => f.write_str("Network is down"),
         }
     }

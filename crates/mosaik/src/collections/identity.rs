@@ -1,4 +1,4 @@
-//! What makes a collection this collection: the ingredients of its group's id.
+//! Identity of a collection: the ingredients of its group's id.
 
 use crate::{
     collections_layer::{CollectionConfig, StoreId},

@@ -1,11 +1,13 @@
 //! Replicated data structures that feel like local ones.
 
+mod adverts;
 mod config;
 mod element;
 mod engine;
 mod error;
 mod identity;
 mod kinds;
+mod mismatch;
 mod state;
 mod status;
 mod version;
@@ -25,10 +27,11 @@ pub use kinds::{
     SetSnapshot, SetWriter, UnboundedPriorityQueue, Vec, VecChange, VecReader, VecSnapshot,
     VecWriter,
 };
+pub use mismatch::{Ingredient, Mismatch};
 pub use status::Status;
 pub use version::Version;
 pub use watch::{Event, Watch};
 pub use when::When;
 
-/// What a collection is found by, and the secret of its group.
+/// Id by which nodes find a collection, and the secret of its group.
 pub type StoreId = crate::primitives::UniqueId;

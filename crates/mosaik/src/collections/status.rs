@@ -1,6 +1,10 @@
-//! What a node knows of a collection that it takes part in.
+//! Status of a collection on a node that takes part in it.
 
-use crate::{collections_layer::Version, groups::Membership, primitives::PeerId};
+use crate::{
+    collections_layer::{Mismatch, Version},
+    groups::Membership,
+    primitives::PeerId,
+};
 
 /// Status of a collection on this node, from its `status()`.
 ///
@@ -20,17 +24,24 @@ use crate::{collections_layer::Version, groups::Membership, primitives::PeerId};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Status {
-    /// Whether a leader is known, and this node is in sync with it.
+    /// True if a leader is known, and this node is in sync with it.
     pub is_online: bool,
-    /// Whether this node has the tickets that it asks of others. A writer without them works alone:
+    /// True if this node has the tickets that it asks of others. A writer without them works alone:
     /// members that have them never meet it.
     pub is_admitted: bool,
-    /// Who leads; `None` while that is not known.
+    /// Right of this node to write, as far as it knows. `false` where the other writers
+    /// have a [write key](super::CollectionConfig::with_write_key) and this node has none, or another
+    /// one.
+    pub may_write: bool,
+    /// Leader of the group; `None` while that is not known.
     pub leader: Option<PeerId>,
     /// Writers, as far as this node knows; readers follow them and are not listed.
     pub membership: Membership,
     /// The version of the local content.
     pub version: Version,
-    /// How many entries the local content has.
+    /// Number of entries in the local content.
     pub entries: usize,
+    /// Peers that have a collection with this store id and other ingredients, which is another one.
+    /// The log warns once of each, of 256 at most.
+    pub mismatches: Vec<Mismatch>,
 }

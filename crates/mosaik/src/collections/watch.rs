@@ -17,7 +17,7 @@ use crate::collections_layer::{Version, engine::Outlook};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event<S, C> {
-    /// What one mutation changed. One of these for each version that changed anything that is
+    /// Changes of one mutation. One of these for each version that changed anything that is
     /// watched: a batch is never split.
     Changed {
         /// The version that the mutation made.
@@ -34,7 +34,8 @@ pub enum Event<S, C> {
         now: S,
     },
     /// [`watch_from`](super::Map::watch_from) was given a version whose successors are no longer
-    /// kept.
+    /// kept here: it lies too far back, or lay ahead of this node, as after a restart, and the node
+    /// caught up by a snapshot.
     Compacted {
         /// The oldest version that a watch could have been resumed from.
         oldest: Version,
@@ -43,7 +44,7 @@ pub enum Event<S, C> {
     },
     /// This member's history has lost against another one: versions begin anew.
     Reset {
-        /// How many versions were given up here.
+        /// Number of versions that were given up here.
         discarded: u64,
         /// The content now; the watch goes on from here.
         now: S,

@@ -79,7 +79,7 @@ impl Catalog {
         signed.chain(unsigned.filter(move |(_, entry)| is_fresh(entry, stale_before)))
     }
 
-    /// How many entries [`iter`](Self::iter) yields.
+    /// Number of entries that [`iter`](Self::iter) yields.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
@@ -142,12 +142,12 @@ impl Catalog {
         (is_fresh(entry, self.stale_before()) && self.is_near(peer_id)).then_some(entry)
     }
 
-    /// How many remote peers have signed entries.
+    /// Number of remote peers with signed entries.
     pub fn signed_peers_count(&self) -> usize {
         self.signed_peers().count()
     }
 
-    /// How many remote peers there are.
+    /// Number of remote peers.
     pub fn peers_count(&self) -> usize {
         self.peers().count()
     }
@@ -166,7 +166,7 @@ impl Catalog {
         Some(PeerInfo::new(entry, self.rtt(peer_id)))
     }
 
-    /// Whether there is an entry of a peer, be it hidden or not.
+    /// Returns whether there is an entry of a peer, hidden or not.
     pub(crate) fn contains(&self, peer_id: &PeerId) -> bool {
         self.signed.contains_key(peer_id) || self.unsigned.contains_key(peer_id)
     }

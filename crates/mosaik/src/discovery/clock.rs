@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Where wall-clock time comes from; replaced in tests of clock skew.
+/// Source of wall-clock time; replaced in tests of clock skew.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
@@ -31,7 +31,8 @@ impl Default for Clock {
     }
 }
 
-/// By how much the wall clock must have left the monotonic one to have been set.
+/// Difference between the wall clock and the monotonic one from which the wall clock counts as set,
+/// in milliseconds.
 const STEP_MS: u64 = 1000;
 
 /// Notices when the wall clock is set, or has gone on while the machine slept.
@@ -49,7 +50,7 @@ impl Steps {
         }
     }
 
-    /// Whether that has happened since this was asked last.
+    /// Returns whether that has happened since the last call.
     pub(crate) fn stepped(&mut self, clock: &Clock) -> bool {
         let elapsed = u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX);
         let expected_ms = self.wall_ms.saturating_add(elapsed);

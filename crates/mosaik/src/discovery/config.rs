@@ -1,4 +1,4 @@
-//! How discovery behaves.
+//! Configuration of discovery.
 
 use std::{fmt, time::Duration};
 
@@ -26,9 +26,9 @@ pub(super) const DEFAULT_DHT_PUBLISH_INTERVAL: Duration = Duration::from_mins(5)
 pub(super) const DEFAULT_DHT_POLL_INTERVAL: Duration = Duration::from_mins(1);
 /// Period of RTT probing.
 pub(super) const DEFAULT_RTT_PROBE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a shutdown lets the goodbye propagate.
+/// Time that a shutdown gives the announcement of departure to propagate.
 pub(super) const DEFAULT_GRACEFUL_DEPARTURE_WINDOW: Duration = Duration::from_millis(500);
-/// How many peers a catalog holds.
+/// Limit on the peers in a catalog.
 pub(super) const DEFAULT_MAX_PEERS: usize = 16 * 1024;
 /// The largest catalog: what its syncs put in one turn fits a frame.
 pub(super) const MAX_MAX_PEERS: usize = 32 * 1024;
@@ -82,11 +82,11 @@ pub struct Config {
     pub rtt_probe_interval: Duration,
     /// Peers with a greater smoothed round-trip time are hidden. Default `None`.
     pub max_rtt: Option<Duration>,
-    /// How long a shutdown lets the goodbye propagate. Default 500 ms; at most a minute.
+    /// Time that a shutdown gives the announcement of departure to propagate. Default 500 ms; at
+    /// most a minute.
     pub graceful_departure_window: Duration,
-    /// How many peers the catalog holds; beyond, the longest silent of those that this node was
-    /// never in contact with is dropped, the newcomer among them.
-    /// Default 16 384; from 1 to 32 768.
+    /// Limit on the peers in the catalog; beyond, the longest silent of those that this node was
+    /// never in contact with is dropped, the newcomer among them. Default 16 384; from 1 to 32 768.
     pub max_peers: usize,
 }
 
@@ -348,7 +348,7 @@ impl ConfigBuilder {
     }
 }
 
-/// Why a configuration is not valid.
+/// Errors of an invalid configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigBuilderError {

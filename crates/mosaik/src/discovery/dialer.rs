@@ -1,4 +1,4 @@
-//! Joins peers of which an address became known.
+//! Dialer: joins peers with an address that became known.
 
 use iroh::EndpointAddr;
 

@@ -9,8 +9,8 @@ use iroh::EndpointAddr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Duplicate {
-    /// Where the other process says that it can be reached.
+    /// Address that the other process claims.
     pub address: EndpointAddr,
-    /// Whether it is this process that was shut out.
+    /// True if it is this process that was shut out.
     pub shut_out: bool,
 }

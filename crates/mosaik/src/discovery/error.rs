@@ -1,4 +1,4 @@
-//! What can go wrong in discovery.
+//! Errors of discovery.
 
 use crate::{
     net::{
@@ -20,8 +20,8 @@ pub enum Error {
     DifferentNetwork {
         /// This node's network.
         local_network: NetworkId,
-        /// What the peer's network is said to be; all zeros when the peer proved only that it is
-        /// another one, since a network id is never disclosed to strangers.
+        /// Network of the peer, as reported; all zeros when the peer proved only that it is another
+        /// one, since a network id is never disclosed to strangers.
         remote_network: NetworkId,
     },
     /// The signature does not belong to the entry.

@@ -1,4 +1,4 @@
-//! What happens to the catalog.
+//! Events of the catalog.
 
 use core::fmt;
 
@@ -14,7 +14,8 @@ pub enum Event {
     PeerDiscovered(PeerEntry),
     /// The content of a peer's entry changed.
     PeerUpdated(PeerEntry),
-    /// A peer left: it said goodbye, was found dead, or its entry became stale or was removed.
+    /// A peer left: it announced its departure, was found dead, or its entry became stale or was
+    /// removed.
     PeerDeparted(PeerId),
 }
 
@@ -23,7 +24,7 @@ pub enum Event {
 pub enum AnnounceEvent {
     /// A signed entry arrived.
     PeerEntryReceived(SignedPeerEntry),
-    /// A goodbye arrived, for entries up to this version.
+    /// A departure was announced, for entries up to this version.
     PeerDeparted(PeerId, PeerEntryVersion),
 }
 

@@ -1,4 +1,4 @@
-//! What other parts of discovery ask of gossip.
+//! Requests of other parts of discovery to gossip.
 
 use tokio::sync::mpsc;
 
@@ -29,7 +29,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone)]
 pub(crate) struct GossipHandle(mpsc::Sender<Command>);
 
-/// Where the worker takes requests from.
+/// Receiving end of the requests, for the worker.
 pub(crate) type GossipInbox = mpsc::Receiver<Command>;
 
 pub(crate) fn gossip_channel() -> (GossipHandle, GossipInbox) {

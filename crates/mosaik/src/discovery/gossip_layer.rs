@@ -16,10 +16,10 @@ use crate::net::{ConnectionAcceptor, close::ProtocolViolation};
 
 /// Largest gossip message; alike on all nodes. Larger entries are announced by digest.
 pub(super) const MAX_MESSAGE_BYTES: usize = 8192;
-/// How often a connection is looked at for streams that were refused.
+/// Interval at which a connection is inspected for refused streams.
 const INSPECTION: Duration = Duration::from_millis(500);
 
-/// Where the actor of now is found.
+/// Access to the current actor.
 #[derive(Debug, Clone)]
 pub(super) struct GossipLayer {
     endpoint: Endpoint,

@@ -30,24 +30,24 @@ use crate::{
         wire::Announcement,
     },
     primitives::{PeerId, encoding},
-    tickets::{SignedPeerEntry, UnverifiedEntry},
+    tickets::{PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
 };
 
-/// What the gossip layer adds to a payload at most.
+/// Upper bound on the bytes that the gossip layer adds to a payload.
 const MESSAGE_OVERHEAD_BYTES: usize = 128;
 /// Changes of the local entry within this time become one announcement.
 const COALESCE: Duration = Duration::from_millis(2);
-/// How often random peers of the catalog are joined, against a topic that has split unnoticed.
-/// Rarely: each time, connections of several nodes are replaced.
+/// Interval at which random peers of the catalog are joined, against a topic that has split
+/// unnoticed. Rarely: each time, connections of several nodes are replaced.
 const REJOIN: Duration = Duration::from_mins(2);
 /// Gossip is silent when nothing was heard for this long although something changed.
 const SILENCE: Duration = Duration::from_secs(2);
-/// How long the gossip layer may take for one message. It waits itself for a neighbour that does not
+/// Timeout for the gossip layer to take one message. It waits itself for a neighbour that does not
 /// read, and then serves nobody.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the gossip layer is asked whether it does its work.
+/// Interval of the health check of the gossip layer.
 const CHECK: Duration = Duration::from_secs(5);
-/// Joins are spread over this time: many at the same instant can leave a node deaf.
+/// Time over which joins are spread: many at the same instant can make a node miss messages.
 const JOIN_SPREAD: Duration = Duration::from_millis(30);
 
 /// Announces the local entry and takes in what others announce.
@@ -62,7 +62,7 @@ pub(crate) struct GossipWorker {
     /// Peers to connect to soon, and when.
     to_join: HashSet<PeerId>,
     join_at: Instant,
-    /// When the last message arrived, or gossip was joined anew.
+    /// Time at which the last message arrived, or gossip was joined anew.
     last_heard: Instant,
 }
 
@@ -213,7 +213,13 @@ impl GossipWorker {
             }
             TopicEvent::Received(message) => {
                 self.last_heard = Instant::now();
-                self.on_message(&message);
+                if let Some((peer, held)) = self.on_message(&message) {
+                    let message = Announcement::<SignedPeerEntry>::Suspicion {
+                        peer,
+                        version: held,
+                    };
+                    self.broadcast(sender, &message).await?;
+                }
             }
             TopicEvent::Lagged => {
                 self.neighbors = current.collect();
@@ -227,13 +233,14 @@ impl GossipWorker {
         Ok(())
     }
 
-    fn on_message(&mut self, message: &Message) {
+    /// Takes a message in. Returns a peer that everybody has to hear is suspected, and at which version.
+    fn on_message(&mut self, message: &Message) -> Option<(PeerId, PeerEntryVersion)> {
         let Ok(announcement) =
             encoding::deserialize::<Announcement<UnverifiedEntry>>(&message.content)
         else {
             self.store
                 .refused(Refusal::Undecodable, &message.delivered_from);
-            return;
+            return None;
         };
         match announcement {
             Announcement::Entry { stamp_ms, entry } => {
@@ -251,11 +258,11 @@ impl GossipWorker {
                 signature,
             } => {
                 if !self.is_timely(stamp_ms, &peer) {
-                    return;
+                    return None;
                 }
                 if let Err(refusal) = self.store.admissible_version(&peer, version) {
                     self.store.refused(refusal, &peer);
-                    return;
+                    return None;
                 }
                 let catalog = self.store.catalog();
                 let known = catalog
@@ -284,14 +291,21 @@ impl GossipWorker {
                 let catalog = self.store.catalog();
                 if peer == catalog.local_id() {
                     self.store.refute(version, &message.delivered_from);
-                } else if let Some(held) = self.store.suspectable(&peer, version) {
-                    self.suspicions.suspect(peer, held);
+                } else if let Some(held) = self.store.suspectable(&peer, version)
+                    && self.suspicions.suspect(peer, held)
+                    && held != version
+                {
+                    // The peer may have shown the entry that is held when it heard this claim, and
+                    // would not answer a second time. All who hold it say the same, and so this
+                    // spreads as one message.
+                    return Some((peer, held));
                 }
             }
         }
+        None
     }
 
-    /// Whether an announcement's stamp agrees with this node's clock.
+    /// Returns whether an announcement's stamp agrees with this node's clock.
     fn is_timely(&self, stamp_ms: u64, peer: &PeerId) -> bool {
         let drift = u64::try_from(self.config.max_time_drift.as_millis()).unwrap_or(u64::MAX);
         let now = self.store.clock.now_ms();
@@ -415,7 +429,7 @@ mod tests {
         tickets::PeerEntry,
     };
 
-    /// A node of which nothing runs but gossip.
+    /// A node that runs gossip only.
     struct Node {
         store: SharedStore,
         links: Links,
@@ -505,6 +519,66 @@ mod tests {
         for node in [a, b] {
             assert!(node.scope.finish(Duration::from_secs(5)).await.is_empty());
         }
+    }
+
+    /// Regression: it was suspected silently. A peer that had refuted the claim already, in the entry
+    /// that was held, never heard that it had to do so again, and was given up.
+    #[tokio::test]
+    async fn who_suspects_another_version_than_was_claimed_says_which() {
+        let network = Digest::random();
+        let Node {
+            store,
+            links,
+            scope,
+            ..
+        } = Node::start(network).await;
+        let (gossip, inbox) = gossip_channel();
+        let suspicions = Arc::new(Suspicions::default());
+        let syncer = Syncer::new(
+            store.clone(),
+            links.clone(),
+            gossip,
+            suspicions.clone(),
+            scope.clone(),
+        );
+        let endpoint = iroh::Endpoint::builder(iroh::endpoint::presets::Minimal)
+            .bind()
+            .await
+            .unwrap();
+        let config = Config::default();
+        let (mut worker, _) = GossipWorker::new(
+            endpoint.clone(),
+            store.clone(),
+            syncer,
+            suspicions.clone(),
+            config,
+            inbox,
+        );
+        let secret = iroh::SecretKey::generate();
+        let now = store.clock.now_ms();
+        let at = |update_ms| PeerEntryVersion::from_millis(now, update_ms);
+        let entry = PeerEntry {
+            version: at(now),
+            ..PeerEntry::new(network, secret.public())
+        };
+        store.admit(entry.signed_by(&secret).unwrap()).unwrap();
+        let peer = secret.public();
+        let mut hear = |version| {
+            let message = Announcement::<SignedPeerEntry>::Suspicion { peer, version };
+            worker.on_message(&Message {
+                content: encode(&message).unwrap(),
+                scope: iroh_gossip::proto::DeliveryScope::Neighbors,
+                delivered_from: iroh::SecretKey::generate().public(),
+            })
+        };
+        let told = hear(at(now + 5000));
+        assert_eq!(told, Some((peer, at(now))));
+        assert_eq!(hear(at(now + 6000)), None, "it is suspected already");
+        suspicions.clear(&peer);
+        assert_eq!(hear(at(now)), None, "everybody has heard the same");
+        assert_eq!(suspicions.suspected(&peer), Some(at(now)));
+        endpoint.close().await;
+        assert!(scope.finish(Duration::from_secs(5)).await.is_empty());
     }
 
     #[test]

@@ -50,12 +50,12 @@ use crate::{
 
 /// Peers that are told directly when this node leaves.
 const MAX_DIRECT_GOODBYES: usize = 8;
-/// How long gossip gets to pass a goodbye on.
+/// Time that gossip gets to pass on an announcement of departure.
 const GOSSIP_FLUSH: Duration = Duration::from_millis(100);
-/// How long peers have to renew their entries after this node's clock was set or the machine has
+/// Time that peers have to renew their entries after this node's clock was set or the machine has
 /// slept: until then none of them counts as silent.
 const CLOCK_GRACE: Duration = Duration::from_secs(5);
-/// How long the endpoint may take to close when another process has this node's identity.
+/// Timeout for the endpoint to close when another process has this node's identity.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The view that a node has of its network, and its own entry in it. Cheap to clone.
@@ -219,7 +219,8 @@ impl Discovery {
     /// shut out; `None` while there is none. The receiver has already seen the current value.
     ///
     /// Each process must have a key of its own. Of two that have the same, the one that started
-    /// first goes on; the other ends within seconds, as if it had been shut down, without a goodbye.
+    /// first goes on; the other ends within seconds, as if it had been shut down, but announces no
+    /// departure.
     pub fn duplicate(&self) -> watch::Receiver<Option<Duplicate>> {
         self.0.store.duplicate()
     }
@@ -407,6 +408,14 @@ impl Discovery {
         &self.0.links
     }
 
+    /// Changes the local entry, if it has room for the change.
+    pub(crate) fn update_own(
+        &self,
+        change: impl FnOnce(PeerEntry) -> PeerEntry,
+    ) -> Result<(), LimitError> {
+        self.0.store.try_update_local(change).map(|_| ())
+    }
+
     /// Advertises a stream, if the local entry has room for it.
     pub(crate) fn add_stream(&self, id: StreamId) -> Result<(), LimitError> {
         let add = |entry: PeerEntry| entry.add_streams(id);
@@ -444,7 +453,7 @@ impl Discovery {
         self.0.store.catalog().info(peer)
     }
 
-    /// Whether a remote peer has an entry, be it hidden or not.
+    /// Returns whether a remote peer has an entry, hidden or not.
     pub(crate) fn knows(&self, peer: &PeerId) -> bool {
         self.0.store.catalog().contains(peer)
     }
@@ -482,7 +491,7 @@ impl Discovery {
     }
 
     /// Resolves once every configured way to find peers has given its first answer: a bootstrap
-    /// peer, a look at the DHT, a second of listening on the local segment.
+    /// peer, a reading of the DHT, a second of listening on the local segment.
     ///
     /// Never resolves while no bootstrap peer can be reached; callers put a bound around it.
     pub(crate) async fn settled(&self) {
@@ -514,7 +523,8 @@ impl Discovery {
         });
     }
 
-    /// Says goodbye, lets it propagate for the configured time at most, and ends all waiting.
+    /// Announces this node's departure, lets that propagate for the configured time at most, and
+    /// ends all waiting.
     pub(crate) fn depart(&self) -> BoxFuture<'static, ()> {
         let discovery = self.clone();
         Box::pin(async move {
@@ -576,7 +586,7 @@ impl fmt::Debug for Dial {
     }
 }
 
-/// What answers other nodes, and what it shares with the workers.
+/// Services that answer other nodes, and the state they share with the workers.
 struct Protocols {
     gossip: GossipHandle,
     suspicions: Arc<Suspicions>,

@@ -20,9 +20,9 @@ use crate::primitives::{NetworkId, PeerId};
 const NAME_CONTEXT: &str = "mosaik 2026-11 mdns service name";
 /// With the prefix, the 15 characters that a service name may have (RFC 6335).
 const NAME_BYTES: usize = 6;
-/// How often peers that are on the segment but not in the catalog are dialed.
+/// Redial interval for peers that are on the segment but not in the catalog.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long the first answer is waited for.
+/// Timeout for the first answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
 /// Peers on the segment that are remembered; more are found through the others.
 const MAX_PEERS: usize = 1024;

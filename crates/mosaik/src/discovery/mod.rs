@@ -6,8 +6,8 @@
 //! dht, mdns ── find peers without an address ────────┤
 //! sync ─────── brings two catalogs up to date ───────┤
 //! gossip ───── spreads changes within milliseconds ──┼──► store ──► catalog, events, changes
-//! liveness ─── finds the dead, heals the deaf ───────┤     (rules in `state`)
-//! ping ─────── measures, delivers, says goodbye ─────┘
+//! liveness ─── probes peers, declares them dead ─────┤     (rules in `state`)
+//! ping ─────── measures, delivers, announces the end ┘
 //! ```
 //!
 //! Entries are signed by their owners and versioned; only a newer version replaces an older one.

@@ -26,13 +26,13 @@ use crate::{
     tickets::{SignedPeerEntry, UnverifiedEntry},
 };
 
-/// How long a ping may take in all.
+/// Timeout for a ping in all.
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the asking side may take to ask.
+/// Timeout for the asking side to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a question and its answer may take in all, on the side that answers.
+/// Timeout for a request and its answer in all, on the side that answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a probe on somebody's behalf may take.
+/// Timeout for a probe on behalf of another peer.
 const PROBE_FOR_TIMEOUT: Duration = Duration::from_millis(800);
 /// Round trips that a probe of a far peer may take.
 const PATIENCE_ROUND_TRIPS: u32 = 3;
@@ -102,7 +102,7 @@ impl Pinger {
             .map(drop)
     }
 
-    /// Says goodbye to a peer.
+    /// Announces this node's departure to a peer.
     pub(crate) async fn leave(&self, peer: PeerId, limit: Duration) -> Result<(), Error> {
         let Some(goodbye) = self.store.sign_goodbye() else {
             return Ok(());
@@ -112,7 +112,8 @@ impl Pinger {
             .map(drop)
     }
 
-    /// Whether a peer answers, and if so, the fingerprints of this node's catalog and of its.
+    /// Probes a peer; if it answers, returns the fingerprints of this node's catalog and of the
+    /// peer's.
     pub(super) async fn probe(&self, peer: PeerId, limit: Duration) -> Option<(u128, u128)> {
         let deadline = Instant::now() + limit;
         let fingerprint = self.store.content_fingerprint();

@@ -1,5 +1,5 @@
-//! Which entries two catalogs do not share, found by comparing fingerprints of ever smaller
-//! ranges of ids.
+//! Set reconciliation: finds the entries that two catalogs do not share, by comparing fingerprints
+//! of ever smaller ranges of ids.
 //!
 //! Range-based set reconciliation (A. Meyer, "Range-Based Set Reconciliation", 2023,
 //! arXiv:2212.13567): a range whose fingerprints agree is done; one with few entries is listed in
@@ -29,7 +29,7 @@ pub(crate) struct Reconciler {
     sums: Vec<u128>,
 }
 
-/// What follows from the other side's ranges.
+/// Reply to the other side's ranges.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Answer {
     /// Still to be compared.

@@ -3,9 +3,10 @@
 //! A node with a storage directory keeps them there, so that it finds its network again when
 //! everybody, or it itself, has moved: any one that is still where it was is enough.
 //!
-//! The file is text: a line with the version, one with the BLAKE3 hash of what follows, then a
-//! line for each peer: its id, when it was there last (seconds since 1970), and its addresses. It is
-//! replaced as a whole. What can't be read is forgotten: it is a hint, nothing depends on it.
+//! The file is text: a line with the version, one with the BLAKE3 hash of what follows, then a line
+//! for each peer: its id, when it was there last (seconds since 1970), and its addresses. It is
+//! replaced as a whole. A file that can't be read is forgotten: it is a hint, nothing depends on
+//! it.
 
 use std::{
     cmp::Reverse,
@@ -33,12 +34,12 @@ const MAX_AGE_SECS: u64 = 90 * 24 * 3600;
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// Changes within this time are written at once.
 const SETTLES: Duration = Duration::from_secs(1);
-/// How often it is written down that peers are still there.
+/// Interval at which the time of last contact with present peers is written.
 const RENEWAL: Duration = Duration::from_mins(10);
 const VERSION: &str = "mosaik addresses 1";
 const FILE: &str = "addresses";
 
-/// Where a peer was last.
+/// Last known address of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     addr: EndpointAddr,
@@ -75,7 +76,7 @@ impl Remembered {
         Self { path, places }
     }
 
-    /// Where peers were last.
+    /// Last known addresses of peers.
     pub(super) fn addrs(&self) -> Vec<EndpointAddr> {
         self.places.values().map(|p| p.addr.clone()).collect()
     }

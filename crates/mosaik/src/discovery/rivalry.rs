@@ -1,4 +1,4 @@
-//! How often this node raises its version above that of somebody with the same key.
+//! Rate limit on raising this node's version above that of another process with the same key.
 //!
 //! A former run of this node is outgrown once, and at once. A second live copy does the same: both
 //! would go on without end, and each step is announced to all.
@@ -12,7 +12,7 @@ const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// The longest wait between two steps; after as much quiet the next wait is a short one again.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// When the next step may be made.
+/// Backoff between two steps.
 #[derive(Debug, Default)]
 pub(super) struct Rivalry(Option<Step>);
 
@@ -23,7 +23,7 @@ struct Step {
 }
 
 impl Rivalry {
-    /// Whether a step may be made now; if so, it counts as made.
+    /// Returns whether a step may be made now; if so, it counts as made.
     pub(super) fn may_step(&mut self, now: Instant) -> bool {
         let pause = match self.0 {
             Some(last) if now < last.at + last.pause => return false,

@@ -28,8 +28,8 @@ impl Rtt {
         self.smoothed
     }
 
-    /// Whether decisions taken with `other` should be taken again: the value moved by more than
-    /// an eighth.
+    /// Returns whether decisions taken with `other` should be taken again: the value moved by more
+    /// than an eighth.
     pub(crate) fn differs_materially(&self, other: Duration) -> bool {
         self.smoothed.abs_diff(other) > other / 8
     }

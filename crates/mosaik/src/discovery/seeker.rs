@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// How often it is checked who is missing.
+/// Interval of the check for missing peers.
 const PERIOD: Duration = Duration::from_millis(250);
 /// First wait after a failed attempt.
 const MIN_BACKOFF: Duration = Duration::from_millis(250);
@@ -31,7 +31,7 @@ const MAX_BACKOFF: Duration = Duration::from_mins(1);
 const MAX_BACKOFF_ALONE: Duration = Duration::from_secs(1);
 /// The same for peers of a former run, which may be many and long gone.
 const MAX_BACKOFF_REMEMBERED: Duration = Duration::from_secs(5);
-/// How long the lookup of a bootstrap peer's host name may take.
+/// Timeout for the lookup of a bootstrap peer's host name.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 /// Mean time between syncs with a random peer, against anything that gossip lost.
 const ANTI_ENTROPY: Duration = Duration::from_secs(15);
@@ -42,7 +42,7 @@ pub(crate) struct Seeker {
     pub(crate) config: Config,
     pub(crate) store: SharedStore,
     pub(crate) links: Links,
-    /// Where peers were in a former run.
+    /// Addresses of peers in a former run.
     pub(crate) remembered: Vec<EndpointAddr>,
     pub(crate) syncer: Syncer,
     pub(crate) gossip: GossipHandle,
@@ -51,7 +51,7 @@ pub(crate) struct Seeker {
     pub(crate) pending: Arc<Pending>,
 }
 
-/// How a missing peer is being looked for.
+/// State of the search for a missing peer.
 struct Search {
     addr: EndpointAddr,
     backoff: ExponentialBackoff,
@@ -107,7 +107,7 @@ impl Seeker {
         }
     }
 
-    /// Starts to look for who is missing, and stops to look for who is there.
+    /// Starts to search for missing peers, and ends the search for those that are there.
     fn update(&mut self, searches: &mut HashMap<PeerId, Search>) {
         let catalog = self.store.catalog();
         let is_here = |peer: &PeerId| catalog.signed.contains_key(peer);
@@ -167,7 +167,7 @@ impl Seeker {
         });
     }
 
-    /// Adds what the names of a bootstrap peer stand for now.
+    /// Adds the addresses that the names of a bootstrap peer resolve to now.
     async fn look_up(&self, addr: &mut EndpointAddr) {
         let mut hosts = self.config.bootstrap_hosts.iter();
         let endpoint = self.links.endpoint();

@@ -1,4 +1,4 @@
-//! Whether every configured way to find peers has given its first answer.
+//! Bootstrap status: whether every configured way to find peers has given its first answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -45,7 +45,7 @@ impl Pending {
         }
     }
 
-    /// Whether the first answer has come.
+    /// Returns whether the first answer has come.
     #[cfg(feature = "mdns")]
     pub(crate) fn is_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)

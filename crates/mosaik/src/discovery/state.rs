@@ -18,10 +18,11 @@ use crate::{
 
 /// Departures that are remembered at most; the oldest are forgotten first.
 const MAX_TOMBSTONES: usize = 16 * 1024;
-/// Peers that vanished without a goodbye and are looked for again; the oldest are forgotten first.
+/// Limit on the peers that vanished without an announced departure and are searched for; the oldest
+/// are forgotten first.
 const MAX_VANISHED: usize = 64;
 
-/// Why an entry was refused.
+/// Reasons for refusing an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     DifferentNetwork,
@@ -68,13 +69,13 @@ impl Refusal {
         }
     }
 
-    /// Whether this happens all the time without anybody being at fault.
+    /// Returns whether this happens in normal operation, without a fault of anybody.
     pub(crate) const fn is_ordinary(self) -> bool {
         matches!(self, Self::NotNewer | Self::OwnEntry | Self::Departed)
     }
 }
 
-/// How a peer is known to have left.
+/// Evidence that a peer has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Departure {
     /// It said so.
@@ -97,7 +98,7 @@ impl Tombstone {
     }
 }
 
-/// What a change of the state causes.
+/// Effects of a change of the state.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(
     clippy::large_enum_variant,
@@ -158,12 +159,12 @@ impl State {
         self.content_fingerprint
     }
 
-    /// Peers that vanished without a goodbye, to be looked for.
+    /// Peers that vanished without an announced departure, to be searched for.
     pub(crate) fn vanished(&self) -> impl Iterator<Item = &EndpointAddr> {
         self.vanished.iter()
     }
 
-    /// The cheap part of admission, on an entry whose signature was not looked at yet.
+    /// The cheap part of admission, on an entry whose signature was not checked yet.
     pub(crate) fn admissible(&self, entry: &PeerEntry, now_ms: u64) -> Result<(), Refusal> {
         let (id, version) = (entry.id(), entry.version());
         if *entry.network_id() != self.catalog.network_id {
@@ -176,7 +177,7 @@ impl State {
         entry.check_limits().map_err(|_| Refusal::TooLarge)
     }
 
-    /// Whether a version of a remote peer's entry would replace what is known of it.
+    /// Checks whether a version of a remote peer's entry would replace the known one.
     pub(crate) fn admissible_version(
         &self,
         id: &PeerId,
@@ -205,7 +206,7 @@ impl State {
         Ok(())
     }
 
-    /// Whether a version can exist by this node's clock.
+    /// Returns whether a version can exist by this node's clock.
     ///
     /// One that is known and does not count was made by a clock that was wrong, or taken in by one:
     /// it stands in the way of none that counts. So a fleet whose clocks are set back goes on, and
@@ -215,7 +216,7 @@ impl State {
         version.start_ms() <= version.update_ms() && version.update_ms() <= newest
     }
 
-    /// Whether there is room for a peer that is not known, with this version.
+    /// Returns whether there is room for an unknown peer with this version.
     pub(crate) fn has_room(
         &self,
         id: &PeerId,
@@ -227,12 +228,13 @@ impl State {
             || self.dispensable(id, version, &connected()).is_some()
     }
 
-    /// Whether there are as many signed entries as there may be.
+    /// Returns whether the number of signed entries has reached its limit.
     pub(crate) fn is_full(&self) -> bool {
         self.catalog.signed.size() >= self.max_peers
     }
 
-    /// Whether this node's own entry may have had a version that somebody claims without proof.
+    /// Returns whether this node's own entry may have had a version that somebody claims without
+    /// proof.
     ///
     /// A node that believes it signs something newer, which nobody must have to refuse: not even
     /// peers whose clocks are behind. So only half of what clocks may differ by is allowed for.
@@ -242,7 +244,7 @@ impl State {
         version.start_ms() <= version.update_ms() && version.update_ms() <= newest
     }
 
-    /// Whether anybody whose clock differs no more than it may could believe in a version.
+    /// Returns whether a peer with a clock within the allowed drift could believe in a version.
     pub(crate) fn is_possible(&self, version: PeerEntryVersion, now_ms: u64) -> bool {
         self.counts(version, now_ms.saturating_add(self.max_time_drift_ms))
     }
@@ -350,9 +352,9 @@ impl State {
         )
     }
 
-    /// Takes a departure in: the peer's entry up to `version` goes, and can't come back. Who is
-    /// found dead goes at the very version that this node holds, so that nobody's claim reaches
-    /// further.
+    /// Takes a departure in: the peer's entry up to `version` goes, and can't come back. A peer
+    /// that is found dead goes at the very version that this node holds, so that nobody's claim
+    /// reaches further.
     pub(crate) fn depart(
         &mut self,
         id: PeerId,
@@ -425,7 +427,8 @@ impl State {
         effects
     }
 
-    /// When the next entry becomes stale or the next tombstone expires, in ms since the epoch.
+    /// Time at which the next entry becomes stale or the next tombstone expires, in ms since the
+    /// epoch.
     pub(crate) fn next_due_ms(&self) -> Option<u64> {
         let age = u64::try_from(self.catalog.purge_after.as_millis()).unwrap_or(u64::MAX);
         let signed = self.by_update.first().map(|(update_ms, _)| *update_ms);
@@ -481,7 +484,7 @@ impl State {
         self.toggle_fingerprint(entry);
     }
 
-    /// What follows from a peer being out of the catalog.
+    /// Effects of a peer leaving the catalog.
     fn gone(&mut self, id: PeerId) -> Vec<Effect> {
         self.catalog.rtts.remove_mut(&id);
         self.published_rtts.remove(&id);
@@ -522,7 +525,7 @@ impl State {
     /// newcomer included, the longest silent one has to go. Peers in use stay, however many keys
     /// somebody makes up.
     ///
-    /// Who goes has not departed, and may come back.
+    /// An evicted peer has not departed, and may come back.
     fn make_room(
         &mut self,
         newcomer: &PeerEntry,
@@ -540,7 +543,7 @@ impl State {
         }
     }
 
-    /// Who would go for a newcomer.
+    /// Peer to evict in favour of a newcomer; `None` if the newcomer is to be refused.
     fn dispensable(
         &self,
         newcomer: &PeerId,

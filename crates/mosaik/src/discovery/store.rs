@@ -42,7 +42,7 @@ pub(crate) struct Store {
     audience: Mutex<Option<Audience>>,
     links: Links,
     rivalry: Mutex<Rivalry>,
-    /// When a peer was last warned about.
+    /// Time of the last warning about a peer.
     warned: Mutex<Option<Instant>>,
     max_time_drift_ms: u64,
     duplicate: watch::Sender<Option<Duplicate>>,
@@ -58,17 +58,17 @@ pub(crate) struct Store {
 #[derive(Debug)]
 struct Author {
     secret: SecretKey,
-    /// When this run started, as its entry says. A process that began to run alone has chosen it;
+    /// Start time of this run, as its entry says. A process that began to run alone has chosen it;
     /// who uses it in another entry has seen this one, and lives.
     start_ms: u64,
     started: Instant,
-    /// When the process started.
+    /// Start time of the process.
     born: Instant,
     /// The starts of runs that this process has given up.
     former: VecDeque<u64>,
     steps: Steps,
-    /// The goodbye was said, or the process was shut out: nothing newer may follow, or others would
-    /// take the node for alive.
+    /// True once the departure was announced, or the process was shut out: nothing newer may
+    /// follow, or others would take the node for alive.
     departed: bool,
 }
 
@@ -191,12 +191,12 @@ impl Store {
         (held <= claimed || !self.counts(held)).then_some(held)
     }
 
-    /// Whether a version can exist by this node's clock.
+    /// Returns whether a version can exist by this node's clock.
     pub(crate) fn counts(&self, version: PeerEntryVersion) -> bool {
         self.state.lock().counts(version, self.clock.now_ms())
     }
 
-    /// Whether the catalog is full: then it is not like those of others.
+    /// Returns whether the catalog is full: then it is not like those of others.
     pub(crate) fn is_full(&self) -> bool {
         self.state.lock().is_full()
     }
@@ -206,7 +206,7 @@ impl Store {
         self.duplicate.subscribe()
     }
 
-    /// Whether another process with this node's key has shut this one out.
+    /// Returns whether another process with this node's key has shut this one out.
     pub(crate) fn is_shut_out(&self) -> bool {
         let duplicate = self.duplicate.borrow();
         duplicate.as_ref().is_some_and(|other| other.shut_out)
@@ -289,7 +289,8 @@ impl Store {
         refusal
     }
 
-    /// Whether enough time has passed since the last warning about a peer.
+    /// Returns whether enough time has passed since the last warning about a peer; if so, it counts
+    /// as warned.
     pub(crate) fn may_warn(&self) -> bool {
         let mut last = self.warned.lock();
         let is_due = last.is_none_or(|last| last.elapsed() >= WARNING_INTERVAL);
@@ -311,7 +312,7 @@ impl Store {
         self.change(State::clear_unsigned)
     }
 
-    /// Takes a goodbye in; `true` if it took effect.
+    /// Applies a peer's departure announcement; `true` if it took effect.
     pub(crate) fn goodbye(&self, goodbye: &Goodbye) -> bool {
         let now = self.clock.now_ms();
         let drift = self.max_time_drift_ms;
@@ -355,9 +356,10 @@ impl Store {
 
     /// Changes the content of the local entry; `true` if that made a difference.
     ///
-    /// The change is visible when this returns, and is announced at once. After the goodbye it stays
-    /// with this node: the version is that of the goodbye, and so nobody takes the entry in. One that
-    /// the entry has no room for is refused with an error in the log.
+    /// The change is visible when this returns, and is announced at once. After the
+    /// announced departure it stays with this node: the version is that of the departure, and so no
+    /// peer takes the entry in. One that the entry has no room for is refused with an error in the
+    /// log.
     pub(crate) fn update_local(&self, change: impl FnOnce(PeerEntry) -> PeerEntry) -> bool {
         self.try_update_local(change).unwrap_or_else(|error| {
             tracing::error!(%error, "the change of the local entry is refused: it stays as it is");
@@ -387,7 +389,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Gives the local entry a new version with the same content: a sign of life.
+    /// Gives the local entry a new version with the same content, for a heartbeat.
     pub(crate) fn renew_local(&self) -> SignedPeerEntry {
         let mut author = self.author.lock();
         let current = self.state.lock().catalog().local().clone();
@@ -460,8 +462,8 @@ impl Store {
         self.unannounced.notify_one();
     }
 
-    /// A signed goodbye for everything up to the current version; the node shows no sign of life
-    /// after that. `None` when another process speaks for this identity.
+    /// A signed departure announcement for everything up to the current version; the node sends no
+    /// heartbeat after that. `None` when another process speaks for this identity.
     pub(crate) fn sign_goodbye(&self) -> Option<Goodbye> {
         self.follow_clock();
         let mut author = self.author.lock();
@@ -590,8 +592,8 @@ impl Store {
 
     // ---- telling
 
-    /// Ends all watches and event receivers. What a program can read stays, what is measured of a
-    /// running node does not.
+    /// Ends all watches and event receivers. The catalog can still be read; measurements of the
+    /// running node end.
     pub(crate) fn dismiss_audience(&self) {
         self.audience.lock().take();
         self.metrics.catalog_size(0);

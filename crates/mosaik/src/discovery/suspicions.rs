@@ -7,7 +7,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{primitives::PeerId, tickets::PeerEntryVersion};
 
-/// How long a suspected peer has to refute, when this node seems healthy.
+/// Time that a suspected peer has to refute, when this node seems healthy.
 const SUSPICION: Duration = Duration::from_secs(3);
 /// This node itself stood still when a timer fires so much later than asked for.
 pub(super) const STALL: Duration = Duration::from_millis(500);
@@ -56,7 +56,7 @@ impl Suspicions {
             .map(|(version, _)| *version)
     }
 
-    /// Clears a peer that gave a sign of life: an entry that was admitted, or a direct one.
+    /// Clears a peer that has shown to be alive: by an entry that was admitted, or directly.
     pub(crate) fn clear(&self, peer: &PeerId) {
         if self.inner.lock().suspected.remove(peer).is_some() {
             tracing::debug!(peer = %peer.fmt_short(), "suspicion refuted");
@@ -73,12 +73,12 @@ impl Suspicions {
         };
     }
 
-    /// What to multiply timeouts with: 1 when this node seems healthy.
+    /// Factor for timeouts: 1 when this node seems healthy (Lifeguard's local health multiplier).
     pub(crate) fn patience(&self) -> u32 {
         1 + self.inner.lock().unhealth
     }
 
-    /// Gives all suspected peers their full time anew: this node stood still, and has not looked at
+    /// Gives all suspected peers their full time anew: this node was suspended, and has not handled
     /// what it received meanwhile.
     pub(crate) fn start_over(&self) {
         let mut inner = self.inner.lock();

@@ -42,9 +42,9 @@ use crate::{
     tickets::{PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
 };
 
-/// How long a sync may take in all.
+/// Timeout for a sync in all.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the other side may take for its turn.
+/// Timeout for one turn of the other side.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 /// More turns than any honest sync needs.
 const MAX_TURNS: usize = 4096;
@@ -65,7 +65,7 @@ const MAX_BACKGROUND: usize = 8;
 /// Syncs that are waiting to be started by the node itself; more are dropped.
 const MAX_WAITING: usize = 256;
 
-/// How long a new neighbour may take to introduce itself by gossip.
+/// Time that a new neighbour has to announce itself by gossip before it is synced with.
 const INTRODUCTION: Duration = Duration::from_millis(500);
 /// Pauses between the syncs that follow on the first with a bootstrap peer.
 const FOLLOW_UPS: [Duration; 4] = [

@@ -32,8 +32,8 @@ pub(crate) const MAX_RANGES: usize = super::config::MAX_MAX_PEERS;
 pub(crate) enum Announcement<E> {
     /// A peer's whole entry. `stamp_ms` is when the message was sent, by the sender's clock.
     Entry { stamp_ms: u64, entry: E },
-    /// A sign of life: the entry with this content has this version now, and the owner's
-    /// signature over that proves it. Also announces entries too large for one message.
+    /// A heartbeat: the entry with this content has this version now, and the owner's signature
+    /// over that proves it. Also announces entries too large for one message.
     Heartbeat {
         stamp_ms: u64,
         peer: PeerId,
@@ -41,9 +41,9 @@ pub(crate) enum Announcement<E> {
         content: Digest,
         signature: Signature,
     },
-    /// A goodbye.
+    /// A departure announcement.
     Departure(Goodbye),
-    /// Somebody can't reach this peer, whose entry had this version. It refutes that with a newer
+    /// A peer can't reach this one, whose entry had this version. It refutes that with a newer
     /// version, or is gone.
     Suspicion {
         peer: PeerId,
@@ -122,7 +122,7 @@ impl<E> SyncTurn<E> {
         }
     }
 
-    /// Whether the sender has nothing left to say.
+    /// Returns whether the sender has nothing more to send.
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
             && self.want.is_empty()
@@ -131,7 +131,7 @@ impl<E> SyncTurn<E> {
     }
 }
 
-/// What one side holds in a part of the id space.
+/// Summary of the entries that one side holds in a part of the id space.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Range {
     /// First id, inclusive.
@@ -156,7 +156,8 @@ pub(crate) enum Summary {
 pub(crate) type Item = (PeerId, PeerEntryVersion);
 
 impl Range {
-    /// Whether this is a part of the id space at all, and what is listed lies in it, in order.
+    /// Returns whether the bounds form a part of the id space, and the listed items lie in it, in
+    /// order.
     fn is_sound(&self) -> bool {
         let ends_after = |id: &[u8; 32]| self.to.is_none_or(|to| *id < to);
         let listed: &[Item] = match &self.summary {
@@ -222,7 +223,7 @@ pub(crate) enum PingReply<E> {
         fingerprint: u128,
         suspected: Option<PeerEntryVersion>,
     },
-    /// Whether the peer in question answered.
+    /// Result of the probe: true if the peer answered.
     Reached(bool),
 }
 

@@ -11,7 +11,7 @@ use crate::{
     tickets::{PeerEntry, PeerInfo},
 };
 
-/// A handler that may be called: what it says about itself, and how far away it is.
+/// Candidate: a handler that may be called, with its entry and its distance.
 #[derive(Debug, Clone)]
 pub struct CandidateInfo(PeerInfo);
 

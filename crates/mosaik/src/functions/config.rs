@@ -1,4 +1,4 @@
-//! How functions behave.
+//! Configuration of functions.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use std::time::Duration;
 const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest encoded request or reply.
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
-/// How long a handler's node may be silent.
+/// Limit on the silence of a handler's node.
 const DEFAULT_SILENCE_LIMIT: Duration = Duration::from_millis(750);
-/// Connections are looked at twice in this time.
+/// Lower bound of the silence limit: connections are checked twice in this time.
 const MIN_SILENCE_LIMIT: Duration = Duration::from_millis(300);
 /// Frames carry their length in 31 bits.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024 * 1024;
@@ -24,9 +24,10 @@ pub struct Config {
     pub call_timeout: Duration,
     /// Largest encoded request or reply that is sent or accepted. Default 64 MiB; 1 to 1 GiB.
     pub max_message_bytes: usize,
-    /// How long nothing at all may arrive from a handler's node while calls are in flight to it:
-    /// then it counts as dead, and they end or fail over. Default 750 ms; at least 300 ms, and four
-    /// round trips if these take longer. From 5 s on it is the transport that decides.
+    /// Limit on the silence of a handler's node while calls are in flight to it: when nothing at
+    /// all arrives for this long, the node counts as dead, and the calls end or fail over. Default
+    /// 750 ms; at least 300 ms, and four round trips if these take longer. From 5 s on it is the
+    /// transport that decides.
     ///
     /// A node whose runtime is blocked is as silent as a dead one. Where handlers can't avoid that,
     /// their callers need a longer limit.
@@ -117,7 +118,7 @@ impl ConfigBuilder {
     }
 }
 
-/// Why a configuration is not valid.
+/// Errors of an invalid configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigBuilderError {

@@ -1,8 +1,8 @@
-//! What a function learns about its call.
+//! Context of a call, for the function that serves it.
 
 use crate::tickets::{PeerEntry, PeerInfo};
 
-/// What a function is told besides the request.
+/// Context of a call, given to a function besides the request.
 ///
 /// # Examples
 ///

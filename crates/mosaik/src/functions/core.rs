@@ -1,4 +1,4 @@
-//! What the handlers and callers of one node share.
+//! State shared by the handlers and callers of one node.
 
 use std::{fmt, sync::Arc};
 

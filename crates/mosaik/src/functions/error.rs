@@ -1,10 +1,10 @@
-//! Why a call has no result.
+//! Errors of a call.
 
 use iroh::endpoint::ApplicationClose;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a call has no result.
+/// Errors of a call.
 ///
 /// | Variant | The function ran |
 /// |---|---|
@@ -18,8 +18,8 @@ pub enum CallError<E> {
     /// The function's own error. It ran; no other handler was asked.
     #[error("function returned an application error")]
     Application(E),
-    /// The budget ended while a handler had the request and had not replied, or with handlers known
-    /// of which none could be asked, as their tickets had become invalid.
+    /// The budget ended while a handler had the request and had not replied, or while there were
+    /// handlers but none could be asked, as their tickets had become invalid.
     #[error("call timed out")]
     Timeout,
     /// There was no eligible handler within the budget, or the network was shut down.

@@ -37,11 +37,11 @@ use crate::{
 /// }
 /// ```
 pub trait Function: Send + Sync + 'static {
-    /// What it is given.
+    /// Request of the function.
     type Req: Datum;
-    /// What it answers.
+    /// Response of the function.
     type Res: Datum;
-    /// What it answers when it can't.
+    /// Error that the function answers instead of a response.
     type Err: Datum;
 
     /// Runs the function. Any number of calls run at the same time.

@@ -6,7 +6,7 @@ use metrics::{Counter, Gauge};
 
 use crate::primitives::{FunctionId, NetworkId, ShortFmtExt};
 
-/// What the handlers of a node count.
+/// Metrics of the handlers of a node.
 #[derive(Clone)]
 pub(super) struct HandlerMetrics {
     pub(super) handlers: Gauge,
@@ -39,7 +39,7 @@ impl fmt::Debug for HandlerMetrics {
     }
 }
 
-/// What one caller counts.
+/// Metrics of one caller.
 pub(super) struct CallerMetrics {
     pub(super) attempts: Counter,
     /// Calls that a function answered, with a value or with its own error.

@@ -1,4 +1,4 @@
-//! Remote procedure calls to whoever serves them best, without a coordinator.
+//! Remote procedure calls to the handler that serves them best, without a coordinator.
 //!
 //! A **handler** serves a function under an id and advertises it in its node's signed catalog
 //! entry. A **caller** names only the function: it knows the eligible handlers from the catalog,
@@ -20,7 +20,7 @@
 //!   request may have started; from then on only a function declared idempotent is tried again.
 //! - What a node holds for others (streams without a header, requests and replies on their way) is
 //!   bounded in all and for each peer; beyond it calls are refused with 11509.
-//! - Whoever gives up drops its end of the stream, and the other end stops working at once.
+//! - A side that gives up drops its end of the stream, and the other end stops working at once.
 //!
 //! | task | ends when |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What this node knows about the way to each handler: its load, its failures, its distance.
+//! Routes to handlers: load, failures and distance, as this node knows them.
 
 use std::{
     collections::HashMap,
@@ -24,11 +24,11 @@ use crate::{
 /// Calls of this node to one peer at the same time, streams of replies included. Each takes a
 /// stream of their connection, and some are left for signs of life.
 const MAX_CALLS: usize = MAX_STREAMS_PER_CONNECTION as usize - 64;
-/// How long a handler goes to the back after a failure; doubles with each in a row.
+/// Time for which a handler is asked last after a failure; doubles with each in a row.
 const FIRST_REST: Duration = Duration::from_millis(500);
 /// The longest time that failures send a handler to the back.
 const MAX_REST: Duration = Duration::from_secs(30);
-/// How long a handler goes to the back when it has no place free.
+/// Time for which a handler is asked last when it is at its limit of concurrent calls.
 const FULL_REST: Duration = Duration::from_millis(50);
 /// A distance is measured anew at most this often.
 const MEASURE_PAUSE: Duration = Duration::from_secs(5);
@@ -91,11 +91,11 @@ impl fmt::Debug for Routes {
     }
 }
 
-/// What is known about the way to one peer.
+/// Route to one peer: its load, failures and distance.
 pub(crate) struct Route {
     peer: PeerId,
     born: Instant,
-    /// For calls at the same time.
+    /// Permits for concurrent calls.
     places: Arc<Semaphore>,
     inflight: AtomicUsize,
     failures: AtomicU32,
@@ -103,7 +103,7 @@ pub(crate) struct Route {
     rests_until: AtomicU64,
     full_until: AtomicU64,
     measured_at: AtomicU64,
-    /// When the peer's node was started, on its own clock.
+    /// Start time of the peer's node, on its own clock.
     started_ms: AtomicU64,
     lowest: Mutex<Option<Lowest>>,
     distance_us: AtomicU64,
@@ -115,7 +115,7 @@ pub(crate) struct Route {
     pulse: Arc<Pulse>,
 }
 
-/// How far away a peer is.
+/// Distance to a peer.
 ///
 /// The smoothed round-trip time of the catalog begins with the time of a handshake and rises when
 /// machines are busy, which says nothing about who is near. So the lowest value of late counts, and
@@ -123,7 +123,7 @@ pub(crate) struct Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Distance {
     pub(super) value: Duration,
-    /// How much of it, or on top of it, chance may be.
+    /// Share of it, or addition to it, that may be chance.
     pub(super) noise: Duration,
 }
 
@@ -225,7 +225,8 @@ impl Route {
         }
     }
 
-    /// The peer's node was started at this time. What failed before says nothing about a later one.
+    /// The peer's node was started at this time. Failures of an earlier run say nothing about a
+    /// later one.
     pub(super) fn started(&self, at_ms: u64) {
         if self.started_ms.fetch_max(at_ms, Ordering::Relaxed) < at_ms {
             self.succeeded();
@@ -238,7 +239,7 @@ impl Route {
         self.full_until.fetch_max(until, Ordering::Relaxed);
     }
 
-    /// Whether others should be asked first.
+    /// Returns whether others should be asked first.
     pub(super) fn is_resting(&self, now: Instant) -> bool {
         let until = |until: &AtomicU64| until.load(Ordering::Relaxed);
         match until(&self.rests_until).max(until(&self.full_until)) {
@@ -247,13 +248,14 @@ impl Route {
         }
     }
 
-    /// Whether the distance was not measured for a while.
+    /// Returns whether the distance was not measured for a while.
     pub(super) fn is_measurement_due(&self, now: Instant) -> bool {
         let last = self.measured_at.load(Ordering::Relaxed);
         last == 0 || self.since_birth(now).saturating_sub(last) >= micros(MEASURE_PAUSE)
     }
 
-    /// Whether the distance should be measured now; if so, it is up to who asks.
+    /// Returns whether the distance should be measured now; if so, the measurement is the caller's
+    /// task.
     pub(super) fn begin_measuring(&self, now: Instant) -> bool {
         let last = self.measured_at.load(Ordering::Relaxed);
         self.is_measurement_due(now)
@@ -289,7 +291,7 @@ impl Route {
         self.set_noise(median.saturating_sub(*best));
     }
 
-    /// How far away the peer is.
+    /// Current distance to the peer.
     pub(super) fn distance(&self) -> Distance {
         let load = |us: &AtomicU64| Duration::from_micros(us.load(Ordering::Relaxed));
         Distance {

@@ -1,4 +1,4 @@
-//! Whether a function can be called, and waiting until it can.
+//! Online status of a function, and waiters for it.
 
 use core::{
     fmt,
@@ -47,8 +47,8 @@ impl When {
         self.until(false)
     }
 
-    /// Whether the condition given with `online_when` is met: by default, whether there is an
-    /// eligible handler. Says nothing about connections.
+    /// Returns whether the condition given with `online_when` is met: by default, whether there is
+    /// an eligible handler. Says nothing about connections.
     pub fn is_online(&self) -> bool {
         !self.candidates.look(|snapshot| snapshot.is_closed) && self.online.is_condition_met()
     }
@@ -148,7 +148,7 @@ impl HandlerConditions {
         self
     }
 
-    /// Whether the condition is met now.
+    /// Returns whether the condition is met now.
     pub fn is_condition_met(&self) -> bool {
         self.0.is_met()
     }

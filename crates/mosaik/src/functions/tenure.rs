@@ -1,4 +1,4 @@
-//! How long a stream of replies may go on: as long as the peer holds its tickets.
+//! Ticket watch: ends a stream of replies when the peer's tickets no longer hold.
 
 use std::{future::pending, sync::Arc};
 

@@ -21,15 +21,15 @@ pub(super) const MAX_WRITES_AHEAD: usize = 128;
 pub(super) const FRAMES_PER_RECEIPT: usize = 32;
 /// Largest receipt: the number of bytes taken in.
 pub(super) const MAX_RECEIPT_BYTES: usize = 10;
-/// What stands before the payload in each frame of a handler.
+/// Length of the tag in front of the payload in each frame of a handler.
 pub(super) const TAG_BYTES: usize = 1;
 
-/// What a caller says first.
+/// First message of a caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Header {
     pub(super) kind: Kind,
     pub(super) function: FunctionId,
-    /// What is left of the call's budget, in microseconds.
+    /// Remaining budget of the call, in microseconds.
     pub(super) budget_us: u64,
     /// Size of the encoded request.
     pub(super) request_bytes: u64,
@@ -39,18 +39,18 @@ pub(super) struct Header {
     pub(super) schema: Option<String>,
 }
 
-/// What is asked for.
+/// Kind of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
     /// One reply.
     Call,
     /// Replies until the function has no more.
     Stream,
-    /// A sign of life: closed with success at once.
+    /// A liveness probe: closed with success at once.
     Probe,
 }
 
-/// What a frame of a handler is.
+/// Kind of a handler's frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Tag {
@@ -81,7 +81,7 @@ impl Header {
         encoding::deserialize(frame).ok()
     }
 
-    /// Whether the request follows without waiting for the verdict.
+    /// Returns whether the request follows without waiting for the verdict.
     pub(super) const fn is_inline(&self) -> bool {
         self.request_bytes <= MAX_INLINE_REQUEST_BYTES as u64
     }
@@ -130,7 +130,8 @@ make_close_reason!(
     pub(crate) struct NoCapacity, 11_509
 );
 
-/// Whether a close is a handler's verdict on a call; any other is a failure of the transport.
+/// Returns whether a close is a handler's verdict on a call; any other is a failure of the
+/// transport.
 pub(super) fn is_verdict(close: &ApplicationClose) -> bool {
     matches!(
         close.error_code.into_inner(),

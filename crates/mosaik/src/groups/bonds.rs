@@ -15,8 +15,8 @@ use crate::{
     tickets::SignedPeerEntry,
 };
 
-/// Waiting for a change of the set looks again after this, so that a change that another waiter
-/// has reported is never slept through.
+/// Interval at which a wait for a change of the set checks again, so that a change that another
+/// waiter has reported is never slept through.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The direct, authenticated connections that this node has with other members of the group; an
@@ -40,17 +40,17 @@ impl<M: StateMachine> Bonds<M> {
         }
     }
 
-    /// How many there are.
+    /// Number of bonds.
     pub fn len(&self) -> usize {
         self.instance.bonds().len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no bonds.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is a bond with this peer.
+    /// Returns whether there is a bond with this peer.
     pub fn contains_peer(&self, peer_id: &PeerId) -> bool {
         self.instance.bonds().contains(peer_id)
     }
@@ -135,7 +135,7 @@ impl<M: StateMachine> Bond<M> {
         self.core.peer
     }
 
-    /// Whether this bond has ended.
+    /// Returns whether this bond has ended.
     pub fn is_terminated(&self) -> bool {
         self.core.is_ended()
     }

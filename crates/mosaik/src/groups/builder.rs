@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::{
     groups::{
         ConsensusConfig, Group, GroupConfig, GroupKey, InMemoryLogStore, JoinError, NoOp,
-        StateMachine, StateSync, Storage,
+        StateMachine, StateSync, Storage, WriteKey,
         command_store::{CommandStore, StorageAdapter},
         event::Event,
         group::Shared,
@@ -21,7 +21,8 @@ use crate::{
     tickets::{LimitError, TicketValidator},
 };
 
-/// Messages that a member's worker has not looked at yet; bonds wait when there are more.
+/// Limit on the messages that a member's worker has not handled yet; bonds wait when there are
+/// more.
 const MAX_EVENTS: usize = 1024;
 
 /// Joins a group of a key; made by [`Groups::with_key`](crate::groups::Groups::with_key).
@@ -59,6 +60,8 @@ pub struct GroupBuilder<'g, S = (), M = ()> {
     storage: S,
     machine: M,
     durable: bool,
+    write_key: Option<WriteKey>,
+    founds_unadmitted: bool,
 }
 
 impl<S, M> fmt::Debug for GroupBuilder<'_, S, M> {
@@ -81,6 +84,8 @@ impl<'g> GroupBuilder<'g, (), ()> {
             storage: (),
             machine: (),
             durable: false,
+            write_key: None,
+            founds_unadmitted: false,
         }
     }
 
@@ -159,6 +164,20 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
         self
     }
 
+    /// Lets only members that have proven this key vote, lead and submit commands, as far as this
+    /// member can tell. Not part of the group id.
+    pub(crate) const fn with_write_key(mut self, key: WriteKey) -> Self {
+        self.write_key = Some(key);
+        self
+    }
+
+    /// Founds the group also while this node lacks a ticket that the group requires, and then works
+    /// alone. Not a durable member: what it founded would never give way to the others' history.
+    pub(crate) const fn founding_unadmitted(mut self) -> Self {
+        self.founds_unadmitted = true;
+        self
+    }
+
     fn split(self) -> (GroupBuilder<'g, (), ()>, M) {
         let parts = GroupBuilder {
             registry: self.registry,
@@ -168,6 +187,8 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             storage: (),
             machine: (),
             durable: self.durable,
+            write_key: self.write_key,
+            founds_unadmitted: self.founds_unadmitted,
         };
         (parts, self.machine)
     }
@@ -181,6 +202,8 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             storage,
             machine,
             durable: self.durable,
+            write_key: self.write_key,
+            founds_unadmitted: self.founds_unadmitted,
         }
     }
 }
@@ -247,13 +270,14 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
     }
 
     fn join_or_end(self) -> Result<Group<M>, Refused<M>> {
-        let config = GroupConfig::new(
+        let mut config = GroupConfig::new(
             self.key,
             self.consensus,
             self.validators,
             self.machine.signature(),
             self.machine.state_sync().signature(),
         );
+        config.founds_unadmitted = self.founds_unadmitted && !self.durable;
         // The default storage needs no adapter: the log itself keeps commands in memory.
         let is_default = (&self.storage as &dyn Any).is::<InMemoryLogStore<M::Command>>();
         let commands: Option<Arc<dyn CommandStore>> = if is_default {
@@ -261,8 +285,11 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
         } else {
             Some(Arc::new(StorageAdapter::new(self.storage)))
         };
-        self.registry
-            .join(config, self.machine, commands, self.durable)
+        let traits = Traits {
+            durable: self.durable,
+            write_key: self.write_key,
+        };
+        self.registry.join(config, self.machine, commands, traits)
     }
 }
 
@@ -290,6 +317,12 @@ enum Refused<M: StateMachine> {
     OtherMachine(GroupId),
 }
 
+/// Traits of this member alone, on which the others need not agree.
+struct Traits {
+    durable: bool,
+    write_key: Option<WriteKey>,
+}
+
 /// The node has nothing to keep a durable member in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this node has no storage: give it a directory with NetworkBuilder::with_storage")]
@@ -302,7 +335,7 @@ impl Registry {
         config: GroupConfig,
         machine: M,
         commands: Option<Arc<dyn CommandStore>>,
-        durable: bool,
+        Traits { durable, write_key }: Traits,
     ) -> Result<Group<M>, Refused<M>> {
         let id = *config.group_id();
         let mut joined = self.joined.lock();
@@ -318,6 +351,7 @@ impl Registry {
             let wishes = Wishes {
                 preference: machine.leadership_preference(),
                 min_members: config.consensus().min_members,
+                write_key,
             };
             if durable && !instance.is_durable() {
                 return Err(Refused::NotDurable(Group::new(shared), wishes));
@@ -332,6 +366,7 @@ impl Registry {
             host: self.host.clone(),
             config,
             preference,
+            write_key,
             replica: replica.clone(),
             commands,
             durable,

@@ -1,4 +1,4 @@
-//! Why bonds are closed.
+//! Reasons for which bonds are closed.
 
 use crate::net::close::make_close_reason;
 

@@ -23,7 +23,7 @@ pub(crate) trait CommandStore: Send + Sync + 'static {
     /// Appends the commands of one log entry.
     fn append(&self, row: &[u8], term: Term) -> Result<(), StoreFailed>;
 
-    /// The commands in this range as they stand in a log entry; fails when one is missing.
+    /// The commands in this range in the form of a log entry; fails when one is missing.
     fn row(&self, range: RangeInclusive<Index>) -> Result<Bytes, StoreFailed>;
 
     /// Drops `at` and everything after.
@@ -57,7 +57,7 @@ pub(crate) struct StorageAdapter<C, S> {
 
 struct State<S> {
     storage: S,
-    /// The position in the log that stands at 0 in the storage; below zero, wrapped around, when
+    /// Position in the log that has the index 0 in the storage; below zero, wrapped around, when
     /// the storage counts on from something else that it held.
     base: u64,
     /// The storage has panicked: nobody knows in which state it is.
@@ -65,7 +65,7 @@ struct State<S> {
 }
 
 impl<S> State<S> {
-    /// Where a position in the log stands in the storage; 0 for one before the beginning.
+    /// Index in the storage of a position in the log; 0 for one before the beginning.
     fn stored(&self, index: Index) -> Index {
         let stored = index.0.wrapping_sub(self.base).cast_signed();
         Index(stored.max(0).cast_unsigned())

@@ -77,7 +77,7 @@ pub(crate) fn skip(row: &Bytes, count: usize) -> Result<Bytes, Malformed> {
     Ok(row.slice(skipped..))
 }
 
-/// Whether the row holds exactly `count` commands.
+/// Returns whether the row holds exactly `count` commands.
 pub(crate) fn has_exactly(row: &[u8], count: u32) -> bool {
     let mut found = 0u32;
     for command in Row::new(row) {

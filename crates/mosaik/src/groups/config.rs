@@ -1,4 +1,4 @@
-//! What can be configured, and what is made of it.
+//! Configuration of groups, and the values derived from it.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Settings of a node that hold for all its groups.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How long the steps of a bond's handshake may take. Default 2 s. A node's own affair: peers
-    /// need not agree.
+    /// Timeout for the steps of a bond's handshake. Default 2 s. A node's own affair: peers need
+    /// not agree.
     pub handshake_timeout: Duration,
 }
 
@@ -48,38 +48,39 @@ pub struct ConsensusConfig {
     /// A random amount that is subtracted from each beat. Default 50 ms; zero means none. **Part
     /// of the group id.**
     pub heartbeat_jitter: Duration,
-    /// After this many silent beats a bond is dead. Default 10. **Part of the group id.**
+    /// Number of silent heartbeat intervals after which a bond is dead. Default 10. **Part of the
+    /// group id.**
     pub max_missed_heartbeats: u32,
-    /// How long a leader may be silent before an election. Default 500 ms. Where it is not above
-    /// the beat, this node beats faster than `heartbeat_interval` says.
+    /// Time without contact to a leader after which an election is held. Default 500 ms. Where it
+    /// is not above the beat, this node beats faster than `heartbeat_interval` says.
     pub election_timeout: Duration,
     /// A random amount that is added to the election timeout. Default 250 ms.
     pub election_timeout_jitter: Duration,
-    /// How long a node that knows no history waits at most for others, before it founds a group.
-    /// Default 1 s. Normally it founds earlier: as soon as its view of the network has settled.
+    /// Upper bound on the time that a node without a known history waits for others before it
+    /// founds a group. Default 1 s. Normally it founds earlier: as soon as its view of the network
+    /// has settled.
     pub bootstrap_delay: Duration,
-    /// How long a command waits for a leader to accept it. Default 2 s.
+    /// Timeout for a leader to accept a command. Default 2 s.
     pub forward_timeout: Duration,
-    /// How long a strong query waits for its confirmation. Default 2 s.
+    /// Timeout for the confirmation of a strong query. Default 2 s.
     pub query_timeout: Duration,
-    /// How many members vote; further ones replicate and stand in when a voter goes. Default 5, at
-    /// least 1. The leader's value counts.
+    /// Limit on the voters; further members replicate and take a voter's place when it goes.
+    /// Default 5, at least 1. The leader's value counts.
     pub max_voters: usize,
-    /// How many members that may vote, this node included, must have met before a group is founded;
-    /// observers don't count. Default 1.
-    /// Programs that must not lose an acknowledged command at start-up set it to the intended size:
-    /// then two rival groups can't come into being. A majority of it makes that unlikely, but
-    /// excludes it only for up to three members. Each member goes by its own value: one with the
-    /// default may found alone.
+    /// Number of members that may vote, this node included, that must have met before a group is
+    /// founded; observers don't count. Default 1. Programs that must not lose an acknowledged
+    /// command at start-up set it to the intended size: then two rival groups can't come into
+    /// being. A majority of it makes that unlikely, but excludes it only for up to three members.
+    /// Each member goes by its own value: one with the default may found alone.
     pub min_members: usize,
     /// A member that is unreachable for longer is removed from the membership. Default 30 s. The
     /// leader's value counts. A member that has commands and no majority keeps them for as long
     /// when it meets a rival history.
     pub evict_after: Duration,
-    /// When set, voters that have had neither a leader nor a majority for this long found a new
-    /// history from the log that is longest among them. Default none: a group that has lost its majority halts. **Availability over
-    /// consistency**: if the lost members still live, both sides go on, and one side's commands
-    /// are discarded when they meet.
+    /// Time after which voters that have had neither a leader nor a majority found a new history
+    /// from the log that is longest among them. Default none: a group that has lost its majority
+    /// halts. **Availability over consistency**: if the lost members still live, both sides go on,
+    /// and one side's commands are discarded when they meet.
     pub reform_after: Option<Duration>,
 }
 
@@ -314,15 +315,15 @@ impl ConsensusConfig {
 /// Intervals and timeouts as they are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Timing {
-    /// Between two beats.
+    /// Interval between two heartbeats.
     pub(crate) beat: Duration,
-    /// At most this is subtracted from a beat.
+    /// Upper bound on the random time that is subtracted from it.
     pub(crate) beat_jitter: Duration,
-    /// A bond that was silent for so long is dead.
+    /// Silence after which a bond is dead.
     pub(crate) silence: Duration,
-    /// A leader that was silent for so long is lost.
+    /// Silence after which a leader is lost.
     pub(crate) election: Duration,
-    /// At most this is added before an election.
+    /// Upper bound on the random time that is added before an election.
     pub(crate) election_jitter: Duration,
 }
 

@@ -14,19 +14,31 @@ use crate::{
     primitives::Bytes,
 };
 
-/// What a stream between two members is for.
+/// Purpose of a stream between two members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Channel {
     /// Log entries from the leader.
     Append,
-    /// The leader's word of a snapshot.
+    /// The leader's offer of a snapshot.
     Snapshot,
     /// Pieces of the log or of a snapshot, from any member.
     Fetch,
     /// Commands towards the leader, with the numbers of this origin.
     Forward(MemberId),
+    /// A snapshot from the leader, for a newcomer that has asked for it.
+    Offer,
     /// Committed log entries from any member, for an observer.
     Follow,
+}
+
+impl Channel {
+    /// True of streams that only take in what the group has anyway.
+    pub(crate) const fn only_reads(self) -> bool {
+        match self {
+            Self::Fetch | Self::Offer | Self::Follow => true,
+            Self::Append | Self::Snapshot | Self::Forward(_) => false,
+        }
+    }
 }
 
 /// The other side is gone, or sent something it must not.
@@ -71,7 +83,8 @@ impl Duplex {
         }
     }
 
-    /// As [`over`](Self::over), until `end`: whoever sends or receives then finds the peer gone.
+    /// As [`over`](Self::over), until `end`: a task that sends or receives then finds the peer
+    /// gone.
     pub(crate) fn until(link: link::Link, max_frame_bytes: usize, end: &CancellationToken) -> Self {
         let mut duplex = Self::over(link, max_frame_bytes);
         let ending = || Some(Box::pin(end.clone().cancelled_owned()));

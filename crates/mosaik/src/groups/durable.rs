@@ -1,11 +1,12 @@
-//! What a durable member keeps beside its log: who it is, and which history it belongs to.
+//! Persistent identity: what a durable member keeps beside its log, namely its id and the history
+//! it belongs to.
 
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::{
     groups::{
-        lineage::{Lineage, MemberId, Parent},
+        lineage::{Ancestry, Lineage, MemberId},
         store::{GroupStore, MetaKey, NodeStore, Rewrite, StoreError},
     },
     primitives::{Bytes, GroupId, PeerId, ShortFmtExt, encoding},
@@ -22,19 +23,19 @@ pub(crate) struct Keeper {
     state: Mutex<State>,
 }
 
-/// Who a member is, in which history.
-#[derive(Debug, Clone, Copy)]
+/// Identity of a member in its history.
+#[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) member: MemberId,
     pub(crate) lineage: Lineage,
-    pub(crate) parent: Option<Parent>,
+    pub(crate) ancestry: Ancestry,
 }
 
 #[derive(Debug, Default)]
 struct State {
     store: Option<GroupStore>,
     lineage: Option<Lineage>,
-    parent: Option<Parent>,
+    ancestry: Ancestry,
     /// The history that was found when the member started.
     restored: Option<Lineage>,
     starts: u64,
@@ -61,7 +62,7 @@ impl Keeper {
         (keeper, member)
     }
 
-    /// Why the store no longer works, once that is so.
+    /// Failure of the store, once it no longer works.
     pub(crate) fn failure(&self) -> Option<StoreError> {
         let node = self.node.failure().borrow().clone();
         let state = self.state.lock();
@@ -77,7 +78,7 @@ impl Keeper {
         self.state.lock().failure.get_or_insert(error);
     }
 
-    /// Whether the member may take part in a history.
+    /// Returns whether the member may take part in a history.
     pub(crate) fn is_settled(&self) -> bool {
         self.state.lock().settled
     }
@@ -92,9 +93,9 @@ impl Keeper {
         self.state.lock().lineage
     }
 
-    /// The history that the one that was found continues.
-    pub(crate) fn parent(&self) -> Option<Parent> {
-        self.state.lock().parent
+    /// The histories that the one that was found continues.
+    pub(crate) fn ancestry(&self) -> Ancestry {
+        self.state.lock().ancestry.clone()
     }
 
     /// The member's part of the store.
@@ -144,7 +145,7 @@ impl Keeper {
             rewrite.values.extend([
                 (MetaKey::Member, self.encode(&identity.member)?),
                 (MetaKey::Lineage, lineage),
-                (MetaKey::Parent, self.encode(&identity.parent)?),
+                (MetaKey::Ancestry, self.encode(&identity.ancestry)?),
             ]);
             store.rewrite(rewrite).await?;
         }
@@ -185,7 +186,8 @@ impl Keeper {
         removed.is_ok()
     }
 
-    /// The member leaves: whoever joins the group on this node from now on is another one.
+    /// Retires the leaving member: a member that joins the group on this node from now on is
+    /// another one.
     pub(crate) fn retire(&self) {
         if let Some(store) = &self.state.lock().store {
             store.retire();
@@ -265,9 +267,9 @@ impl State {
             None => None,
         };
         self.restored = self.lineage;
-        if let Some(parent) = loaded.parent {
-            self.parent =
-                encoding::deserialize(&parent).map_err(|_| unreadable("the history's parent"))?;
+        if let Some(ancestry) = loaded.ancestry {
+            self.ancestry = encoding::deserialize(&ancestry)
+                .map_err(|_| unreadable("the history's ancestors"))?;
         }
         self.store = Some(store);
         Ok(member)

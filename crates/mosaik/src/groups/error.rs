@@ -1,4 +1,4 @@
-//! What can go wrong with a command, a query or a bond.
+//! Errors of commands, queries and bonds.
 
 use core::fmt;
 
@@ -8,7 +8,7 @@ use crate::{
     primitives::{GroupId, PeerId, ShortFmtExt, encoding::EncodeError},
 };
 
-/// Why commands were not carried out. What can be retried hands the commands back.
+/// Error of submitting commands. A variant that can be retried hands the commands back.
 ///
 /// | error | were they applied? | to do |
 /// |---|---|---|
@@ -56,14 +56,14 @@ impl<M: StateMachine> CommandError<M> {
         }
     }
 
-    /// Whether the same call may simply be made again: nothing of it was applied, or will be, and
-    /// the reason is temporary.
+    /// Returns whether the same call may simply be made again: nothing of it was applied, or will
+    /// be, and the reason is temporary.
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Offline(_))
     }
 }
 
-/// Why a query has no answer. What can be retried hands the query back.
+/// Error of a query. A variant that can be retried hands the query back.
 pub enum QueryError<M: StateMachine> {
     /// The answer could not be confirmed in time, or this member can't answer now. Temporary.
     Offline(M::Query),
@@ -163,7 +163,7 @@ pub enum JoinError {
     OtherMachine(GroupId),
 }
 
-/// Why a bond could not be made. Seen in diagnostics only.
+/// Error of making a bond. Seen in diagnostics only.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// This node is no longer a member.
@@ -178,10 +178,10 @@ pub enum Error {
     /// The link to the peer failed.
     #[error("the link failed")]
     Link(#[source] LinkError),
-    /// A bond with this peer stands already.
+    /// There is a bond with this peer already.
     #[error("already bonded with {0}")]
     AlreadyBonded(PeerId),
-    /// The peer did not know this node, and could not be told of it.
+    /// The peer did not know this node, and this node's entry could not be delivered to it.
     #[error("the peer's catalog could not be synced")]
     Discovery(#[source] crate::discovery::Error),
 }

@@ -1,4 +1,4 @@
-//! What a member's worker is told.
+//! Events for a member's worker.
 
 use tokio::sync::oneshot;
 
@@ -10,11 +10,11 @@ use crate::{
     primitives::PeerId,
 };
 
-/// What the worker is told.
+/// Events for the worker.
 #[derive(Debug)]
 pub(crate) enum Event {
     BondUp(PeerId),
-    /// A bond has ended; whether the peer has said goodbye.
+    /// A bond has ended; true if the peer announced that it leaves.
     BondDown(PeerId, bool),
     /// A bonded peer's standing changed.
     Standing(PeerId),

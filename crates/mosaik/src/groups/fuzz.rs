@@ -7,7 +7,7 @@ use super::{
     bond::wire::{Control, Introduction, Opening, Welcome},
     catch_up::wire::{Answer, Ask, Piece, Plan, SnapshotId, Whole},
     commands::{Row, has_exactly, skip},
-    lineage::{LogPoint, MemberId, Parent},
+    lineage::{Ancestry, Branch, LogPoint, MemberId},
     raft::fuzz::{
         Accepted, Fed, Follow, Forward, Layout, Manifest, Overrun, Request, Response,
         SnapshotHeader, SnapshotReply, Taken, Types,
@@ -60,7 +60,12 @@ pub(crate) const TARGETS: &[Target] = &[
             limit_bytes: 1,
         })]
     }),
-    Target::decoding::<Follow>("raft_follow", || vec![encoded(&Follow { from: 300 })]),
+    Target::decoding::<Follow>("raft_follow", || {
+        vec![encoded(&Follow {
+            from: 300,
+            snapshot: true,
+        })]
+    }),
     Target::decoding::<Fed>("raft_fed", Vec::new),
     Target::decoding::<Taken>("raft_taken", || vec![encoded(&Taken { next: 300 })]),
     Target::new("raft_manifest", manifest, || {
@@ -104,7 +109,7 @@ pub(crate) const TARGETS: &[Target] = &[
 fn lineage_standing() -> LineageStanding {
     LineageStanding {
         id: Digest::from("lineage"),
-        parent: Some(Parent {
+        ancestry: Ancestry::default().extended(Branch {
             lineage: Digest::from("parent"),
             last: None,
             position: Cursor::zero(),
@@ -131,6 +136,7 @@ fn introduction() -> Introduction {
         entry: entry(),
         session: 1,
         standing: standing(),
+        write_proof: Some([3; 32]),
     }
 }
 

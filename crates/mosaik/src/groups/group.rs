@@ -18,6 +18,7 @@ use tokio::{
 use tracing::{Instrument, Span};
 
 use crate::{
+    discovery::Discovery,
     groups::{
         Bonds, CommandError, Consistency, Cursor, GroupConfig, Index, IndexRange, Membership,
         QueryError, QueryResultAt, StateMachine, Term, When, commands,
@@ -30,7 +31,7 @@ use crate::{
     primitives::{Digest, GroupId, NetworkId, PeerId, Scope, ShortFmtExt, encoding::EncodeError},
 };
 
-/// Between two attempts to confirm a strong read during an election.
+/// Retry interval for confirming a strong read during an election.
 const READ_RETRY: Duration = Duration::from_millis(20);
 
 /// A member's handle to its group, from [`GroupBuilder::join`](crate::groups::GroupBuilder::join).
@@ -72,7 +73,7 @@ pub struct Group<M: StateMachine> {
     reported: Arc<AtomicU64>,
 }
 
-/// What all handles to one joined group share.
+/// State shared by all handles to one joined group.
 pub(crate) struct Shared<M: StateMachine> {
     pub(crate) instance: Arc<Instance>,
     pub(crate) replica: Arc<MachineReplica<M>>,
@@ -111,12 +112,12 @@ impl<M: StateMachine> Group<M> {
         self.instance().config().group_id()
     }
 
-    /// Whether this node leads, and has heard from a majority within `election_timeout`.
+    /// Returns whether this node leads, and has heard from a majority within `election_timeout`.
     pub fn is_leader(&self) -> bool {
         self.leader() == Some(self.instance().local())
     }
 
-    /// Who leads; `None` while that is not known, as during an election.
+    /// Leader of the group; `None` while that is not known, as during an election.
     pub fn leader(&self) -> Option<PeerId> {
         self.instance().status().leader()
     }
@@ -126,8 +127,8 @@ impl<M: StateMachine> Group<M> {
         Bonds::new(self.instance().clone(), self.reported.clone())
     }
 
-    /// Who votes and who only replicates, as far as this member knows; see
-    /// [`When::membership_changed`].
+    /// Membership of the group: voters, and members that only replicate, as far as this member
+    /// knows; see [`When::membership_changed`].
     pub fn membership(&self) -> Membership {
         self.instance().status().watch_membership().borrow().clone()
     }
@@ -309,8 +310,9 @@ impl<M: StateMachine> Group<M> {
     /// Founds a new history from this member's log and state: the way out for a group that has lost
     /// the majority of its voters for good. To be called on the survivor with the greatest
     /// [`log_position`](Self::log_position): the others then follow within some election timeouts
-    /// and keep their state. Whoever has more in its log gives that up, and resets its machine,
-    /// after `evict_after`; if it is durable, not before the new history has as many commands.
+    /// and keep their state. A member that has more in its log gives that up, and resets its
+    /// machine, after `evict_after`; if it is durable, not before the new history has as many
+    /// commands.
     ///
     /// Returns whether it was done. Not while a leader with a majority is known, here or to a member
     /// that this one has a bond with; not before this member has a history, not on an observer, and
@@ -419,12 +421,18 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
-    /// Whether this node would admit a member with tickets like its own.
+    /// Returns whether this node would admit a member with tickets like its own.
     pub(crate) fn admits_itself(&self) -> bool {
         self.instance().admits_itself()
     }
 
-    /// Whether this member knows a leader and is in sync with it.
+    /// Returns whether commands of this node are refused, because others have a write key and it has
+    /// none or another one.
+    pub(crate) fn is_write_refused(&self) -> bool {
+        self.instance().is_write_refused()
+    }
+
+    /// Returns whether this member knows a leader and is in sync with it.
     pub(crate) fn is_online(&self) -> bool {
         self.instance().status().is_online()
     }
@@ -462,7 +470,7 @@ impl<M: StateMachine> Proposer<M> {
         self.instance.local()
     }
 
-    /// What runs there ends with the group on this node.
+    /// Scope of tasks that end with the group on this node.
     pub(crate) fn scope(&self) -> &Scope {
         self.instance.scope()
     }
@@ -471,9 +479,18 @@ impl<M: StateMachine> Proposer<M> {
         self.instance.id()
     }
 
+    pub(crate) fn discovery(&self) -> &Discovery {
+        self.instance.discovery()
+    }
+
     /// As [`Group::admits_itself`].
     pub(crate) fn admits_itself(&self) -> bool {
         self.instance.admits_itself()
+    }
+
+    /// As [`Group::is_write_refused`].
+    pub(crate) fn is_write_refused(&self) -> bool {
+        self.instance.is_write_refused()
     }
 
     pub(crate) fn watch_leader(&self) -> watch::Receiver<Option<PeerId>> {
@@ -558,7 +575,7 @@ fn at<C>(commands: Vec<C>, places: &[u32]) -> Vec<C> {
         .collect()
 }
 
-/// Why commands were not submitted.
+/// Reasons for which commands were not submitted.
 enum Refusal {
     NoCommands,
     Encoding(EncodeError),

@@ -60,7 +60,7 @@ impl Groups {
         GroupBuilder::new(&self.0, key.into())
     }
 
-    /// Whether the node has storage for durable members.
+    /// Returns whether the node has storage for durable members.
     #[cfg(feature = "storage")]
     pub(crate) fn has_storage(&self) -> bool {
         self.0.host.store.is_some()

@@ -1,4 +1,4 @@
-//! What makes a group this group: its id and what went into it.
+//! Identity of a group: its id and the ingredients of it.
 
 use core::fmt;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ pub struct GroupConfig {
     consensus: ConsensusConfig,
     auth: Box<[Box<dyn TicketValidator>]>,
     validators: Vec<Arc<dyn TicketValidator>>,
+    /// Whether this member founds the group although it lacks a ticket itself.
+    pub(crate) founds_unadmitted: bool,
 }
 
 impl GroupConfig {
@@ -35,6 +37,7 @@ impl GroupConfig {
             consensus: consensus.in_bounds(),
             auth: validators.iter().map(boxed).collect(),
             validators,
+            founds_unadmitted: false,
         }
     }
 
@@ -55,7 +58,7 @@ impl GroupConfig {
         &self.consensus
     }
 
-    /// Who decides about members' tickets, in the order in which they were required.
+    /// Validators of the members' tickets, in the order in which they were required.
     pub fn auth(&self) -> &[Box<dyn TicketValidator>] {
         &self.auth
     }

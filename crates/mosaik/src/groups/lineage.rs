@@ -1,12 +1,13 @@
-//! Who a member is, and which history it belongs to.
+//! Identity of members and histories.
 
 use core::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     groups::Cursor,
     primitives::{Digest, PeerId, Short},
+    tickets::wire::bounded,
 };
 
 /// A member: a peer together with its log store.
@@ -33,7 +34,7 @@ impl MemberId {
         self.peer == *peer.as_bytes()
     }
 
-    /// Whether both are of one peer.
+    /// Returns whether both are of one peer.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
         self.peer == other.peer
     }
@@ -60,7 +61,7 @@ impl fmt::Debug for MemberId {
 /// consensus messages.
 pub(crate) type Lineage = Digest;
 
-/// Where an entry stands in the log of a history.
+/// Position of an entry in the log of a history.
 ///
 /// Of two logs of one history, the one with the greater last entry has everything that the other
 /// has and that was ever committed (the dissertation, section 3.6.3).
@@ -70,12 +71,87 @@ pub(crate) struct LogPoint {
     pub(crate) index: u64,
 }
 
-/// Where a history branched off from an earlier one.
+/// Branching point of a history, in an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Parent {
+pub(crate) struct Branch {
+    /// The earlier history.
     pub(crate) lineage: Lineage,
     /// The last entry that the new history has from the old one.
     pub(crate) last: Option<LogPoint>,
-    /// Where the last command of these stands.
+    /// Position of the last command of these.
     pub(crate) position: Cursor,
+}
+
+/// Branches that are remembered of a history; the oldest are forgotten first.
+const MAX_ANCESTORS: usize = 16;
+
+/// The histories that one continues, from its parent to the oldest that is remembered.
+///
+/// Members that were away while the group was reformed more than once find theirs in it, and keep
+/// what they have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Ancestry(Vec<Branch>);
+
+impl Ancestry {
+    /// The ancestry of a history that branches off from one that has this ancestry.
+    pub(crate) fn extended(&self, branch: Branch) -> Self {
+        let older = self.0.iter().take(MAX_ANCESTORS - 1).copied();
+        Self(std::iter::once(branch).chain(older).collect())
+    }
+
+    /// Points at which the history branched off from an earlier one, directly or by those in between.
+    pub(crate) fn branch_from(&self, lineage: &Lineage) -> Option<&Branch> {
+        self.0.iter().find(|branch| branch.lineage == *lineage)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ancestry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        bounded(deserializer, MAX_ANCESTORS).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::primitives::encoding;
+
+    fn branch(n: u8) -> Branch {
+        Branch {
+            lineage: Digest::from_u8(n),
+            last: None,
+            position: Cursor::zero(),
+        }
+    }
+
+    #[test]
+    fn the_oldest_ancestors_are_forgotten_first() {
+        let mut ancestry = Ancestry::default();
+        for n in 0..=MAX_ANCESTORS {
+            ancestry = ancestry.extended(branch(u8::try_from(n).unwrap()));
+        }
+        assert_eq!(ancestry.0.len(), MAX_ANCESTORS);
+        assert_eq!(ancestry.branch_from(&Digest::from_u8(0)), None);
+        assert_eq!(ancestry.branch_from(&Digest::from_u8(1)), Some(&branch(1)));
+    }
+
+    #[test]
+    fn a_list_of_ancestors_without_end_is_refused() {
+        let ancestry = |count: u8| {
+            let branches: Vec<_> = (0..count).map(branch).collect();
+            encoding::deserialize::<Ancestry>(&encoding::try_serialize(&branches).unwrap())
+        };
+        let max = u8::try_from(MAX_ANCESTORS).unwrap();
+        assert!(ancestry(max).is_ok() && ancestry(max + 1).is_err());
+    }
+
+    /// A single parent was an option before.
+    #[test]
+    fn one_parent_is_read_as_it_was_written() {
+        let of = |parent: Option<Branch>| {
+            encoding::deserialize::<Ancestry>(&encoding::try_serialize(&parent).unwrap()).unwrap()
+        };
+        assert_eq!(of(None), Ancestry::default());
+        assert_eq!(of(Some(branch(1))), Ancestry(vec![branch(1)]));
+    }
 }

@@ -50,13 +50,13 @@ use crate::{
 /// }
 /// ```
 pub trait StateMachine: Sized + Send + Sync + 'static {
-    /// What changes the state.
+    /// Command: a change of the state.
     type Command: Command;
-    /// What asks about the state.
+    /// Query about the state.
     type Query: Query;
-    /// What a query answers.
+    /// Result of a query.
     type QueryResult: QueryResult;
-    /// How a newcomer is brought to the current state.
+    /// Strategy that brings a newcomer to the current state.
     type StateSync: StateSync<Machine = Self>;
 
     /// Identifies the machine's type and everything in its configuration that members must agree
@@ -83,11 +83,12 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
     /// task that asks.
     fn query(&self, query: Self::Query) -> Self::QueryResult;
 
-    /// How a newcomer is brought to the current state. Read when the group is joined.
+    /// Returns the strategy that brings a newcomer to the current state. Read when the group is
+    /// joined.
     fn state_sync(&self) -> Self::StateSync;
 
-    /// Whether this node wants to lead. Each member's own affair; read when the group is joined.
-    /// Default: [`LeadershipPreference::Normal`].
+    /// Returns the member's preference about leading. Each member's own affair; read when the group
+    /// is joined. Default: [`LeadershipPreference::Normal`].
     fn leadership_preference(&self) -> LeadershipPreference {
         LeadershipPreference::Normal
     }
@@ -103,15 +104,15 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
     }
 }
 
-/// What a [`StateMachine`] accepts as command; every datum that can be shared and cloned is one.
+/// Bounds on the commands of a [`StateMachine`]; every datum that can be shared and cloned is one.
 pub trait Command: Datum + Sync + Clone {}
 impl<T: Datum + Sync + Clone> Command for T {}
 
-/// What a [`StateMachine`] accepts as query.
+/// Bounds on the queries of a [`StateMachine`].
 pub trait Query: Datum + Sync + Clone {}
 impl<T: Datum + Sync + Clone> Query for T {}
 
-/// What a [`StateMachine`] answers.
+/// Bounds on the query results of a [`StateMachine`].
 pub trait QueryResult: Datum + Sync + Clone {}
 impl<T: Datum + Sync + Clone> QueryResult for T {}
 
@@ -122,7 +123,7 @@ pub trait StateMachineMessage:
 }
 impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> StateMachineMessage for T {}
 
-/// Where in the history the commands being applied stand. The same on every member.
+/// Position in the history of the commands being applied. The same on every member.
 ///
 /// Command *k* (from 0) of a batch has the index `committed().index() + k + 1`.
 pub trait ApplyContext {
@@ -138,7 +139,7 @@ pub trait ApplyContext {
     fn network_id(&self) -> &NetworkId;
 }
 
-/// Whether a member wants to lead.
+/// Preference of a member about leading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LeadershipPreference {
     /// Votes and may lead.
@@ -147,7 +148,7 @@ pub enum LeadershipPreference {
     /// Votes and may lead, but waits `factor` times as long before it stands for election or
     /// founds a group. Zero counts as one.
     Reluctant {
-        /// What the timeouts are multiplied with.
+        /// Factor for the timeouts.
         factor: u32,
     },
     /// Follows, answers and forwards, but never votes, leads or counts, and does not belong to the

@@ -1,10 +1,10 @@
-//! Who belongs to a group.
+//! Membership of a group.
 
 use std::collections::BTreeSet;
 
 use crate::primitives::PeerId;
 
-/// Who belongs to a group, as one of its members knows; from
+/// Membership of a group, as one of its members knows it; from
 /// [`Group::membership`](crate::Group::membership).
 ///
 /// Only memberships that are committed are told: a quorum is a majority of these voters, whether
@@ -21,7 +21,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Whether a peer belongs to the group, with or without a vote.
+    /// Returns whether a peer belongs to the group, with or without a vote.
     pub fn contains(&self, peer: &PeerId) -> bool {
         self.voters.contains(peer) || self.learners.contains(peer)
     }

@@ -1,4 +1,4 @@
-//! What groups count.
+//! Metrics of groups.
 
 use metrics::{Counter, Gauge};
 use parking_lot::Mutex;
@@ -28,7 +28,7 @@ pub(crate) struct GroupMetrics {
     shown: Mutex<Shown>,
 }
 
-/// What this joining has added to gauges.
+/// Shares of this joining in gauges.
 #[derive(Default)]
 struct Shown {
     bonds: u32,
@@ -88,7 +88,7 @@ impl GroupMetrics {
         self.show(&self.committed, position);
     }
 
-    /// Whether the group can't go on for lack of a leader.
+    /// Records whether the group can't go on for lack of a leader.
     pub(crate) fn halted(&self, halted: bool) {
         self.show(&self.halted, u64::from(halted));
     }

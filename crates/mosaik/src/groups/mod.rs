@@ -18,11 +18,11 @@
 //! - **What members must agree on** goes into the group's id: the key, the machine's
 //!   [signature](StateMachine::signature), its [`StateSync`] with its settings, the validators of
 //!   [`require_ticket`](GroupBuilder::require_ticket), and the three heartbeat fields of
-//!   [`ConsensusConfig`]. Whoever differs is in another group.
+//!   [`ConsensusConfig`]. Nodes that differ in it are in another group.
 //! - **Positions** count commands from 1, without gaps, and mean the same on every member.
 //! - **Commands** take effect once, also when the leader changes meanwhile, and those of one node in
-//!   the order of its calls. What no leader has accepted within `forward_timeout` (2 s) comes back
-//!   as [`CommandError::Offline`].
+//!   the order of its calls. A command that no leader has accepted within `forward_timeout` (2 s)
+//!   comes back as [`CommandError::Offline`].
 //! - **In memory by default**: a member that stops has left. [`GroupBuilder::durable`] keeps it in
 //!   the node's store (with the feature `storage`).
 //! - **Leaving** is dropping the last [`Group`] handle; [`Group::leave`] waits for it. A crashed
@@ -117,6 +117,8 @@ pub(crate) use group::Proposer;
 pub use handle::Groups;
 pub use identity::GroupConfig;
 pub use key::GroupKey;
+#[doc(hidden)]
+pub use key::WriteKey;
 pub use machine::{
     ApplyContext, Command, LeadershipPreference, NoOp, Query, QueryResult, StateMachine,
     StateMachineMessage,

@@ -32,7 +32,7 @@ macro_rules! position {
                 Self(1)
             }
 
-            /// Whether this is zero.
+            /// Returns whether this is zero.
             pub const fn is_zero(&self) -> bool {
                 self.0 == 0
             }
@@ -228,7 +228,7 @@ position! {
 }
 
 position! {
-    /// The number of a leader's time in office; each election begins a higher one.
+    /// Number of a leader's term; each election begins a higher one.
     Term
 }
 
@@ -244,12 +244,12 @@ impl Cursor {
         Self(term, index)
     }
 
-    /// Before the first command.
+    /// The position before the first command.
     pub const fn zero() -> Self {
         Self(Term::zero(), Index::zero())
     }
 
-    /// Whether this is before the first command.
+    /// Returns whether this is before the first command.
     pub const fn is_zero(&self) -> bool {
         self.0.is_zero() && self.1.is_zero()
     }
@@ -264,7 +264,7 @@ impl Cursor {
         self.1
     }
 
-    /// Whether `other` is further on.
+    /// Returns whether `other` is further on.
     pub fn is_behind(&self, other: &Self) -> bool {
         self < other
     }

@@ -1,4 +1,4 @@
-//! What is asked of a query, and what it answers.
+//! Options and results of queries.
 
 use core::{fmt, ops::Deref};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::groups::{Index, StateMachine};
 
-/// How fresh the answer to a query must be.
+/// Freshness that the answer to a query must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consistency {
     /// From the local machine as it is, without any network traffic. May be stale.
@@ -26,7 +26,7 @@ pub enum Consistency {
 pub struct QueryResultAt<M: StateMachine> {
     /// The answer.
     pub result: M::QueryResult,
-    /// How many commands had been applied when it was made.
+    /// Number of commands that had been applied when it was made.
     pub at_position: Index,
 }
 
@@ -41,7 +41,7 @@ impl<M: StateMachine> QueryResultAt<M> {
         &self.result
     }
 
-    /// How many commands had been applied when it was made.
+    /// Number of commands that had been applied when it was made.
     pub const fn state_position(&self) -> Index {
         self.at_position
     }

@@ -19,7 +19,7 @@ use crate::{
     primitives::{Digest, GroupId, PeerId, Scope},
 };
 
-/// How long the groups of a node may take to leave in order.
+/// Timeout for the groups of a node to leave in order.
 pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// The groups that a node has joined.
@@ -49,7 +49,7 @@ impl Registry {
         }
     }
 
-    /// How many groups the node has joined.
+    /// Number of groups that the node has joined.
     pub(super) fn len(&self) -> usize {
         self.joined.lock().len()
     }
@@ -65,8 +65,8 @@ impl Registry {
         }
     }
 
-    /// Deletes what an ended member of a group could not go on from; the answer says whether there
-    /// was such a thing.
+    /// Deletes the history that an ended member of a group could not go on from; the answer says
+    /// whether there was one.
     pub(super) fn abandon_kept(&self, instance: Arc<Instance>) -> oneshot::Receiver<bool> {
         let (reply, abandoned) = oneshot::channel();
         self.scope.spawn(async move {

@@ -40,19 +40,19 @@ pub(crate) trait Replica: Send + Sync + 'static {
     /// Replaces the state.
     fn install(&self, assembly: Box<dyn Assembly>, position: Cursor) -> Result<(), InstallFailed>;
 
-    /// How newcomers are brought to this state.
+    /// Settings by which newcomers are brought to this state.
     fn terms(&self) -> Terms;
 
-    /// Whether the state belongs to a history that was given up, and must not be shown.
+    /// Returns whether the state belongs to a history that was given up, and must not be shown.
     fn is_stale(&self) -> bool;
 }
 
-/// How newcomers are brought to a machine's state.
+/// Settings by which newcomers are brought to a machine's state.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
     /// Items or commands that are transferred at a time.
     pub(crate) batch_size: u64,
-    /// How long a transfer may take.
+    /// Timeout for a transfer.
     pub(crate) fetch_timeout: Duration,
     /// Bytes a second that this member fetches at most.
     pub(crate) fetch_rate: u64,
@@ -60,9 +60,11 @@ pub(crate) struct Terms {
     pub(crate) interval: Option<u64>,
     /// Commands before a snapshot that are not discarded.
     pub(crate) kept: u64,
+    /// Set if this member asks for a snapshot when it joins, also where the log would do.
+    pub(crate) snapshot_first: bool,
 }
 
-/// Where the commands of one log entry stand in the history; what the machine is told about them.
+/// Position in the history of the commands of one log entry, as the machine is told it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) before: Cursor,
@@ -148,14 +150,14 @@ impl ApplyContext for Place {
     }
 }
 
-/// Why committed commands could not be applied.
+/// Errors of applying committed commands.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyFailed {
     #[error("the state machine panicked")]
     Panicked,
 }
 
-/// Why a snapshot could not be installed.
+/// Errors of installing a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InstallFailed {
     #[error("the machine takes no snapshots")]
@@ -195,6 +197,7 @@ impl<M: StateMachine> MachineReplica<M> {
             fetch_rate,
             interval: snapshots.as_ref().map(|snapshots| snapshots.interval),
             kept: snapshots.as_ref().map_or(0, |snapshots| snapshots.kept),
+            snapshot_first: snapshots.as_ref().is_some_and(|snapshots| snapshots.first),
         };
         Self {
             state: RwLock::new(State {
@@ -213,7 +216,7 @@ impl<M: StateMachine> MachineReplica<M> {
         look(&self.state.read().machine)
     }
 
-    /// Whether the state must not be shown.
+    /// Returns whether the state must not be shown.
     fn is_unfit(&self) -> bool {
         self.stale.load(Ordering::Acquire) || self.broken.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! Which commands were applied, per member that submitted them.
+//! Session table: the commands that were applied, per member that submitted them.
 //!
 //! Every command carries a number of its origin: the member as it was when it joined. The numbers
 //! of one origin only grow in what is applied; a command whose number is not above all before it is
@@ -17,7 +17,7 @@ use crate::groups::{Index, lineage::MemberId};
 
 /// Members that are remembered; the one that was silent for longest is forgotten first.
 const MAX_SESSIONS: usize = if cfg!(test) { 16 } else { 2048 };
-/// Runs of commands per member of which the positions are known. A member has at most eight entries
+/// Number of runs of commands per member with known positions. A member has at most eight entries
 /// under way.
 const MAX_RUNS: usize = 16;
 
@@ -25,14 +25,14 @@ const MAX_RUNS: usize = 16;
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sessions(BTreeMap<MemberId, Session>);
 
-/// What was applied of one member.
+/// Applied commands of one member.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Session {
     /// The last number.
     last: u64,
     /// The consensus index at which it was applied.
     at: u64,
-    /// Of numbers up to this one it is no longer known whether they were applied.
+    /// Number up to which it is no longer known which commands were applied.
     forgotten: u64,
     /// The latest runs, the newest last.
     runs: VecDeque<Run>,
@@ -52,7 +52,7 @@ impl Run {
     }
 }
 
-/// What became of a numbered command.
+/// Fate of a numbered command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It was applied, as this one.
@@ -71,7 +71,7 @@ impl Sessions {
         self.0.get(origin).map_or(0, |session| session.last)
     }
 
-    /// Whether a member that has no session here had none before either.
+    /// Returns whether a member that has no session here had none before either.
     pub(crate) fn is_certain_of(&self, origin: &MemberId) -> bool {
         // It never shrinks: as long as there is room, nobody was forgotten.
         self.0.len() < MAX_SESSIONS || self.0.contains_key(origin)
@@ -137,7 +137,7 @@ impl Session {
         self.last
     }
 
-    /// What became of a command.
+    /// Looks up the fate of a command.
     pub(crate) fn fate(&self, number: u64) -> Fate {
         if number > self.last {
             return Fate::Open;

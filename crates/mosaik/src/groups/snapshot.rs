@@ -99,14 +99,14 @@ pub trait SnapshotStateMachine: StateMachine {
 ///
 /// A few of them are alive at a time, and some for as long as a newcomer needs to fetch one.
 pub trait Snapshot: Default + Clone + Send + 'static {
-    /// What a snapshot consists of. The smaller, the better: an item is encoded and decoded as a
+    /// Item: a part of the snapshot. The smaller, the better: an item is encoded and decoded as a
     /// whole, and one of more than 1 GiB in encoded form can't be sent to other members.
     type Item: SnapshotItem;
 
-    /// How many items there are.
+    /// Number of items.
     fn len(&self) -> u64;
 
-    /// Whether there are none.
+    /// Returns whether there are no items.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -120,7 +120,7 @@ pub trait Snapshot: Default + Clone + Send + 'static {
     fn append(&mut self, items: impl IntoIterator<Item = Self::Item>);
 }
 
-/// What a [`Snapshot`] may consist of.
+/// Bounds on the items of a [`Snapshot`].
 pub trait SnapshotItem: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {}
 impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> SnapshotItem for T {}
 
@@ -144,24 +144,24 @@ pub(crate) trait Capture: Send {
 
 /// A snapshot that is being put together of pieces.
 pub(crate) trait Assembly: Send {
-    /// Adds a piece of exactly so many items at the end.
+    /// Adds a piece of exactly this many items at the end.
     fn append(&mut self, piece: &[u8], items: u64) -> Result<(), encoding::DecodeError>;
 
     /// For the machine that knows its type.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
-/// Where one piece ends and the next begins.
+/// Borders between pieces.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Cutting<'a> {
-    /// Wherever a piece is full; until there are so many pieces, or some large ones, or no more
-    /// items.
+    /// Cuts behind each full piece; until there are this many pieces, or some large ones, or no
+    /// more items.
     Limits {
         items: u64,
         bytes: usize,
         pieces: usize,
     },
-    /// Before these items.
+    /// Cuts before these items.
     Ends(&'a [u64]),
 }
 
@@ -172,7 +172,7 @@ pub(crate) struct Encoded {
     pub(crate) bytes: Bytes,
 }
 
-/// Why a snapshot could not be encoded.
+/// Errors of encoding a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CaptureFailed {
     #[error("the snapshot does not have the items that it should have")]

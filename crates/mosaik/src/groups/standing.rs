@@ -1,10 +1,10 @@
-//! Where a member stands: what it tells every other member about itself.
+//! Standing of a member: what it tells every other member about itself.
 
 use serde::{Deserialize, Serialize};
 
-use crate::groups::lineage::{Lineage, LogPoint, MemberId, Parent};
+use crate::groups::lineage::{Ancestry, Lineage, LogPoint, MemberId};
 
-/// Where a member stands.
+/// Standing of a member.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Standing {
     pub(crate) member: MemberId,
@@ -13,12 +13,12 @@ pub(crate) struct Standing {
     pub(crate) catching_up: bool,
     /// The history that the member belongs to, if any.
     pub(crate) lineage: Option<LineageStanding>,
-    /// Whether the sender would feed an observer more: how many observers would be between that and
-    /// the membership.
+    /// Number of observers between the membership and one that the sender would feed; `None` if it
+    /// would feed none.
     pub(crate) feeds: Option<u8>,
 }
 
-/// Whether a member would vote and lead.
+/// Willingness of a member to vote and lead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Willingness {
     #[default]
@@ -31,23 +31,23 @@ pub(crate) enum Willingness {
 }
 
 impl Willingness {
-    /// Whether one would vote, and lead if need be.
+    /// True of a member that would vote, and lead if need be.
     pub(crate) fn votes(self) -> bool {
         matches!(self, Self::Normal | Self::Reluctant)
     }
 }
 
 /// A history as one member sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LineageStanding {
     pub(crate) id: Lineage,
-    /// The history that this one continues, after its majority was lost.
-    pub(crate) parent: Option<Parent>,
+    /// The histories that this one continues, after their majorities were lost.
+    pub(crate) ancestry: Ancestry,
     /// Commands that the member has applied.
     pub(crate) committed: u64,
     /// The last entry of its log, committed or not.
     pub(crate) last: Option<LogPoint>,
-    /// Whether a live leader with a majority is known.
+    /// True if a live leader with a majority is known.
     pub(crate) alive: bool,
     pub(crate) leading: bool,
 }

@@ -1,4 +1,4 @@
-//! What a member currently knows of its group, for handles and waiters.
+//! Current knowledge of a member about its group, for handles and waiters.
 
 use tokio::sync::watch;
 

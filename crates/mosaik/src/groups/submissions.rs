@@ -18,6 +18,7 @@
 //! | no leader before the first one; too much is waiting | `Offline`, at once |
 //! | its time is over, and it was in no log and on no way to one | `Offline` |
 //! | its time is over, and a leader may have it | `Unknown` |
+//! | the leader takes no commands of this member | `Offline`, or `Unknown` if an earlier one may have it |
 //! | a later command of this member was applied | `Offline`: it was overtaken and never will be |
 //! | a snapshot came in, and its session knows the command | done, with its position |
 //! | a snapshot came in, and its session has forgotten the command, or it has no such session any more | `Unknown` |
@@ -52,12 +53,12 @@ const MAX_PENDING_BYTES: usize = 2 * MAX_CALL_BYTES;
 const MAX_PENDING_CALLS: usize = 1 << 18;
 /// Calls are put together into one log entry up to this size.
 const MAX_ENTRY_BYTES: usize = 512 * 1024;
-/// Between two looks for calls whose time is over.
+/// Interval of the check for calls whose time is over.
 const EXPIRY_TICK: Duration = Duration::from_millis(50);
-/// After so many looks at an empty queue the next one waits for a call.
+/// Number of checks on an empty queue after which the next one waits for a call.
 const IDLE_TICKS: u32 = 20;
 
-/// How a call ends.
+/// Outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done(IndexRange),
@@ -71,7 +72,7 @@ pub(crate) enum Outcome {
     Terminated,
 }
 
-/// What a call waits for.
+/// Event that a call waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
     /// The leader has given it an index.
@@ -80,7 +81,7 @@ pub(crate) enum Until {
     Applied,
 }
 
-/// Where commands go at the moment.
+/// Current route of commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     /// Nowhere: no leader is known, or it is not ready.
@@ -103,34 +104,34 @@ pub(crate) struct Parcel {
 
 #[derive(Debug)]
 pub(crate) struct Submissions {
-    /// Whose sequence numbers these are. Stays when the member becomes another one, so that
-    /// commands that a log has from before are known again.
+    /// Origin of the sequence numbers. Stays when the member becomes another one, so that commands
+    /// that a log has from before are known again.
     origin: MemberId,
     queue: Mutex<Queue>,
     unsent: Notify,
     /// There are calls whose time may run out.
     waiting: Notify,
-    /// How long a call waits for acceptance.
+    /// Timeout for a call's acceptance.
     patience: Duration,
-    /// How many parcels may be under way.
+    /// Limit on the parcels under way.
     window: usize,
 }
 
 #[derive(Debug)]
 struct Queue {
     calls: VecDeque<Call>,
-    /// How many of `calls`, from the front, have been sent on the current route.
+    /// Number of `calls`, from the front, that have been sent on the current route.
     sent: usize,
     /// The last sequence number of each parcel under way on the current route.
     parcels: VecDeque<u64>,
     next: u64,
     bytes: usize,
     route: Route,
-    /// How many forwarding sessions there were, also of earlier consensus instances.
+    /// Number of forwarding sessions, also of earlier consensus instances.
     sessions: u64,
     leader_was_known: bool,
     closed: bool,
-    /// Somebody looks for calls whose time is over.
+    /// True if a task checks for calls whose time is over.
     is_watched: bool,
 }
 
@@ -140,10 +141,11 @@ struct Call {
     count: u32,
     row: Bytes,
     until: Until,
-    /// Until when it must be accepted; once it is, when to ask about it again.
+    /// Time until which it must be accepted; once it is, the time to ask about it again.
     deadline: Instant,
     accepted: bool,
-    /// It is being put into this member's log; whoever does that says how it ends.
+    /// True while it is being put into this member's log; the task that does so reports the
+    /// outcome.
     offered: bool,
     /// It is in this member's log, or on its way to a leader.
     exposed: bool,
@@ -155,7 +157,7 @@ impl Call {
         self.first + u64::from(self.count) - 1
     }
 
-    /// Whether a leader may have it.
+    /// Returns whether a leader may have it.
     fn is_doubtful(&self) -> bool {
         self.offered || self.exposed
     }
@@ -189,12 +191,12 @@ impl Submissions {
         }
     }
 
-    /// Whose sequence numbers the commands have.
+    /// Origin of the commands' sequence numbers.
     pub(crate) const fn origin(&self) -> MemberId {
         self.origin
     }
 
-    /// Queues the commands of one call, and says where commands currently go.
+    /// Queues the commands of one call, and returns the current route of commands.
     pub(crate) fn submit(
         &self,
         count: u32,
@@ -420,7 +422,7 @@ impl Submissions {
         self.send_more(queue);
     }
 
-    /// The state came in as a whole; this is what it says of this member's commands.
+    /// Takes in a session that came with a state as a whole: the fate of this member's commands.
     pub(crate) fn restored(&self, session: &Session) {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
@@ -501,6 +503,20 @@ impl Submissions {
             queue.restart(now + self.patience);
             self.unsent.notify_one();
         }
+    }
+
+    /// Ends every call: no leader takes commands of this member.
+    pub(crate) fn withdraw(&self) {
+        let mut queue = self.queue.lock();
+        let queue = &mut *queue;
+        let len = queue.calls.len();
+        queue.remove(0, len, |call| {
+            Some(if call.is_doubtful() {
+                Outcome::Unknown
+            } else {
+                Outcome::Offline
+            })
+        });
     }
 
     /// Ends calls whose time is over, for as long as it is polled.
@@ -614,7 +630,8 @@ impl Queue {
 }
 
 impl Call {
-    /// The range of this call when the parcel that starts with command `first` stands at `index`.
+    /// The range of this call when the parcel that starts with command `first` has the position
+    /// `index`.
     fn outcome(&self, first: u64, index: Index) -> Outcome {
         let start = index + (self.first - first);
         Outcome::Done(start..=start + (self.last() - self.first))
@@ -665,7 +682,7 @@ mod tests {
         assert_eq!(calls.take(Route::Local).unwrap().first, 3);
     }
 
-    /// The session of a member of which these runs were applied: number, count, index.
+    /// Session of a member with these applied runs: number, count, index.
     fn session(runs: &[(u64, u32, u64)]) -> Session {
         let mut sessions = Sessions::default();
         for (first, count, index) in runs {

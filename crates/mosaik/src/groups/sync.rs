@@ -1,4 +1,4 @@
-//! How a newcomer is brought to the group's state.
+//! Strategies that bring a newcomer to the group's state.
 
 use core::{fmt, marker::PhantomData, num::NonZero, time::Duration};
 
@@ -32,7 +32,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// What the rest of the crate needs to know of a strategy.
+/// Properties of a strategy that the rest of the crate needs.
 #[doc(hidden)]
 pub struct Strategy<M> {
     pub(crate) batch_size: u64,
@@ -52,12 +52,14 @@ impl<M> fmt::Debug for Strategy<M> {
     }
 }
 
-/// How a machine makes and takes snapshots.
+/// Settings and hooks with which a machine makes and takes snapshots.
 pub(crate) struct Snapshots<M> {
     /// Commands between two snapshots.
     pub(crate) interval: u64,
     /// Commands before a snapshot that are not discarded.
     pub(crate) kept: u64,
+    /// Set if a member that joins asks for a snapshot also where the log would do.
+    pub(crate) first: bool,
     pub(crate) hooks: Box<dyn SnapshotHooks<M>>,
 }
 
@@ -74,23 +76,24 @@ pub struct LogReplaySync<M: StateMachine> {
 }
 
 impl<M: StateMachine> LogReplaySync<M> {
-    /// How many commands are transferred at a time. Default 2000. Part of the group id.
+    /// Sets the number of commands that are transferred at a time. Default 2000. Part of the group
+    /// id.
     #[must_use]
     pub const fn with_batch_size(mut self, batch_size: NonZero<u64>) -> Self {
         self.batch_size = batch_size;
         self
     }
 
-    /// A transfer unanswered for so long is retried with another member. Default 25 s; whole
-    /// seconds are part of the group id.
+    /// Sets the timeout after which an unanswered transfer is retried with another member. Default
+    /// 25 s; whole seconds are part of the group id.
     #[must_use]
     pub const fn with_fetch_timeout(mut self, fetch_timeout: Duration) -> Self {
         self.fetch_timeout = fetch_timeout;
         self
     }
 
-    /// How many bytes a second this member fetches at most when it catches up, so that those that
-    /// give them have time for the group. Default 48 MiB. Each member's own affair.
+    /// Sets the limit on the bytes a second that this member fetches when it catches up, so that
+    /// those that give them have time for the group. Default 48 MiB. Each member's own affair.
     #[must_use]
     pub const fn with_fetch_rate(mut self, fetch_rate: NonZero<u64>) -> Self {
         self.fetch_rate = fetch_rate;
@@ -155,36 +158,37 @@ pub struct SnapshotSync<M: SnapshotStateMachine> {
     fetch_rate: NonZero<u64>,
     interval: NonZero<u64>,
     kept_commands: u64,
+    snapshot_first: bool,
     machine: PhantomData<fn() -> M>,
 }
 
 impl<M: SnapshotStateMachine> SnapshotSync<M> {
-    /// How many items or commands are transferred at a time, at most. Default 2000. Part of the
-    /// group id.
+    /// Sets the limit on the items or commands that are transferred at a time. Default 2000. Part
+    /// of the group id.
     #[must_use]
     pub const fn with_batch_size(mut self, batch_size: NonZero<u64>) -> Self {
         self.batch_size = batch_size;
         self
     }
 
-    /// A transfer unanswered for so long is retried with another member. Default 25 s; whole
-    /// seconds are part of the group id.
+    /// Sets the timeout after which an unanswered transfer is retried with another member. Default
+    /// 25 s; whole seconds are part of the group id.
     #[must_use]
     pub const fn with_fetch_timeout(mut self, fetch_timeout: Duration) -> Self {
         self.fetch_timeout = fetch_timeout;
         self
     }
 
-    /// How many bytes a second this member fetches at most when it catches up, so that those that
-    /// give them have time for the group. Default 48 MiB. Each member's own affair.
+    /// Sets the limit on the bytes a second that this member fetches when it catches up, so that
+    /// those that give them have time for the group. Default 48 MiB. Each member's own affair.
     #[must_use]
     pub const fn with_fetch_rate(mut self, fetch_rate: NonZero<u64>) -> Self {
         self.fetch_rate = fetch_rate;
         self
     }
 
-    /// How many commands lie between two snapshots, about. Default 100 000. Part of the group id.
-    /// Fewer when they are large: 32 MiB of them lie between two snapshots at most.
+    /// Sets the approximate number of commands between two snapshots. Default 100 000. Part of the
+    /// group id. Fewer when they are large: 32 MiB of them lie between two snapshots at most.
     ///
     /// The log holds no more than the commands since the last snapshot and the
     /// [kept ones](Self::with_kept_commands) before it, and about 64 MiB of them, except while a
@@ -196,12 +200,20 @@ impl<M: SnapshotStateMachine> SnapshotSync<M> {
         self
     }
 
-    /// How many commands before a snapshot stay in the log, about, so that a member that lags a
-    /// little, or was away for a moment, needs no snapshot. Default 10 000, and 32 MiB of them at
-    /// most. Each member's own affair.
+    /// Sets the approximate number of commands that stay in the log before a snapshot, so that a
+    /// member that lags a little, or was away for a moment, needs no snapshot. Default 10 000, and
+    /// 32 MiB of them at most. Each member's own affair.
     #[must_use]
     pub const fn with_kept_commands(mut self, kept_commands: u64) -> Self {
         self.kept_commands = kept_commands;
+        self
+    }
+
+    /// Preference of a joining member for a snapshot, also where the log would do. Default
+    /// no. Each member's own affair.
+    #[must_use]
+    pub(crate) const fn with_snapshot_first(mut self, snapshot_first: bool) -> Self {
+        self.snapshot_first = snapshot_first;
         self
     }
 }
@@ -214,6 +226,7 @@ impl<M: SnapshotStateMachine> Default for SnapshotSync<M> {
             fetch_rate: DEFAULT_FETCH_RATE,
             interval: DEFAULT_SNAPSHOT_INTERVAL,
             kept_commands: DEFAULT_KEPT_COMMANDS,
+            snapshot_first: false,
             machine: PhantomData,
         }
     }
@@ -255,6 +268,7 @@ impl<M: SnapshotStateMachine> StateSync for SnapshotSync<M> {
             snapshots: Some(Snapshots {
                 interval: self.interval.get(),
                 kept: self.kept_commands,
+                first: self.snapshot_first,
                 hooks: snapshot::hooks(),
             }),
         }

@@ -67,9 +67,9 @@ impl When {
 
     /// Resolves when this member is online: it leads with confirmed authority and has applied
     /// everything committed before its term, or it follows a live leader and has caught up: it has
-    /// applied all that it knows to be committed. What the leader commits comes to be known with its
-    /// next message, after a beat at the latest. One that then needs longer than two election timeouts to apply what is committed is offline until it
-    /// has caught up again.
+    /// applied all that it knows to be committed. A commit of the leader comes to be known with its
+    /// next message, after a heartbeat interval at the latest. One that then needs longer than two
+    /// election timeouts to apply what is committed is offline until it has caught up again.
     pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
         self.enters(true)
     }

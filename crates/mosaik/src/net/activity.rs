@@ -1,4 +1,4 @@
-//! Whether a connection is in use, and that it is not when it is closed as idle.
+//! Use count of a connection, and the retirement of an idle one.
 
 use std::{
     fmt,
@@ -21,9 +21,9 @@ const RETIRED: usize = 1 << (usize::BITS - 1);
 pub(super) struct UseCount {
     /// Together with the mark, so that a link either keeps its connection or comes too late.
     links: AtomicUsize,
-    /// Of those, the ones that this node opened.
+    /// The links among them that this node opened.
     own: AtomicUsize,
-    /// For how many of its own the connection's window is known to suffice.
+    /// Number of own links that the connection's window is known to suffice for.
     covered: AtomicUsize,
     idle_since: Mutex<Instant>,
 }
@@ -50,7 +50,7 @@ impl UseCount {
                 .is_ok()
     }
 
-    /// Whether the connection is retired.
+    /// Returns whether the connection is retired.
     pub(super) fn is_retired(&self) -> bool {
         self.links.load(Ordering::Acquire) & RETIRED != 0
     }
@@ -68,8 +68,8 @@ impl Activity {
         Self::begin(count, false)
     }
 
-    /// Counts in a link that this node opened, and tells for how many of those the window of the
-    /// connection must be enlarged, if it must; `None` if the connection is retired.
+    /// Counts in a link that this node opened, and returns the number of own links for which the
+    /// window of the connection must be enlarged, if it must; `None` if the connection is retired.
     pub(super) fn opened(count: &Arc<UseCount>) -> Option<(Self, Option<usize>)> {
         let activity = Self::begin(count, true)?;
         let own = count.own.fetch_add(1, Ordering::Relaxed) + 1;

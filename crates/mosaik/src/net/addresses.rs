@@ -1,4 +1,4 @@
-//! Where peers can be reached: what the catalog says, and what was given for a dial.
+//! Address book of peers: addresses from the catalog, and those given for a dial.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -40,14 +40,14 @@ impl AddressBook {
         }
     }
 
-    /// Takes a peer's own word, in place of its last.
+    /// Replaces the addresses that a peer states itself.
     pub(super) fn learn(&self, addr: &EndpointAddr) {
         let mut inner = self.inner.lock();
         inner.learned.insert(addr.id, addr.addrs.clone());
         self.publish(&inner, addr.id);
     }
 
-    /// Forgets a peer's own word.
+    /// Forgets the addresses that a peer states itself.
     pub(super) fn forget(&self, peer: PeerId) {
         let mut inner = self.inner.lock();
         inner.learned.remove(&peer);

@@ -14,7 +14,7 @@ use netwatch::interfaces::{self, IpNet};
 struct Subnet {
     addr: IpAddr,
     prefix_len: u8,
-    /// Whether the rest of the world is reached through it.
+    /// True if the default route leads through it.
     is_default: bool,
 }
 
@@ -40,8 +40,8 @@ pub(super) async fn bind_each(
     Ok(builder)
 }
 
-/// What each address of one family is for; the default route comes last, as the endpoint takes no
-/// further one after it.
+/// Bind options per address of one family; the default route comes last, as the endpoint takes no
+/// further address after it.
 fn plan(mut family: Vec<SocketAddr>, subnets: &[Subnet]) -> Vec<(SocketAddr, BindOpts)> {
     let home = |addr: &SocketAddr| {
         let homes = subnets.iter().filter(|subnet| subnet.contains(addr.ip()));

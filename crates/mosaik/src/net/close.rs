@@ -1,4 +1,4 @@
-//! Why a stream or connection was closed: numbered reasons.
+//! Numbered reasons for which a stream or connection was closed.
 //!
 //! Codes 0–199 are transport faults, 200 and up are outcomes of protocols; streams use the
 //! 10 000s, functions the 11 000s and groups the 30 000s. Two reasons are equal when their
@@ -112,7 +112,7 @@ make_close_reason!(
     pub struct UnexpectedClose, 103
 );
 make_close_reason!(
-    /// What was sent before a regular end could not be delivered in time, and is lost.
+    /// Data sent before a regular end could not be delivered in time, and is lost.
     pub struct Undelivered, 104
 );
 make_close_reason!(
@@ -173,8 +173,8 @@ pub(crate) fn from_code(code: VarInt) -> ApplicationClose {
     }
 }
 
-/// The close that a stream ended with which was reset. What its sender had not delivered is lost
-/// then, so that it is no regular end, whatever the code.
+/// The close that a stream ended with which was reset. Data that its sender had not delivered is
+/// lost then, so that it is no regular end, whatever the code.
 pub(crate) fn from_reset(code: VarInt) -> ApplicationClose {
     let close = from_code(code);
     if close == Success {

@@ -29,10 +29,10 @@ use super::{
 };
 use crate::primitives::{NetworkId, Scope};
 
-/// A user's last word on how the endpoint is built.
+/// Hook by which a user changes the endpoint's builder last.
 pub(crate) type EndpointHook = Box<dyn FnOnce(Builder) -> Builder + Send>;
 
-/// How the endpoint is bound.
+/// Settings with which the endpoint is bound.
 pub(crate) struct EndpointOptions {
     pub(crate) network_id: NetworkId,
     pub(crate) secret_key: SecretKey,
@@ -42,7 +42,7 @@ pub(crate) struct EndpointOptions {
     pub(crate) hook: Option<EndpointHook>,
 }
 
-/// Why the endpoint could not be bound.
+/// Errors of binding the endpoint.
 #[derive(Debug)]
 pub(crate) enum EndpointError {
     Bind(BindError),
@@ -105,8 +105,8 @@ pub(crate) async fn bind(
     })
 }
 
-/// The transport's settings: room for a handshake only, silence noticed within seconds. Who has
-/// proven the network gets the rest, see `handshake`.
+/// The transport's settings: room for a handshake only, silence noticed within seconds. A peer that
+/// has proven the network gets the rest, see `handshake`.
 fn transport_config() -> QuicTransportConfig {
     transport_settings()
         .max_concurrent_bidi_streams(VarInt::from_u32(1))

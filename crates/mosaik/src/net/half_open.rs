@@ -1,5 +1,5 @@
-//! Incoming connections whose handshakes are not finished: a bounded number, of which nobody can
-//! take all.
+//! Incoming connections whose handshakes are not finished: their number is bounded, in all and per
+//! source.
 //!
 //! A connection counts from its first packet until the peer has proven the network. One source and
 //! one peer may have few at once. When all places are taken, the newest gets that of the oldest
@@ -47,7 +47,7 @@ pub(super) struct Place {
     given_away: CancellationToken,
 }
 
-/// Where connections come from, coarsely: what one party can have many addresses of.
+/// Coarse source of a connection, as one party can have many addresses of one network.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Origin {
     Ip(IpAddr),
@@ -82,7 +82,7 @@ impl HalfOpen {
         })
     }
 
-    /// Whether there are so many that sources should show that they are where they say.
+    /// Returns whether to require address validation (QUIC Retry) of new sources.
     pub(super) fn is_crowded(&self) -> bool {
         self.0.lock().places.len() >= MAX_HALF_OPEN / 2
     }

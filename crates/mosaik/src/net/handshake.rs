@@ -116,7 +116,8 @@ async fn accept_steps(connection: &Connection, network: &NetworkId) -> Result<()
     write(&mut send, &welcome).await.map_err(|_| broken())
 }
 
-/// What a failed exchange means: usually the other side has closed the connection by now.
+/// Error for a failed exchange: the peer's close reason, as it has usually closed the connection by
+/// then; a protocol violation otherwise.
 fn lost(connection: &Connection) -> OpenError {
     connection
         .close_reason()

@@ -116,7 +116,7 @@ impl Links {
         }))
     }
 
-    /// Opens a link to a peer, dialing it when no connection of that protocol stands.
+    /// Opens a link to a peer, dialing it when no connection of that protocol is open.
     ///
     /// Waits for at most 10 s in all, of those 5 s for a stream when the connection has as many as
     /// the peer allows; callers with less patience put their own bound around it.
@@ -152,7 +152,7 @@ impl Links {
         }
     }
 
-    /// Opens another link on the connection of one that stands already; never dials.
+    /// Opens another link on the connection of an existing one; never dials.
     pub(crate) async fn open_beside(
         &self,
         alpn: &'static [u8],
@@ -170,7 +170,7 @@ impl Links {
         self.open_on(&pooled).await.ok()
     }
 
-    /// Whether a connection of this protocol with the peer stands.
+    /// Returns whether a connection of this protocol with the peer is open.
     pub(crate) fn is_connected(&self, alpn: &'static [u8], peer: &PeerId) -> bool {
         let slot = self.0.pool.lock().get(&(*peer, alpn)).cloned();
         slot.is_some_and(|slot| slot.preferred(self.id(), peer).is_some())
@@ -212,14 +212,15 @@ impl Links {
         live.map(|((peer, _), _)| *peer).collect()
     }
 
-    /// Takes a peer's own word on where it can be reached, until it is [forgotten](Self::forget).
+    /// Stores the addresses that a peer states itself, until it is [forgotten](Self::forget).
     pub(crate) fn learn(&self, addr: &EndpointAddr) {
         if addr.id != self.id() {
             self.0.addresses.learn(addr);
         }
     }
 
-    /// Forgets a peer's own word. Addresses that were given for dialing it stay.
+    /// Forgets the addresses that a peer states itself. Addresses that were given for dialing it
+    /// stay.
     pub(crate) fn forget(&self, peer: PeerId) {
         self.0.addresses.forget(peer);
     }
@@ -232,7 +233,8 @@ impl Links {
         }
     }
 
-    /// Peers whose connection was lost without a goodbye: a hint that they may be gone.
+    /// Peers whose connection was lost without an announced departure: a hint that they may be
+    /// gone.
     pub(crate) fn lost(&self) -> broadcast::Receiver<PeerId> {
         self.0.lost.subscribe()
     }
@@ -270,7 +272,7 @@ impl Links {
         self.0.pool.lock().entry(key).or_default().clone()
     }
 
-    /// The connection to use, dialed if none stands.
+    /// The connection to use, dialed if none is open.
     ///
     /// A dial that has begun goes on when its caller gives up: the next caller finds the
     /// connection, instead of paying for a handshake that is cut short too.

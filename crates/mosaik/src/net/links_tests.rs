@@ -45,7 +45,7 @@ async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(limit, future).await.expect("in time")
 }
 
-/// Regression: such a stream was served, and whoever had opened it was told that it was not.
+/// Regression: such a stream was served, and its opener was told that it was not.
 #[tokio::test]
 async fn a_stream_that_comes_right_before_the_idle_end_is_not_served() {
     let id = NetworkId::random();

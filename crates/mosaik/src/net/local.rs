@@ -67,8 +67,8 @@ impl LocalNode {
         &self.0.endpoint
     }
 
-    /// Where this node can be reached: its id, its direct addresses and its relay. Changes over
-    /// time; other local nodes can dial it as soon as the network is built.
+    /// Address of this node: its id, its direct addresses and its relay. Changes over time; other
+    /// local nodes can dial it as soon as the network is built.
     pub fn addr(&self) -> EndpointAddr {
         self.0.endpoint.addr()
     }

@@ -32,7 +32,7 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Why an incoming connection was not taken.
+/// Reasons for refusing an incoming connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The transport's own handshake failed or took too long.
@@ -51,7 +51,7 @@ pub(crate) enum Refusal {
     GivenAway,
 }
 
-/// How a peer broke the rules on a link.
+/// Violations of the rules by a peer on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Violation {
     /// A message that can't be decoded.

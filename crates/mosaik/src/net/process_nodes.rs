@@ -24,7 +24,7 @@ struct Run {
     addr: EndpointAddr,
 }
 
-/// Where the nodes of this process are.
+/// Address lookup of the nodes of this process.
 pub(super) fn lookup() -> MemoryLookup {
     LOOKUP.clone()
 }

@@ -34,7 +34,7 @@ pub(crate) trait ConnectionAcceptor: Send + Sync + 'static {
     fn accept(&self, connection: Connection) -> BoxFuture<'static, ()>;
 }
 
-/// Who serves which protocol.
+/// Acceptors by protocol (ALPN).
 ///
 /// Filled once, when the node is composed: subsystems need the pool to be built, and the pool
 /// needs their acceptors.

@@ -75,7 +75,7 @@ impl fmt::Debug for DialerProof {
     }
 }
 
-/// How many connections of such protocols each peer has open towards this node.
+/// Number of connections of such protocols that each peer has open towards this node.
 #[derive(Debug, Default)]
 pub(super) struct Accepted(Mutex<HashMap<PeerId, usize>>);
 

@@ -18,8 +18,7 @@ use crate::{
 pub struct NetworkConfig {
     /// The network to belong to.
     pub network_id: NetworkId,
-    /// Which relays to use; `Disabled` neither listens on nor dials relays. Default
-    /// `RelayMode::Default`.
+    /// Relays to use; `Disabled` neither listens on nor dials relays. Default `RelayMode::Default`.
     pub relay_mode: RelayMode,
     /// Socket addresses to bind. Default none: a random port on all interfaces.
     pub addresses: BTreeSet<SocketAddr>,
@@ -27,7 +26,7 @@ pub struct NetworkConfig {
     pub external_addresses: BTreeSet<SocketAddr>,
     /// Decides the peer id. Default random.
     pub secret_key: SecretKey,
-    /// Whether peers on the local segment are looked for. Default `false`.
+    /// Switch for finding peers on the local segment by multicast DNS. Default `false`.
     pub mdns_discovery: bool,
     /// Discovery's configuration.
     pub discovery: discovery::ConfigBuilder,
@@ -37,10 +36,10 @@ pub struct NetworkConfig {
     pub functions: functions_layer::ConfigBuilder,
     /// The configuration of groups.
     pub groups: groups::ConfigBuilder,
-    /// Where the node keeps what must survive its end. Default nowhere.
+    /// Directory of the state that must survive the node's end. Default nowhere.
     #[cfg(feature = "storage")]
     pub storage: Option<std::path::PathBuf>,
-    /// Where metrics are served. Default nowhere.
+    /// Address on which metrics are served. Default nowhere.
     #[cfg(feature = "prometheus")]
     pub prometheus_addr: Option<SocketAddr>,
 }
@@ -70,7 +69,7 @@ pub struct NetworkConfig {
 pub struct NetworkBuilder {
     pub(super) network_id: Option<NetworkId>,
     pub(super) config: NetworkConfig,
-    /// Whether `secret_key` was chosen, not drawn.
+    /// True if `secret_key` was chosen, not drawn.
     pub(super) has_identity: bool,
     pub(super) endpoint_hook: Option<EndpointHook>,
     pub(super) clock: Clock,
@@ -214,7 +213,7 @@ impl NetworkBuilder {
         self
     }
 
-    /// Has the last word on how the endpoint is built: other transports, address lookups or
+    /// Sets a hook that changes the endpoint's builder last: other transports, address lookups or
     /// transport settings.
     #[must_use]
     pub fn with_endpoint(

@@ -91,7 +91,7 @@ macro_rules! definition {
     ($(#[$meta:meta])* $name:ident) => {
         $(#[$meta])*
         pub struct $name<C: CollectionFromDef> {
-            /// What the collection is found by.
+            /// Id by which nodes find the collection.
             pub store_id: StoreId,
             /// Makes the configuration at each opening.
             config: Option<fn() -> CollectionConfig>,

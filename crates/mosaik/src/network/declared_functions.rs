@@ -1,4 +1,4 @@
-//! What `function!` declares: opening a function's handler and caller on a network.
+//! Output of `function!`: opening a function's handler and caller on a network.
 
 use super::Network;
 use crate::{
@@ -9,11 +9,11 @@ use crate::{
 /// The handler side of a declared function; implemented by
 /// [`function!`](crate::function), or by hand.
 pub trait FunctionHandler {
-    /// What the function is given.
+    /// Request of the function.
     type Req: Datum;
-    /// What it answers.
+    /// Response of the function.
     type Res: Datum;
-    /// What it answers when it can't.
+    /// Error that the function answers instead of a response.
     type Err: Datum;
     /// The handle that keeps it served.
     type Handler;

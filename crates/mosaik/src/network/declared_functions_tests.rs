@@ -69,7 +69,7 @@ async fn open(from: &Network, to: &Network) -> Link {
     links.open(ALPN, to.local().addr()).await.unwrap()
 }
 
-/// What a link is closed with, and how many frames came before.
+/// The reason with which a link is closed, and the number of frames before it.
 async fn closed(link: &mut Link) -> (ApplicationClose, usize) {
     let mut frames = 0;
     let end = async {

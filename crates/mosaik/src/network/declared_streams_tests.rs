@@ -208,8 +208,8 @@ async fn a_peer_without_an_entry_is_unknown() {
     link.recv::<Accepted>().await.unwrap();
 }
 
-/// Regression: when this node itself gave up a connection, whoever used it took that for the end of
-/// the node, and a subscription was over.
+/// Regression: when this node itself gave up a connection, its users took that for the end of the
+/// node, and a subscription was over.
 #[tokio::test]
 async fn a_subscription_survives_the_end_of_its_connection_on_either_side() {
     let (a, b) = pair().await;

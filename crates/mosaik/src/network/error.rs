@@ -1,11 +1,11 @@
-//! Why a network could not be built.
+//! Errors of building a network.
 
 use iroh::endpoint::{BindError, InvalidSocketAddr};
 
 pub use crate::net::CloseReason;
 use crate::{discovery, functions_layer, groups, net::EndpointError, streams_layer as streams};
 
-/// Why a [`Network`](crate::Network) could not be built.
+/// Errors of building a [`Network`](crate::Network).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The builder was given no network id.

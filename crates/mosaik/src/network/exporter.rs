@@ -32,11 +32,11 @@ static RECORDER: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
 const CONTENT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 /// Requests that are served at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 16;
-/// How long a client may take for its request.
+/// Timeout for a client to send its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one connection may last.
+/// Limit on the lifetime of one connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_mins(5);
-/// How often histograms are drained into their distributions.
+/// Interval at which histograms are drained into their distributions.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted, for example for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

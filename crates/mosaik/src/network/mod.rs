@@ -1,8 +1,9 @@
 //! The composition root: one node of one network, with all its subsystems on one endpoint.
 //!
 //! [`Network::new`] starts a node with every default, [`Network::builder`] one that is configured;
-//! both resolve within milliseconds and wait for no relay and no DHT. What a node offers hangs on
-//! it: [`Network::discovery`], [`Network::streams`], [`Network::functions`], [`Network::groups`].
+//! both resolve within milliseconds and wait for no relay and no DHT. The subsystems are reached
+//! through it: [`Network::discovery`], [`Network::streams`], [`Network::functions`],
+//! [`Network::groups`].
 //!
 //! | option of [`NetworkBuilder`] | default |
 //! |---|---|

@@ -25,9 +25,10 @@ use crate::{
 ///
 /// # On drop
 ///
-/// The node leaves in the background: it says goodbye, closes its streams, groups and functions in
-/// order, and ends every task within a few seconds, provided that the runtime lives that long.
-/// Handles that outlive it stay safe to use. [`Network::shutdown`] does the same and waits.
+/// The node leaves in the background: it announces its departure, closes its streams, groups and
+/// functions in order, and ends every task within a few seconds, provided that the runtime lives
+/// that long. Handles that outlive it stay safe to use. [`Network::shutdown`] does the same and
+/// waits.
 #[allow(
     missing_debug_implementations,
     reason = "a network is a place, not a value to print"
@@ -216,8 +217,8 @@ impl Network {
         Some(left)
     }
 
-    /// Starts to close everything that stands on discovery; resolves when that is done, after some
-    /// seconds at most.
+    /// Starts to close everything above discovery; resolves when that is done, after some seconds
+    /// at most.
     fn close_subsystems(&self) -> BoxFuture<'static, ()> {
         let all = [
             self.streams.close(),

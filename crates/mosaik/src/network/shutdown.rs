@@ -11,15 +11,15 @@ use crate::{
     primitives::Scope,
 };
 
-/// How long the endpoint may take to tell its peers that it closes. It takes about a second when
-/// some of them are gone themselves.
+/// Timeout for the endpoint to tell its peers that it closes. It takes about a second when some of
+/// them are gone themselves.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long tasks may take to end after that.
+/// Timeout for tasks to end after that.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long it may take until the sockets are free after that.
+/// Timeout for the sockets to be free after that.
 const SOCKETS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a [shutdown](crate::Network::shutdown) left behind: nothing, if all is well.
+/// Leftovers of a [shutdown](crate::Network::shutdown): nothing, if all is well.
 ///
 /// A task is named by the place in this library that started it. What is left says where to look;
 /// it is a fault of this library, or of a handler or state machine that does not return.
@@ -30,13 +30,13 @@ pub struct LeftBehind {
     pub tasks: BTreeMap<String, usize>,
     /// Tasks that have panicked while the node lived, by kind.
     pub panics: BTreeMap<String, usize>,
-    /// Whether the sockets are still bound, as somebody holds a clone of
+    /// True if the sockets are still bound, as somebody holds a clone of
     /// [`LocalNode`](crate::network::LocalNode) or of its endpoint.
     pub sockets: bool,
 }
 
 impl LeftBehind {
-    /// Whether everything has ended, and nothing has panicked.
+    /// Returns whether everything has ended, and nothing has panicked.
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty() && self.panics.is_empty() && !self.sockets
     }

@@ -53,7 +53,7 @@ impl<B: Backoff + ?Sized> Backoff for Box<B> {
 pub struct ExponentialBackoff {
     /// The first wait. Default 500 ms.
     pub initial_interval: Duration,
-    /// What each wait is multiplied with to give the next. Default 1.5; below 1 counts as 1.
+    /// Factor between one wait and the next. Default 1.5; below 1 counts as 1.
     pub multiplier: f64,
     /// The random part: 0.5 gives waits between 50 % and 150 %. Default 0.5.
     pub randomization_factor: f64,
@@ -62,11 +62,11 @@ pub struct ExponentialBackoff {
     /// Gives up when this much time has passed since the last reset. Default 5 minutes; `None`
     /// never gives up.
     pub max_elapsed_time: Option<Duration>,
-    /// How far this policy has come. The default is its beginning.
+    /// Position of this policy in its sequence of waits. The default is its beginning.
     pub progress: Progress,
 }
 
-/// How far an [`ExponentialBackoff`] has come since it was made or reset.
+/// Position of an [`ExponentialBackoff`] since it was made or reset.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
     next: Option<Duration>,

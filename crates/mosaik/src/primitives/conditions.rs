@@ -17,19 +17,19 @@ pub(crate) trait Tagged {
 
 /// A changing set of things that a condition counts.
 pub(crate) trait ConditionSource: Clone + Send + Sync + Unpin + 'static {
-    /// What is counted.
+    /// Member of the set.
     type Entry: Tagged;
 
     /// Fires after every change that can alter a count.
     fn signal(&self) -> &Signal;
 
-    /// How many members of the set are accepted.
+    /// Number of members of the set that are accepted.
     fn count(&self, accept: &dyn Fn(&Self::Entry) -> bool) -> usize;
 }
 
 type Predicate<E> = Arc<dyn Fn(&E) -> bool + Send + Sync>;
 
-/// A condition that can be looked at, and awaited any number of times.
+/// A condition that can be read, and awaited any number of times.
 ///
 /// As a future it is triggered by the edge: it resolves when met, then stays pending until it was
 /// seen unmet and is met again. A clone starts with no history.

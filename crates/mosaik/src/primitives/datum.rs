@@ -36,9 +36,9 @@ use crate::primitives::{Bytes, BytesMut, Digest, StreamId, encoding};
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub trait Datum: Sized + Send + 'static {
-    /// Why a value can't be encoded.
+    /// Error of encoding a value.
     type EncodeError: core::error::Error + Send + Sync + 'static;
-    /// Why bytes can't be decoded.
+    /// Error of decoding bytes.
     type DecodeError: core::error::Error + Send + Sync + 'static;
 
     /// The stream id of this type when none is given: a hash of its type name.

@@ -7,9 +7,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::primitives::{Bytes, BytesMut};
 
-/// Why a value could not be encoded.
+/// Error of encoding a value.
 pub type EncodeError = postcard::Error;
-/// Why bytes could not be decoded.
+/// Error of decoding bytes.
 pub type DecodeError = postcard::Error;
 
 /// A scratch buffer above this size is not kept for the next value.

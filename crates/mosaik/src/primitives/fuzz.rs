@@ -34,7 +34,7 @@ impl Target {
         Self::new(name, decode::<T>, seeds)
     }
 
-    /// What the target is called.
+    /// Name of the target.
     pub const fn name(&self) -> &'static str {
         self.name
     }

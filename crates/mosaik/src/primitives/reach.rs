@@ -1,8 +1,8 @@
-//! From how far an address can be dialed.
+//! Reach of an address: the distance from which it can be dialed.
 
 use std::net::IpAddr;
 
-/// From how far an address can be dialed, the farthest first.
+/// Reach of an address, the farthest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Reach {
     World,

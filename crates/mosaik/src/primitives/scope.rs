@@ -37,7 +37,7 @@ struct Running {
     spawned_at: &'static Location<'static>,
 }
 
-/// How many tasks of each kind: the kind is the place in this library that spawns them.
+/// Number of tasks of each kind: the kind is the place in this library that spawns them.
 pub(crate) type TaskCounts = BTreeMap<String, usize>;
 
 impl Scope {
@@ -62,7 +62,7 @@ impl Scope {
     }
 
     /// Runs a task until it finishes or the scope is cancelled, at which point its future is
-    /// dropped at the await where it stands.
+    /// dropped at its current await.
     #[track_caller]
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let token = self.token.clone();
@@ -111,7 +111,7 @@ impl Scope {
         self.token.cancelled()
     }
 
-    /// Whether the scope was cancelled.
+    /// Returns whether the scope was cancelled.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.token.is_cancelled()
     }

@@ -1,4 +1,4 @@
-//! What makes spans on two nodes one trace.
+//! Trace context that makes spans on two nodes one trace.
 
 use serde::{Deserialize, Serialize};
 use tracing::Span;

@@ -21,7 +21,7 @@ use crate::{
     primitives::{PeerId, ShortFmtExt},
 };
 
-/// How long a consumer may take to say what it wants.
+/// Timeout for a consumer to send its request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Links that have not said what they want, of all peers and of one.
 const MAX_HALF_OPEN: usize = 1024;

@@ -22,7 +22,7 @@ struct OpenProducers<P> {
     closed: bool,
 }
 
-/// What became of a producer that was to be entered.
+/// Outcome of entering a producer.
 pub(super) enum Entry<P> {
     /// It is on the books, and advertised.
     New(Arc<P>),

@@ -115,7 +115,7 @@ impl Presence {
     }
 }
 
-/// Who takes part in a subscription.
+/// Participants of a subscription.
 pub(super) struct Parties {
     pub(super) stream_id: StreamId,
     pub(super) criteria: Criteria,

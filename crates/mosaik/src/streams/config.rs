@@ -16,8 +16,8 @@ const MAX_MAX_DATUM_BYTES: usize = i32::MAX as usize;
 /// Configuration of all streams of a node.
 #[derive(Clone)]
 pub struct Config {
-    /// How consumers reconnect, unless their builder says otherwise. Default: 500 ms growing by
-    /// 1.5 to 60 s, ±50 %, giving up 5 minutes after the last established subscription.
+    /// Reconnect policy of consumers, unless their builder says otherwise. Default: 500 ms growing
+    /// by 1.5 to 60 s, ±50 %, giving up 5 minutes after the last established subscription.
     pub backoff: BackoffFactory,
     /// Largest encoded datum, in bytes, that is sent or accepted. Default 64 MiB, at most 2 GiB.
     /// A consumer leaves larger ones out, so nodes that share streams should agree.
@@ -112,7 +112,7 @@ impl fmt::Debug for ConfigBuilder {
     }
 }
 
-/// Why a [`Config`] could not be built.
+/// Errors of building a [`Config`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigBuilderError {

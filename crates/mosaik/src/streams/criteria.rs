@@ -1,4 +1,4 @@
-//! Which datums a subscription receives.
+//! Criteria of the datums that a subscription receives.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ use crate::primitives::Datum;
 pub struct Criteria {}
 
 impl Criteria {
-    /// Whether a subscription with these criteria receives this datum.
+    /// Returns whether a subscription with these criteria receives this datum.
     pub const fn matches<D: Datum>(&self, _item: &D) -> bool {
         true
     }

@@ -57,7 +57,7 @@ pub(super) fn id_or_derived<D: Datum>(id: Option<StreamId>) -> StreamId {
     })
 }
 
-/// Whether a type is one of the language or its standard library.
+/// Returns whether a type is one of the language or its standard library.
 fn is_common(type_name: &str) -> bool {
     let paths = type_name.split(|c: char| !(c.is_alphanumeric() || "_:".contains(c)));
     let mut named = paths.filter(|path| path.contains("::"));

@@ -1,4 +1,4 @@
-//! What all streams of a node share.
+//! State shared by all streams of a node.
 
 use core::any::TypeId;
 use std::{sync::Arc, time::Duration};
@@ -12,12 +12,13 @@ use crate::{
     primitives::{NetworkId, PeerId, Scope, ShortFmtExt, StreamId},
 };
 
-/// How long what was accepted may take to be sent when a stream ends in an orderly way.
+/// Timeout for sending the accepted datums when a stream ends in an orderly way.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a shutdown waits until what was accepted is sent and the peers were told.
+/// Timeout of a shutdown for sending the accepted datums and closing the subscriptions.
 const CLOSE_TIMEOUT: Duration = DRAIN_TIMEOUT.saturating_add(Duration::from_secs(1));
 
-/// What all streams of a node share: the catalog, the links, and the count of what is served here.
+/// State shared by all streams of a node: the catalog, the links, and the count of the streams
+/// served here.
 pub(super) struct Hub {
     pub(super) config: Config,
     pub(super) discovery: Discovery,

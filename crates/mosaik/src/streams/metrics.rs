@@ -6,7 +6,7 @@ use metrics::{Counter, Gauge};
 
 use crate::primitives::{NetworkId, ShortFmtExt, StreamId};
 
-/// What is counted per node.
+/// Metrics of a node.
 pub(super) struct NodeMetrics {
     /// Streams produced on this node.
     pub(super) producers_active: Gauge,
@@ -29,7 +29,7 @@ impl NodeMetrics {
     }
 }
 
-/// What is counted per producer.
+/// Metrics of a producer.
 pub(super) struct ProducerMetrics {
     /// Current subscriptions.
     pub(super) consumers: Gauge,
@@ -45,7 +45,7 @@ pub(super) struct ProducerMetrics {
     pub(super) traffic: Traffic,
 }
 
-/// Why a producer cuts a consumer off.
+/// Reasons for which a producer disconnects a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
     /// It held up others, or took nothing for too long.
@@ -92,7 +92,7 @@ impl ProducerMetrics {
     }
 }
 
-/// What is counted per consumer.
+/// Metrics of a consumer.
 pub(super) struct ConsumerMetrics {
     /// Live consumers of the stream on this node.
     pub(super) active: Gauge,
@@ -123,7 +123,7 @@ impl ConsumerMetrics {
     }
 }
 
-/// What goes over the links of a stream, once per side.
+/// Counts of the datums and bytes on the links of a stream, once per side.
 pub(super) struct Traffic {
     datums: Counter,
     bytes: Counter,

@@ -16,7 +16,7 @@
 //!   order and at most once; what is in flight when a connection ends is lost, and the consumer is
 //!   [told](consumer::Event) how much that was.
 //! - **Back-pressure is honest.** A consumer that doesn't read gives no more credit, which stops the
-//!   writer, and then `send`. What happens to one that holds up the others is the producer's
+//!   writer, and then `send`. The treatment of one that holds up the others is the producer's
 //!   [`LagPolicy`](producer::LagPolicy).
 //! - **Selection.** Consumers pick producers and producers admit consumers by predicates over
 //!   catalog entries and by tickets; both are judged again whenever the entry changes.

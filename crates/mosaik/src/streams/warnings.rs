@@ -8,12 +8,12 @@ use tokio::time::Instant;
 /// A stream warns of this at most once in this time; the counter tells how many there were.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// When a stream last warned.
+/// Time of a stream's last warning.
 #[derive(Debug, Default)]
 pub(super) struct Warnings(Mutex<Option<Instant>>);
 
 impl Warnings {
-    /// Whether the next warning is due.
+    /// Returns whether the next warning is due; if so, it counts as given.
     pub(super) fn is_due(&self) -> bool {
         let now = Instant::now();
         let mut last = self.0.lock();

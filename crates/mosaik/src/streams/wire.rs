@@ -1,4 +1,4 @@
-//! What crosses the network: the handshake of a subscription, and the codes that it ends with.
+//! Wire format of streams: the handshake of a subscription, and the codes that it ends with.
 //!
 //! ```text
 //! consumer                                       producer
@@ -8,11 +8,11 @@
 //!    │── Credit ───────────────────────────────────►│  now and then
 //! ```
 //!
-//! **Positions** count the datums that a producer has accepted in its run. A consumer knows from the
-//! position at which it was accepted, and from what it has received since, how many it misses when it
-//! subscribes again. What a producer withholds from a lagging consumer it says in band: a record
-//! like the one that closes a link, with the code [`Skipped`] and the number of datums as its text,
-//! which ends nothing.
+//! **Positions** count the datums that a producer has accepted in its run. A consumer knows from
+//! the position at which it was accepted, and from what it has received since, how many it misses
+//! when it subscribes again. A producer that withholds datums from a lagging consumer says so in
+//! band: by a record like the one that closes a link, with the code [`Skipped`] and the number of
+//! datums as its text, which ends nothing.
 //!
 //! **Credit** is how many bytes of frames the producer may send. It sends while it has any, and
 //! may overdraw it by one chunk, so that datums of any size pass: one datum, or several that are
@@ -47,13 +47,13 @@ pub(super) const MAX_CHUNK_BYTES: usize = 64 * 1024;
 pub(super) struct Subscribe {
     pub(super) stream_id: StreamId,
     pub(super) criteria: Criteria,
-    /// How many bytes of frames may be sent at first.
+    /// Number of bytes of frames that may be sent at first.
     pub(super) credit: u64,
-    /// What the consumer takes datums for.
+    /// Schema that the consumer expects of the datums.
     pub(super) schema: Option<String>,
 }
 
-/// More credit, from the consumer; none is a sign of life of one that goes on taking.
+/// More credit, from the consumer; none only shows that it goes on taking.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Credit {
     pub(super) bytes: u64,
@@ -64,14 +64,14 @@ pub(super) struct Credit {
 pub(super) struct Accepted {
     /// Drawn by the producer when it was built.
     pub(super) run: u64,
-    /// Of the first datum that this subscription gets.
+    /// Position of the first datum that this subscription gets.
     pub(super) position: u64,
 }
 
-/// The payload of a record that tells of withheld datums: the code and their number.
+/// The payload of a record about withheld datums: the code and their number.
 pub(super) const SKIPPED_BYTES: usize = 4 + 8;
 
-/// A record that tells of withheld datums, as it crosses the network.
+/// A record about withheld datums, as it crosses the network.
 pub(super) fn skipped(datums: u64) -> Bytes {
     let mut frame = BytesMut::new();
     let mut record = ApplicationClose::from(Skipped);
@@ -80,7 +80,7 @@ pub(super) fn skipped(datums: u64) -> Bytes {
     frame.freeze()
 }
 
-/// How many datums a record tells were withheld, unless it ends the link.
+/// Number of datums withheld, as a record tells; `None` if the record ends the link.
 pub(super) fn skipped_by(record: &ApplicationClose) -> Option<u64> {
     let is_notice = Skipped == *record;
     let datums = record.reason[..].try_into().ok().filter(|_| is_notice);

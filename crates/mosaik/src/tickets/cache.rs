@@ -15,11 +15,11 @@ use crate::{
     tickets::{CLOCK_LOOK, Expiration, InvalidTicket, PeerEntry, TicketValidator, Validity},
 };
 
-/// How many verdicts are kept at least, when there are more.
+/// Number of verdicts that are kept at least, when there are more.
 const DEFAULT_CAPACITY: usize = 16 * 1024;
 
-/// How long a verdict holds that may change without the ticket: a refusal, as the token may be
-/// valid from a later time on, and whatever a validator that isn't pure says.
+/// Lifetime of a verdict that may change without the ticket: a refusal, as the token may be valid
+/// from a later time on, and any verdict of a validator that isn't pure.
 const SHORT_LIFE: Duration = CLOCK_LOOK;
 
 /// Remembers what validators said about the tickets of peers. Shared by reference.

@@ -1,4 +1,4 @@
-//! What a node says about itself.
+//! Entry of a node in the catalog (a node record).
 
 use core::time::Duration;
 use std::{
@@ -29,7 +29,7 @@ static PROTOCOL_VERSION: LazyLock<Version> = LazyLock::new(|| {
     Version::parse(env!("CARGO_PKG_VERSION")).expect("cargo accepts semantic versions only")
 });
 
-/// What a node says about itself: where it can be reached and what it offers.
+/// Entry of a node in the catalog: its addresses and its offers, as the node itself states them.
 ///
 /// Every field is also an accessor of the same name. The modifiers consume the entry and raise its
 /// version if, and only if, they changed something; writing a field raises nothing.
@@ -52,7 +52,7 @@ pub struct PeerEntry {
     pub protocol_version: Version,
     /// The network that the owner is a member of.
     pub network_id: NetworkId,
-    /// When the owner's run started, and when it last updated this entry.
+    /// Start time of the owner's run, and the time of the last update of this entry.
     pub version: PeerEntryVersion,
     /// The owner's id, and where it can be reached.
     #[serde(deserialize_with = "wire::address")]
@@ -158,17 +158,17 @@ impl PeerEntry {
         &self.tickets
     }
 
-    /// When the entry was last updated, by the owner's clock.
+    /// Time of the last update of the entry, by the owner's clock.
     pub fn updated_at(&self) -> DateTime<Utc> {
         self.version.updated_at()
     }
 
-    /// When the owner's run started, by its own word.
+    /// Start time of the owner's run, self-declared.
     pub fn started_at(&self) -> DateTime<Utc> {
         self.version.started_at()
     }
 
-    /// How long the owner says it has been running; zero if it says that it starts in the future.
+    /// Uptime of the owner, self-declared; zero if its start time lies in the future.
     pub fn uptime(&self) -> Duration {
         (Utc::now() - self.started_at())
             .to_std()
@@ -180,7 +180,7 @@ impl PeerEntry {
         versioned_digest(&self.content_digest(), self.version)
     }
 
-    /// Whether this entry has a later version than the other one, whatever they contain.
+    /// Returns whether this entry has a later version than the other one, whatever they contain.
     pub fn is_newer_than(&self, other: &Self) -> bool {
         self.version > other.version
     }
@@ -203,7 +203,8 @@ impl PeerEntry {
             .filter(move |ticket| validator(ticket.data()))
     }
 
-    /// Whether the closure accepts one of the tickets of this class; it is asked until it does.
+    /// Returns whether the closure accepts one of the tickets of this class; it is asked until it
+    /// does.
     pub fn has_valid_ticket(&self, class: UniqueId, validator: impl Fn(&[u8]) -> bool) -> bool {
         self.valid_tickets(class, validator).next().is_some()
     }
@@ -358,7 +359,7 @@ impl PeerEntry {
         }
     }
 
-    /// A hash of everything but the version: equal as long as an owner only says "still here".
+    /// Hash of everything but the version: equal as long as an owner only renews its entry.
     pub(crate) fn content_digest(&self) -> Digest {
         let mut hasher = blake3::Hasher::new_derive_key(CONTENT_CONTEXT);
         let content = (
@@ -380,7 +381,7 @@ impl PeerEntry {
     }
 }
 
-/// The digest of an entry, of which only the digest of its content is at hand.
+/// Digest of an entry, from the digest of its content.
 pub(crate) fn versioned_digest(content: &Digest, version: PeerEntryVersion) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key(ENTRY_CONTEXT);
     hasher.update(content.as_bytes());

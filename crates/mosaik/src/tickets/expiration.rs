@@ -1,4 +1,4 @@
-//! How long a validated credential is good for.
+//! Expiration of a validated credential.
 
 use core::cmp::Ordering;
 
@@ -10,11 +10,12 @@ pub type ChronoDuration = chrono::Duration;
 /// The same as [`ChronoDuration`].
 pub type Duration = chrono::Duration;
 
-/// How often the wall clock is looked at by whoever waits for an expiry. It may be set, and timers
-/// stand still while a machine is suspended, so that no single timer can be trusted for longer.
+/// Interval at which the wall clock is read by tasks that wait for an expiry. It may be set, and
+/// timers stand still while a machine is suspended, so that no single timer can be trusted for
+/// longer.
 pub(crate) const CLOCK_LOOK: core::time::Duration = core::time::Duration::from_secs(1);
 
-/// Until when a ticket is valid.
+/// Expiration of a ticket.
 ///
 /// One rule holds everywhere: a ticket is valid *before* its moment of expiry, and expired at it.
 ///
@@ -38,7 +39,7 @@ pub enum Expiration {
 }
 
 impl Expiration {
-    /// Whether the moment of expiry has come, by the system clock.
+    /// Returns whether the moment of expiry has come, by the system clock.
     pub fn is_expired(&self) -> bool {
         self.is_expired_at(Utc::now())
     }

@@ -1,4 +1,4 @@
-//! How entries are printed.
+//! Printed forms of entries.
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ use crate::{
     tickets::{PeerEntry, SignedPeerEntry},
 };
 
-/// How many items of a set a short form lists.
+/// Number of items of a set that a short form lists.
 const LISTED_ITEMS: usize = 3;
 
 impl fmt::Display for Short<&PeerEntry> {

@@ -30,7 +30,7 @@ impl PeerInfo {
         self.rtt
     }
 
-    /// Whether the round-trip time is below the threshold, or unknown.
+    /// Returns whether the round-trip time is below the threshold, or unknown.
     pub fn rtt_below(&self, threshold: Duration) -> bool {
         self.rtt.is_none_or(|rtt| rtt < threshold)
     }

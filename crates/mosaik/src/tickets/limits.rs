@@ -1,4 +1,4 @@
-//! How large an entry may be.
+//! Limits on the size of an entry.
 //!
 //! The counts hold for decoding too, so that an entry from the network costs bounded memory.
 
@@ -46,11 +46,11 @@ pub(crate) fn listed(mut addr: EndpointAddr) -> EndpointAddr {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{what} of the entry: {len}, at most {max} allowed")]
 pub(crate) struct LimitError {
-    /// What there is too much of.
+    /// Name of the items that exceed their limit.
     pub(crate) what: &'static str,
-    /// How much there is.
+    /// Their number or size.
     pub(crate) len: usize,
-    /// How much there may be.
+    /// Limit on it.
     pub(crate) max: usize,
 }
 
@@ -71,7 +71,7 @@ impl PeerEntry {
         within("encoded bytes", self.encoded_len(), MAX_ENTRY_BYTES)
     }
 
-    /// How many bytes the encoding of this entry has.
+    /// Length of the encoding of this entry, in bytes.
     pub(crate) fn encoded_len(&self) -> usize {
         let mut counter = Counter(0);
         postcard::to_io(self, &mut counter).map_or(usize::MAX, |counter| counter.0)

@@ -2,8 +2,9 @@
 //!
 //! A [`Ticket`] is an opaque byte string with a class. A node attaches tickets to its own
 //! [`PeerEntry`]; they travel with the signed entry and are therefore **public to every node of
-//! the network**. Whoever decides about a peer runs one or more [`TicketValidator`]s over the
-//! peer's tickets, and ends the relationship when the [`Expiration`] that they answer has passed.
+//! the network**. A node that decides about a peer runs one or more [`TicketValidator`]s over
+//! the peer's tickets, and ends the relationship when the [`Expiration`] that they answer has
+//! passed.
 //!
 //! Tickets work without any built-in validator, through [`PeerEntry::has_valid_ticket`] in a
 //! `require` closure. Entries live here, and not in `discovery`, because validators are given one.

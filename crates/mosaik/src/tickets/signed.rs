@@ -11,8 +11,8 @@ use crate::{
     tickets::{PeerEntry, PeerEntryVersion, entry::versioned_digest},
 };
 
-/// What stands before the digest in the signed message, so that no other signature of the same
-/// key can be taken for one of an entry.
+/// Prefix of the digest in the signed message, so that no other signature of the same key can be
+/// taken for one of an entry.
 const SIGNATURE_CONTEXT: &[u8] = b"mosaik discovery entry signature v1\0";
 
 /// A [`PeerEntry`] with the signature of its owner.
@@ -163,7 +163,7 @@ impl<'de> Deserialize<'de> for SignedPeerEntry {
 pub(crate) struct UnverifiedEntry(PeerEntry, Signature);
 
 impl UnverifiedEntry {
-    /// What the entry claims.
+    /// Claimed content of the entry.
     pub(crate) const fn entry(&self) -> &PeerEntry {
         &self.0
     }

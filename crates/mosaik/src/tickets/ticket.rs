@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::primitives::{Abbreviated, Bytes, Short, TicketClass, UniqueId};
 
-/// How many bytes of a credential its debug output shows: half from each end.
+/// Number of bytes of a credential that its debug output shows: half from each end.
 const SHOWN_BYTES: usize = 8;
 
 /// An opaque credential with a class that names its format and authorisation scheme.

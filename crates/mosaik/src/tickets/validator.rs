@@ -1,4 +1,4 @@
-//! What decides about a ticket.
+//! Validators of tickets.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub struct InvalidTicket;
 ///   mind at most;
 /// - a refusal when the carrier's entry changes, and by itself: every second by callers about
 ///   handlers and by members of a group about each other, after 1 to 8 s by consumers about
-///   producers. Who is refused by the other side asks there again, as its protocol says.
+///   producers. A node that is refused by the other side asks there again, as its protocol says.
 ///
 /// A call with one reply is judged once, when it arrives.
 ///
@@ -84,8 +84,8 @@ pub trait TicketValidator: Send + Sync + 'static {
     /// When the ticket doesn't admit this peer. Malformed data is an error like any other.
     fn validate(&self, ticket: &[u8], peer: &PeerEntry) -> Result<Expiration, InvalidTicket>;
 
-    /// Whether the verdict depends on nothing but the ticket, the id of its carrier and the time
-    /// of expiry.
+    /// Returns whether the verdict depends on nothing but the ticket, the id of its carrier and the
+    /// time of expiry.
     ///
     /// If so, an accepting verdict is remembered until it expires. Otherwise, which is the
     /// default, it is asked for again after a second, and whenever the carrier's entry changed: so

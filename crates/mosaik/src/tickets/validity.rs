@@ -1,4 +1,4 @@
-//! For how long a verdict may be relied on.
+//! Validity of a verdict: the time for which it may be relied on.
 
 use std::future::pending;
 
@@ -8,12 +8,12 @@ use crate::tickets::{CLOCK_LOOK, Expiration};
 
 /// The verdict that a peer's tickets are valid, and when it has to be asked for again.
 ///
-/// This is the one rule for all that lasts: subscriptions, streams of replies, bonds. Whoever
+/// This is the one rule for all that lasts: subscriptions, streams of replies, bonds. A task that
 /// relies on a verdict asks again when it is [due](Self::due), and when the peer's entry changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Validity {
     expires: Option<Expiration>,
-    /// When a verdict that may change by itself is asked for again.
+    /// Time at which a verdict that may change by itself is asked for again.
     again: Option<Instant>,
 }
 
@@ -48,17 +48,17 @@ impl Validity {
         self.expires
     }
 
-    /// Whether a ticket has expired by now.
+    /// Returns whether a ticket has expired by now.
     pub(crate) fn has_expired(&self) -> bool {
         self.expires.is_some_and(|expires| expires.is_expired())
     }
 
-    /// Whether the verdict has to be asked for again.
+    /// Returns whether the verdict has to be asked for again.
     pub(crate) fn is_due(&self) -> bool {
         self.has_expired() || self.again.is_some_and(|again| again <= Instant::now())
     }
 
-    /// The verdict stands for now, as there is nobody to ask about: looked at again later.
+    /// Keeps the verdict for now, as the peer's entry is gone, and postpones the next check.
     pub(crate) fn postpone(&mut self) {
         self.again = self.again.map(|_| Instant::now() + CLOCK_LOOK);
     }
@@ -81,8 +81,8 @@ impl Validity {
         }
     }
 
-    /// By when to look whether it [is due](Self::is_due), for who keeps timers of his own; `None`
-    /// if it never will be.
+    /// Time of the next check whether it [is due](Self::is_due), for tasks that keep timers of
+    /// their own; `None` if it never will be.
     pub(crate) fn next_look(&self, now: Instant) -> Option<Instant> {
         let expires = self.expires.unwrap_or(Expiration::Never).left();
         let look = expires.map(|left| now + left.min(CLOCK_LOOK));

@@ -20,12 +20,12 @@ pub struct PeerEntryVersion {
 }
 
 impl PeerEntryVersion {
-    /// When the entry was last updated; the Unix epoch if out of range.
+    /// Time of the entry's last update; the Unix epoch if out of range.
     pub fn updated_at(&self) -> DateTime<Utc> {
         moment(self.update)
     }
 
-    /// When the owner's run started; the Unix epoch if out of range. Self-declared and not
+    /// Start time of the owner's run; the Unix epoch if out of range. Self-declared and not
     /// trustworthy.
     pub fn started_at(&self) -> DateTime<Utc> {
         moment(self.start)
@@ -88,7 +88,7 @@ impl fmt::Display for Short<&PeerEntryVersion> {
     }
 }
 
-/// The system clock in milliseconds since the Unix epoch, zero if it stands before that.
+/// The system clock in milliseconds since the Unix epoch, zero if it is before that.
 pub(crate) fn system_now_ms() -> u64 {
     u64::try_from(Utc::now().timestamp_millis()).unwrap_or(0)
 }

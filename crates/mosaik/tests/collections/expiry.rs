@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mosaik::collections::{Cause, Event, Expected, Map, OrderedMap, Set};
 
-use super::fleet;
+use super::{fleet, until};
 use crate::support::{node, random_network, within};
 
 const TTL: Duration = Duration::from_millis(300);
@@ -84,12 +84,7 @@ async fn time_goes_on_across_a_change_of_leaders_and_for_newcomers() {
     within(10, third.when().reaches(version)).await;
     // On a slow machine it may be over already.
     assert!(third.ttl(&1).is_none_or(|left| left <= long));
-    within(20, async {
-        while third.contains(&1) {
-            third.when().updated().await;
-        }
-    })
-    .await;
+    until(20, third.when(), || !third.contains(&1)).await;
     assert!(begin.elapsed() >= long, "not early");
     assert!(third.contains(&2));
 }
@@ -143,10 +138,5 @@ async fn many_expire_at_once() {
     }
     batch.commit().await.unwrap();
     assert_eq!(map.len(), 25_000);
-    within(20, async {
-        while !map.is_empty() {
-            map.when().updated().await;
-        }
-    })
-    .await;
+    until(20, map.when(), || map.is_empty()).await;
 }

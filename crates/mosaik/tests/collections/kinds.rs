@@ -1,4 +1,4 @@
-//! What each kind does, on one node.
+//! Behaviour of each kind, on one node.
 
 use std::{borrow::Borrow, sync::Arc};
 

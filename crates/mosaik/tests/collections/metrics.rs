@@ -1,4 +1,4 @@
-//! What collections count.
+//! Metrics of collections.
 
 use mosaik::collections::{Cell, Map, PriorityQueue};
 

@@ -1,4 +1,4 @@
-//! Watches: what changed, in order and completely, or a word that something is missing.
+//! Watches: all changes, in order and completely, or a report that something is missing.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,8 @@ async fn online_map(node: &Network, config: CollectionConfig) -> Map<u32, u64> {
     map
 }
 
-/// What a watcher knows, made of its snapshot and of what it was told, which must be complete.
+/// Knowledge of a watcher, made of its snapshot and of the changes it was told, which must be
+/// complete.
 struct Copy {
     content: BTreeMap<u8, u32>,
     version: Version,

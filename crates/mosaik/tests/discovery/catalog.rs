@@ -1,4 +1,4 @@
-//! What a program sees of the catalog, and when it is woken.
+//! View of the catalog by a program, and its wake-ups.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What a member says about others, seen by third parties.
+//! Claims of a member about others, as third parties see them.
 
 use std::time::Duration;
 

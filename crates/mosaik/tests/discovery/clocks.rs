@@ -23,7 +23,7 @@ use crate::support::{
 
 const HOUR: i64 = 3_600_000;
 
-/// What a clock is ahead of the right time, in milliseconds.
+/// Lead of a clock over the right time, in milliseconds.
 #[derive(Debug, Clone, Default)]
 struct Ahead(Arc<AtomicI64>);
 
@@ -114,7 +114,7 @@ async fn a_fleet_that_is_set_back_half_a_minute_goes_on() {
     a_fleet_is_set_back(30_000).await;
 }
 
-/// What needs the catalog after the step: streams that are new, and members that come back.
+/// Users of the catalog after the step: streams that are new, and members that come back.
 #[cfg(feature = "storage")]
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_and_durable_groups_outlast_a_step_back() {

@@ -1,4 +1,4 @@
-//! Nodes find each other through a DHT, of which each test has its own on loopback.
+//! Bootstrap through a DHT; each test has its own on loopback.
 
 use std::{
     collections::HashMap,
@@ -36,7 +36,7 @@ async fn node_in(network: NetworkId, dht: &Testnet) -> Network {
     builder.with_discovery(config(dht)).build().await.unwrap()
 }
 
-/// What the slots of a network hold.
+/// Content of the slots of a network.
 async fn occupied(dht: &Testnet, network: NetworkId) -> HashMap<usize, dht::Record> {
     let client = dht::Client::open(&dht.bootstrap).await.unwrap();
     let slots = dht::slots(&network);

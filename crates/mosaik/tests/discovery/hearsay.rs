@@ -1,4 +1,4 @@
-//! What others say about a node's own entry: it must not silence the node.
+//! Claims of others about a node's own entry: they must not silence the node.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -136,7 +136,8 @@ async fn a_rival_with_the_same_key_drives_no_storm() {
     assert_eq!(conflicts, 100);
 }
 
-/// Regression: what was changed after the goodbye was announced, and the node was taken for alive.
+/// Regression: a change after the announced departure was announced, and the node was taken for
+/// alive.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_said_goodbye_shows_no_sign_of_life() {
     let id = random_network();

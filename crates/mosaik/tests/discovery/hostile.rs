@@ -293,7 +293,7 @@ async fn ranges_that_no_catalog_has_are_refused() {
     is_undisturbed(&a).await;
 }
 
-/// Who asks for one entry many times gets it once.
+/// A peer that asks for one entry many times gets it once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_sends_each_entry_once() {
     let (a, id) = target().await;

@@ -2,6 +2,7 @@ mod catalog;
 mod claims;
 mod clocks;
 mod convergence;
+mod deaf;
 #[cfg(feature = "dht")]
 mod dht;
 mod duplicates;

@@ -13,7 +13,7 @@ use crate::support::{
     node, random_network, until_catalog,
 };
 
-/// How many entries a network's nodes have refused for a reason.
+/// Number of entries that a network's nodes have refused for a reason.
 fn refused(id: &NetworkId, reason: &str) -> u64 {
     counted(id, "mosaik.discovery.entries.refused", Some(reason))
 }

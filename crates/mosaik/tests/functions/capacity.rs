@@ -1,4 +1,4 @@
-//! How many calls a handler runs at once.
+//! Limit on the concurrent calls of a handler.
 
 use mosaik::{CallContext, functions::Caller, futures::future::join_all};
 

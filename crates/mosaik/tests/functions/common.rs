@@ -1,4 +1,4 @@
-//! What the tests of functions share.
+//! Helpers shared by the tests of functions.
 
 use std::{
     fmt::Debug,

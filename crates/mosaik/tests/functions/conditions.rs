@@ -1,4 +1,4 @@
-//! When a caller is online, and conditions on its handlers.
+//! Online state of a caller, and conditions on its handlers.
 
 use mosaik::{
     CallContext, Network,

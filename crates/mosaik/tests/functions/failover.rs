@@ -1,4 +1,4 @@
-//! Which handler is called, and which one next.
+//! Choice of the handler that is called first, and of the next one.
 
 use std::{
     sync::{

@@ -38,7 +38,7 @@ fn violated(id: &NetworkId, reason: &str) -> u64 {
     counted(id, "mosaik.network.links.violated", Some(reason))
 }
 
-/// How a call of these bytes ends.
+/// Close code with which a call of these bytes ends.
 async fn outcome(connection: &Connection, bytes: &[u8]) -> Option<u64> {
     let (_send, mut recv) = say(connection, bytes).await;
     end_of(&mut recv).await

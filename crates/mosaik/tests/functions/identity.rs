@@ -1,4 +1,4 @@
-//! What a function's id is made of.
+//! Ingredients of a function's id.
 
 use mosaik::{
     CallContext, Digest, FunctionId, UniqueId,

@@ -1,4 +1,4 @@
-//! How large messages may be.
+//! Limits on the size of messages.
 
 use mosaik::{
     Bytes, CallContext, Network, discovery,

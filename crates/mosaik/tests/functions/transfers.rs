@@ -24,7 +24,7 @@ const STORE: UniqueId = id!("transfers/store");
 const MIB: usize = 1024 * 1024;
 /// Too large to be sent without being asked for.
 const LARGE: usize = 100_000;
-/// What a handler says when the request may come.
+/// Tag with which a handler asks for the request.
 const PROCEED: u8 = 2;
 
 /// Answers with as many bytes as it is asked for, and counts how often it has run.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::support::{node, node_at, random_network, within};
 
-/// Three members, one of which leads, and what they do.
+/// Three members, one of them the leader, and their behaviour.
 struct Trio {
     key: GroupKey,
     nodes: Vec<Network>,
@@ -46,7 +46,7 @@ fn join(node: &Network, key: GroupKey, manner: &Arc<Manner>, min_members: usize)
 }
 
 impl Trio {
-    /// A group that holds so many keys.
+    /// A group that holds this many keys.
     async fn with_keys(keys: u64) -> Self {
         let (key, nodes) = (GroupKey::random(), nodes(3).await);
         let manners: Vec<_> = (0..3).map(|_| Manner::honest()).collect();
@@ -217,7 +217,7 @@ async fn rivals_with_snapshots_merge() {
 #[derive(Clone)]
 struct Glass<C: mosaik::groups::Command> {
     store: Arc<Mutex<InMemoryLogStore<C>>>,
-    /// What is read instead of what was written, once there is something.
+    /// Substitute for the written content: read back instead of it, once set.
     lie: Arc<Mutex<Option<C>>>,
 }
 

@@ -26,7 +26,7 @@ use crate::support::within;
 #[cfg(feature = "storage")]
 use crate::support::{builder, random_network};
 
-/// What holds when one of three members, and only that, has failed.
+/// State of a group when one of three members, and only that, has failed.
 async fn has_failed_alone(
     mut groups: Vec<Group<Ledger>>,
     failing: usize,
@@ -176,7 +176,7 @@ async fn a_storage_that_fails_from_the_start_ends_the_group() {
     assert!(!nodes[0].discovery().me().groups().contains(&id));
 }
 
-/// A number below 100, as whoever reads it insists.
+/// A number below 100: decoding refuses any other.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 struct Small(u64);

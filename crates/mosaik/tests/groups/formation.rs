@@ -1,4 +1,4 @@
-//! How groups come into being.
+//! Formation of groups.
 
 use std::time::{Duration, Instant};
 
@@ -193,7 +193,7 @@ impl StateMachine for Impostor {
     }
 }
 
-/// Whoever is not listed is found by nobody, and would found a history of its own.
+/// A member that is not listed is found by nobody, and would found a history of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_can_not_be_advertised_is_an_error() {
     let nodes = nodes(2).await;

@@ -96,7 +96,7 @@ pub(crate) fn join_with(
         .join()
 }
 
-/// A group of so many members that has formed: everybody is online and agrees on the leader.
+/// A group of this many members that has formed: everybody is online and agrees on the leader.
 pub(crate) async fn formed(count: usize) -> (Vec<Network>, Vec<Group<Ledger>>) {
     formed_of((0..count).map(|_| Ledger::default())).await
 }
@@ -179,7 +179,7 @@ pub(crate) fn until_members<M: StateMachine>(
     }
 }
 
-/// Waits until a member has applied so many commands.
+/// Waits until a member has applied this many commands.
 #[track_caller]
 pub(crate) fn reaches<M: StateMachine>(
     group: &Group<M>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mosaik::{
-    GroupKey, Network, SecretKey, Weak, discovery,
+    Group, GroupKey, Network, SecretKey, Weak, discovery,
     futures::FutureExt,
     groups::{CommandError, ConsensusConfig, QueryError},
     network::close::GracefulShutdown,
@@ -12,7 +12,7 @@ use mosaik::{
 use super::machines::{
     Ledger, agreed, formed, join, join_with, leader_of, nodes, observer, reaches, until_members,
 };
-use crate::support::{builder, node, node_at, random_network, within};
+use crate::support::{builder, logged, node, node_at, random_network, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rivals_merge_into_the_one_with_more_commands() {
@@ -37,6 +37,51 @@ async fn rivals_merge_into_the_one_with_more_commands() {
     reaches(&groups[0], 3).await;
     assert_eq!(*groups[0].query((), Weak).await.unwrap(), [7, 8, 9]);
     assert_eq!(within(5, groups[0].execute(10)).await.unwrap(), 4);
+}
+
+/// Commands at a steady rate, without an end.
+async fn load(group: &Group<Ledger>) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(4));
+    for n in 0.. {
+        ticks.tick().await;
+        // Those of a history that is given up are not answered.
+        let _ = tokio::time::timeout(Duration::from_millis(100), group.feed(n)).await;
+    }
+}
+
+/// Regression: each leader compared what it was told, which was some hundred milliseconds old, with
+/// all that it had. Under equal load each was ahead of the other for as long as that lasted.
+#[tokio::test(flavor = "multi_thread")]
+async fn rivals_merge_under_equal_load() {
+    let network = random_network();
+    let (a, b) = (node(network).await, node(network).await);
+    let key = GroupKey::random();
+    let groups = [join(&a, key), join(&b, key)];
+    for group in &groups {
+        within(5, group.when().online()).await;
+    }
+    let merged = async {
+        within(5, a.discovery().sync_with(b.local().addr()))
+            .await
+            .unwrap();
+        let discarded = groups
+            .each_ref()
+            .map(|group| Box::pin(group.when().discarded()));
+        within(20, mosaik::futures::future::select_all(discarded))
+            .await
+            .0
+    };
+    let discarded = tokio::select! {
+        discarded = merged => discarded,
+        () = load(&groups[0]) => unreachable!("it has no end"),
+        () = load(&groups[1]) => unreachable!("it has no end"),
+    };
+    assert!(discarded > 0);
+    agreed(&groups).await;
+    for group in &groups {
+        within(10, group.when().online()).await;
+        within(10, group.execute(0)).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +215,7 @@ async fn an_observer_does_not_count_for_min_members() {
     until_members(&first, |members| members.voters.len() == 2).await;
 }
 
-/// What was seen of one dead history made everybody forget what had been seen of the living ones.
+/// Observations of a dead history made all members forget their observations of the living ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_halted_history_keeps_no_two_others_from_merging() {
     let network = random_network();
@@ -297,6 +342,38 @@ async fn a_second_process_with_a_members_key_does_not_push_it_out() {
     assert!(!is_pushed_out, "the bond with the first was replaced");
     assert_eq!(changed.now_or_never(), None);
     assert!(twin.bonds().is_empty());
+}
+
+/// The second process says whom to blame: nothing else on its machine does.
+#[test]
+fn a_second_process_with_a_members_key_says_why_it_is_refused() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let ((), log) = logged(|| {
+        runtime.block_on(async {
+            let (nodes, groups) = formed(2).await;
+            let (first, other) = (&nodes[1], &groups[0]);
+            let (network, secret) = (*first.network_id(), first.local().secret_key().clone());
+            let second = restarted(network, secret, &nodes[0]).await;
+            let _twin = join(&second, *other.config().key());
+            // Discovery shuts one of the two out before long.
+            let mut ended = [first, &second].map(|node| node.discovery().duplicate());
+            let [one, two] = &mut ended;
+            within(30, async {
+                tokio::select! {
+                    told = one.wait_for(Option::is_some) => drop(told.unwrap()),
+                    told = two.wait_for(Option::is_some) => drop(told.unwrap()),
+                }
+            })
+            .await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        });
+    });
+    let told = "another process runs with this node's identity, and was in the group first: this one \
+                is refused. Give each process a key of its own";
+    assert!(log.contains(told), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

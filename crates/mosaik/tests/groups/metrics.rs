@@ -1,4 +1,4 @@
-//! What groups count.
+//! Metrics of groups.
 
 use std::time::Duration;
 

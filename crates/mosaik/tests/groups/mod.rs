@@ -9,6 +9,7 @@ mod faulty;
 mod formation;
 mod leaving;
 pub(crate) mod machines;
+mod many;
 mod membership;
 mod metrics;
 mod observers;

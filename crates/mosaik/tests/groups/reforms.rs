@@ -11,7 +11,7 @@ use mosaik::{
 use super::machines::{Ledger, agreed, formed, join_with, leader_of, nodes, observer, reaches};
 use crate::support::within;
 
-/// The endpoint vanishes without a word.
+/// Closes the endpoint of a node, as a crash does.
 async fn crash(node: &Network) {
     node.local().endpoint().close().await;
 }
@@ -46,8 +46,8 @@ async fn group_of(
     (nodes, groups)
 }
 
-/// What the leader had in its log when the others died is in the new history once, and whoever
-/// waits for it is told the truth.
+/// Entries that the leader had in its log when the others died are in the new history once, and
+/// their callers are told the truth.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_under_way_are_applied_once_after_a_reform() {
     for _ in 0..3 {

@@ -17,13 +17,14 @@ use mosaik::{
 };
 use tokio::sync::watch;
 
-/// How one member treats those who ask it for a snapshot; no part of the group's identity.
+/// Behaviour of one member towards peers that ask it for a snapshot; no part of the group's
+/// identity.
 pub(crate) struct Manner {
     /// Commands that were applied one by one.
     pub(crate) applied: AtomicU64,
     /// Runs of items that were encoded.
     encoded: watch::Sender<u64>,
-    /// Runs that may be encoded; whoever wants more waits.
+    /// Runs that may be encoded; a request for more waits.
     allowed: watch::Sender<u64>,
     pub(crate) lies: AtomicBool,
 }
@@ -46,13 +47,13 @@ impl Manner {
         *self.encoded.borrow()
     }
 
-    /// Waits until so many runs were asked for.
+    /// Waits until this many runs were asked for.
     pub(crate) async fn asked_for(&self, runs: u64) {
         let mut encoded = self.encoded.subscribe();
         encoded.wait_for(|encoded| *encoded >= runs).await.unwrap();
     }
 
-    /// Lets so many more runs be encoded; the next one waits.
+    /// Lets this many more runs be encoded; the next one waits.
     pub(crate) fn allow(&self, runs: u64) {
         self.allowed
             .send_replace(self.encoded().saturating_add(runs));

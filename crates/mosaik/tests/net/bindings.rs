@@ -1,4 +1,4 @@
-//! Where a node listens, and where it says that it can be reached.
+//! Addresses on which a node listens, and those that it announces.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ async fn a_node_listens_on_several_addresses_of_a_family() {
         .unwrap();
 }
 
-/// What a router forwards is told to others, who dial it.
+/// Addresses that a router forwards are announced to others, who dial them.
 #[tokio::test(flavor = "multi_thread")]
 async fn addresses_that_others_forward_are_told() {
     let id = random_network();

@@ -1,4 +1,4 @@
-//! What is left of a node that has ended: nothing.
+//! Resources of a node that has ended: none are left.
 
 use std::net::UdpSocket;
 

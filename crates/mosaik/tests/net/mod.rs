@@ -77,7 +77,7 @@ async fn silent_strangers_keep_nobody_out() {
     drop(held);
 }
 
-/// Regression: whoever connected was handed to the gossip protocol.
+/// Regression: a peer that connected was handed to the gossip protocol, without a proof.
 #[tokio::test(flavor = "multi_thread")]
 async fn gossip_has_the_network_proven_too() {
     let (a, id) = target().await;

@@ -1,4 +1,4 @@
-//! Who subscribes to whom.
+//! Admission of consumers by producers, and choice of producers by consumers.
 
 use std::{
     sync::{
@@ -271,7 +271,7 @@ impl TicketValidator for From {
     }
 }
 
-/// Regression: a ticket that is valid from a later moment on was looked at again only when something
+/// Regression: a ticket that is valid from a later moment on was judged again only when something
 /// else changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_that_is_not_valid_yet_is_looked_at_again() {

@@ -1,4 +1,4 @@
-//! What is sent arrives: all of it, once, in order; or comes back.
+//! Delivery of sent datums: all of them, once, in order; or they come back.
 
 use std::{convert::Infallible, fmt, string::FromUtf8Error};
 

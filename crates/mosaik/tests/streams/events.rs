@@ -1,4 +1,4 @@
-//! What a consumer is told of what it does not get.
+//! Events by which a consumer learns of the datums that it does not get.
 
 use std::{string::FromUtf8Error, time::Duration};
 
@@ -40,7 +40,7 @@ async fn race(policy: LagPolicy) -> ([Network; 3], Producer<Numbered>, [Consumer
 
 type Numbered = (u64, Vec<u8>);
 
-/// How many datums a consumer was told to have missed.
+/// Number of datums that a consumer was told to have missed.
 fn told(events: &mut broadcast::Receiver<Event>, from: &Network) -> u64 {
     let mut told = 0;
     while let Ok(event) = events.try_recv() {
@@ -168,7 +168,7 @@ async fn an_undecodable_datum_costs_that_datum() {
     assert_eq!(counted("mosaik.network.links.violated"), 0);
 }
 
-/// A node that takes datums of up to so many bytes.
+/// A node that takes datums of up to this many bytes.
 async fn modest(id: NetworkId, max: usize) -> Network {
     let streams = streams::Config::builder().with_max_datum_bytes(max);
     let builder = builder(id, mosaik::discovery::Config::builder());

@@ -79,7 +79,7 @@ const STREAM: StreamId = id!("hostile/stream");
 /// The least that a consumer gives.
 const CREDIT: usize = 64 * 1024;
 
-/// What a producer by hand admits a consumer with: its run, and a position.
+/// Admission by a producer that is written by hand: its run, and a position.
 fn accepted() -> Vec<u8> {
     frame(&(1u64, 0u64))
 }
@@ -198,7 +198,7 @@ async fn one_datum_of_any_size_may_overdraw_the_credit_but_no_second() {
     assert!(consumer.try_recv().is_err(), "three came through");
 }
 
-/// Regression: a stream that ended without a word was answered as a broken rule, or a cancelled
+/// Regression: a stream that ended without a message was answered as a broken rule, or a cancelled
 /// operation.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clean_end_in_place_of_a_message_is_answered_as_that_on_both_sides() {

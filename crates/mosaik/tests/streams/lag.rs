@@ -1,4 +1,4 @@
-//! What happens to consumers that don't keep up.
+//! Treatment of consumers that don't keep up.
 
 use std::time::{Duration, Instant};
 
@@ -388,8 +388,8 @@ async fn the_buffer_is_as_large_as_it_was_asked_for_in_datums_and_in_bytes() {
     assert!((10..40).contains(&accepted), "{accepted}");
 }
 
-/// Regression: with one large datum the backlog was full, and whoever took longer for one than
-/// another was cut in the middle, again and again.
+/// Regression: with one large datum the backlog was full, and a consumer that took longer for one
+/// than another was cut in the middle, again and again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_datum_may_take_longer_to_one_than_to_another() {
     const LARGE: usize = 2 << 20;

@@ -1,4 +1,4 @@
-//! How streams and their handles end.
+//! Ends of streams and their handles.
 
 use futures::{FutureExt, SinkExt};
 use mosaik::{
@@ -120,7 +120,7 @@ async fn consumers_end_after_their_network_when_they_are_read_out() {
     assert!(!consumer.is_online());
 }
 
-/// What becomes of peers that vanish without closing anything is tested under simulated faults.
+/// Peers that vanish without closing anything are tested under simulated faults.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_whose_transport_ends_is_tried_again() {
     let id = random_network();

@@ -18,6 +18,7 @@ pub const ANNOUNCE_ALPN: &[u8] = b"/mosaik/announce";
 pub const SYNC_ALPN: &[u8] = b"/mosaik/catalog-sync";
 pub const PING_ALPN: &[u8] = b"/mosaik/discovery/ping/1.0";
 pub const STREAMS_ALPN: &[u8] = b"/mosaik/streams/1.0";
+pub const GROUPS_ALPN: &[u8] = b"/mosaik/groups/1";
 pub const FUNCTIONS_ALPN: &[u8] = b"/mosaik/functions/1.0";
 
 pub struct Intruder {
@@ -31,7 +32,7 @@ impl Intruder {
         Self::built(|builder| builder).await
     }
 
-    /// One that takes only so many bytes of a stream before they are read.
+    /// An intruder that takes only this many bytes of a stream before they are read.
     pub async fn with_window(bytes: u32) -> Self {
         let config = QuicTransportConfig::builder().stream_receive_window(bytes.into());
         Self::built(|builder| builder.transport_config(config.build())).await
@@ -40,6 +41,13 @@ impl Intruder {
     /// One that proves a network also where a protocol brings its own framing.
     pub async fn member(network: NetworkId) -> Self {
         Self::built(|builder| builder.hooks(Proof(network))).await
+    }
+
+    /// One that proves a network likewise, and takes only so many bytes of a stream.
+    pub async fn member_with_window(network: NetworkId, bytes: u32) -> Self {
+        let config = QuicTransportConfig::builder().stream_receive_window(bytes.into());
+        let config = config.build();
+        Self::built(|builder| builder.transport_config(config).hooks(Proof(network))).await
     }
 
     /// One that allows a single stream on each connection that it accepts.
@@ -174,7 +182,7 @@ pub async fn say(connection: &Connection, bytes: &[u8]) -> (SendStream, RecvStre
     (send, recv)
 }
 
-/// With which code the target ended a stream: by its close record, or else by resetting it.
+/// Close code with which the target ended a stream: from its close record, or else from the reset.
 pub async fn end_of(recv: &mut RecvStream) -> Option<u64> {
     let mut received = Vec::new();
     let mut part = [0; 4096];
@@ -198,7 +206,7 @@ pub async fn end_of(recv: &mut RecvStream) -> Option<u64> {
     None
 }
 
-/// Why the target closed a connection.
+/// Reason with which the target closed a connection.
 pub async fn closing(connection: &Connection) -> ApplicationClose {
     match within(15, connection.closed()).await {
         ConnectionError::ApplicationClosed(reason) => reason,

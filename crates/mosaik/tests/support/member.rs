@@ -3,7 +3,10 @@
 use mosaik::{
     Network, NetworkId, SecretKey,
     discovery::{PeerEntry, PeerEntryVersion, SignedPeerEntry},
-    iroh::{endpoint::Connection, protocol::Router},
+    iroh::{
+        endpoint::{Connection, SendStream},
+        protocol::Router,
+    },
 };
 use serde::Serialize;
 
@@ -60,7 +63,7 @@ impl Member {
         end_of(&mut recv).await
     }
 
-    /// Says goodbye in the name of a peer.
+    /// Announces the departure of a peer, in its name.
     pub async fn leave(&self, goodbye: &impl Serialize) -> Option<u64> {
         const LEAVE: u8 = 4;
         let (_send, mut recv) = say(&self.pinging, &frame(&(LEAVE, goodbye))).await;
@@ -77,6 +80,36 @@ impl Member {
         let (_send, mut recv) = say(&self.syncing, &frame(turn)).await;
         let mut header = [0; 4];
         within(5, recv.read_exact(&mut header)).await.unwrap();
+    }
+}
+
+/// A member of the gossip topic that takes nothing of what it is sent. Held for as long as it is to
+/// be one.
+pub struct Deaf {
+    _intruder: Intruder,
+    _connection: Connection,
+    _saying: SendStream,
+}
+
+impl Deaf {
+    /// Becomes a neighbour of a node.
+    pub async fn join(target: &Network) -> Self {
+        const SWARM: u8 = 0;
+        const JOIN: u8 = 0;
+        let intruder = Intruder::member_with_window(*target.network_id(), 64).await;
+        let connection = intruder.connect(target, ANNOUNCE_ALPN).await;
+        let mut saying = connection.open_uni().await.unwrap();
+        let join = encoded(&(SWARM, JOIN, None::<()>));
+        for message in [target.network_id().as_bytes(), &join[..]] {
+            let len = u32::try_from(message.len()).unwrap();
+            saying.write_all(&len.to_be_bytes()).await.unwrap();
+            saying.write_all(message).await.unwrap();
+        }
+        Self {
+            _intruder: intruder,
+            _connection: connection,
+            _saying: saying,
+        }
     }
 }
 

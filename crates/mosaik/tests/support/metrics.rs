@@ -1,4 +1,4 @@
-//! What the nodes of this process count.
+//! Metrics of the nodes of this process.
 
 use std::{sync::OnceLock, time::Duration};
 

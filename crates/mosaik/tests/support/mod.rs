@@ -1,5 +1,6 @@
-//! What all tests need: nodes on loopback, and waits that end.
+//! Common parts of all tests: nodes on loopback, and waits that end.
 
+pub mod bonded;
 pub mod intruder;
 pub mod member;
 pub mod metrics;
@@ -53,7 +54,7 @@ pub async fn node_at(network: NetworkId, bootstrap: EndpointAddr) -> Network {
     builder(network, discovery).build().await.unwrap()
 }
 
-/// So many seconds, as the environment scales them.
+/// This many seconds, as the environment scales them.
 pub fn bound(seconds: u64) -> Duration {
     Duration::from_secs(seconds).mul_f64(patience())
 }
@@ -107,7 +108,7 @@ fn patience() -> f64 {
     })
 }
 
-/// What the library logs on this thread while a function runs, beside what that returns.
+/// Log of the library on this thread while a function runs, beside the function's result.
 pub fn logged<R>(run: impl FnOnce() -> R) -> (R, String) {
     let text = Arc::new(Mutex::new(Vec::new()));
     let log = text.clone();

@@ -24,7 +24,7 @@ impl Until {
         Ticket::new(Self.class(), until.into())
     }
 
-    /// Whether a node's own tickets are of no use, or no longer.
+    /// Returns whether a node's own tickets are of no use, or no longer.
     pub fn rejects(self, node: &Network) -> bool {
         let verdict = node.discovery().me().validate_ticket(&self);
         verdict.map_or(true, |expiration| expiration.is_expired())

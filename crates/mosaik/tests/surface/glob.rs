@@ -19,7 +19,7 @@ struct Order {
 }
 
 declare::stream!(
-    /// What traders want.
+    /// Orders of the traders.
     Orders = Order, "surface/orders",
     consumer require: |peer| peer.tags().contains(&"matcher".into()),
     online_when: |c| c.minimum_of(1),

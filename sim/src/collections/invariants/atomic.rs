@@ -16,7 +16,7 @@ pub(super) fn check(record: &Record, truth: &Truth) -> Result<(), String> {
         let whole = truth.at(*version).unwrap_or_default();
         let whole: Vec<_> = whole
             .iter()
-            .filter(|change| record.part.has(change.key))
+            .filter(|change| record.part.has(change))
             .collect();
         // A version that no watcher of everything was told has nothing to be compared with.
         if whole.is_empty() || whole.iter().copied().eq(told) {

@@ -1,4 +1,4 @@
-//! Nothing is missed without a word.
+//! Nothing is missed without a report.
 
 use super::{
     super::{

@@ -2,6 +2,7 @@
 
 use super::{
     super::{
+        content::Delta,
         truth::Truth,
         watcher::{Note, Record},
     },
@@ -13,9 +14,13 @@ pub(super) fn check(record: &Record, _: &Truth) -> Result<(), String> {
         let Note::Changed(version, changes) = note else {
             return Ok(());
         };
-        let wrong = changes.iter().find(|change| {
-            let created = change.old.is_none() && change.new.is_some();
-            change.created != created || (change.old.is_none() && change.new.is_none())
+        let wrong = changes.iter().find(|change| match change {
+            Delta::Entry {
+                old, new, created, ..
+            } => *created != (old.is_none() && new.is_some()) || (old.is_none() && new.is_none()),
+            Delta::Splice {
+                removed, inserted, ..
+            } => removed.is_empty() && inserted.is_empty(),
         });
         match wrong {
             Some(change) => Err(format!("version {version}: {change:?}")),

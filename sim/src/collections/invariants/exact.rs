@@ -1,4 +1,4 @@
-//! A watch of a part is told of that part only, and shows that part only.
+//! A watch of a part brings changes of that part only, and shows that part only.
 
 use super::{
     super::{
@@ -9,19 +9,20 @@ use super::{
 };
 
 pub(super) fn check(record: &Record, _: &Truth) -> Result<(), String> {
-    let foreign = |key: &u8| !record.part.has(*key);
-    if let Some(key) = record.begin.keys().copied().find(foreign) {
-        return Err(format!("key {key} is in the first content"));
+    let part = record.part;
+    if record.begin != record.begin.part(part) {
+        return Err(format!("the first content is {:?}", record.begin));
     }
     replay(record, |_, _, note| {
-        let found = match note {
-            Note::Changed(_, changes) => changes.iter().map(|change| change.key).find(foreign),
-            Note::Anew(_, now) => now.keys().copied().find(foreign),
-            _ => None,
+        let exact = match note {
+            Note::Changed(_, changes) => changes.iter().all(|change| part.has(change)),
+            Note::Anew(_, now) => *now == now.part(part),
+            _ => true,
         };
-        match found {
-            Some(key) => Err(format!("key {key} is in {note:?}")),
-            None => Ok(()),
+        if exact {
+            Ok(())
+        } else {
+            Err(format!("more than the part is in {note:?}"))
         }
     })
 }

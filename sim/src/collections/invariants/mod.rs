@@ -1,25 +1,43 @@
-//! What every watch promises, one promise per file.
+//! Promises, one per file: nine of every watch, and those of the collection.
 
+mod acknowledged;
 mod atomic;
 mod complete;
+mod content;
 mod created;
 mod exact;
+mod expiry;
 mod ordered;
 mod previous;
 mod progress;
+mod replicas;
 mod resumable;
 mod unique;
 
 use super::{
+    content::Content,
+    kinds::{Answer, Effect, Failure},
     truth::Truth,
-    watcher::{Content, Note, Record},
+    watcher::{Note, Record},
 };
 use crate::invariants::Violation;
+
+/// A mutation, and what came of it.
+pub(super) type Call = (Effect, Result<(u64, Answer), Failure>);
+
+/// All that was seen in a run.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) records: Vec<Record>,
+    /// Contents that handles showed, with the place and the version.
+    pub(super) looks: Vec<(usize, u64, Content)>,
+    pub(super) calls: Vec<Call>,
+}
 
 /// A promise: how it is broken by what a watcher was told, if it is.
 type Promise = fn(&Record, &Truth) -> Result<(), String>;
 
-const PROMISES: [(&str, Promise); 9] = [
+const PROMISES: [(&str, Promise); 10] = [
     ("ordered", ordered::check),
     ("unique", unique::check),
     ("complete", complete::check),
@@ -29,10 +47,32 @@ const PROMISES: [(&str, Promise); 9] = [
     ("exact", exact::check),
     ("previous", previous::check),
     ("created", created::check),
+    ("content", content::check),
 ];
 
+/// A promise of the collection: how it is broken by what was seen, in all ways.
+type Rule = fn(&Seen, &Truth) -> Vec<String>;
+
+const RULES: [(&str, Rule); 3] = [
+    ("replicas", replicas::check),
+    ("acknowledged", acknowledged::check),
+    ("expiry", expiry::check),
+];
+
+/// All that is wrong with what was seen.
+pub(super) fn judge(seen: &Seen, truth: &Truth) -> Vec<Violation> {
+    let rules = RULES.iter().flat_map(|(name, rule)| {
+        let broken = rule(seen, truth).into_iter();
+        broken.map(move |reason| Violation(format!("{name}: {reason}")))
+    });
+    let watchers = seen.records.iter();
+    rules
+        .chain(watchers.flat_map(|record| judge_watcher(record, truth)))
+        .collect()
+}
+
 /// All that is wrong with what a watcher was told.
-pub(super) fn judge(record: &Record, truth: &Truth) -> Vec<Violation> {
+fn judge_watcher(record: &Record, truth: &Truth) -> Vec<Violation> {
     let broken = PROMISES.iter().filter_map(|(name, promise)| {
         let reason = promise(record, truth).err()?;
         let Record {
@@ -70,10 +110,8 @@ fn replay(
         match note {
             Note::Changed(version, changes) => {
                 for change in changes {
-                    match change.new {
-                        Some(new) => content.insert(change.key, new),
-                        None => content.remove(&change.key),
-                    };
+                    // Whether it fits is a promise of its own.
+                    content.follow(change);
                 }
                 known = *version;
             }
@@ -88,8 +126,8 @@ fn replay(
     Ok(())
 }
 
-/// Whether the content that a watcher builds is the whole: one that waits for a version to come
-/// does not learn what happens before.
+/// Returns whether the content that a watcher builds is the whole: one that waits for a version to
+/// come does not learn what happens before.
 fn is_whole(record: &Record) -> bool {
     record
         .resumed

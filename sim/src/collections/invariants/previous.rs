@@ -15,19 +15,11 @@ pub(super) fn check(record: &Record, _: &Truth) -> Result<(), String> {
             whole |= matches!(note, Note::Anew(..));
             return Ok(());
         };
-        let mut content = content.clone();
-        for change in changes {
-            let known = match change.new {
-                Some(new) => content.insert(change.key, new),
-                None => content.remove(&change.key),
-            };
-            if whole && known != change.old {
-                return Err(format!(
-                    "version {version}: key {} had {known:?}, not {:?}",
-                    change.key, change.old
-                ));
-            }
+        let mut known = content.clone();
+        let wrong = changes.iter().find(|change| !known.follow(change));
+        match wrong {
+            Some(wrong) if whole => Err(format!("version {version}: {wrong:?} finds {content:?}")),
+            _ => Ok(()),
         }
-        Ok(())
     })
 }

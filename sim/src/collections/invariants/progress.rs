@@ -1,4 +1,4 @@
-//! What a watch says to be done with does not come any more.
+//! A watch brings no version that its progress has passed.
 
 use super::super::{
     truth::Truth,

@@ -18,18 +18,13 @@ pub(super) fn check(record: &Record, truth: &Truth) -> Result<(), String> {
             record.begin_version
         ));
     }
-    // What each key had then is what its next change found.
-    let mut seen = [false; 256];
-    for (version, changes) in truth.between(from, u64::MAX - 1, record.part) {
-        for change in changes {
-            let then = record.begin.get(&change.key).copied();
-            if !core::mem::replace(&mut seen[usize::from(change.key)], true) && then != change.old {
-                return Err(format!(
-                    "at {from}, key {} had {then:?}, and {:?} until {version}",
-                    change.key, change.old
-                ));
-            }
-        }
+    let then = truth.content(from);
+    if record.begin == *then {
+        Ok(())
+    } else {
+        Err(format!(
+            "at {from} there was {then:?}, and it begins with {:?}",
+            record.begin
+        ))
     }
-    Ok(())
 }

@@ -112,10 +112,10 @@ pub(crate) struct Position {
     discarded: u64,
 }
 
-/// Result of a watcher's look at the ring.
+/// Result of a watcher's reading of the ring.
 #[derive(Debug)]
 pub(crate) enum Found<C> {
-    /// Changes that it has not looked at, in order. Its position is to follow as it looks.
+    /// Changes that it has not seen, in order. Its position must follow as it reads them.
     Changes(Vec<(Version, Arc<[C]>)>),
     /// Changes that are no longer kept.
     Lagged,
@@ -214,7 +214,7 @@ impl<C> Ring<C> {
         self.wide.len() + self.keyed_count
     }
 
-    /// How many mutations were given up since a watcher's position, if its history was.
+    /// Number of mutations discarded since a watcher's position, if its history was given up.
     pub(crate) fn given_up_since(&self, at: &Position) -> Option<u64> {
         (at.history != self.history).then(|| self.discarded - at.discarded)
     }

@@ -15,7 +15,7 @@ use crate::{
 
 /// One operation: encoded once, at the call, and decoded once on each member.
 pub(crate) struct Command<K: Kind> {
-    /// Who wants to know what it did.
+    /// Caller that waits for the outcome.
     pub(crate) request: Option<Request>,
     op: Op<K>,
 }
@@ -80,8 +80,8 @@ impl<K: Kind> Datum for Command<K> {
         Ok(writer.finish())
     }
 
-    /// What no version of this kind writes is refused here, so that the group skips it alike on
-    /// every member, counts it, and tells its caller.
+    /// Refuses bytes that no version of this kind writes, so that the group skips the command alike
+    /// on every member, counts it, and tells its caller.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let mut read = || {

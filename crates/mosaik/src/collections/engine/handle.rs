@@ -1,4 +1,4 @@
-//! What every handle of a collection is made of: the group, this node's replica, and waiters.
+//! Common parts of every handle of a collection: the group, this node's replica, and waiters.
 
 use core::{fmt, pin::Pin};
 use std::sync::Arc;
@@ -9,11 +9,13 @@ use tokio::sync::oneshot;
 use crate::{
     collections_layer::{
         CollectionConfig, Error, Status, StoreId, Version, Watch, When,
+        adverts::Advert,
         engine::{
             command::{Command, Request},
             keeper,
             kind::{Kind, Limits},
             machine::{Machine, Settings},
+            mismatches::{Published, mismatches},
             observer::{Observer, Select},
             replica::{Live, Replica, Shown, Verdict},
         },
@@ -21,7 +23,7 @@ use crate::{
     },
     groups::{
         CommandError, ConsensusConfig, Consistency, Group, GroupId, Groups, Index,
-        LeadershipPreference, QueryError,
+        LeadershipPreference, Proposer, QueryError,
     },
     primitives::{Bytes, ShortFmtExt, encoding::EncodeError},
 };
@@ -30,6 +32,7 @@ use crate::{
 pub(crate) struct Handle<K: Kind> {
     submitter: Submitter<K>,
     when: When,
+    advert: Advert,
 }
 
 /// Submits operations; keeps the node in the collection's group as a handle does.
@@ -47,17 +50,17 @@ impl<K: Kind> Clone for Submitter<K> {
     }
 }
 
-/// What a mutation did, and the version that it made.
+/// Outcome of a mutation, and the version that it made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome<T> {
     /// The version that the mutation made, also when it had no effect.
     pub version: Version,
-    /// What it did.
+    /// Outcome of the mutation.
     pub value: T,
 }
 
-/// Which part a handle takes in its collection.
+/// Role of a handle in its collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Writer,
@@ -74,6 +77,7 @@ impl<K: Kind> Handle<K> {
         config: &CollectionConfig,
         role: Role,
     ) -> Self {
+        let advert = Advert::new(store_id, K::NAME, types, capacity, config);
         let settings = Settings {
             signature: identity::signature(K::NAME, types, capacity, config),
             sync: config.sync.clone(),
@@ -92,7 +96,8 @@ impl<K: Kind> Handle<K> {
         };
         let mut builder = groups
             .with_key(identity::group_key(store_id))
-            .with_consensus_config(consensus);
+            .with_consensus_config(consensus)
+            .founding_unadmitted();
         for validator in &config.validators {
             builder = builder.require_ticket(validator.clone());
         }
@@ -108,6 +113,9 @@ impl<K: Kind> Handle<K> {
                 );
             }
         }
+        if let Some(key) = config.write_key {
+            builder = builder.with_write_key(key);
+        }
         let own = Arc::new(Replica::new(limits, config.watch_buffer));
         let machine = Machine::new(own.clone(), settings);
         let group = builder.with_state_machine(machine).join();
@@ -115,7 +123,9 @@ impl<K: Kind> Handle<K> {
         let replica = group.with_machine(|machine| machine.replica().clone());
         if Arc::ptr_eq(&own, &replica) {
             replica.show_once(|| Shown::register::<K>(group.network_id(), group.id()));
-            keeper::start(group.proposer(), replica.clone());
+            let discovery = group.proposer().discovery().clone();
+            let published = Published::new(discovery, store_id, advert);
+            keeper::start(group.proposer(), replica.clone(), published);
         } else {
             replica.ring().enlarge(config.watch_buffer);
         }
@@ -124,7 +134,11 @@ impl<K: Kind> Handle<K> {
             group: Arc::new(group),
             replica,
         };
-        Self { submitter, when }
+        Self {
+            submitter,
+            when,
+            advert,
+        }
     }
 
     pub(crate) const fn submitter(&self) -> &Submitter<K> {
@@ -148,10 +162,12 @@ impl<K: Kind> Handle<K> {
         Status {
             is_online: group.is_online(),
             is_admitted: group.admits_itself(),
+            may_write: !group.is_write_refused(),
             leader: group.leader(),
             membership: group.membership(),
             version,
             entries,
+            mismatches: mismatches(group.proposer().discovery(), &self.advert),
         }
     }
 
@@ -168,9 +184,9 @@ impl<K: Kind> Handle<K> {
         self.submitter.replica.snapshot()
     }
 
-    /// What the log's clock shows now, as this node goes on from it.
-    pub(crate) fn clock_millis(&self) -> u64 {
-        self.submitter.replica.clock_millis()
+    /// Reads the content beside the log's clock, as this node extrapolates it.
+    pub(crate) fn read_at<R>(&self, read: impl FnOnce(&K::State, u64) -> R) -> R {
+        self.submitter.replica.read_at(read)
     }
 
     /// Watches what is selected, from now on.
@@ -304,6 +320,7 @@ impl<K: Kind> Submitter<K> {
         Submitted::Executing {
             executed: Box::pin(self.group.execute(Command::new(request, op))),
             caller,
+            proposer: self.group.proposer(),
         }
     }
 }
@@ -314,6 +331,7 @@ enum Submitted<K: Kind> {
     Executing {
         executed: Pin<Box<dyn Future<Output = Executed<K>> + Send + Sync>>,
         caller: Option<Caller<K>>,
+        proposer: Proposer<Machine<K>>,
     },
 }
 
@@ -322,15 +340,20 @@ type Executed<K> = Result<Index, CommandError<Machine<K>>>;
 impl<K: Kind> Submitted<K> {
     /// The version, and what the operation did, if that was asked for and is known.
     async fn finish(self) -> Result<(Version, Option<K::Outcome>), Error<()>> {
-        let (executed, caller) = match self {
+        let (executed, caller, proposer) = match self {
             Self::Unencodable(error) => return Err(Error::Encoding((), error)),
-            Self::Executing { executed, caller } => (executed, caller),
+            Self::Executing {
+                executed,
+                caller,
+                proposer,
+            } => (executed, caller, proposer),
         };
         let index = executed.await.map_err(|error| match error {
             CommandError::Encoding(_, error) => Error::Encoding((), error),
             CommandError::GroupTerminated => Error::NetworkDown,
             CommandError::Unknown(_) => Error::Unknown(()),
             CommandError::Undecodable(_) => Error::Encoding((), EncodeError::SerdeDeCustom),
+            CommandError::Offline(_) if proposer.is_write_refused() => Error::WriteRefused(()),
             CommandError::Offline(_) | CommandError::NoCommands => Error::Offline(()),
         })?;
         // Applied here before the group resolves the call.

@@ -15,21 +15,27 @@ use crate::{
         command::Command,
         kind::{Alarm, Kind, Tick},
         machine::Machine,
+        mismatches::Published,
         replica::Replica,
     },
     groups::Proposer,
     primitives::ShortFmtExt,
 };
 
-/// Between two readings at least: what begins and expires meanwhile shares one.
+/// Shortest interval between two readings: entries that begin and expire meanwhile share one.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Between two readings at most, while any entry expires at some time.
+/// Longest interval between two readings, while any entry expires at some time.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// After which a reading that was not committed is made anew.
+/// Timeout for a reading to be committed; a new one is made after it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Keeps the clock of a collection until its group ends on this node, and then ends its watches.
-pub(crate) fn start<K: Kind>(proposer: Proposer<Machine<K>>, replica: Arc<Replica<K>>) {
+/// Keeps the clock of a collection and its advert until its group ends on this node, and then ends
+/// its watches.
+pub(crate) fn start<K: Kind>(
+    proposer: Proposer<Machine<K>>,
+    replica: Arc<Replica<K>>,
+    published: Published,
+) {
     let scope = proposer.scope().clone();
     // Made before the task: it may be dropped before it begins.
     let watches = EndWatches(replica);
@@ -39,6 +45,7 @@ pub(crate) fn start<K: Kind>(proposer: Proposer<Machine<K>>, replica: Arc<Replic
             biased;
             _ = terminated.wait_for(|terminated| *terminated) => {}
             () = keep(&proposer, &watches.0) => {}
+            () = published.watch() => {}
         }
     };
     scope.spawn(keeping);

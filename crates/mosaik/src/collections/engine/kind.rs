@@ -1,4 +1,5 @@
-//! What a kind of collection gives the engine: its state, its operations, and their effect.
+//! Interface between a kind of collection and the engine: its state, its operations, and their
+//! effect.
 
 use crate::{
     collections_layer::{
@@ -25,12 +26,12 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
     type Op: Clone + Send + Sync + 'static;
     /// The content, a persistent structure: a clone is a snapshot.
     type State: Clone + Default + Send + Sync + 'static;
-    /// What an operation did, for its caller.
+    /// Outcome of an operation, for its caller.
     type Outcome: Send + 'static;
-    /// What an operation changed, for watchers: one of these for each place that it changed.
+    /// Change made by an operation, for watchers: one of these for each place that it changed.
     type Change: Clone + Send + Sync + 'static;
 
-    /// How many entries there are.
+    /// Number of entries.
     fn len(state: &Self::State) -> usize;
 
     /// Decodes an operation; `None` when it is none.
@@ -66,6 +67,9 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
 
     /// Adds an item of another member's content; `None` when it does not decode.
     fn restore(state: &mut Self::State, item: &mut Reader<'_>) -> Option<()>;
+
+    /// Brings what operations are about to change into the processor's caches, where that helps.
+    fn prefetch<'o>(_: &Self::State, _ops: impl Iterator<Item = &'o Self::Op>) {}
 
     /// The clock that the log carries, where entries expire.
     fn clock(_: &Self::State) -> Clock {
@@ -106,14 +110,15 @@ pub(crate) struct Tick {
     pub(crate) seen: Version,
 }
 
-/// What an operation did.
+/// Outcome of applying an operation.
 pub(crate) enum Applied<K: Kind> {
     Done(K::Outcome),
     /// Nothing, as the collection is full.
     Full,
 }
 
-/// Where an operation stands, the limits that it must keep, and what it changes.
+/// Context of an operation: its version, the limits that it must keep, and the changes that it
+/// makes.
 #[derive(Debug)]
 pub(crate) struct Place<C> {
     /// The version that the operation makes.
@@ -126,7 +131,7 @@ pub(crate) struct Place<C> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) entries: u64,
-    /// Of encoded elements.
+    /// Limit on the encoded elements, in bytes.
     pub(crate) bytes: u64,
 }
 
@@ -136,8 +141,8 @@ impl Limits {
         bytes: u64::MAX,
     };
 
-    /// Whether a collection that grows from one size to another stays within its limits. One that
-    /// shrinks always does.
+    /// Returns whether a collection that grows from one size to another stays within its limits.
+    /// One that shrinks always does.
     pub(crate) fn admit(&self, entries: (usize, usize), bytes: (u64, u64)) -> bool {
         let entries_fit = entries.1 <= entries.0 || entries.1 as u64 <= self.entries;
         let bytes_fit = bytes.1 <= bytes.0 || bytes.1 <= self.bytes;

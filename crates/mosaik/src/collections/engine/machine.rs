@@ -10,7 +10,7 @@ use crate::{
         SyncConfig, Version,
         engine::{
             changes::Changes,
-            command::Command,
+            command::{Command, Request},
             kind::{Applied, Kind, Place},
             replica::{Live, Replica},
             wire::{Reader, Writer},
@@ -23,13 +23,16 @@ use crate::{
     primitives::{Bytes, UniqueId},
 };
 
+/// Commands that are applied under one lock of the content at most.
+const COMMANDS_PER_LOCK: usize = 256;
+
 /// Applies a group's commands to this node's replica.
 pub(crate) struct Machine<K: Kind> {
     replica: Arc<Replica<K>>,
     settings: Settings,
 }
 
-/// What a collection's group is told when it is joined.
+/// Settings with which a collection's group is joined.
 pub(crate) struct Settings {
     pub(crate) signature: UniqueId,
     pub(crate) sync: SyncConfig,
@@ -65,19 +68,45 @@ impl<K: Kind> StateMachine for Machine<K> {
         commands: impl IntoIterator<Item = Command<K>>,
         ctx: &dyn ApplyContext,
     ) {
+        let mut commands = commands.into_iter();
+        let mut index = ctx.committed().index();
+        loop {
+            // Decoded before the content is locked: readers wait only while it changes.
+            let decoded = commands.by_ref().take(COMMANDS_PER_LOCK);
+            let ops: Vec<_> = decoded.map(|c| (c.request, c.into_op())).collect();
+            if ops.is_empty() {
+                return;
+            }
+            let last = Index(index.0 + ops.len() as u64);
+            self.apply_ops(index, ops);
+            index = last;
+        }
+    }
+
+    fn query(&self, (): ()) {}
+
+    fn state_sync(&self) -> Self::StateSync {
+        self.settings.sync.group_sync()
+    }
+
+    fn leadership_preference(&self) -> LeadershipPreference {
+        self.settings.preference
+    }
+}
+
+impl<K: Kind> Machine<K> {
+    /// Applies operations that follow on an index. What did not decode has a place, and the group
+    /// has passed over it.
+    fn apply_ops(&self, mut index: Index, ops: Vec<(Option<Request>, Option<K::Op>)>) {
         let limits = self.replica.limits();
         let room = self.replica.watch_buffer();
         let mut verdicts = Vec::new();
         self.replica.change(|live| {
+            K::prefetch(&live.state, ops.iter().filter_map(|(_, op)| op.as_ref()));
             let mut records = Vec::new();
-            let mut index = ctx.committed().index();
-            for command in commands {
+            for (request, op) in ops {
                 index = Index(index.0 + 1);
-                let request = command.request;
-                // What does not decode the group has passed over.
-                let Some(op) = command.into_op() else {
-                    continue;
-                };
+                let Some(op) = op else { continue };
                 let mut place = Place {
                     version: Version(index),
                     limits,
@@ -98,16 +127,6 @@ impl<K: Kind> StateMachine for Machine<K> {
         for (request, applied) in verdicts {
             self.replica.resolve(request, applied);
         }
-    }
-
-    fn query(&self, (): ()) {}
-
-    fn state_sync(&self) -> Self::StateSync {
-        self.settings.sync.group_sync()
-    }
-
-    fn leadership_preference(&self) -> LeadershipPreference {
-        self.settings.preference
     }
 }
 
@@ -137,7 +156,7 @@ pub(crate) struct Frozen<K: Kind> {
     live: Live<K>,
     /// Made when the content is first asked for, off the path of applying.
     items: OnceLock<Arc<Vec<Bytes>>>,
-    /// Whether an item did not decode.
+    /// True if an item did not decode.
     broken: bool,
     /// Counts the contents that were asked for.
     served: Option<Counter>,

@@ -17,6 +17,7 @@ mod handle;
 mod keeper;
 mod kind;
 mod machine;
+mod mismatches;
 mod observer;
 mod replica;
 mod wire;
@@ -29,4 +30,6 @@ pub(super) use kind::{Alarm, Applied, Clock, Kind, Limits, Place, Tick};
 pub(super) use machine::ITEM;
 pub(super) use observer::{Everything, Outlook, Select};
 pub(super) use replica::Live;
+#[cfg(test)]
+pub(super) use replica::Replica;
 pub(super) use wire::{Element, Print, Reader, Writer, key_bytes};

@@ -31,7 +31,7 @@ pub(crate) trait Outlook<S, C>: Send + Sync {
 
 /// The part of a collection that is watched.
 pub(crate) trait Select<K: Kind>: Send + Sync + 'static {
-    /// Whether all changes are watched.
+    /// Returns whether all changes are watched.
     fn is_everything(&self) -> bool {
         false
     }
@@ -74,6 +74,9 @@ pub(crate) struct Observer<K: Kind, F: Select<K>, S> {
     show: fn(Live<K>) -> S,
     /// Told before anything else.
     first: Option<Event<S, K::Change>>,
+    /// The version that the watch goes on after, if the node had not reached it, until something is
+    /// told.
+    ahead: Option<Version>,
 }
 
 impl<K: Kind, F: Select<K>, S: Send + Sync + 'static> Observer<K, F, S> {
@@ -97,6 +100,7 @@ impl<K: Kind, F: Select<K>, S: Send + Sync + 'static> Observer<K, F, S> {
             select,
             show,
             first: None,
+            ahead: None,
         };
         observer.watch(snapshot)
     }
@@ -115,14 +119,20 @@ impl<K: Kind, F: Select<K>, S: Send + Sync + 'static> Observer<K, F, S> {
     /// Passes over everything up to now, for what was missed, or was given up with its history.
     fn catch_up(&mut self) -> Event<S, K::Change> {
         let first = Version(Index(self.position.version.0.0 + 1));
-        let (live, position, discarded) = self.replica.observe(|live, ring| {
+        let (live, position, oldest, discarded) = self.replica.observe(|live, ring| {
             let position = ring.position(live.version);
-            (live.clone(), position, ring.given_up_since(&self.position))
+            let discarded = ring.given_up_since(&self.position);
+            (live.clone(), position, ring.oldest(), discarded)
         });
-        self.position = position;
+        let from = core::mem::replace(&mut self.position, position).version;
         let now = (self.show)(self.select.content(&live));
+        let ahead = self.ahead.take();
         if let Some(discarded) = discarded {
             return Event::Reset { discarded, now };
+        }
+        if ahead == Some(from) {
+            // Not read too slowly: what came after that version was not kept for this node.
+            return Event::Compacted { oldest, now };
         }
         self.count(|shown| shown.lagged.increment(1));
         Event::Lagged {
@@ -155,15 +165,17 @@ impl<K: Kind, S: Send + Sync + 'static> Observer<K, Everything, S> {
         version: Version,
         show: fn(Live<K>) -> S,
     ) -> Watch<S, K::Change> {
-        let (mut live, id, mut position, oldest, since) = replica.observe(|live, ring| {
+        let (mut live, id, mut position, oldest, since, ahead) = replica.observe(|live, ring| {
             let id = ring.register(None);
             let position = ring.position(version);
+            let ahead = (live.version < version).then_some(version);
             (
                 live.clone(),
                 id,
                 position,
                 ring.oldest(),
                 ring.since(version),
+                ahead,
             )
         });
         let mut first = None;
@@ -194,6 +206,7 @@ impl<K: Kind, S: Send + Sync + 'static> Observer<K, Everything, S> {
             select: Everything,
             show,
             first,
+            ahead,
         };
         observer.watch(show(live))
     }
@@ -216,7 +229,10 @@ impl<K: Kind, F: Select<K>, S: Send + Sync + 'static> Outlook<S, K::Change> for 
             );
             drop(former);
             let event = match found {
-                Found::Changes(changes) => self.first_of(&changes),
+                Found::Changes(changes) => {
+                    self.ahead = None;
+                    self.first_of(&changes)
+                }
                 Found::Lagged | Found::Reset => Some(self.catch_up()),
                 Found::Nothing => return Poll::Pending,
                 Found::End => return Poll::Ready(None),

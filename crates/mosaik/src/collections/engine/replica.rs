@@ -25,13 +25,14 @@ use crate::{
     primitives::{GroupId, NetworkId, ShortFmtExt},
 };
 
-/// One node's copy. Lock order: `shown`, `live`, `ring`; the others are held alone.
+/// One node's copy. Lock order: `shown`, `live`, then one of `ring`, `clock` and `published`;
+/// `waiting` is held alone.
 pub(crate) struct Replica<K: Kind> {
     live: RwLock<Live<K>>,
     /// Changes under the lock of `live`, so that a reader of both sees one version.
     ring: Mutex<Ring<K::Change>>,
     published: watch::Sender<Version>,
-    /// The clock of the log, as this node goes on from it.
+    /// The clock of the log, as this node extrapolates it.
     clock: watch::Sender<RunningClock>,
     /// Callers that wait for what their operation did.
     waiting: Mutex<HashMap<u64, oneshot::Sender<Verdict<K>>>>,
@@ -67,13 +68,13 @@ impl RunningClock {
         }
     }
 
-    /// What the clock shows now.
+    /// Current reading of the clock.
     pub(crate) fn millis(&self) -> u64 {
         let elapsed = u64::try_from(self.set.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.log.millis.saturating_add(elapsed)
     }
 
-    /// How long until it shows this.
+    /// Time until the clock shows this reading.
     pub(crate) fn until(&self, millis: u64) -> Duration {
         Duration::from_millis(millis.saturating_sub(self.millis()))
     }
@@ -119,7 +120,7 @@ impl Shown {
     }
 }
 
-/// What became of an operation.
+/// Verdict on an operation.
 pub(crate) enum Verdict<K: Kind> {
     Applied(K::Outcome),
     Full,
@@ -224,16 +225,24 @@ impl<K: Kind> Replica<K> {
     }
 
     fn write(&self, write: impl FnOnce(&mut Live<K>) -> Vec<Waker>) {
-        let (len, clock, woken) = {
+        let (len, woken) = {
             let mut live = self.live.write();
             let woken = write(&mut live);
-            // Under the lock: whoever has read a version must not be told of it as of a new one.
+            // Both under the lock: a reader that has seen a version is not told of it as of a new
+            // one, and never reads it beside the clock of another.
+            self.set_clock(K::clock(&live.state));
             self.published.send_replace(live.version);
-            (K::len(&live.state), K::clock(&live.state), woken)
+            (K::len(&live.state), woken)
         };
         for waker in woken {
             waker.wake();
         }
+        if let Some(shown) = &*self.shown.read() {
+            shown.size.set(size(len));
+        }
+    }
+
+    fn set_clock(&self, clock: Clock) {
         self.clock.send_if_modified(|running| {
             let changed = running.log != clock;
             if running.log.millis != clock.millis {
@@ -242,9 +251,6 @@ impl<K: Kind> Replica<K> {
             running.log = clock;
             changed
         });
-        if let Some(shown) = &*self.shown.read() {
-            shown.size.set(size(len));
-        }
     }
 
     /// Bytes of changes that are kept for watchers.
@@ -285,9 +291,11 @@ impl<K: Kind> Replica<K> {
         self.clock.subscribe()
     }
 
-    /// What the clock shows now, as this node goes on from it.
-    pub(crate) fn clock_millis(&self) -> u64 {
-        self.clock.borrow().millis()
+    /// Reads the content beside the clock of the same version, as this node extrapolates it.
+    pub(crate) fn read_at<R>(&self, read: impl FnOnce(&K::State, u64) -> R) -> R {
+        let live = self.live.read();
+        let millis = self.clock.borrow().millis();
+        read(&live.state, millis)
     }
 
     /// Tells the caller of an operation, if it is one of this replica's.

@@ -38,7 +38,7 @@ pub type CellWriter<T> = Cell<T, true>;
 /// A [`Cell`] that can only be read.
 pub type CellReader<T> = Cell<T, false>;
 
-/// A replicated place whose first value is final, whoever wrote it.
+/// A replicated place whose first value is final, on whichever node it was written.
 ///
 /// # Examples
 ///
@@ -177,7 +177,7 @@ impl<T: fmt::Debug> fmt::Debug for CellChange<T> {
     }
 }
 
-/// Whether a write took place, and the value before it.
+/// Result of a write: whether it took place, and the value before it.
 pub(crate) struct Written<T> {
     applied: bool,
     previous: Option<Arc<T>>,
@@ -297,7 +297,7 @@ macro_rules! reads {
                 self.read()
             }
 
-            /// Whether there is no value.
+            /// Returns whether there is no value.
             pub fn is_empty(&self) -> bool {
                 self.0.read(|state| state.0.is_none())
             }
@@ -307,7 +307,7 @@ macro_rules! reads {
                 self.is_empty()
             }
 
-            /// Whether there is a value.
+            /// Returns whether there is a value.
             pub fn is_some(&self) -> bool {
                 !self.is_empty()
             }
@@ -349,7 +349,7 @@ macro_rules! reads {
                 self.get()
             }
 
-            /// Whether there is no value.
+            /// Returns whether there is no value.
             pub fn is_empty(&self) -> bool {
                 self.get().is_none()
             }
@@ -359,7 +359,7 @@ macro_rules! reads {
                 self.is_empty()
             }
 
-            /// Whether there is a value.
+            /// Returns whether there is a value.
             pub fn is_some(&self) -> bool {
                 !self.is_empty()
             }

@@ -71,22 +71,26 @@ impl<K: Key, V: Value> Container<K, V> for Trie<Entry<K, V>> {
     fn entries(&self) -> impl Iterator<Item = &Arc<Entry<K, V>>> {
         self.iter()
     }
+
+    fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k K>) {
+        self.prefetch(keys);
+    }
 }
 
 super::constructors!(Map<K: Key, V: Value>, [K, V], MapKind<K, V>, MapReader<K, V>);
 
 impl<K: Key, V: Value, const IS_WRITER: bool> Map<K, V, IS_WRITER> {
-    /// How many entries there are.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.read(|state| state.entries.len())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether the key has a value.
+    /// Returns whether the key has a value.
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -157,11 +161,11 @@ impl<K: Key, V: Value, const IS_WRITER: bool> Map<K, V, IS_WRITER> {
 
 keyed_writes!(Map<Key, V>, MapSnapshot);
 
-/// What a compare-exchange found.
+/// Result of a compare-exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exchange<V> {
-    /// Whether the value was the expected one, and was replaced.
+    /// True if the value was the expected one, and was replaced.
     pub applied: bool,
     /// The value before it.
     pub current: Option<V>,
@@ -193,17 +197,17 @@ impl<K: Key, V: Value> MapSnapshot<K, V> {
         self.0.version
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.state.entries.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether the key has a value.
+    /// Returns whether the key has a value.
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,

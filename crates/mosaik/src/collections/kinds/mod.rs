@@ -32,7 +32,7 @@ pub use sides::Cause;
 
 use super::engine::{Kind, Live};
 
-/// What every kind has: constructors, the waiter, the version, the group, and `Debug`.
+/// Common methods of every kind: constructors, the waiter, the version, the group, and `Debug`.
 macro_rules! constructors {
     (
         $name:ident<$($param:ident: $bound:ident),+ $(; const $cap:ident)?>,
@@ -150,8 +150,8 @@ macro_rules! constructors {
                 self.0.group_id()
             }
 
-            /// What this node knows of the collection: who leads, who takes part, whether it is in
-            /// sync and has the tickets.
+            /// Status of the collection, as this node knows it: leader and members, whether it is
+            /// in sync and has the tickets.
             pub fn status(&self) -> Status {
                 self.0.status()
             }

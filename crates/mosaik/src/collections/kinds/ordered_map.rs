@@ -117,17 +117,17 @@ super::constructors!(
 );
 
 impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER> {
-    /// How many entries there are.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.read(|state| state.entries.len())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether the key has a value.
+    /// Returns whether the key has a value.
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -237,7 +237,7 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
         }))
     }
 
-    /// At most `limit` entries with keys greater than `after`, and whether there are more.
+    /// Page of at most `limit` entries with keys greater than `after`, and whether there are more.
     pub fn page(&self, after: Option<&K>, limit: usize) -> (Vec<(K, V)>, bool) {
         let tree = self.0.snapshot().state.entries;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -272,7 +272,7 @@ fn pairs<K: OrderedKey, V: Value>(
         .map(|entry| (entry.key.clone(), entry.value.clone()))
 }
 
-/// Whether a range has its start behind its end, on which trees panic.
+/// Returns whether a range has its start behind its end, on which trees panic.
 fn is_inverted<Q: Ord + ?Sized>(range: &impl RangeBounds<Q>) -> bool {
     match (range.start_bound(), range.end_bound()) {
         (Bound::Excluded(start), Bound::Excluded(end)) => start >= end,
@@ -378,12 +378,12 @@ impl<K: OrderedKey, V: Value> OrderedMapSnapshot<K, V> {
         self.0.version
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.state.entries.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -397,7 +397,7 @@ impl<K: OrderedKey, V: Value> OrderedMapSnapshot<K, V> {
         self.0.state.entries.0.get(key).map(|entry| &entry.value)
     }
 
-    /// Whether the key has a value.
+    /// Returns whether the key has a value.
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -442,7 +442,7 @@ impl<K: OrderedKey, V: Value> OrderedMapSnapshot<K, V> {
         entries.into_iter()
     }
 
-    /// At most `limit` entries with keys greater than `after`, and whether there are more.
+    /// Page of at most `limit` entries with keys greater than `after`, and whether there are more.
     pub fn page(&self, after: Option<&K>, limit: usize) -> (Vec<(&K, &V)>, bool) {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let tree = &self.0.state.entries.0;

@@ -48,17 +48,17 @@ pub(crate) type SetKind<T> = KeyedKind<SetName, Trie<Entry<T, ()>>, T, ()>;
 super::constructors!(Set<T: Key>, [T], SetKind<T>, SetReader<T>);
 
 impl<T: Key, const IS_WRITER: bool> Set<T, IS_WRITER> {
-    /// How many elements there are.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.0.read(|state| state.entries.len())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether an element is there.
+    /// Returns whether an element is there.
     pub fn contains<Q>(&self, value: &Q) -> bool
     where
         T: Borrow<Q>,
@@ -67,7 +67,8 @@ impl<T: Key, const IS_WRITER: bool> Set<T, IS_WRITER> {
         self.0.read(|state| state.entries.get(value).is_some())
     }
 
-    /// Whether the other set has every element of this one, both as they are on this node now.
+    /// Returns whether the other set has every element of this one, both as they are on this node
+    /// now.
     pub fn is_subset<const W: bool>(&self, other: &Set<T, W>) -> bool {
         self.snapshot().is_subset(&other.snapshot())
     }
@@ -88,8 +89,7 @@ impl<T: Key, const IS_WRITER: bool> Set<T, IS_WRITER> {
     /// readings of the log's clock this node goes on by its own, so the answers of two members may
     /// differ.
     pub fn ttl(&self, value: &T) -> Option<Duration> {
-        let now = self.0.clock_millis();
-        self.0.read(|state| state.ttl(value, now))
+        self.0.read_at(|state, now| state.ttl(value, now))
     }
 
     /// Watches everything, from now on.
@@ -265,17 +265,17 @@ impl<T: Key> SetSnapshot<T> {
         self.0.version
     }
 
-    /// How many elements there are.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.0.state.entries.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether an element is there.
+    /// Returns whether an element is there.
     pub fn contains<Q>(&self, value: &Q) -> bool
     where
         T: Borrow<Q>,
@@ -284,7 +284,7 @@ impl<T: Key> SetSnapshot<T> {
         self.0.state.entries.get(value).is_some()
     }
 
-    /// Whether the other set has every element of this one.
+    /// Returns whether the other set has every element of this one.
     pub fn is_subset(&self, other: &Self) -> bool {
         self.len() <= other.len() && self.iter().all(|value| other.contains(value))
     }

@@ -5,7 +5,7 @@
 //! to [`LEAF`] items in the order of their hashes, which are found by interpolation. Against the hash
 //! trie of `rpds` it was chosen for its memory: `benches/content` compares them.
 
-use core::{borrow::Borrow, cmp::Ordering, hash::Hash};
+use core::{borrow::Borrow, cmp::Ordering, hash::Hash, hint::black_box};
 use std::sync::Arc;
 
 use super::hash::hash_of;
@@ -15,11 +15,13 @@ const BITS: u32 = 4;
 /// Children of a branch.
 const FANOUT: usize = 1 << BITS;
 /// Items of a leaf at most, while there are bits left to tell them apart.
-const LEAF: usize = 48;
+const LEAF: usize = 32;
 /// The level at which a hash has no more bits: its leaves have no limit.
 const DEPTH: u32 = u64::BITS / BITS;
+/// Keys that are looked up side by side in advance.
+const LANES: usize = 32;
 
-/// What a trie holds: items that are found by a key which they contain.
+/// Items of a trie, each found by a key that it contains.
 pub(crate) trait Keyed {
     type Key: Hash + Eq;
 
@@ -35,14 +37,17 @@ pub(crate) struct Trie<T> {
     len: usize,
 }
 
+/// A leaf is one allocation and holds the hashes beside each other: a lookup misses the caches of
+/// the processor once for the leaf and once for the item, which is nearly all that it costs.
 enum Node<T> {
-    Leaf(Arc<Vec<Slot<T>>>),
+    Leaf(Arc<[Slot<T>]>),
     Branch(Arc<[Node<T>; FANOUT]>),
 }
 
 struct Slot<T> {
     hash: u64,
-    item: Arc<T>,
+    /// `None` only in a leaf that is about to be dropped, whose items have moved to the next one.
+    item: Option<Arc<T>>,
 }
 
 impl<T> Clone for Trie<T> {
@@ -69,6 +74,27 @@ impl<T> Clone for Slot<T> {
             hash: self.hash,
             item: self.item.clone(),
         }
+    }
+}
+
+impl<T> Slot<T> {
+    /// Moves the item out.
+    fn take(&mut self) -> Self {
+        Self {
+            hash: self.hash,
+            item: self.item.take(),
+        }
+    }
+}
+
+impl<T: Keyed> Slot<T> {
+    fn has_key<Q>(&self, key: &Q) -> bool
+    where
+        T::Key: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let item = self.item.as_ref();
+        item.is_some_and(|item| item.key().borrow() == key)
     }
 }
 
@@ -99,21 +125,50 @@ impl<T: Keyed> Trie<T> {
         Q: Hash + Eq + ?Sized,
     {
         let hash = hash_of(key);
-        let mut node = &self.root;
-        let mut level = 0;
+        let (slots, level) = self.root.leaf_of(hash);
+        let begin = lower_bound(slots, hash, level);
+        slots[begin..]
+            .iter()
+            .take_while(|slot| slot.hash == hash)
+            .find(|slot| slot.has_key(key))
+            .and_then(|slot| slot.item.as_ref())
+    }
+
+    /// Brings the leaves of keys that are about to be changed into the processor's caches. A lookup
+    /// mostly waits for memory; here up to [`LANES`] wait at the same time, which nearly halves the
+    /// time of a batch of insertions among a million items.
+    pub(crate) fn prefetch<'k>(&self, keys: impl IntoIterator<Item = &'k T::Key>)
+    where
+        T::Key: 'k,
+    {
+        let mut keys = keys.into_iter();
         loop {
-            match node {
-                Node::Branch(children) => {
-                    node = &children[child(hash, level)];
-                    level += 1;
+            let mut lanes: [(u64, &Node<T>); LANES] = [(0, &self.root); LANES];
+            let mut used = 0;
+            for (lane, key) in lanes.iter_mut().zip(keys.by_ref()) {
+                lane.0 = hash_of(key);
+                used += 1;
+            }
+            if used < 2 {
+                return;
+            }
+            let lanes = &mut lanes[..used];
+            // Level by level, so that the loads of one level don't depend on each other.
+            for level in 0..=DEPTH {
+                let mut is_leaf = true;
+                for (hash, node) in &mut *lanes {
+                    match *node {
+                        Node::Branch(children) => {
+                            *node = &children[child(*hash, level)];
+                            is_leaf = false;
+                        }
+                        Node::Leaf(slots) => {
+                            black_box(slots.get(slots.len() / 2).map(|slot| slot.hash));
+                        }
+                    }
                 }
-                Node::Leaf(slots) => {
-                    let begin = lower_bound(slots, hash, level);
-                    return slots[begin..]
-                        .iter()
-                        .take_while(|slot| slot.hash == hash)
-                        .find(|slot| slot.item.key().borrow() == key)
-                        .map(|slot| &slot.item);
+                if is_leaf {
+                    break;
                 }
             }
         }
@@ -122,7 +177,7 @@ impl<T: Keyed> Trie<T> {
     /// Adds an item; returns the one with the same key that it replaces.
     pub(crate) fn insert(&mut self, item: Arc<T>) -> Option<Arc<T>> {
         let hash = hash_of(item.key());
-        let replaced = self.root.insert(0, Slot { hash, item });
+        let replaced = self.root.insert(0, hash, item);
         self.len += usize::from(replaced.is_none());
         replaced
     }
@@ -146,29 +201,47 @@ impl<T: Keyed> Trie<T> {
     }
 }
 
+impl<T> Node<T> {
+    /// The leaf that a hash belongs to, and its level.
+    fn leaf_of(&self, hash: u64) -> (&[Slot<T>], u32) {
+        let (mut node, mut level) = (self, 0);
+        loop {
+            match node {
+                Self::Branch(children) => {
+                    node = &children[child(hash, level)];
+                    level += 1;
+                }
+                Self::Leaf(slots) => return (slots, level),
+            }
+        }
+    }
+}
+
 impl<T: Keyed> Node<T> {
-    fn insert(&mut self, level: u32, slot: Slot<T>) -> Option<Arc<T>> {
+    fn insert(&mut self, level: u32, hash: u64, item: Arc<T>) -> Option<Arc<T>> {
         match self {
             Self::Branch(children) => {
-                let child = &mut Arc::make_mut(children)[child(slot.hash, level)];
-                child.insert(level + 1, slot)
+                let child = &mut Arc::make_mut(children)[child(hash, level)];
+                child.insert(level + 1, hash, item)
             }
             Self::Leaf(slots) => {
-                let slots = Arc::make_mut(slots);
-                let (begin, end) = range_of(slots, slot.hash, level);
-                let same = slots[begin..end]
-                    .iter_mut()
-                    .find(|other| other.item.key() == slot.item.key());
-                if let Some(same) = same {
-                    return Some(core::mem::replace(&mut same.item, slot.item));
+                let (begin, end) = range_of(slots, hash, level);
+                let same = (begin..end).find(|at| slots[*at].has_key(item.key()));
+                if let Some(at) = same {
+                    return Arc::make_mut(slots)[at].item.replace(item);
                 }
                 let smaller = slots[begin..end]
                     .iter()
-                    .take_while(|other| other.item.tie(&slot.item).is_lt());
+                    .filter_map(|slot| slot.item.as_ref())
+                    .take_while(|other| other.tie(&item).is_lt());
                 let at = begin + smaller.count();
-                slots.insert(at, slot);
+                let slot = Slot {
+                    hash,
+                    item: Some(item),
+                };
+                *slots = spliced(slots, at, 0, Some(slot)).0;
                 if slots.len() > LEAF && level < DEPTH {
-                    *self = Self::split(core::mem::take(slots), level);
+                    *self = Self::split(owned(slots), level);
                 }
                 None
             }
@@ -184,7 +257,7 @@ impl<T: Keyed> Node<T> {
             if slots.len() > LEAF && level + 1 < DEPTH {
                 Self::split(slots, level + 1)
             } else {
-                Self::Leaf(Arc::new(slots))
+                Self::Leaf(slots.into())
             }
         })))
     }
@@ -201,18 +274,19 @@ impl<T: Keyed> Node<T> {
                 removed
             }
             Self::Leaf(slots) => {
-                let slots = Arc::make_mut(slots);
                 let (begin, end) = range_of(slots, hash, level);
-                let at = (begin..end).find(|at| slots[*at].item.key() == key)?;
-                Some(slots.remove(at).item)
+                let at = (begin..end).find(|at| slots[*at].has_key(key))?;
+                let (rest, removed) = spliced(slots, at, 1, None);
+                *slots = rest;
+                removed
             }
         }
     }
 
     /// The children as one leaf, if they fit.
-    fn joined(children: &[Self; FANOUT]) -> Option<Self> {
+    fn joined(children: &mut [Self; FANOUT]) -> Option<Self> {
         let mut len = 0;
-        for child in children {
+        for child in &*children {
             match child {
                 Self::Leaf(slots) => len += slots.len(),
                 Self::Branch(_) => return None,
@@ -224,12 +298,50 @@ impl<T: Keyed> Node<T> {
         let mut joined = Vec::with_capacity(len);
         for child in children {
             if let Self::Leaf(slots) = child {
-                joined.extend(slots.iter().cloned());
+                joined.extend(owned(slots));
             }
         }
-        joined.sort_by_key(|slot| slot.hash);
-        Some(Self::Leaf(Arc::new(joined)))
+        Some(Self::Leaf(joined.into()))
     }
+}
+
+/// The slots of a leaf: moved out of it, or copied where a snapshot shares it.
+fn owned<T>(slots: &mut Arc<[Slot<T>]>) -> Vec<Slot<T>> {
+    match Arc::get_mut(slots) {
+        Some(slots) => slots.iter_mut().map(Slot::take).collect(),
+        None => slots.to_vec(),
+    }
+}
+
+/// The leaf with `removed` slots less at a place and one more there; and the item of the first that
+/// it lacks. The slots are moved out of the former leaf, or copied where a snapshot shares it.
+fn spliced<T>(
+    slots: &mut Arc<[Slot<T>]>,
+    at: usize,
+    removed: usize,
+    added: Option<Slot<T>>,
+) -> (Arc<[Slot<T>]>, Option<Arc<T>>) {
+    let mut taken = None;
+    let spliced = match Arc::get_mut(slots) {
+        Some(slots) => {
+            let (before, rest) = slots.split_at_mut(at);
+            let (gone, after) = rest.split_at_mut(removed);
+            taken = gone.first_mut().and_then(|slot| slot.item.take());
+            let before = before.iter_mut().map(Slot::take);
+            let after = after.iter_mut().map(Slot::take);
+            before.chain(added).chain(after).collect()
+        }
+        None => {
+            let (before, rest) = slots.split_at(at);
+            let (gone, after) = rest.split_at(removed);
+            if let Some(gone) = gone.first() {
+                taken.clone_from(&gone.item);
+            }
+            let before = before.iter().cloned();
+            before.chain(added).chain(after.iter().cloned()).collect()
+        }
+    };
+    (spliced, taken)
 }
 
 /// The child of a branch at this level that a hash belongs to: the highest bits first, so that the
@@ -239,7 +351,7 @@ fn child(hash: u64, level: u32) -> usize {
     usize::try_from((hash >> shift) & (FANOUT as u64 - 1)).expect("four bits")
 }
 
-/// Where the items of this hash are, or would be.
+/// Range of the slots that the items of this hash have, or would have.
 fn range_of<T>(slots: &[Slot<T>], hash: u64, level: u32) -> (usize, usize) {
     let begin = lower_bound(slots, hash, level);
     let same = slots[begin..].iter().take_while(|slot| slot.hash == hash);
@@ -265,7 +377,7 @@ fn lower_bound<T>(slots: &[Slot<T>], hash: u64, level: u32) -> usize {
 pub(crate) struct IntoIter<T> {
     branches: Vec<(Arc<[Node<T>; FANOUT]>, usize)>,
     node: Option<Node<T>>,
-    leaf: Arc<Vec<Slot<T>>>,
+    leaf: Arc<[Slot<T>]>,
     at: usize,
 }
 
@@ -290,7 +402,7 @@ impl<T> Iterator for IntoIter<T> {
         loop {
             if let Some(slot) = self.leaf.get(self.at) {
                 self.at += 1;
-                return Some(slot.item.clone());
+                return slot.item.clone();
             }
             match self.node.take() {
                 Some(Node::Leaf(slots)) => (self.leaf, self.at) = (slots, 0),
@@ -321,7 +433,7 @@ impl<'a, T> Iterator for Iter<'a, T> {
     fn next(&mut self) -> Option<&'a Arc<T>> {
         loop {
             if let Some(slot) = self.leaf.next() {
-                return Some(&slot.item);
+                return slot.item.as_ref();
             }
             match self.node.take() {
                 Some(Node::Leaf(slots)) => self.leaf = slots.iter(),

@@ -22,9 +22,9 @@ use super::{
 
 /// The public nodes to start from.
 const PUBLIC_NODES: [&str; 4] = mainline::DEFAULT_BOOTSTRAP_NODES;
-/// How long looking up the name of a node may take.
+/// Timeout for looking up the name of a node.
 const NAME_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long reading or writing a slot may take.
+/// Timeout for reading or writing a slot.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Slots that are read at once; more wait. The answers to more would overflow the receive buffer
 /// of the socket when they come all at once.
@@ -41,7 +41,7 @@ pub struct Client {
     queries: Arc<Semaphore>,
 }
 
-/// What a slot holds, and the sequence number that a write must replace.
+/// Content of a slot, and the sequence number that a write must replace.
 #[derive(Debug, Clone)]
 pub(super) struct Content {
     pub(super) sequence: i64,
@@ -183,7 +183,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Which of two items of a slot is the later one, as the DHT sees it.
+/// Sort key of two items of a slot: the later one, as the DHT sees it, is the greater.
 fn order(item: &MutableItem) -> (i64, &[u8]) {
     (item.seq(), item.value())
 }

@@ -1,6 +1,6 @@
-//! What can go wrong with the DHT.
+//! Errors of the DHT.
 
-/// Why a [`Client`](super::Client) could not be opened.
+/// Errors of opening a [`Client`](super::Client).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -12,7 +12,7 @@ pub enum OpenError {
     Bind(#[source] std::io::Error),
 }
 
-/// Why a slot could not be read.
+/// Errors of reading a slot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
@@ -24,10 +24,10 @@ pub enum ResolveError {
     Invalid(&'static str),
 }
 
-/// Why a slot could not be written.
+/// Errors of writing a slot.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
-    /// Somebody else has written it meanwhile.
+    /// Another node has written it meanwhile.
     #[error("the slot was written by another node")]
     Taken,
     /// Its sequence number can't be increased any more.

@@ -14,7 +14,7 @@ fn slot() -> Slot {
     slots(&NetworkId::from("fuzz")).swap_remove(0)
 }
 
-/// A slot that holds these bytes: whoever knows the network's id has the key to sign them.
+/// A slot that holds these bytes: any node that knows the network's id has the key to sign them.
 fn record(data: &[u8]) -> bool {
     let signer = SigningKey::from_bytes(&slot().keys().secret_key());
     let item = MutableItem::new(signer, data, SEQUENCE, None);

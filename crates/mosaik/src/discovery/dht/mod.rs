@@ -15,8 +15,8 @@
 //! network. A node without a slot claims one that is empty or whose peer does not answer, by
 //! compare-and-swap on the sequence number; of several that claim one slot, one wins.
 //!
-//! The DHT is a hint and never trusted: whoever knows the network id can write any slot. What is
-//! found counts only after the peer has proven in a handshake to know the network id too.
+//! The DHT is a hint and never trusted: any node that knows the network id can write any slot. A
+//! record counts only after the peer has proven in a handshake to know the network id too.
 //!
 //! | task | ends when |
 //! |---|---|

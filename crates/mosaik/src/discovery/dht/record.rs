@@ -1,4 +1,4 @@
-//! What a slot says: where one peer can be reached.
+//! Record in a slot: the addresses of one peer.
 
 use std::{net::SocketAddr, str::FromStr};
 
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::primitives::{PeerId, Reach};
 
-/// How long caches may keep a record, and for how long a fresh claim may be invisible.
+/// Time in seconds that caches may keep a record, and that a fresh claim may be invisible.
 pub(super) const TTL_SECS: u32 = 600;
 /// Socket addresses in a record at most.
 const MAX_ADDRESSES: usize = 8;
@@ -38,13 +38,13 @@ const RELAY: &str = "_r";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
-    /// The peer that published the record, by its own word.
+    /// The peer that published the record, as it states itself.
     pub peer: PeerId,
     /// Its socket addresses, the most useful ones first.
     pub addresses: Vec<SocketAddr>,
     /// Its relays.
     pub relays: Vec<RelayUrl>,
-    /// When it was published, by the publisher's clock.
+    /// Time of publication, by the publisher's clock.
     pub published_at: DateTime<Utc>,
 }
 
@@ -74,7 +74,7 @@ impl Record {
         EndpointAddr::from_parts(self.peer, relays.chain(addresses))
     }
 
-    /// Whether both say the same, whenever they were published.
+    /// Returns whether both have the same content, whenever they were published.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         self.addr() == other.addr()
     }
@@ -140,7 +140,7 @@ impl Record {
     }
 }
 
-/// A packet that says that a slot is free.
+/// Packet that marks a slot as free.
 pub(super) fn withdrawal(slot: &Slot, sequence: i64) -> Result<SignedPacket, WriteError> {
     let packet = SignedPacket::builder().timestamp(timestamp(sequence));
     packet.sign(slot.keys()).map_err(|_| WriteError::Packet)

@@ -1,4 +1,4 @@
-//! Where in the DHT a network's records are.
+//! Location of a network's records in the DHT.
 
 use core::fmt;
 
@@ -6,7 +6,7 @@ use pkarr::Keypair;
 
 use crate::primitives::{Digest, NetworkId};
 
-/// How many slots a network has.
+/// Number of slots of a network.
 pub const SLOT_COUNT: usize = 16;
 
 /// One place in the DHT, derived from the network id.

@@ -10,7 +10,7 @@ use super::record::TTL_SECS;
 /// A claim may be invisible for as long as others may cache the slot's former content.
 const PROPAGATION: Duration = Duration::from_secs(TTL_SECS as u64);
 
-/// What a node saw in a slot.
+/// Observation of a slot by a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sight {
     /// Nothing, or something that may be replaced: not a record, or a peer that does not answer
@@ -20,14 +20,14 @@ pub(super) enum Sight {
     Taken,
     /// This node's own record.
     Own {
-        /// Whether its addresses are those of now.
+        /// True if its addresses are the current ones.
         current: bool,
     },
     /// The DHT did not answer.
     Unknown,
 }
 
-/// What a node has to do after it looked at all slots.
+/// Next action of a node that has read all slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Nothing.
@@ -38,7 +38,7 @@ pub(super) enum Step {
     Claim(usize),
 }
 
-/// What a node knows of its own record.
+/// Publication state of a node's own record, as far as the node knows.
 #[derive(Debug)]
 pub(super) struct Publication {
     interval: Duration,

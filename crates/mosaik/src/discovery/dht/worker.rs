@@ -30,16 +30,16 @@ use crate::{
 
 /// Longest time between polls while this node knows nobody.
 const ALONE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often slots are looked at by a node that publishes but does not poll.
+/// Poll interval of the slots on a node that publishes but does not poll.
 const PUBLISH_ONLY_INTERVAL: Duration = Duration::from_mins(1);
 /// Waits after the DHT could not be reached.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
-/// The mean wait before the next look after a lost race.
+/// Mean wait before the slots are read again after a lost race.
 const RACE_PAUSE: Duration = Duration::from_secs(1);
-/// Changes of the local address within this time cause one look at the slots.
+/// Time within which changes of the local address cause the slots to be read once.
 const ADDRESS_SETTLES: Duration = Duration::from_secs(2);
-/// How long withdrawing the record may take at the end.
+/// Timeout for withdrawing the record at the end.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Finds peers through the DHT, and lets this node be found.
@@ -57,7 +57,7 @@ pub(crate) struct DhtWorker {
     pending: Option<Pending>,
 }
 
-/// How a look at the slots went.
+/// Outcome of reading all slots.
 enum Outcome {
     Done,
     LostRace,
@@ -210,7 +210,8 @@ impl DhtWorker {
         (Some(sequence), sight)
     }
 
-    /// Whether the peer of a record is a member of this network and there; joins it if so.
+    /// Joins the peer of a record if it is a member of this network and answers; returns whether it
+    /// is.
     async fn join(&self, record: &Record) -> bool {
         if self.store.catalog().signed.contains_key(&record.peer) {
             return true;

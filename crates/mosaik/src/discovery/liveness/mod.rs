@@ -1,4 +1,4 @@
-//! Who is alive: probes along random rings, suspicion, and refutation.
+//! Liveness: probes along random rings, suspicion, and refutation.
 //!
 //! Every node watches a few others: its successors on K rings, each a pseudo-random permutation
 //! of all peers that everybody computes alike. So each peer has K observers, connections are

@@ -1,4 +1,4 @@
-//! The worker that probes, suspects and buries.
+//! SWIM prober: direct and indirect probes, suspicion, declaring peers dead.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -30,13 +30,13 @@ use crate::{
 
 /// Time between probes of one peer.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long a direct probe may take on a standing connection when this node seems healthy.
+/// Timeout for a direct probe on an open connection when this node seems healthy.
 const DIRECT_TIMEOUT: Duration = Duration::from_millis(700);
-/// How long a direct probe may take when the peer must be dialed first.
+/// Timeout for a direct probe when the peer must be dialed first.
 const DIAL_TIMEOUT: Duration = Duration::from_millis(2500);
-/// How long an indirect probe may take when this node seems healthy.
+/// Timeout for an indirect probe when this node seems healthy.
 const INDIRECT_TIMEOUT: Duration = Duration::from_millis(1500);
-/// How many others are asked to probe before a peer is suspected.
+/// Number of other peers that are asked to probe before a peer is suspected.
 const HELPERS: usize = 3;
 /// Gossip does not do its work when catalogs have not agreed for this long.
 const DISAGREEMENT: Duration = Duration::from_secs(4);
@@ -59,11 +59,11 @@ pub(crate) struct Prober {
     pub(crate) scope: Scope,
 }
 
-/// What the worker remembers between rounds.
+/// State of the worker that lasts from round to round.
 struct Rounds {
     rings: Rings,
     subjects: BTreeSet<PeerId>,
-    /// When a catalog agreed with this node's last, or gossip was joined anew.
+    /// Time at which a catalog last agreed with this node's, or gossip was joined anew.
     agreed: Instant,
     /// Syncs with peers whose catalogs go on to differ.
     syncs: HashMap<PeerId, Attempt>,
@@ -77,7 +77,7 @@ struct Attempt {
     pause: Duration,
 }
 
-/// What an answered probe says about the catalogs of a peer and this node.
+/// Comparison of the catalogs of a peer and this node, from an answered probe.
 struct Comparison {
     peer: PeerId,
     /// This node's, and the peer's.
@@ -85,7 +85,7 @@ struct Comparison {
 }
 
 impl Rounds {
-    /// Whether a sync may follow from a comparison; if so, it counts as made.
+    /// Returns whether a sync may follow from a comparison; if so, it counts as made.
     fn may_sync(&mut self, comparison: &Comparison) -> bool {
         let now = Instant::now();
         let attempt = Attempt {

@@ -1,13 +1,13 @@
-//! Which peers a node watches.
+//! Choice of the peers that a node watches.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::primitives::{Digest, PeerId};
 
-/// How many observers each peer has.
+/// Number of observers of each peer.
 const RINGS: usize = 3;
 
-/// Where a peer stands on each ring.
+/// Positions of a peer, one for each ring.
 type Places = [u64; RINGS];
 
 /// The places of all peers, computed once each.

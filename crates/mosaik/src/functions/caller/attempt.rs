@@ -23,9 +23,9 @@ use crate::{
     primitives::{Bytes, BytesMut, FunctionId, Scope, TraceParent, encoding},
 };
 
-/// How long a handler may take to be reached and to admit the call.
+/// Timeout for reaching a handler and for its admission of the call.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a handler may take to be reached when there are others.
+/// Timeout for reaching a handler when there are others.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Room for the frame of a usual header: one without a trace and a schema tag.
 const HEADER_CAPACITY: usize = 64;
@@ -44,7 +44,7 @@ pub(super) struct Request {
     pub(super) schema: Option<String>,
 }
 
-/// What a handler answered.
+/// Answer of a handler.
 pub(super) enum Answer {
     /// A frame with a value or an application error.
     Reply(Bytes),
@@ -59,7 +59,7 @@ pub(super) struct Replying {
     pub(super) _load: Load,
 }
 
-/// Why an attempt brought no answer.
+/// Reasons for which an attempt brought no answer.
 pub(super) enum Miss {
     /// The handler's verdict.
     Refused {
@@ -84,7 +84,7 @@ pub(super) enum Miss {
 }
 
 impl Miss {
-    /// Whether no other handler can make a difference.
+    /// Returns whether no other handler can make a difference.
     pub(super) const fn is_final(&self) -> bool {
         matches!(
             self,
@@ -183,7 +183,7 @@ async fn begin(
 /// A request that has left.
 struct Sent {
     link: Link,
-    /// By when the handler has something to say.
+    /// Deadline for the handler's next frame.
     limit: Instant,
 }
 
@@ -305,7 +305,7 @@ async fn receive(link: &mut Link, request: &Request, mut limit: Instant) -> Resu
     }
 }
 
-/// How far a call has got when its stream ends.
+/// Progress of a call at the end of its stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Unsent,
@@ -313,7 +313,7 @@ enum Progress {
     Running,
 }
 
-/// What the end of a stream means.
+/// Classifies the end of a stream.
 ///
 /// Safe to be asked again is only what a peer never saw: it closed the whole connection, which it
 /// does when nothing is under way on it. A stream that ends by itself was served.
@@ -329,7 +329,7 @@ fn ended(error: RecvError, progress: Progress, link: &Link) -> Miss {
     }
 }
 
-/// Whether the peer closed the connection as one that was not in use.
+/// Returns whether the peer closed the connection as one that was not in use.
 fn was_idle(link: &Link) -> bool {
     matches!(link.connection().close_reason(),
         Some(ConnectionError::ApplicationClosed(close)) if close == Success)

@@ -42,7 +42,7 @@ pub(super) fn reach<'c>(candidates: impl Iterator<Item = &'c Arc<Candidate>>) ->
     Some(nearest.value + nearest.noise + NEAR.max(nearest.value / NEAR_PART))
 }
 
-/// Whether a candidate can't be told apart from the nearest.
+/// Returns whether a candidate can't be told apart from the nearest.
 fn is_near(candidate: &Candidate, reach: Duration) -> bool {
     let distance = candidate.route.distance();
     distance.value.saturating_sub(distance.noise) <= reach

@@ -1,4 +1,4 @@
-//! How a caller behaves.
+//! Configuration of a caller.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,26 +8,26 @@ use crate::{
     tickets::{PeerInfo, TicketValidator},
 };
 
-/// How a caller was configured.
+/// Configuration of a caller.
 pub struct Config {
-    /// The id that is looked for: the given or derived one, with the signatures of all validators
-    /// folded in.
+    /// Id of the function: the given or derived one, with the signatures of all validators folded
+    /// in.
     pub function_id: FunctionId,
-    /// Which handlers are eligible.
+    /// Predicate on handlers: those that pass are eligible.
     pub require: Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>,
-    /// What the tickets of handlers must pass; enforced here.
+    /// Validators for the tickets of handlers; enforced here.
     pub handler_auth: Vec<Arc<dyn TicketValidator>>,
-    /// What the tickets of callers must pass; enforced by handlers.
+    /// Validators for the tickets of callers; enforced by handlers.
     pub caller_auth: Vec<Arc<dyn TicketValidator>>,
     /// Budget of one call.
     pub call_timeout: Duration,
-    /// When the caller is online.
+    /// Condition under which the caller is online.
     pub online_when: Box<dyn Fn(HandlerConditions) -> HandlerConditions + Send + Sync>,
-    /// Whether a call may run more than once.
+    /// True if a call may run more than once.
     pub is_idempotent: bool,
     /// The tag that handlers must share, if they have one.
     pub schema: Option<String>,
-    /// How long a reply may take before a second handler is asked too.
+    /// Time after which a second handler is asked too, if there is no reply.
     pub hedge_after: Option<Duration>,
 }
 

@@ -25,7 +25,7 @@ use crate::{
     primitives::{Digest, Scope},
 };
 
-/// A handler that has no place free says so sooner than this, beside a round trip.
+/// Time within which a handler at its limit of concurrent calls refuses, beside a round trip.
 const REFUSED_WITHIN: Duration = Duration::from_millis(100);
 
 /// Makes the calls of one caller, whatever their types.
@@ -314,7 +314,8 @@ impl Dispatcher {
     }
 }
 
-/// Makes an attempt whose turn it is. Who is not refused soon is admitted: the next may ask.
+/// Makes an attempt whose turn it is. A call that is not refused soon is admitted: the next may
+/// ask.
 async fn in_turn<T>(
     attempt: impl Future<Output = T>,
     turn: &mut Option<Turn>,
@@ -329,7 +330,7 @@ async fn in_turn<T>(
     attempt.await
 }
 
-/// Whether the other one of two attempts makes no difference any more.
+/// Returns whether the result of one attempt makes the other attempt pointless.
 fn is_final(result: &Result<Answer, Miss>) -> bool {
     result.as_ref().err().is_none_or(Miss::is_final)
 }

@@ -24,8 +24,8 @@ use crate::{
     tickets::PeerInfo,
 };
 
-/// How often those are looked at that change by themselves: tickets expire or become valid, and
-/// measurements fail.
+/// Interval at which peers are judged again that change by themselves: tickets expire or become
+/// valid, and measurements fail.
 const TICK: Duration = Duration::from_secs(1);
 /// A handler that doesn't answer pings is measured on a call connection after this many ticks, and
 /// each time after twice as many, up to the other number.
@@ -55,7 +55,7 @@ enum Waiting {
     Unmeasured(u32),
 }
 
-/// What is decided about a peer.
+/// Verdict on a peer.
 enum Verdict {
     Eligible(PeerInfo, Duration),
     Unmeasured,
@@ -241,7 +241,8 @@ impl Follower {
     }
 }
 
-/// Whether a peer is measured that was not after this many ticks: later and later.
+/// Returns whether to measure a peer that has stayed unmeasured for this many ticks; the intervals
+/// grow.
 const fn is_measured_after(ticks: u32) -> bool {
     if ticks > MAX_MEASURE_TICKS {
         ticks.is_multiple_of(MAX_MEASURE_TICKS)

@@ -51,8 +51,8 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         }
     }
 
-    /// The id that is looked for: the given or derived one, with the signatures of all ticket
-    /// validators folded in.
+    /// Id of the function: the given or derived one, with the signatures of all ticket validators
+    /// folded in.
     pub fn function_id(&self) -> &FunctionId {
         &self.dispatcher.config.function_id
     }
@@ -161,7 +161,7 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         (0..snapshot.candidates.len()).map(move |index| snapshot.candidates[index].info.clone())
     }
 
-    /// How this caller was configured.
+    /// Configuration of this caller.
     pub fn config(&self) -> &Config {
         &self.dispatcher.config
     }

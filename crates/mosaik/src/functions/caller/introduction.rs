@@ -11,7 +11,7 @@ use crate::{
 
 /// Catalogs are synced with one handler at most this often.
 const SYNC_PAUSE: Duration = Duration::from_millis(250);
-/// How long the delivery of this node's entry may take.
+/// Timeout for delivering this node's entry.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Syncs catalogs with a handler that doesn't know this node. Calls that need it at the same time

@@ -1,4 +1,4 @@
-//! The line in which calls stand that found no place free anywhere.
+//! Queue of the calls that found every handler at its limit.
 //!
 //! A handler that is full refuses, and does not queue. If every call that waits asked again by
 //! itself, many waiting ones would keep handlers busy with refusing. So they ask in turns, first
@@ -16,11 +16,11 @@ use tokio::sync::oneshot;
 pub(super) struct Line(Mutex<State>);
 
 struct State {
-    /// How many may ask at once.
+    /// Limit on the concurrent requests.
     limit: usize,
     /// Answers since the limit last grew.
     answers: usize,
-    /// Whether none was refused yet, so that the limit grows with each answer.
+    /// True if none was refused yet, so that the limit grows with each answer.
     is_probing: bool,
     asking: usize,
     waiting: VecDeque<oneshot::Sender<Turn>>,
@@ -141,7 +141,7 @@ impl Granted {
 }
 
 impl Turn {
-    /// Who asked was answered.
+    /// Reports an answer, which may raise the limit.
     pub(super) fn answered(self) {
         let Some(line) = &self.0 else { return };
         let mut state = line.0.lock();

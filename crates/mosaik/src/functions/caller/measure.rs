@@ -9,7 +9,7 @@ use crate::functions_layer::{candidates::Candidate, core::Core, route::Route};
 
 /// Exchanges of one measurement; the fastest counts.
 const EXCHANGES: usize = 5;
-/// How long a measurement may take.
+/// Timeout for a measurement.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// The round-trip times that the catalog has at first may be too large by this factor.
 const FACTOR: u32 = 8;

@@ -14,7 +14,7 @@ use crate::{
     primitives::{FunctionId, PeerId},
 };
 
-/// A request for a sign of life that has left.
+/// Liveness probe that was sent.
 pub(super) struct Probe {
     link: Link,
     asked: Instant,
@@ -36,7 +36,7 @@ impl Probe {
         Some(Self { link, asked })
     }
 
-    /// How long the answer took.
+    /// Waits for the answer; returns the time that it took.
     pub(super) async fn answered(mut self) -> Option<Duration> {
         match self.link.receiver.recv_bytes().await {
             Err(RecvError::Closed(close)) if Success == close => {

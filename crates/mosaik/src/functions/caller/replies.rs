@@ -85,7 +85,7 @@ struct Intake {
     source: Source,
 }
 
-/// Where the replies come from.
+/// Source of the replies.
 struct Source {
     replying: Replying,
     taken_bytes: u64,

@@ -1,4 +1,4 @@
-//! What one call has learnt about its candidates.
+//! Findings of one call about its candidates.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause when handlers had no place free.
 const MAX_PAUSE_WHEN_FULL: Duration = Duration::from_millis(100);
 
-/// Why a call has no answer.
+/// Reasons for which a call has no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
     Timeout,
@@ -45,7 +45,7 @@ pub(super) struct Search {
     excluded: Vec<PeerId>,
     /// Asked again only when one of the two entries has changed.
     denied: Vec<Denied>,
-    /// To be asked again now.
+    /// Candidate to be asked again now.
     pub(super) again: Option<Arc<Candidate>>,
     pub(super) had_candidate: bool,
     refusal: Option<ApplicationClose>,
@@ -61,7 +61,7 @@ struct Denied {
 }
 
 impl Search {
-    /// Whether a candidate is not to be asked now.
+    /// Returns whether a candidate is not to be asked now.
     pub(super) fn is_excluded(&self, candidate: &Candidate, own_content: Digest) -> bool {
         let peer = candidate.peer();
         self.tried.contains(&peer)
@@ -73,14 +73,14 @@ impl Search {
             })
     }
 
-    /// Whether a candidate refused this node with an entry that has changed since.
+    /// Forgets a candidate's refusal; returns whether there was one.
     pub(super) fn forgive(&mut self, candidate: &Candidate) -> bool {
         let before = self.denied.len();
         self.denied.retain(|denied| denied.peer != candidate.peer());
         self.denied.len() != before
     }
 
-    /// Whether a candidate was asked in this round.
+    /// Returns whether a candidate was asked in this round.
     pub(super) fn is_tried(&self, candidate: &Candidate) -> bool {
         self.tried.contains(&candidate.peer())
     }
@@ -134,14 +134,14 @@ impl Search {
         self.tried.clear();
     }
 
-    /// Whether the last handler that was asked had no place free.
+    /// Returns whether the last handler that was asked was at its limit of concurrent calls.
     pub(super) fn is_full(&self) -> bool {
         self.refusal
             .as_ref()
             .is_some_and(|close| NoCapacity == *close)
     }
 
-    /// How long to wait before all are asked again, if nothing changes before.
+    /// Pause before all are asked again, if nothing changes before.
     pub(super) fn pause(&mut self) -> Duration {
         let max = if self.is_full() {
             MAX_PAUSE_WHEN_FULL
@@ -156,13 +156,13 @@ impl Search {
         pause.mul_f64(0.5 + 0.5 * rand::random::<f64>())
     }
 
-    /// What a call ends with whose budget is used up while it tries to reach a handler.
+    /// Result of a call that runs out of budget while it tries to reach a handler.
     pub(super) fn give_up_after(mut self, error: Option<Box<LinkError>>) -> Failure {
         self.loss = error.or(self.loss);
         self.give_up()
     }
 
-    /// What a call ends with when its budget is used up.
+    /// Result of a call that runs out of budget.
     pub(super) fn give_up(self) -> Failure {
         if !self.had_candidate {
             return Failure::Unavailable;

@@ -1,4 +1,4 @@
-//! Finds handlers that died without a word, long before the transport gives up.
+//! Failure detector for handlers that die silently, long before the transport gives up.
 //!
 //! A process that is killed sends nothing, and the transport waits for seconds before it calls a
 //! connection lost. While calls are in flight to a peer, its connection is watched: a silent one is
@@ -28,21 +28,21 @@ use crate::{
     primitives::{PeerId, ShortFmtExt},
 };
 
-/// How often connections are looked at while calls are in flight.
+/// Interval of the check on connections while calls are in flight.
 const TICK: Duration = Duration::from_millis(150);
 /// A connection is given up only after this many round trips, whatever the limit.
 const SILENT_ROUND_TRIPS: u32 = 4;
 /// The transport shows this many signs of life by itself before it counts that there is none.
 const SILENT_KEEP_ALIVES: u32 = 2;
 
-/// How long a request for a sign of life occupies a stream.
+/// Timeout for a liveness probe, which occupies a stream until then.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What was last heard on a connection.
+/// Last packet count of a connection, and the time at which it changed.
 struct Heard {
     packets: u64,
     at: Instant,
-    /// Whether a sign of life was asked for since.
+    /// True if a liveness probe was sent since.
     is_asked: Arc<AtomicBool>,
 }
 
@@ -61,7 +61,7 @@ pub(in crate::functions_layer) async fn watch_connections(core: Arc<Core>) {
     }
 }
 
-/// One look at all busy connections; returns what was heard on those that are busy now.
+/// Checks all busy connections; returns what was heard on those that are busy now.
 fn look(
     core: &Arc<Core>,
     mut heard: HashMap<(PeerId, usize), Heard>,
@@ -99,7 +99,7 @@ fn look(
     busy
 }
 
-/// Asks for a sign of life on a connection; it has done its work when it is sent.
+/// Sends a liveness probe on a connection; it has done its work when it is sent.
 fn ask(core: &Arc<Core>, connection: Connection, is_asked: Arc<AtomicBool>) {
     let asking = core.clone();
     core.scope.spawn(async move {
@@ -116,7 +116,7 @@ fn ask(core: &Arc<Core>, connection: Connection, is_asked: Arc<AtomicBool>) {
     });
 }
 
-/// How long a peer may be silent.
+/// Time for which a peer may be silent.
 fn patience(limit: Duration, is_asked: bool, rtt: Duration) -> Duration {
     let limit = if is_asked {
         limit

@@ -32,9 +32,9 @@ use crate::{
     primitives::{ShortFmtExt, TraceParent},
 };
 
-/// How long the header of an accepted stream may take.
+/// Timeout for the header of an accepted stream.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a call may wait for memory for its request. Less than callers wait for the verdict.
+/// Timeout for a call to get memory for its request. Less than callers wait for the verdict.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time limit for a request to arrive, or for its next [`REQUEST_STEP_BYTES`]. Its caller's budget
 /// bounds the whole.

@@ -1,4 +1,4 @@
-//! Who is served: the verdict on a call, by its header alone.
+//! Admission: the verdict on a call, by its header alone.
 
 use std::{sync::Arc, time::Duration};
 

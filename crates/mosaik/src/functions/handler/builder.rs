@@ -21,7 +21,7 @@ use crate::{
     tickets::{PeerInfo, TicketValidator},
 };
 
-/// How long a caller may take nothing of a stream of replies.
+/// Limit on the time in which a caller takes nothing of a stream of replies.
 const STALL_LIMIT: Duration = Duration::from_mins(10);
 
 type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;

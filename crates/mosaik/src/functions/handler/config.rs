@@ -1,4 +1,4 @@
-//! What a handler was registered with.
+//! Configuration of a handler.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,19 +7,19 @@ use crate::{
     tickets::{PeerInfo, TicketValidator},
 };
 
-/// What a handler was registered with.
+/// Configuration of a handler.
 pub struct HandlerConfig {
     /// The id that was given; `None` if it was derived.
     pub function_id: Option<FunctionId>,
-    /// Which callers are served.
+    /// Predicate on callers: those that pass are served.
     pub require: Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>,
-    /// What the tickets of callers must pass; enforced here.
+    /// Validators for the tickets of callers; enforced here.
     pub caller_auth: Vec<Arc<dyn TicketValidator>>,
-    /// What the tickets of handlers must pass; enforced by callers.
+    /// Validators for the tickets of handlers; enforced by callers.
     pub handler_auth: Vec<Arc<dyn TicketValidator>>,
     /// Calls running at once; more are refused.
     pub max_concurrent: usize,
-    /// How long a caller of a stream of replies may take nothing.
+    /// Limit on the time in which a caller of a stream of replies takes nothing.
     pub stall_limit: Duration,
     /// The tag that callers must share, if they have one.
     pub schema: Option<String>,

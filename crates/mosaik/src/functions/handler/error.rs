@@ -1,6 +1,6 @@
-//! Why a handler was not registered.
+//! Errors of registering a handler.
 
-/// Why a handler was not registered.
+/// Errors of registering a handler.
 #[derive(Debug, thiserror::Error)]
 pub enum BuilderError {
     /// This node serves that id already.

@@ -48,12 +48,12 @@ impl<Req: Datum, Res: Datum, E: Datum> Handler<Req, Res, E> {
         &self.id
     }
 
-    /// What this handler has done so far.
+    /// Counts of this handler's calls.
     pub fn stats(&self) -> &Stats {
         &self.registered.stats
     }
 
-    /// What this handler was registered with.
+    /// Configuration of this handler.
     pub fn config(&self) -> &HandlerConfig {
         &self.registered.config
     }

@@ -1,4 +1,4 @@
-//! What the handlers of one node share.
+//! State shared by the handlers of one node.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -16,8 +16,7 @@ const MAX_HALF_OPEN_EACH: usize = 512;
 /// message of the largest size always fits.
 const MESSAGE_BYTES: usize = 512 * 1024 * 1024;
 const MESSAGE_BYTES_EACH: usize = 128 * 1024 * 1024;
-/// How long replies, and the word that a call was interrupted, may take to arrive before the node
-/// goes on with its end.
+/// Timeout for delivering replies, and the notices of interrupted calls, at the node's end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The serving side of one node.

@@ -26,7 +26,7 @@ pub(super) struct Registered {
     pub(super) stats: Stats,
     metrics: Arc<HandlerMetrics>,
     scope: Scope,
-    /// When a caller with another schema was last told of in the log.
+    /// Time of the last warning about a caller with another schema.
     warned: Mutex<Option<Instant>>,
 }
 
@@ -49,7 +49,7 @@ impl Registered {
         }
     }
 
-    /// Whether the user's predicate accepts a caller; one that panics doesn't.
+    /// Returns whether the user's predicate accepts a caller; one that panics doesn't.
     pub(super) fn accepts(&self, caller: &PeerInfo) -> bool {
         catch_unwind(AssertUnwindSafe(|| (self.config.require)(caller))).unwrap_or_else(|_| {
             tracing::error!(function = %self.id.short(), peer = %caller.id().short(),
@@ -93,7 +93,7 @@ impl Registered {
         self.scope.cancel();
     }
 
-    /// Whether the handler was dropped.
+    /// Returns whether the handler was dropped.
     pub(super) fn is_withdrawn(&self) -> bool {
         self.scope.is_cancelled()
     }

@@ -1,4 +1,4 @@
-//! Which functions this node serves.
+//! Registry of the functions that this node serves.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -27,23 +27,23 @@ use crate::{
     primitives::BytesMut,
 };
 
-/// A function that takes longer tells its caller that it runs.
+/// Run time after which a function tells its caller that it runs.
 const NOTICE_AFTER: Duration = Duration::from_millis(500);
-/// How long the notice may take to be written.
+/// Timeout for writing the notice.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a caller may take to make room for a reply, beside a second for each 256 KiB that it
-/// has taken of it.
+/// Timeout for a caller to make room for a reply, beside a second for each 256 KiB that it has
+/// taken of it.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long that may take when the caller has left too much untaken already.
+/// The same timeout when the caller has left too much untaken already.
 const HURRIED_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a caller has to end a call by itself whose budget is used up.
+/// Time that a caller has to end a call by itself whose budget is used up.
 const LINGER: Duration = Duration::from_secs(1);
 /// Items of a stream that are ready are written together up to this size.
 const BATCH_BYTES: usize = 64 * 1024;
 
 type Framed = Result<BytesMut, Failure>;
 
-/// How a call ended, apart from its reply.
+/// Reasons for which a call ended without its reply.
 enum Interruption {
     /// The caller left.
     Left,
@@ -214,11 +214,11 @@ struct Delivery<'c> {
     deadline: Instant,
     undelivered: &'c Shares,
     written_bytes: u64,
-    /// Where the writes end that the caller has not taken in yet.
+    /// Ends of the writes that the caller has not taken in yet.
     ahead: VecDeque<u64>,
-    /// Whether a frame may have been written in part.
+    /// True if a frame may have been written in part.
     mid_frame: bool,
-    /// Whether the caller has taken frames in, and knows that the function has started.
+    /// True if the caller has taken frames in, and knows that the function has started.
     heard: bool,
 }
 

@@ -17,7 +17,7 @@ use crate::{
 
 /// Serves the calls of one function.
 pub(super) trait Service: Send + Sync + 'static {
-    /// What kind of calls it answers.
+    /// Kind of the calls that it answers.
     fn kind(&self) -> Kind;
 
     /// Prepares one call; `None` if the request can't be decoded.

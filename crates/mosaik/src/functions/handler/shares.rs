@@ -1,4 +1,4 @@
-//! What is limited, and of which one peer may hold a share only: so that nobody takes it all.
+//! Quotas with a total and a per-peer limit.
 
 use std::{
     collections::HashMap,
@@ -13,9 +13,9 @@ use crate::primitives::PeerId;
 
 /// An amount that is handed out to peers, in whatever unit.
 pub(super) struct Shares {
-    /// What may be handed out in all.
+    /// Limit on the total.
     max: usize,
-    /// What may be handed out to one peer.
+    /// Limit per peer.
     max_each: usize,
     held: Mutex<Held>,
     /// Those who wait for more; nobody is told unless there are any.
@@ -30,7 +30,7 @@ struct Held {
     peers: HashMap<PeerId, usize>,
 }
 
-/// What a peer holds, given back when dropped.
+/// Part of the quota that a peer holds, given back when dropped.
 pub(super) struct Share<'s> {
     shares: &'s Shares,
     peer: PeerId,
@@ -82,7 +82,7 @@ impl Shares {
         (share, is_within)
     }
 
-    /// Whether nothing is left for a peer.
+    /// Returns whether nothing is left for a peer.
     pub(super) fn is_spent(&self, peer: &PeerId) -> bool {
         let held = self.held.lock();
         held.total >= self.max

@@ -1,8 +1,8 @@
-//! What a handler has done.
+//! Counts of a handler's calls.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a handler has done since it was registered. Refused calls are not counted.
+/// Counts of a handler's calls since it was registered. Refused calls are not counted.
 #[derive(Debug, Default)]
 pub struct Stats {
     served: AtomicUsize,

@@ -34,7 +34,7 @@ struct Peer {
     beating: bool,
 }
 
-/// How often a peer wants to hear, for as long as this exists.
+/// Heartbeat interval that a peer wants, for as long as this value exists.
 #[derive(Debug)]
 pub(crate) struct Rhythm {
     connection: Connection,
@@ -81,7 +81,7 @@ impl Beats {
         rhythm
     }
 
-    /// How long a peer has been silent.
+    /// Time since a peer was last heard of.
     pub(crate) fn silence(&self, peer: &PeerId) -> Duration {
         let peers = self.0.peers.lock();
         peers
@@ -89,7 +89,7 @@ impl Beats {
             .map_or(Duration::MAX, |peer| peer.heard.elapsed())
     }
 
-    /// Notes a sign of life.
+    /// Notes that the peer was heard of.
     pub(crate) fn heard(&self, peer: &PeerId) {
         if let Some(peer) = self.0.peers.lock().get_mut(peer) {
             peer.heard = Instant::now();
@@ -127,7 +127,8 @@ impl Beats {
         Some(link)
     }
 
-    /// Where the next beat goes, and the pause after it; `None` when nobody wants beats any more.
+    /// Connection of the next heartbeat, and the pause after it; `None` when nobody wants
+    /// heartbeats any more.
     fn next_beat(&self, peer: &PeerId) -> Option<(Connection, Duration)> {
         let mut peers = self.0.peers.lock();
         let entry = peers.get_mut(peer)?;

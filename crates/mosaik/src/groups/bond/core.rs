@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::wire::Control;
+use super::{access::Access, wire::Control};
 use crate::{
     groups::{
         duplex::Gone,
@@ -39,7 +39,11 @@ pub(crate) struct BondCore {
     /// Random for each time that the peer joins the group.
     pub(crate) session: u64,
     pub(crate) established: Instant,
-    /// What the bond stands on. All that belongs to it goes there: another connection may be left
+    /// Evidence that the peer has the write key.
+    pub(crate) access: Access,
+    /// Set if this member has proven a write key to the peer.
+    pub(crate) has_proven: bool,
+    /// Connection of the bond. All that belongs to it goes there: another connection may be left
     /// from before the peer crashed.
     pub(crate) connection: Connection,
     state: Mutex<State>,
@@ -58,7 +62,7 @@ pub(crate) struct BondCore {
 struct State {
     entry: SignedPeerEntry,
     standing: Standing,
-    /// Of the message that told it; 0 for the introduction.
+    /// Number of the message that told it; 0 for the introduction.
     standing_number: u64,
     validity: Validity,
 }
@@ -67,6 +71,8 @@ pub(crate) struct BondOptions {
     pub(crate) id: Digest,
     pub(crate) peer: PeerId,
     pub(crate) session: u64,
+    pub(crate) access: Access,
+    pub(crate) has_proven: bool,
     pub(crate) entry: SignedPeerEntry,
     pub(crate) standing: Standing,
     pub(crate) validity: Validity,
@@ -83,6 +89,8 @@ impl BondCore {
             peer: options.peer,
             session: options.session,
             established: Instant::now(),
+            access: options.access,
+            has_proven: options.has_proven,
             connection: options.connection,
             state: Mutex::new(State {
                 entry: options.entry,
@@ -116,8 +124,7 @@ impl BondCore {
         self.state.lock().standing.clone()
     }
 
-    /// Takes in where the peer stands, unless something later is known; returns whether that is
-    /// news.
+    /// Takes in the peer's standing, unless something later is known; returns whether that is news.
     pub(crate) fn set_standing(&self, number: u64, standing: Standing) -> bool {
         let mut state = self.state.lock();
         if number <= state.standing_number {
@@ -137,7 +144,7 @@ impl BondCore {
         self.state.lock().validity = validity;
     }
 
-    /// Whether the peer's tickets have to be looked at again.
+    /// Returns whether the peer's tickets have to be checked again.
     pub(crate) fn is_due(&self) -> bool {
         self.state.lock().validity.is_due()
     }
@@ -191,7 +198,7 @@ impl BondCore {
         answer.ok_or(Gone)
     }
 
-    /// Asks for a sign of life on this very bond.
+    /// Sends a liveness probe on this very bond; returns whether it was answered.
     pub(crate) async fn is_answered(&self, limit: Duration) -> bool {
         let nobody = MemberId::default();
         let asking = self.question(Lineage::zero(), nobody, nobody, Bytes::new());
@@ -224,7 +231,7 @@ impl BondCore {
         answer.await.map_err(|_| Gone)
     }
 
-    /// Hands an answer to whoever asked.
+    /// Hands an answer to the task that asked.
     pub(crate) fn answered(&self, id: u64, response: Option<Bytes>) {
         if let Some(question) = self.questions.lock().remove(&id) {
             // The asker has given up: fine.

@@ -3,6 +3,7 @@
 //! A bond is a control stream on the pooled connection of two nodes. Streams for log entries,
 //! commands and snapshots are opened beside it, so that large transfers delay no sign of life.
 
+pub(crate) mod access;
 pub(crate) mod beats;
 pub(crate) mod core;
 pub(crate) mod proof;

@@ -1,20 +1,22 @@
-//! Proofs that both sides know the group's key.
+//! Proofs that both sides know the group's key, and that a writer knows the write key.
 //!
 //! A proof is an HMAC-SHA256 under the key, over the connection's exported TLS secret, the group,
-//! both identities and the prover's role. It is worthless on any other connection.
+//! both identities and the prover's role. It is worthless on any other connection. Proofs of the
+//! two kinds of key have roles of their own, so that neither passes for the other where a program
+//! takes one secret for both.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::{
-    groups::GroupKey,
+    groups::{GroupKey, WriteKey},
     net::{Link, exporter_secret},
     primitives::{Digest, GroupId, PeerId},
 };
 
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-mosaik-groups-bond-v1";
 
-/// What the two ends of one connection prove to each other.
+/// Statement that the two ends of one connection prove to each other.
 pub(crate) struct Challenge {
     secret: [u8; 32],
     group: GroupId,
@@ -26,6 +28,22 @@ pub(crate) struct Challenge {
 pub(crate) enum Role {
     Dialler,
     Acceptor,
+}
+
+impl Role {
+    const fn of_member(self) -> [u8; 8] {
+        match self {
+            Self::Dialler => *b"dialler ",
+            Self::Acceptor => *b"acceptor",
+        }
+    }
+
+    const fn of_writer(self) -> [u8; 8] {
+        match self {
+            Self::Dialler => *b"writer d",
+            Self::Acceptor => *b"writer a",
+        }
+    }
 }
 
 impl Challenge {
@@ -44,13 +62,10 @@ impl Challenge {
         })
     }
 
-    fn mac(&self, key: &GroupKey, role: Role) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(key.secret().as_bytes())
+    fn mac(&self, secret: &Digest, role: [u8; 8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
             .expect("HMAC takes keys of any length");
-        mac.update(match role {
-            Role::Dialler => b"dialler ",
-            Role::Acceptor => b"acceptor",
-        });
+        mac.update(&role);
         mac.update(&self.secret);
         mac.update(self.group.as_bytes());
         mac.update(self.dialler.as_bytes());
@@ -59,12 +74,26 @@ impl Challenge {
     }
 
     pub(crate) fn prove(&self, key: &GroupKey, role: Role) -> [u8; 32] {
-        self.mac(key, role).finalize().into_bytes().into()
+        let mac = self.mac(key.secret(), role.of_member());
+        mac.finalize().into_bytes().into()
     }
 
     /// Checks the other side's proof, in constant time.
     pub(crate) fn verify(&self, key: &GroupKey, role: Role, proof: &[u8; 32]) -> bool {
-        self.mac(key, role).verify_slice(proof).is_ok()
+        let mac = self.mac(key.secret(), role.of_member());
+        mac.verify_slice(proof).is_ok()
+    }
+
+    /// Proves that this side may write.
+    pub(crate) fn prove_write(&self, key: &WriteKey, role: Role) -> [u8; 32] {
+        let mac = self.mac(key.secret(), role.of_writer());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// Checks that the other side may write, in constant time.
+    pub(crate) fn verify_write(&self, key: &WriteKey, role: Role, proof: &[u8; 32]) -> bool {
+        let mac = self.mac(key.secret(), role.of_writer());
+        mac.verify_slice(proof).is_ok()
     }
 
     /// The id of the bond: equal on both ends, and never the same twice.
@@ -105,5 +134,35 @@ mod tests {
         );
         challenge.secret = [8; 32];
         assert!(!challenge.verify(&key, Role::Dialler, &proof));
+    }
+
+    #[test]
+    fn a_proof_of_a_write_key_holds_for_one_key_role_peer_and_connection_only() {
+        let secret = Digest::random();
+        let (key, other) = (WriteKey::new(secret), WriteKey::from(Digest::random()));
+        let mut challenge = Challenge {
+            secret: [7; 32],
+            group: Digest::random(),
+            dialler: peer(),
+            acceptor: peer(),
+        };
+        let proof = challenge.prove_write(&key, Role::Dialler);
+        assert!(challenge.verify_write(&key, Role::Dialler, &proof));
+        assert!(!challenge.verify_write(&key, Role::Acceptor, &proof));
+        assert!(!challenge.verify_write(&other, Role::Dialler, &proof));
+        let same = GroupKey::new(secret);
+        assert!(
+            !challenge.verify(&same, Role::Dialler, &proof),
+            "the same secret for both keys proves nothing about the other"
+        );
+        let member = challenge.prove(&same, Role::Dialler);
+        assert!(!challenge.verify_write(&key, Role::Dialler, &member));
+        let (dialler, group) = (challenge.dialler, challenge.group);
+        challenge.dialler = peer();
+        assert!(!challenge.verify_write(&key, Role::Dialler, &proof));
+        (challenge.dialler, challenge.group) = (dialler, Digest::random());
+        assert!(!challenge.verify_write(&key, Role::Dialler, &proof));
+        (challenge.group, challenge.secret) = (group, [8; 32]);
+        assert!(!challenge.verify_write(&key, Role::Dialler, &proof));
     }
 }

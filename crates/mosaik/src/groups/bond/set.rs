@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::core::BondCore;
 use crate::{groups::lineage::MemberId, primitives::PeerId};
 
-/// At most one bond per peer.
+/// Bonds of a member, at most one per peer.
 #[derive(Debug)]
 pub(crate) struct BondSet {
     bonds: Mutex<BTreeMap<PeerId, Arc<BondCore>>>,
@@ -16,7 +16,7 @@ pub(crate) struct BondSet {
     version: watch::Sender<u64>,
 }
 
-/// Whether a bond was taken in.
+/// Outcome of adding a bond.
 #[derive(Debug)]
 pub(crate) enum Admission {
     Taken,

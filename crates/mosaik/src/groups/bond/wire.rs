@@ -6,6 +6,9 @@
 //! dialler ── Introduction ─────────────────────► acceptor
 //! dialler ◄─ Established ─────────────────────── acceptor      from here on: Control, both ways
 //! ```
+//!
+//! A member with a write key proves that as well, in its introduction. Whoever has the key itself
+//! takes a peer that has not proven it as a reader: see [`Access`](super::access::Access).
 
 use serde::{Deserialize, Serialize};
 
@@ -60,20 +63,22 @@ pub(crate) struct Welcome {
     pub(crate) introduction: Introduction,
 }
 
-/// Who one is, told after the proof.
+/// Introduction of a member, sent after the proof.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Introduction {
     pub(crate) entry: SignedPeerEntry,
     /// Random for each joining of the group: tells a restarted member from a reconnected one.
     pub(crate) session: u64,
     pub(crate) standing: Standing,
+    /// That the sender has the write key, if it has one.
+    pub(crate) write_proof: Option<[u8; 32]>,
 }
 
 /// The acceptor has taken the bond in.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Established;
 
-/// What is said on a bond.
+/// Messages on a bond.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Control {
     /// The sender's standing changed. Messages may overtake each other: the one with the highest
@@ -100,7 +105,7 @@ pub(crate) enum Control {
     Removed(MemberId),
     /// A rival history that the sender has met, told to its leader.
     Rival(LineageStanding),
-    /// This history has lost against another one, says its leader of that term.
+    /// Sent by this history's leader of that term: the history has lost against another one.
     Dissolved {
         lineage: Lineage,
         term: u64,

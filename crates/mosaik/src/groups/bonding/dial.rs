@@ -25,7 +25,7 @@ const FIRST_REFUSED_RETRY: Duration = Duration::from_secs(1);
 const LAST_REFUSED_RETRY: Duration = Duration::from_secs(60);
 /// Attempts under way at once.
 const MAX_RUNNING: usize = 32;
-/// The same to peers of which it is not known that they have the key: anybody may list the group.
+/// The same limit for peers that have not proved the key: any peer may list the group.
 const MAX_UNPROVEN: usize = 24;
 /// An attempt ends at the latest after this.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -53,7 +53,7 @@ enum Outcome {
 }
 
 impl Outcome {
-    /// How long to wait after so many attempts of which the last ended like this, at most.
+    /// Longest wait after this many attempts of which the last ended like this.
     fn wait(self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(10);
         let (first, last) = match self {
@@ -117,7 +117,7 @@ impl Dials {
         }
     }
 
-    /// A bond with this peer stands, whoever dialled.
+    /// Notes that a bond with this peer exists, on whichever side it was dialled.
     pub(crate) fn succeeded(&mut self, peer: &PeerId) {
         if let Some(wanted) = self.wanted.get_mut(peer) {
             wanted.attempts = 0;
@@ -142,7 +142,8 @@ impl Dials {
         }
     }
 
-    /// Whether somebody was never tried to the end: a founding waits for that.
+    /// Returns whether there is a peer with which no attempt has ended yet: a founding waits for
+    /// that.
     pub(crate) fn is_first_attempt_pending(&self) -> bool {
         self.wanted.values().any(|wanted| wanted.attempts == 0)
     }

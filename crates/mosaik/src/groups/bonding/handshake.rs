@@ -1,4 +1,4 @@
-//! How two members become bonded.
+//! Handshake with which two members become bonded.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,6 +8,7 @@ use crate::{
     groups::{
         Error,
         bond::{
+            access::Access,
             core::{BondCore, BondOptions},
             proof::{Challenge, Role},
             wire::{ALPN, Established, Introduction, MAX_CONTROL_FRAME_BYTES, Opening, Welcome},
@@ -57,10 +58,19 @@ pub(crate) async fn dial(instance: &Arc<Instance>, peer: PeerId) -> Result<Bonde
         link.close(NotAllowed);
         return Err(Error::Unauthorized);
     };
-    link.send(&instance.introduction()).await?;
+    let own = instance.introduction(&challenge, Role::Dialler);
+    let has_proven = own.write_proof.is_some();
+    link.send(&own).await?;
     let Established = receive(&mut link, limit).await?;
-    let id = challenge.bond_id(&nonce, &welcome.nonce);
-    let bonded = establish(instance, link, id, welcome.introduction, validity);
+    let access = access(instance, &challenge, Role::Acceptor, &welcome.introduction);
+    let agreed = Agreed {
+        id: challenge.bond_id(&nonce, &welcome.nonce),
+        introduction: welcome.introduction,
+        validity,
+        access,
+        has_proven,
+    };
+    let bonded = establish(instance, link, agreed);
     match instance.admit_bond(&bonded.bond).await {
         Ok(()) => Ok(bonded),
         Err(reason) => {
@@ -86,10 +96,12 @@ pub(crate) async fn accept(
         return Err(Error::InvalidGroupKeyProof);
     }
     let own_nonce: [u8; 16] = rand::random();
+    let own = instance.introduction(&challenge, Role::Acceptor);
+    let has_proven = own.write_proof.is_some();
     link.send(&Welcome {
         nonce: own_nonce,
         proof: challenge.prove(instance.key(), Role::Acceptor),
-        introduction: instance.introduction(),
+        introduction: own,
     })
     .await?;
     link.receiver.set_max_frame_bytes(MAX_INTRODUCTION_BYTES);
@@ -116,8 +128,15 @@ pub(crate) async fn accept(
         link.close(AlreadyBonded);
         return Err(Error::AlreadyBonded(peer));
     }
-    let id = challenge.bond_id(&nonce, &own_nonce);
-    let bonded = establish(instance, link, id, introduction, validity);
+    let access = access(instance, &challenge, Role::Dialler, &introduction);
+    let agreed = Agreed {
+        id: challenge.bond_id(&nonce, &own_nonce),
+        introduction,
+        validity,
+        access,
+        has_proven,
+    };
+    let bonded = establish(instance, link, agreed);
     // Nothing may be said on the bond before the dialler knows that it stands.
     let mut first = bonded.bond.hold();
     if let Err(reason) = instance.admit_bond(&bonded.bond).await {
@@ -139,13 +158,35 @@ pub(crate) async fn accept(
     Ok(bonded)
 }
 
-fn establish(
-    instance: &Arc<Instance>,
-    link: Link,
+/// Evidence of the write key in a peer's introduction.
+fn access(
+    instance: &Instance,
+    challenge: &Challenge,
+    role: Role,
+    introduction: &Introduction,
+) -> Access {
+    let own = instance.write_key();
+    let proof = introduction.write_proof.as_ref();
+    Access::examine(challenge, role, own.as_ref(), proof)
+}
+
+/// The terms of a bond that both sides have agreed to.
+struct Agreed {
     id: crate::Digest,
     introduction: Introduction,
     validity: Validity,
-) -> Bonded {
+    access: Access,
+    has_proven: bool,
+}
+
+fn establish(instance: &Arc<Instance>, link: Link, agreed: Agreed) -> Bonded {
+    let Agreed {
+        id,
+        introduction,
+        validity,
+        access,
+        has_proven,
+    } = agreed;
     let connection = link.connection().clone();
     let (sender, mut receiver) = link.split();
     receiver.set_max_frame_bytes(MAX_CONTROL_FRAME_BYTES);
@@ -153,6 +194,8 @@ fn establish(
         id,
         peer: receiver.peer(),
         session: introduction.session,
+        access,
+        has_proven,
         entry: introduction.entry,
         standing: introduction.standing,
         validity,
@@ -186,7 +229,7 @@ async fn receive<T: serde::de::DeserializeOwned>(
     link.recv_within(limit).await.map_err(Error::from)
 }
 
-/// What a failed handshake is answered with, where the peer has not closed it itself.
+/// Close reason that answers a failed handshake, where the peer has not closed it itself.
 pub(crate) fn reason(error: &RecvError) -> Option<ApplicationClose> {
     match error {
         RecvError::TimedOut => Some(Timeout.into()),

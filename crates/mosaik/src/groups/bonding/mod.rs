@@ -1,4 +1,5 @@
-//! How bonds come about: whom to dial, the handshake, and reading what the other member says.
+//! Formation of bonds: choice of the peers to dial, the handshake, and the reader of a member's
+//! messages.
 
 pub(crate) mod dial;
 pub(crate) mod handshake;

@@ -1,4 +1,4 @@
-//! Takes what the other member says on a bond.
+//! Reader of the other member's messages on a bond.
 
 use std::sync::Arc;
 
@@ -85,12 +85,14 @@ async fn answer(
     from: MemberId,
     request: Bytes,
 ) {
+    let is_guest = instance.is_guest(bond);
     let core = if from.is_of(&bond.peer) {
-        instance.core_of(lineage, to).await
+        instance.core_for(bond, lineage, to).await
     } else {
         None
     };
     let response = match core {
+        Some(core) if is_guest => core.answer_guest(from, &request).await.ok(),
         Some(core) => core.answer(from, &request).await.ok(),
         None => None,
     };
@@ -116,6 +118,8 @@ async fn take(instance: &Arc<Instance>, bond: &Arc<BondCore>, message: Control) 
         Control::Leaving(member) if member.is_of(&bond.peer) => Event::Leaving(member),
         // Questions have been taken before; nobody speaks for others.
         Control::Ask { .. } | Control::Leaving(_) => return,
+        // Histories come and go at the word of writers.
+        Control::Rival(_) | Control::Dissolved { .. } if instance.is_guest(bond) => return,
         Control::Removed(member) => Event::Removed(member),
         Control::Rival(standing) => Event::Rival(standing),
         Control::Dissolved {

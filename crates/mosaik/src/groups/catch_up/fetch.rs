@@ -28,16 +28,16 @@ const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 const RUN_BYTES: usize = 256 * 1024;
 /// Requests that one source has at a time, so that it need not wait for the next.
 const RUNS_PER_SOURCE: usize = 2;
-/// A source without work takes over what another was asked for so long ago.
+/// Age of an unanswered request from which a source without work takes it over.
 const HEDGE: Duration = Duration::from_millis(500);
-/// When nothing arrived for so long, the leader is asked although there are followers.
+/// Time without any arrival after which the leader is asked although there are followers.
 const STALL: Duration = Duration::from_secs(2);
-/// How often a source without work looks for some.
+/// Interval at which a source without work checks for some.
 const LOOK: Duration = Duration::from_millis(50);
 /// Failures in a row after which a source is given up.
 const MAX_FAILURES: u32 = 3;
 const RETRY: Duration = Duration::from_millis(200);
-/// How long it may take to reach a source.
+/// Timeout for reaching a source.
 const OPEN: Duration = Duration::from_secs(5);
 
 /// Reaches the members that may have something.
@@ -46,7 +46,7 @@ pub(crate) trait Sources: Send + Sync {
     fn open(&self, member: MemberId) -> BoxFuture<'static, Result<Duplex, Gone>>;
 }
 
-/// Why not everything could be fetched.
+/// Errors of fetching.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FetchFailed {
     #[error("no member is left that has it")]
@@ -55,14 +55,14 @@ pub(crate) enum FetchFailed {
     Abandoned,
 }
 
-/// What is fetched, and how.
+/// Content to fetch, and the limits of the transfer.
 pub(crate) struct Order<'a> {
     pub(crate) plan: &'a Plan,
     /// The pieces before this one are there.
     pub(crate) from_piece: usize,
     /// Bytes to ask for per second, at most.
     pub(crate) rate: u64,
-    /// How long a source may take for one piece.
+    /// Timeout for a source to send one piece.
     pub(crate) patience: Duration,
 }
 
@@ -112,7 +112,7 @@ struct Fetch<'a> {
     changed: Notify,
 }
 
-/// How a session with a source has ended.
+/// Reasons for which a session with a source has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
     /// There is nothing left to do.
@@ -305,7 +305,7 @@ impl Fetch<'_> {
     }
 }
 
-/// What a source was asked for; given back when its session ends.
+/// Pieces that a source was asked for; given back when its session ends.
 struct Promised<'a> {
     fetch: &'a Fetch<'a>,
     member: MemberId,
@@ -323,7 +323,7 @@ impl Drop for Promised<'_> {
     }
 }
 
-/// Where each piece stands.
+/// State of every piece.
 struct Board {
     slots: Vec<Slot>,
     /// All pieces before this one were handed on.
@@ -332,7 +332,7 @@ struct Board {
     first_open: usize,
     /// Pieces that are open.
     open: usize,
-    /// What the pieces take that are asked for and not yet handed on.
+    /// Bytes of the pieces that are asked for and not yet handed on.
     bytes: usize,
     /// Sources that are at work.
     active: usize,
@@ -380,7 +380,7 @@ impl Board {
         self.delivered == self.slots.len()
     }
 
-    /// Whether everything is here.
+    /// Returns whether everything is here.
     fn is_complete(&self) -> bool {
         self.open == 0
             && self.slots[self.delivered..]
@@ -388,7 +388,7 @@ impl Board {
                 .all(|slot| matches!(slot, Slot::Here(_) | Slot::Delivered))
     }
 
-    /// Whether somebody was asked long ago and has not answered.
+    /// Returns whether a source has owed the next piece for [`STALL`].
     fn is_stalled(&self) -> bool {
         let next = self.slots.get(self.delivered);
         matches!(next, Some(Slot::Asked { since, .. }) if since.elapsed() >= STALL)

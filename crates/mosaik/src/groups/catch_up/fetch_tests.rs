@@ -7,10 +7,10 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(25);
-/// So much that it doesn't matter.
+/// A rate that sets no limit.
 const RATE: u64 = 1 << 40;
 
-/// How a source behaves.
+/// Behaviour of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
     Honest,

@@ -1,8 +1,8 @@
-//! Fetches what a member lacks from several others at once.
+//! Catch-up: a member fetches what it lacks from several others at once.
 //!
 //! What is fetched, a part of the log or a snapshot, consists of *pieces*. The leader says which
-//! there are and names the digest of each; the pieces themselves come from whoever has them, the
-//! followers before the leader.
+//! there are and names the digest of each; the pieces themselves come from any member that has
+//! them, the followers before the leader.
 //!
 //! ```text
 //! newcomer ── Ask::Layout ──────────────► leader       which pieces follow? (of a snapshot the
@@ -16,8 +16,8 @@
 //! - What a source has promised and does not send is asked of another one as soon as that one has
 //!   nothing else to do; a source that fails three times in a row, or takes longer than the
 //!   strategy's fetch timeout for one piece, is given up.
-//! - Pieces are handed on in order. No more than a window of them is under way at a time, so whoever
-//!   takes them sets the pace; and they are asked for little by little, no faster than a rate.
+//! - Pieces are handed on in order. No more than a window of them is under way at a time, so the
+//!   receiver sets the pace; and they are asked for little by little, no faster than a rate.
 //!
 //! [Fetching](fetch) is apart from what is fetched: it knows pieces, numbers and digests only.
 

@@ -1,12 +1,12 @@
-//! How fast a member fetches.
+//! Rate limit on a member's fetching.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Between two requests, however low the rate is.
+/// Longest pause between two requests, however low the rate is.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// So much lateness is made up for: timers are coarse, and small pieces come often.
+/// Limit on the lateness that is made up for: timers are coarse, and small pieces come often.
 const GRACE: Duration = Duration::from_millis(5);
 
 /// Spreads requests over time, so that sources are never asked for much at once: what they
@@ -26,7 +26,7 @@ impl Pace {
         }
     }
 
-    /// When the next request may be made.
+    /// Time at which the next request may be made.
     pub(crate) fn next(&self) -> Instant {
         self.next
     }

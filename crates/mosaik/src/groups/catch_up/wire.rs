@@ -1,4 +1,4 @@
-//! What members say to each other about pieces.
+//! Messages between members about pieces.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub(crate) const RUN_PIECES: usize = 8;
 /// A unit of transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Piece {
-    /// How many items or log entries it holds.
+    /// Number of items or log entries in it.
     pub(crate) units: u64,
     pub(crate) bytes: u32,
     /// BLAKE3 of its bytes.
@@ -40,7 +40,7 @@ impl Piece {
         })
     }
 
-    /// Whether these are its bytes.
+    /// Returns whether these are its bytes.
     pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
         bytes.len() == self.bytes as usize && blake3::hash(bytes) == self.digest
     }
@@ -53,7 +53,7 @@ pub(crate) struct SnapshotId {
     pub(crate) index: u64,
 }
 
-/// What pieces are parts of.
+/// Wholes that pieces are parts of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Whole {
     /// The log; units are its entries by consensus index.
@@ -62,12 +62,12 @@ pub(crate) enum Whole {
     Snapshot(SnapshotId),
 }
 
-/// What a member that lacks something asks for.
+/// Requests of a member that lacks something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ask {
     /// Keep this snapshot for as long as this stream is open. Not answered.
     Hold(SnapshotId),
-    /// Which pieces does the committed log consist of, from this index on? Asked of the leader.
+    /// Layout of the committed log from this index on, in pieces. Asked of the leader.
     Layout { from: u64 },
     /// Pieces that lie side by side: from this unit on, each until before its end.
     Pieces {
@@ -144,7 +144,7 @@ pub(crate) fn frames(mut piece: Bytes) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// Whether a request for pieces is one that an honest member would make.
+/// Returns whether a request for pieces is one that an honest member would make.
 pub(crate) fn in_bounds(from: u64, ends: &[u64]) -> bool {
     let begins = core::iter::once(&from).chain(ends);
     !ends.is_empty() && ends.len() <= RUN_PIECES && begins.zip(ends).all(|(begin, end)| begin < end)

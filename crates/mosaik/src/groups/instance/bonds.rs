@@ -10,10 +10,11 @@ use crate::{
     groups::{
         bond::{
             core::BondCore,
+            proof::{Challenge, Role},
             set::Admission,
             wire::{Control, Introduction, MAX_CHANNEL_FRAME_BYTES},
         },
-        close::{AlreadyBonded, IdentityInUse},
+        close::{AlreadyBonded, IdentityInUse, NotAllowed},
         duplex::{Channel, Duplex},
         event::Event,
         lineage::{Lineage, MemberId},
@@ -22,20 +23,22 @@ use crate::{
     primitives::{Digest, PeerId, ShortFmtExt},
 };
 
-/// A dial that has taken longer than this may be lost, and give way to one of the peer that has
-/// arrived.
+/// Time after which a dial may be lost, and counts less than one of the peer that has arrived.
 const PRECEDENCE: Duration = Duration::from_secs(1);
 
 impl Instance {
-    pub(crate) fn introduction(&self) -> Introduction {
+    /// Introduction of this member in a role, to a peer that has proven the group's key.
+    pub(crate) fn introduction(&self, challenge: &Challenge, role: Role) -> Introduction {
+        let key = self.write_key();
         Introduction {
             entry: self.host.discovery.me(),
             session: self.session,
             standing: self.standing(),
+            write_proof: key.map(|key| challenge.prove_write(&key, role)),
         }
     }
 
-    /// Whether a peer is being dialled, and not in vain as far as one can tell.
+    /// Returns whether a peer is being dialled, and not in vain as far as one can tell.
     pub(crate) fn is_dialling(&self, peer: &PeerId) -> bool {
         let since = self.dialling.lock().get(peer).copied();
         since.is_some_and(|since| since.elapsed() < PRECEDENCE)
@@ -51,7 +54,7 @@ impl Instance {
     /// to the peer.
     ///
     /// A peer that was started again takes the place of its former self, once that does not answer.
-    /// If it does, two processes run with one key: whoever was there first stays.
+    /// If it does, two processes run with one key: the one that was there first stays.
     pub(crate) async fn admit_bond(&self, bond: &Arc<BondCore>) -> Result<(), ApplicationClose> {
         let patience = self.timing.silence.min(self.handshake_timeout() / 2);
         let mut dead = None;
@@ -129,7 +132,14 @@ impl Instance {
             .get(&peer)
             .filter(|found| found.id == bond && from.is_of(&peer));
         let Some(bonded) = bonded else { return };
-        let Some(core) = self.core_of(lineage, to).await else {
+        if self.is_guest(&bonded) && !channel.only_reads() {
+            tracing::debug!(
+                group = %self.id().short(), peer = %peer.short(), ?channel,
+                "refused to a peer that has not proven the write key"
+            );
+            return link.close(NotAllowed);
+        }
+        let Some(core) = self.core_for(&bonded, lineage, to).await else {
             return;
         };
         let stream = Duplex::over(link, MAX_CHANNEL_FRAME_BYTES);
@@ -143,6 +153,8 @@ impl Instance {
                     let _ = core.serve_forward(origin, stream).await;
                 }
                 Channel::Forward(_) => {}
+                // However it ends: the newcomer asks again, or takes the log.
+                Channel::Offer => drop(core.serve_offer(stream).await),
                 // However it ends: the observer looks for another source.
                 Channel::Follow => drop(core.serve_follow(from, stream).await),
             }

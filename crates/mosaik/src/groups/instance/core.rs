@@ -16,13 +16,13 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     discovery::Discovery,
     groups::{
-        GroupConfig, GroupKey, LeadershipPreference,
+        GroupConfig, GroupKey, LeadershipPreference, WriteKey,
         bond::{beats::Beats, set::BondSet},
         command_store::CommandStore,
         config::Timing,
         durable::Keeper,
         event::Event,
-        lineage::{MemberId, Parent},
+        lineage::{Ancestry, MemberId},
         metrics::GroupMetrics,
         raft::Node,
         replica::Replica,
@@ -36,7 +36,7 @@ use crate::{
     tickets::{InvalidTicket, LimitError, PeerEntry, Validity},
 };
 
-/// What a node provides to all its groups.
+/// Services of a node for all its groups.
 #[derive(Clone)]
 pub(crate) struct Host {
     pub(crate) discovery: Discovery,
@@ -56,13 +56,15 @@ pub(crate) struct Instance {
     /// Random for each joining.
     pub(crate) session: u64,
     preference: Mutex<LeadershipPreference>,
+    /// The first one that any handle has brought.
+    pub(super) write_key: Mutex<Option<WriteKey>>,
     /// Members that must have met before one is founded: the most that any handle has asked for.
     min_members: AtomicUsize,
     pub(super) status: Arc<Status>,
     pub(super) submissions: Arc<Submissions>,
     pub(super) replica: Arc<dyn Replica>,
     pub(super) commands: Option<Arc<dyn CommandStore>>,
-    /// What a durable member keeps.
+    /// Persistent identity of a durable member.
     pub(super) keeper: Option<Keeper>,
     pub(super) bonds: BondSet,
     /// Peers that are being dialled, and since when.
@@ -73,11 +75,11 @@ pub(crate) struct Instance {
     pub(super) switch: tokio::sync::Mutex<()>,
     /// This member does not want to be added to the membership yet.
     pub(super) catching_up: AtomicBool,
-    /// The history that this member's current one continues.
-    pub(super) parent: Mutex<Option<Parent>>,
+    /// The histories that this member's current one continues.
+    pub(super) ancestry: Mutex<Ancestry>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) leaving: AtomicBool,
-    /// Why this member can't take part in any history.
+    /// Failure for which this member can't take part in any history.
     failure: Mutex<Option<String>>,
     pub(super) metrics: Arc<GroupMetrics>,
     pub(super) scope: Scope,
@@ -88,19 +90,21 @@ pub(crate) struct InstanceOptions {
     pub(crate) host: Host,
     pub(crate) config: GroupConfig,
     pub(crate) preference: LeadershipPreference,
+    pub(crate) write_key: Option<WriteKey>,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
-    /// Whether the member is to be kept in the node's store.
+    /// True if the member is to be kept in the node's store.
     pub(crate) durable: bool,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) scope: Scope,
 }
 
-/// What a further handle of a node asks for.
+/// Requests of a further handle of a node.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wishes {
     pub(crate) preference: LeadershipPreference,
     pub(crate) min_members: usize,
+    pub(crate) write_key: Option<WriteKey>,
 }
 
 /// Log entries that may be under way from this member's queue. Few, so that commands that arrive
@@ -123,7 +127,7 @@ impl Instance {
             Some((keeper, member)) => (Some(keeper), member),
             None => (None, MemberId::fresh(local)),
         };
-        let parent = keeper.as_ref().and_then(Keeper::parent);
+        let ancestry = keeper.as_ref().map(Keeper::ancestry).unwrap_or_default();
         let restored = keeper.as_ref().and_then(Keeper::restored);
         let submissions = Arc::new(Submissions::new(member, patience, PARCELS_UNDER_WAY));
         let watched = submissions.clone();
@@ -133,6 +137,7 @@ impl Instance {
             local,
             session: rand::random(),
             preference: Mutex::new(options.preference),
+            write_key: Mutex::new(options.write_key),
             min_members: AtomicUsize::new(options.config.consensus().min_members),
             status,
             submissions,
@@ -145,7 +150,7 @@ impl Instance {
             node: RwLock::new(None),
             switch: tokio::sync::Mutex::new(()),
             catching_up: AtomicBool::new(restored.is_none()),
-            parent: Mutex::new(parent),
+            ancestry: Mutex::new(ancestry),
             events: options.events,
             leaving: AtomicBool::new(false),
             failure: Mutex::default(),
@@ -181,7 +186,7 @@ impl Instance {
         *self.preference.lock()
     }
 
-    /// How many members must have met before the group is founded.
+    /// Number of members that must have met before the group is founded.
     pub(crate) fn min_members(&self) -> usize {
         self.min_members.load(Ordering::Relaxed)
     }
@@ -193,7 +198,11 @@ impl Instance {
         let Wishes {
             preference,
             min_members,
+            write_key,
         } = wishes;
+        if let Some(key) = write_key {
+            self.learn_write_key(key);
+        }
         self.min_members.fetch_max(min_members, Ordering::Relaxed);
         {
             let mut current = self.preference.lock();
@@ -218,7 +227,7 @@ impl Instance {
         self.id().derive("mosaik.groups.observer.v1")
     }
 
-    /// Whether this entry is an observer's of this group.
+    /// Returns whether this entry is an observer's of this group.
     pub(crate) fn is_observers(&self, entry: &PeerEntry) -> bool {
         entry.groups().contains(&self.observer_mark())
     }
@@ -283,7 +292,7 @@ impl Instance {
             .authorize(entry, self.config.validators())
     }
 
-    /// Whether this node would admit a member with tickets like its own.
+    /// Returns whether this node would admit a member with tickets like its own.
     pub(crate) fn admits_itself(&self) -> bool {
         self.config.validators().is_empty() || self.authorize(&self.discovery().me()).is_ok()
     }
@@ -311,12 +320,12 @@ impl Instance {
         *self.member.lock()
     }
 
-    /// Where this member stands, as told to others.
+    /// Standing of this member, as told to others.
     pub(crate) fn standing(&self) -> Standing {
         let willingness = match self.preference() {
             LeadershipPreference::Observer => Willingness::Observer,
             // It could answer nothing, and hand on nothing.
-            _ if self.replica.is_stale() => Willingness::Never,
+            _ if self.replica.is_stale() || self.is_write_refused() => Willingness::Never,
             LeadershipPreference::Normal => Willingness::Normal,
             LeadershipPreference::Reluctant { .. } => Willingness::Reluctant,
         };
@@ -329,7 +338,8 @@ impl Instance {
         }
     }
 
-    /// Whether this member fetches history by itself, or does not know yet whether it has to.
+    /// Returns whether this member fetches history by itself, or does not know yet whether it has
+    /// to.
     pub(crate) fn is_catching_up(&self) -> bool {
         self.catching_up.load(Ordering::Acquire)
     }
@@ -339,14 +349,19 @@ impl Instance {
         self.catching_up.store(false, Ordering::Release);
     }
 
-    /// Whether the machine holds a state that was given up, and could not be reset.
+    /// Returns whether the machine holds a state that was given up, and could not be reset.
     pub(crate) fn is_stale(&self) -> bool {
         self.replica.is_stale()
     }
 
-    /// How much history is too much for the leader to send by itself.
+    /// Amount of history, in commands, that is too much for the leader to send by itself.
     pub(crate) fn batch_size(&self) -> u64 {
         self.replica.terms().batch_size
+    }
+
+    /// True if this member joins by a snapshot, also where the log would do.
+    pub(crate) fn wants_snapshot(&self) -> bool {
+        self.replica.terms().snapshot_first
     }
 
     pub(crate) fn lineage_standing(&self) -> Option<LineageStanding> {
@@ -356,7 +371,7 @@ impl Instance {
         let leader = self.status.leader();
         Some(LineageStanding {
             id: node.lineage(),
-            parent: *self.parent.lock(),
+            ancestry: self.ancestry.lock().clone(),
             committed: self.status.committed().0,
             last: node.last_entry(),
             alive: leader.is_some(),
@@ -370,7 +385,7 @@ impl Instance {
         let keeper = self.keeper.as_ref()?;
         Some(LineageStanding {
             id: keeper.kept()?,
-            parent: keeper.parent(),
+            ancestry: keeper.ancestry(),
             committed: 0,
             last: None,
             alive: false,
@@ -378,7 +393,7 @@ impl Instance {
         })
     }
 
-    /// How many commands this member's log holds, committed or not.
+    /// Number of commands in this member's log, committed or not.
     pub(crate) fn commands_held(&self) -> u64 {
         let logged = self.status.log_position().index();
         logged.max(self.status.committed()).0
@@ -389,7 +404,7 @@ impl Instance {
         self.node.write().take()
     }
 
-    /// What was kept, or the user's storage, can't be used.
+    /// Reports that the persistent state, or the user's storage, can't be used.
     pub(super) fn fail(&self, reason: &str) {
         match &self.keeper {
             Some(keeper) => keeper.fail(reason),
@@ -397,7 +412,8 @@ impl Instance {
         }
     }
 
-    /// Why this member can't go on, whatever history it belongs to, once that is so.
+    /// Failure for which this member can't go on, whatever history it belongs to; `None` while
+    /// there is none.
     pub(crate) fn failure(&self) -> Option<String> {
         let stored = self.keeper.as_ref().and_then(Keeper::failure);
         let stored = stored.map(|failure| failure.to_string());

@@ -7,10 +7,12 @@ use super::{core::Instance, peers::BondedPeers};
 use crate::{
     groups::{
         Cursor, Index, LeadershipPreference, Membership,
+        bond::core::BondCore,
         durable::{Identity, Keeper},
         event::Event,
-        lineage::{Lineage, MemberId, Parent},
+        lineage::{Ancestry, Branch, Lineage, MemberId},
         raft::{Inheritance, Node, NodeCore, NodeOptions, Stopped},
+        standing::LineageStanding,
         store::StoreError,
         submissions::Route,
     },
@@ -21,8 +23,8 @@ impl Instance {
     /// The consensus instance that something is meant for: this member's in a history. A member
     /// without history takes part from now on.
     ///
-    /// Whoever has given a history up may come to it again, but as another member: what was sent to
-    /// the former one is not for it.
+    /// A node that has given a history up may come to it again, but as another member: messages to
+    /// the former one are not for it.
     pub(crate) async fn core_of(&self, lineage: Lineage, to: MemberId) -> Option<Arc<NodeCore>> {
         let node = match self.node() {
             Some(node) => node,
@@ -30,6 +32,19 @@ impl Instance {
             None => return None,
         };
         (node.lineage() == lineage && node.member() == to).then(|| node.core().clone())
+    }
+
+    /// As [`core_of`](Self::core_of), for a bonded peer: a guest brings no history along.
+    pub(crate) async fn core_for(
+        &self,
+        bond: &BondCore,
+        lineage: Lineage,
+        to: MemberId,
+    ) -> Option<Arc<NodeCore>> {
+        if self.is_guest(bond) && self.node().is_none() {
+            return None;
+        }
+        self.core_of(lineage, to).await
     }
 
     /// Begins to take part in a history, unless this member belongs to one already.
@@ -149,7 +164,7 @@ impl Instance {
         let identity = Identity {
             member: self.member(),
             lineage,
-            parent: *self.parent.lock(),
+            ancestry: self.ancestry.lock().clone(),
         };
         let rewrite = inheritance.rewrite()?;
         keeper
@@ -173,11 +188,13 @@ impl Instance {
         *self.member.lock() = MemberId::fresh(self.local);
         self.submissions.set_route(Route::Hold);
         let lineage = Lineage::random();
-        *self.parent.lock() = Some(Parent {
+        let branch = Branch {
             lineage: old.lineage(),
             last: old.last_entry(),
             position: self.status.log_position(),
-        });
+        };
+        let ancestry = self.ancestry.lock().extended(branch);
+        *self.ancestry.lock() = ancestry;
         let inherited = async {
             let inheritance = ended.bequeath().await?;
             inheritance.claim(self.member())?;
@@ -201,27 +218,29 @@ impl Instance {
 
     /// Follows a history that continues this member's own, if every command that was applied here is
     /// part of it: the machine keeps its state. Returns whether that was possible.
-    pub(crate) async fn follow(&self, child: Lineage, parent: &Parent) -> bool {
+    pub(crate) async fn follow(&self, heir: &LineageStanding) -> bool {
         let _switching = self.switch.lock().await;
-        let old = self.node().filter(|node| node.lineage() == parent.lineage);
-        let Some(old) = old else { return false };
+        let Some(old) = self.node() else { return false };
+        let Some(branch) = heir.ancestry.branch_from(&old.lineage()) else {
+            return false;
+        };
         // Decided while the old history still goes on: whoever can't follow keeps what it has, and
         // may yet see its majority again.
-        if !old.stop_for(parent).await {
+        if !old.stop_for(branch).await {
             return false;
         }
         let ended = old.shutdown().await;
         *self.node.write() = None;
         *self.member.lock() = MemberId::fresh(self.local);
         self.submissions.set_route(Route::Hold);
-        *self.parent.lock() = Some(*parent);
+        *self.ancestry.lock() = heir.ancestry.clone();
         let inherited = async {
-            let inheritance = ended.bequeath_to(parent).await?;
-            self.succeed(child, &inheritance).await?;
+            let inheritance = ended.bequeath_to(branch).await?;
+            self.succeed(heir.id, &inheritance).await?;
             Ok::<_, Stopped>(inheritance)
         };
         match inherited.await {
-            Ok(inheritance) => self.start(child, Some(inheritance)).await.is_some(),
+            Ok(inheritance) => self.start(heir.id, Some(inheritance)).await.is_some(),
             Err(error) => {
                 tracing::error!(group = %self.id().short(), %error, "the log can't be taken over");
                 self.fail(&error.to_string());
@@ -259,7 +278,7 @@ impl Instance {
         self.status.set_committed(Index::zero());
         self.status.set_log_position(Cursor::zero());
         self.status.set_membership(Membership::default());
-        *self.parent.lock() = None;
+        *self.ancestry.lock() = Ancestry::default();
         let member = MemberId::fresh(self.local);
         if let Some(keeper) = &self.keeper
             && let Err(error) = keeper.renew(member).await

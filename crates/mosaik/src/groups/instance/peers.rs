@@ -1,4 +1,4 @@
-//! How a history's consensus reaches the other members: over their bonds.
+//! Peers of a history's consensus, reached over the members' bonds.
 
 use std::sync::{Arc, Weak};
 
@@ -45,7 +45,7 @@ impl Peers for BondedPeers {
         let Some(instance) = self.instance.upgrade() else {
             return Vec::new();
         };
-        let bonds = instance.bonds.all();
+        let bonds = instance.trusted_bonds();
         let standings = bonds.iter().map(|bond| bond.standing());
         standings
             .filter(|standing| {
@@ -62,6 +62,16 @@ impl Peers for BondedPeers {
         {
             instance.tell_soon(Event::Reach(peer));
         }
+    }
+
+    fn may_vote(&self, member: &MemberId) -> bool {
+        let bond = self.bond_with(member);
+        bond.is_ok_and(|(instance, bond)| !instance.is_guest(&bond))
+    }
+
+    fn takes_commands(&self, leader: &MemberId) -> bool {
+        let bond = self.bond_with(leader);
+        bond.map_or(true, |(instance, bond)| instance.may_write_under(&bond))
     }
 
     fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>> {

@@ -1,4 +1,4 @@
-//! Whom this member knows of, and with whom it has bonds.
+//! Peers that this member knows of, and its bonds with them.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use crate::{
         },
         close::{NotAllowed, Timeout},
     },
-    primitives::PeerId,
+    net::close::GracefulShutdown,
+    primitives::{PeerId, ShortFmtExt},
     tickets::CLOCK_LOOK,
 };
 
@@ -93,7 +94,10 @@ impl Worker {
         let silence = self.instance.timing().silence;
         for bond in self.instance.bonds().all() {
             let quiet = self.instance.beats().silence(&bond.peer);
-            if quiet > silence && bond.established.elapsed() > silence {
+            if self.instance.write_key().is_some() && !bond.has_proven {
+                // A handle has brought the key since then: it is proven on a new bond.
+                self.instance.end_bond(&bond, &GracefulShutdown.into());
+            } else if quiet > silence && bond.established.elapsed() > silence {
                 self.instance.end_bond(&bond, &Timeout.into());
             } else if bond.is_due() {
                 self.check_tickets(&bond);
@@ -104,6 +108,30 @@ impl Worker {
             for peer in std::mem::take(&mut self.refused) {
                 self.on_entry(peer);
             }
+        }
+    }
+
+    /// Says once that this member lacks the right to write, where it would.
+    pub(super) fn check_write_key(&mut self) {
+        let instance = &self.instance;
+        let is_refused = instance.is_write_refused();
+        let news = is_refused && !self.told_of_write_key;
+        self.told_of_write_key = is_refused;
+        if !news {
+            return;
+        }
+        let group = instance.id();
+        let group = group.short();
+        match instance.write_key() {
+            Some(_) => tracing::error!(
+                %group,
+                "other members write with another write key, or without one: this member follows                  nobody and writes nothing; give all writers the same key"
+            ),
+            None if instance.preference().is_observer() => {}
+            None => tracing::warn!(
+                %group,
+                "the writers have a write key and this one has none: it reads, and its writes are                  refused; give it the key"
+            ),
         }
     }
 
@@ -118,7 +146,8 @@ impl Worker {
         )
     }
 
-    /// A member names its bonds: whoever is unknown here is asked about, once per bond.
+    /// Handles a member's list of its bonds: a peer that is unknown here is asked about, once per
+    /// bond.
     pub(super) fn on_roster(&mut self, from: PeerId, peers: &[PeerId]) {
         let instance = &self.instance;
         let discovery = instance.discovery();

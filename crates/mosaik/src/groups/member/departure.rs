@@ -22,11 +22,11 @@ use crate::{
     primitives::ShortFmtExt,
 };
 
-/// How long one step of a hand-over may take.
+/// Timeout for one step of a hand-over.
 const HAND_OVER: Duration = Duration::from_millis(500);
-/// Between two attempts to hand leadership over.
+/// Retry interval for handing leadership over.
 const HAND_OVER_RETRY: Duration = Duration::from_millis(50);
-/// How long a departing member waits until it is out of the membership.
+/// Time that a leaving member waits until it is out of the membership.
 const DEPARTURE: Duration = Duration::from_millis(1200);
 
 impl Worker {
@@ -62,7 +62,8 @@ impl Worker {
             .insert(member, bond.map_or(0, |bond| bond.session));
     }
 
-    /// Whoever has a bond from a later joining is back, whatever it asked for before.
+    /// Notes that a member with a bond from a later joining is back, although it asked to leave
+    /// before.
     pub(super) fn on_return(&mut self, bond: &BondCore) {
         let member = bond.member();
         let session = self.departed.get(&member);
@@ -83,7 +84,7 @@ impl Worker {
             .retain(|member, _| view.contains(member) || bonds.of_member(member).is_some());
     }
 
-    /// Leaves in order: hands leadership over, is removed, says goodbye.
+    /// Leaves in order: hands leadership over, is removed, and announces its departure.
     pub(super) async fn leave(&mut self, events: &mut mpsc::Receiver<Event>) {
         let instance = self.instance.clone();
         instance.terminate();
@@ -105,7 +106,7 @@ impl Worker {
         instance.scope().cancel();
     }
 
-    /// Stops in order and stays a member: hands leadership over, says goodbye.
+    /// Stops in order and stays a member: hands leadership over, and announces its departure.
     pub(super) async fn stop(&mut self) {
         let instance = self.instance.clone();
         instance.terminate();
@@ -121,7 +122,7 @@ impl Worker {
         instance.scope().cancel();
     }
 
-    /// Stops leading, if there is somebody to follow.
+    /// Stops leading, if there is a member to follow.
     async fn resign(&mut self, node: &Node) {
         let own = node.member();
         let mut view = node.view();
@@ -180,7 +181,7 @@ impl Worker {
     }
 }
 
-/// Gives leadership to somebody who stays.
+/// Gives leadership to a member that stays.
 async fn hand_over(
     instance: &Instance,
     departed: &BTreeMap<MemberId, u64>,
@@ -190,7 +191,7 @@ async fn hand_over(
     let bonds = instance.bonds();
     let can_lead = |member: &MemberId| {
         let bond = bonds.of_member(member);
-        let willing = |bond: Arc<BondCore>| bond.standing().willingness.votes();
+        let willing = |bond: Arc<BondCore>| instance.standing_of(&bond).willingness.votes();
         !departed.contains_key(member) && bond.is_some_and(willing)
     };
     let complete = node.matched(0);

@@ -1,4 +1,4 @@
-//! What an observer's worker knows of its bonds and its source; see [`observing`](super::observing).
+//! Bonds and source of an observer, as its worker knows them; see [`observing`](super::observing).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -21,25 +21,25 @@ const STUCK: Duration = Duration::from_secs(3);
 /// A source under which an observer is offline for so long is given up even if it brings something.
 const SLOW: Duration = Duration::from_secs(30);
 
-/// What an observer's worker knows of its bonds and its source.
+/// Bonds and source of an observer, as its worker knows them.
 pub(super) struct Feeding {
     /// Peers that list the group and have the tickets.
     pub(super) candidates: BTreeSet<PeerId>,
-    /// Those that bonds are wanted with, and since when.
+    /// Peers that bonds are wanted with, each with the time since when.
     pub(super) picks: HashMap<PeerId, Instant>,
-    /// Those that commands are sent to, until when.
+    /// Peers that commands are sent to, each with the time until when.
     pub(super) reached: HashMap<PeerId, Instant>,
-    /// Peers that no bond is wanted with, until when.
+    /// Peers that no bond is wanted with, each with the time until when.
     pub(super) avoided: HashMap<PeerId, Instant>,
-    /// Sources that are not followed, until when.
+    /// Sources that are not followed, each with the time until when.
     pub(super) struck: HashMap<MemberId, Instant>,
     pub(super) following: Option<Following>,
-    /// Counts the sources that were followed.
+    /// Number of sources that were followed.
     pub(super) count: u64,
     pub(super) review_at: Instant,
     pub(super) explore_at: Instant,
     pub(super) probation: Duration,
-    /// When a bond was last given up.
+    /// Time at which a bond was last given up.
     pub(super) dropped_at: Instant,
 }
 
@@ -50,9 +50,9 @@ pub(super) struct Following {
     /// This observer, as it was then.
     pub(super) own: MemberId,
     pub(super) scope: Scope,
-    /// When it was last online, or began.
+    /// Time at which it was last online, or began.
     pub(super) online: Instant,
-    /// What had arrived when that was last more than before.
+    /// Number of arrivals at the last look that saw more than before.
     pub(super) arrivals: u64,
     pub(super) arrived: Instant,
 }

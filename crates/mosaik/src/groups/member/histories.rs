@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     rules::{self, Founding, Patience, Stake, Turn, Verdict},
+    stalls::Stalls,
     worker::{NodeWatch, Worker},
 };
 use crate::{
@@ -18,19 +19,22 @@ use crate::{
     primitives::{Digest, PeerId, ShortFmtExt},
 };
 
-/// A view in which nothing happened for so long has settled.
+/// Time without an event after which a view has settled.
 const QUIET: Duration = Duration::from_millis(150);
-/// Without a majority for so many election timeouts, a member follows a history that continues its
-/// own.
+/// Number of election timeouts without a majority after which a member follows a history that
+/// continues its own.
 const FOLLOW_ELECTIONS: u32 = 4;
-/// A rival history that has been alive for so many election timeouts is not a dead one of which
-/// somebody does not know yet.
+/// Number of election timeouts for which a rival history must have been alive, lest it is a dead
+/// one and a member does not know yet.
 const CONFIRM_ELECTIONS: u32 = 2;
-/// Of a rival history that was not heard of for so long nothing is known any more.
+/// Number of election timeouts for which a leader takes no commands, so that a rival one sees how
+/// far it is.
+const REST_ELECTIONS: u32 = 2;
+/// Time without news after which nothing is known any more of a rival history.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Rival histories that are known at a time.
 const MAX_RIVALS: usize = 64;
-/// Standings that concern a rival history are repeated, and looked at again, so often.
+/// Interval at which standings that concern a rival history are repeated, and judged again.
 const RIVAL_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Worker {
@@ -38,10 +42,13 @@ impl Worker {
         self.changing = None;
         self.departed.clear();
         self.unreachable.clear();
+        self.stopped.clear();
         self.stand_at = None;
         self.halted_since = None;
         self.kept_from = None;
         self.rivals_seen.clear();
+        self.rested = None;
+        self.stalls = Stalls::default();
         self.last_news = Instant::now();
         let restored = self.instance.restored();
         self.node = self.instance.node().map(|node| {
@@ -86,13 +93,18 @@ impl Worker {
             return self.tell_standing();
         }
         let own = self.node.as_ref().map(|watch| watch.node.lineage());
-        let bonds = instance.bonds().all();
+        let bonds = instance.trusted_bonds();
         let known = bonds.iter().filter_map(|bond| bond.standing().lineage);
         let known = known
             .filter(|theirs| theirs.alive && own.is_none_or(|own| own == theirs.id))
             .max_by_key(|theirs| theirs.committed);
         let Some(known) = known else { return };
-        let node = if known.committed > instance.batch_size() {
+        let least = if instance.wants_snapshot() {
+            0
+        } else {
+            instance.batch_size()
+        };
+        let node = if known.committed > least {
             instance.take_part(known.id).await
         } else {
             None
@@ -142,6 +154,7 @@ impl Worker {
         let (own, theirs) = (self.instance.lineage_standing(), bond.standing().lineage);
         if let (Some(own), Some(theirs)) = (own, theirs)
             && own.id != theirs.id
+            && !self.instance.is_guest(&bond)
         {
             self.on_rival(&theirs).await;
         }
@@ -163,7 +176,7 @@ impl Worker {
             let leader = self.instance.status().leader();
             let bond = leader.and_then(|leader| self.instance.bonds().get(&leader));
             if let Some(bond) = bond {
-                bond.post(Control::Rival(*rival));
+                bond.post(Control::Rival(rival.clone()));
             }
             return;
         }
@@ -194,6 +207,7 @@ impl Worker {
         );
         match verdict {
             Verdict::Stays => {}
+            Verdict::Rests => self.rest(now),
             Verdict::GivesWay => {
                 if own.leading
                     && let Some(watch) = &self.node
@@ -204,6 +218,20 @@ impl Worker {
                 self.give_way(own.id, rival).await;
             }
             Verdict::IsKept => self.keep(own.id, rival),
+        }
+    }
+
+    /// Takes no commands for a moment, at most once in `evict_after`: should the rival one not have
+    /// changed by then, that was not the reason.
+    fn rest(&mut self, now: Instant) {
+        let pause = self.instance.config().consensus().evict_after;
+        let recent = |rested: Instant| now.saturating_duration_since(rested) < pause;
+        let Some(watch) = &self.node else { return };
+        if !self.rested.is_some_and(recent) {
+            self.rested = Some(now);
+            watch
+                .node
+                .rest(self.instance.timing().election * REST_ELECTIONS);
         }
     }
 
@@ -220,10 +248,11 @@ impl Worker {
         }
     }
 
-    /// For how long a rival history has been said to be alive, now being one such time, or not.
+    /// Time for which a rival history has been said to be alive, as of now; zero if it is said to
+    /// be dead.
     fn seen_alive(&mut self, rival: &LineageStanding, now: Instant) -> Duration {
         let says = |alive: bool| {
-            let bonds = self.instance.bonds().all();
+            let bonds = self.instance.trusted_bonds();
             let standings = bonds.iter().filter_map(|bond| bond.standing().lineage);
             standings
                 .filter(|s| s.id == rival.id && s.alive == alive)
@@ -249,14 +278,14 @@ impl Worker {
         now.saturating_duration_since(*first)
     }
 
-    /// Rival histories are looked at again: what becomes of them also depends on time.
+    /// Judges rival histories again: what becomes of them also depends on time.
     pub(super) async fn reconsider_rivals(&mut self, now: Instant) {
         self.halted_for(now);
         if now < self.rivals_at {
             return;
         }
         self.rivals_at = now + RIVAL_INTERVAL;
-        for bond in self.instance.bonds().all() {
+        for bond in self.instance.trusted_bonds() {
             if let Some(theirs) = bond.standing().lineage {
                 self.on_rival(&theirs).await;
             }
@@ -288,16 +317,13 @@ impl Worker {
         self.instance.broadcast(|| Control::Dissolved {
             lineage,
             term,
-            winner: *winner,
+            winner: winner.clone(),
         });
     }
 
     /// Gives the own history up for another one, without discarding anything if possible.
     async fn give_way(&mut self, lineage: Lineage, winner: &LineageStanding) {
-        if let Some(parent) = &winner.parent
-            && parent.lineage == lineage
-            && self.instance.follow(winner.id, parent).await
-        {
+        if self.instance.follow(winner).await {
             return self.watch_node();
         }
         if self.instance.is_durable() && self.instance.commands_held() > 0 {
@@ -319,8 +345,8 @@ impl Worker {
         true
     }
 
-    /// Whether a leader of this history with a majority is known, here or to somebody who has a
-    /// bond.
+    /// Returns whether a leader of this history with a majority is known, here or to a bonded
+    /// member.
     fn is_led(&self) -> bool {
         let Some(own) = self.instance.lineage_standing() else {
             return false;
@@ -329,26 +355,31 @@ impl Worker {
             let theirs = bond.standing().lineage;
             theirs.is_some_and(|theirs| theirs.alive && theirs.id == own.id)
         };
-        own.alive || self.instance.bonds().all().iter().any(knows)
+        own.alive || self.instance.trusted_bonds().iter().any(knows)
     }
 
-    /// Whether a majority of the voters is there, so that a leader will be elected.
+    /// Returns whether a majority of the voters is there, so that a leader will be elected.
     fn has_quorum(&self) -> bool {
         let Some(watch) = &self.node else {
             return false;
         };
         let own = watch.node.lineage();
-        let bonds = self.instance.bonds().all();
+        let bonds = self.instance.trusted_bonds();
         let standings = bonds.iter().map(|bond| bond.standing());
         let present = standings
-            .filter(|theirs| theirs.lineage.is_some_and(|theirs| theirs.id == own))
+            .filter(|theirs| {
+                theirs
+                    .lineage
+                    .as_ref()
+                    .is_some_and(|theirs| theirs.id == own)
+            })
             .map(|theirs| theirs.member)
             .chain([watch.node.member()])
             .collect();
         rules::is_quorum(&watch.view.borrow().configs, &present)
     }
 
-    /// For how long this history has had neither a leader nor a majority; `None` if it has one of
+    /// Time for which this history has had neither a leader nor a majority; `None` if it has one of
     /// them.
     pub(super) fn halted_for(&mut self, now: Instant) -> Option<Duration> {
         if self.node.is_none() || self.is_led() || self.has_quorum() {
@@ -380,7 +411,7 @@ impl Worker {
             return;
         };
         let Some(watch) = &self.node else { return };
-        let bonds = self.instance.bonds().all();
+        let bonds = self.instance.trusted_bonds();
         let bonded: Vec<_> = bonds.iter().map(|bond| bond.standing()).collect();
         let own = self.instance.standing();
         // The others wait until it has had its chance.
@@ -412,12 +443,7 @@ impl Worker {
         if self.yielded.is_some_and(waits) {
             return;
         }
-        let bonded: Vec<_> = instance
-            .bonds()
-            .all()
-            .iter()
-            .map(|bond| bond.standing())
-            .collect();
+        let bonded = instance.standings_for_founding();
         let limit = consensus.bootstrap_delay.saturating_mul(self.factor());
         let quiet = now - self.last_news >= QUIET && !self.dials.is_first_attempt_pending();
         let own = instance.standing();
@@ -429,8 +455,8 @@ impl Worker {
             settled: (self.discovery_settled && quiet) || now - self.joined >= limit,
         });
         let Some(voters) = voters else { return };
-        // Whoever lacks the tickets itself would be alone for ever with what it founds.
-        if instance.authorize(&instance.discovery().me()).is_err() {
+        // Whoever lacks the tickets itself is alone with what it founds, as long as that is so.
+        if !instance.config().founds_unadmitted && !instance.admits_itself() {
             return;
         }
         tracing::debug!(
@@ -445,18 +471,19 @@ impl Worker {
         self.watch_node();
     }
 
-    /// Where this member stands, to be told to somebody.
+    /// Standing of this member and its number, for the next message.
     pub(super) fn next_standing(&mut self) -> (u64, Standing) {
         self.told_count += 1;
         (self.told_count, self.instance.standing())
     }
 
-    /// Tells the others where this member stands, when that has changed in a way that matters.
+    /// Tells the others this member's standing, when that has changed in a way that matters.
     pub(super) fn tell_standing(&mut self) {
         let standing = self.instance.standing();
+        let own = standing.lineage.as_ref().map(|own| own.id);
         let rivals = self.instance.bonds().all().iter().any(|bond| {
             let theirs = bond.standing().lineage;
-            theirs.is_some() && theirs.map(|l| l.id) != standing.lineage.map(|l| l.id)
+            theirs.is_some_and(|theirs| Some(theirs.id) != own)
         });
         let mut comparable = standing.clone();
         // While there is a leader, it knows how far the others are.

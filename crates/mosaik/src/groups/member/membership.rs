@@ -12,13 +12,16 @@ use super::{
 };
 use crate::{
     groups::{bond::wire::Control, raft::Stopped},
-    primitives::ShortFmtExt,
+    primitives::{PeerId, ShortFmtExt},
 };
 
 /// A learner this close to the leader's log may vote.
 pub(super) const PROMOTION_LAG: u64 = 256;
-/// Between two attempts to change the membership.
+/// Retry interval for changes of the membership.
 const CHANGE_RETRY: Duration = Duration::from_millis(100);
+/// A voter that was stopped in order, and that nobody can stand in for, is removed after so many times
+/// `evict_after`: a large store needs its time to be opened.
+const STOPPED_PATIENCE: u32 = 20;
 
 impl Worker {
     /// Starts the next change of the membership, if this member leads and there is one to make.
@@ -39,19 +42,40 @@ impl Worker {
             .bonds()
             .all()
             .iter()
-            .map(|bond| (bond.peer, bond.standing()))
-            .filter(|(_, standing)| standing.lineage.is_none_or(|theirs| theirs.id == lineage))
+            .map(|bond| (bond.peer, self.instance.standing_of(bond)))
+            .filter(|(_, standing)| {
+                let theirs = standing.lineage.as_ref();
+                theirs.is_none_or(|theirs| theirs.id == lineage)
+            })
             .collect();
         let mut gone: BTreeSet<_> = self.departed.keys().copied().collect();
+        let mut replaceable = BTreeSet::new();
         for member in view.members() {
             if *member == watch.node.member() || bonded.iter().any(|(_, s)| s.member == *member) {
                 self.unreachable.remove(member);
                 continue;
             }
             let since = *self.unreachable.entry(*member).or_insert(now);
-            if now - since >= consensus.evict_after {
+            let away = now - since;
+            let kept = consensus.evict_after.saturating_mul(STOPPED_PATIENCE);
+            if away < consensus.evict_after {
+                continue;
+            }
+            if view.voters.contains(member) && self.stopped.contains(member) && away < kept {
+                replaceable.insert(*member);
+            } else {
                 gone.insert(*member);
             }
+        }
+        let lacking = watch.node.lacking();
+        let stalled = self.stalls.observe(&lacking, now, consensus.evict_after);
+        replaceable.extend(stalled);
+        for member in self.stalls.news() {
+            tracing::warn!(
+                group = %self.instance.id().short(), %member,
+                "a voter acknowledges nothing: its disk may hang. A member without a vote takes its \
+                 place, if there is one"
+            );
         }
         let change = rules::next_change(&Committee {
             own: watch.node.member(),
@@ -59,6 +83,7 @@ impl Worker {
             bonded: &bonded,
             gone: &gone,
             matched: &watch.node.matched(PROMOTION_LAG),
+            replaceable: &replaceable,
             max_voters: consensus.max_voters,
         });
         let Some(change) = change else { return };
@@ -79,12 +104,26 @@ impl Worker {
         );
     }
 
+    /// Notes how the bond with a peer has ended. Who leaves says so before, and is gone at once.
+    pub(super) fn note_stopped(&mut self, peer: &PeerId, graceful: bool) {
+        let Some(watch) = &self.node else { return };
+        let view = watch.view.borrow();
+        for member in view.members().filter(|member| member.is_of(peer)) {
+            if graceful {
+                self.stopped.insert(*member);
+            } else {
+                self.stopped.remove(member);
+            }
+        }
+    }
+
     pub(super) fn on_changed(&mut self, changed: Result<Change, Stopped>) {
         self.changing = None;
         match changed {
             Ok(Change::Voters { removed, .. } | Change::RemoveLearners(removed)) => {
                 for member in removed {
                     self.unreachable.remove(&member);
+                    self.stopped.remove(&member);
                     if let Some(bond) = self.instance.bonds().of_member(&member) {
                         bond.post(Control::Removed(member));
                     }

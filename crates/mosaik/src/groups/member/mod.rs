@@ -1,4 +1,4 @@
-//! How members find together: founding, joining, healing, leaving, merging.
+//! Life cycle of a member: founding, joining, healing, leaving, merging.
 //!
 //! [`rules`] decides, without clock and connections; [`worker`] watches, and has carried out what
 //! concerns other [members](acquaintance), [histories](histories), the [membership](membership) and
@@ -13,4 +13,5 @@ mod observing;
 mod quorum;
 pub(crate) mod rules;
 mod sources;
+mod stalls;
 pub(crate) mod worker;

@@ -48,7 +48,7 @@ const EXPLORE: Duration = Duration::from_secs(30);
 const REACH: Duration = Duration::from_secs(60);
 
 impl Worker {
-    /// Whether a bond with a peer that lists the group is wanted from this side.
+    /// Returns whether a bond with a peer that lists the group is wanted from this side.
     pub(super) fn wants(&self, peer: &PeerId) -> bool {
         if self.instance.observes() {
             return self.feeding.wants(peer);
@@ -59,7 +59,7 @@ impl Worker {
             .is_some_and(|entry| self.instance.is_observers(entry))
     }
 
-    /// A peer's entry changed: does it list the group, and has it the tickets?
+    /// Handles a change of a peer's entry: it may list the group or not, and have the tickets or not.
     pub(super) fn note_candidate(&mut self, peer: PeerId) {
         if !self.instance.observes() {
             return;
@@ -229,8 +229,12 @@ impl Worker {
         }
     }
 
-    /// What a bonded peer offers, if it does.
+    /// Offer of a bonded peer to feed this observer, if it makes one.
     fn offer(&self, bond: &BondCore) -> Option<Offer> {
+        // A guest's history may be one that no writer vouches for.
+        if self.instance.is_guest(bond) {
+            return None;
+        }
         let own = self.node.as_ref().map(|watch| watch.node.lineage());
         let standing = bond.standing();
         let theirs = standing.lineage?;
@@ -290,7 +294,7 @@ impl Worker {
         self.follow(best, now).await;
     }
 
-    /// Whether an offer is better than the current source.
+    /// Returns whether an offer is better than the current source.
     fn is_better(&self, offer: &Offer, current: &PeerId) -> bool {
         let Some(bond) = self.instance.bonds().get(current) else {
             return true;

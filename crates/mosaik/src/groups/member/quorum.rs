@@ -1,4 +1,4 @@
-//! A group that can't go on says so.
+//! Halt detector: reports that a group can't go on.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::{
 /// Elections that fail one after the other before the group counts as halted.
 const ELECTIONS: u32 = 4;
 
-/// Whether the group goes on, as one member sees it.
+/// Halt detection: the member's own view of whether the group goes on.
 #[derive(Debug, Default)]
 pub(super) struct Quorum {
-    /// Since when no leader is known.
+    /// Time since which no leader is known.
     leaderless_since: Option<Instant>,
     /// This was noticed, and said.
     halted: bool,

@@ -1,18 +1,18 @@
-//! Who founds, who joins, who votes, who wins: decisions from what is known, and nothing else.
+//! Rules of founding, joining, voting and merging: decisions from what is known, and nothing else.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     groups::{
         Cursor,
-        lineage::{MemberId, Parent},
+        lineage::{Branch, MemberId},
         raft::View,
         standing::{LineageStanding, Standing, Willingness},
     },
     primitives::PeerId,
 };
 
-/// What a member without history knows about founding.
+/// Knowledge of a member without history about founding.
 #[derive(Debug)]
 pub(crate) struct Founding<'a> {
     pub(crate) own: &'a Standing,
@@ -50,7 +50,7 @@ pub(crate) fn found(founding: &Founding<'_>) -> Option<BTreeSet<MemberId>> {
     Some(voters.map(|(_, member)| member).collect())
 }
 
-/// What a leader knows about its members.
+/// Knowledge of a leader about its members.
 #[derive(Debug)]
 pub(crate) struct Committee<'a> {
     pub(crate) own: MemberId,
@@ -61,6 +61,9 @@ pub(crate) struct Committee<'a> {
     pub(crate) gone: &'a BTreeSet<MemberId>,
     /// Members whose log is nearly complete.
     pub(crate) matched: &'a BTreeSet<MemberId>,
+    /// Voters that keep their vote as long as nobody can take their place: those that have a bond and
+    /// have acknowledged nothing for too long, and those that were stopped to come back.
+    pub(crate) replaceable: &'a BTreeSet<MemberId>,
     pub(crate) max_voters: usize,
 }
 
@@ -84,6 +87,7 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
         bonded,
         gone,
         matched,
+        replaceable,
         max_voters,
     } = committee;
     if view.joint {
@@ -109,10 +113,17 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
     };
     let observes = |standing: &Standing| standing.willingness == Willingness::Observer;
     let loses_vote = |member: &&MemberId| leaves(member) || abstains(member);
-    let removed: BTreeSet<_> = view.voters.iter().filter(loses_vote).copied().collect();
+    let mut removed: BTreeSet<_> = view.voters.iter().filter(loses_vote).copied().collect();
     let room = max_voters
         .max(&1)
         .saturating_sub(view.voters.len() - removed.len());
+    let replaceable: Vec<_> = replaceable
+        .iter()
+        .filter(|member| {
+            view.voters.contains(member) && !removed.contains(member) && *member != own
+        })
+        .copied()
+        .collect();
     let candidates = bonded.iter().filter(|(_, standing)| {
         standing.willingness.votes()
             && view.learners.contains(&standing.member)
@@ -121,8 +132,12 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
     });
     let promoted: BTreeSet<_> = candidates
         .map(|(_, standing)| standing.member)
-        .take(room)
+        .take(room + replaceable.len())
         .collect();
+    // A voter that only seems to be there makes room, if somebody takes its place: without a stand-in
+    // the others need it as much as before, should it come to itself. It is added again without a vote.
+    let replaced = promoted.len().saturating_sub(room);
+    removed.extend(replaceable.into_iter().take(replaced));
     if !promoted.is_empty() || !removed.is_empty() {
         return Some(Change::Voters { promoted, removed });
     }
@@ -148,29 +163,29 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
     (!removed.is_empty()).then_some(Change::RemoveLearners(removed))
 }
 
-/// What a member knows and holds when it meets a rival of its history.
+/// Knowledge and content of a member when it meets a rival of its history.
 #[derive(Debug)]
 pub(crate) struct Stake<'a> {
     pub(crate) own: &'a LineageStanding,
     /// Commands in its log, committed or not.
     pub(crate) held: u64,
-    /// Where the last one of them stands.
+    /// Position of the last one of them.
     pub(crate) position: Cursor,
-    /// For how long the history has had neither a leader nor a majority of its voters, as far as
+    /// Time for which the history has had neither a leader nor a majority of its voters, as far as
     /// the member can see; `None` while it has one of them.
     pub(crate) halted: Option<Duration>,
-    /// For how long the rival one has been seen alive. What is said of it may be older than its
+    /// Time for which the rival history has been seen alive. Such a statement may be older than its
     /// leader's death.
     pub(crate) seen: Duration,
-    /// Whether the log is on disk.
+    /// True if the log is on disk.
     pub(crate) durable: bool,
     pub(crate) patience: Patience,
 }
 
-/// How long a history that has commands is not given up.
+/// Times for which a history that has commands is not given up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// For one that may not live any more.
+    /// Against a rival that may not live any more.
     pub(crate) confirmed: Duration,
     /// While it is halted, for one that continues it, with all that the member has.
     pub(crate) continued: Duration,
@@ -178,17 +193,21 @@ pub(crate) struct Patience {
     pub(crate) replaced: Duration,
 }
 
-/// What becomes of a history that has met a rival one.
+/// Verdict on a history that has met a rival one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Stays,
+    /// It stays, and takes no commands for a moment: under equal load each leader is told less of the
+    /// other history than it holds of its own. Once one of them rests, both know how far it has come,
+    /// and one gives way.
+    Rests,
     GivesWay,
-    /// It would give way, but is on the member's disk: that is not deleted without an operator's
+    /// It has lost, but is on the member's disk: that is not deleted without an operator's
     /// decision.
     IsKept,
 }
 
-/// Whether a history gives way to a rival one.
+/// Decides whether a history is given up for a rival one.
 ///
 /// One that is alive wins over one that is not; then the one with more commands wins; then the
 /// smaller id. While the own one is alive only its leader may ask.
@@ -217,6 +236,11 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
     if own.alive {
         return if confirmed && (rival.committed, own.id) > (held, rival.id) {
             lost
+        } else if stake.seen >= patience.confirmed * 2
+            && own.id > rival.id
+            && lost == Verdict::GivesWay
+        {
+            Verdict::Rests
         } else {
             Verdict::Stays
         };
@@ -226,9 +250,8 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
         return Verdict::Stays;
     };
     // Either way it has every command of this member's log that was acknowledged.
-    let has_all = |parent: &Parent| own.last <= parent.last || stake.position <= parent.position;
-    let continues = |parent: &Parent| parent.lineage == own.id && has_all(parent);
-    if rival.parent.as_ref().is_some_and(continues) {
+    let has_all = |branch: &Branch| own.last <= branch.last || stake.position <= branch.position;
+    if rival.ancestry.branch_from(&own.id).is_some_and(has_all) {
         return if halted >= patience.continued {
             Verdict::GivesWay
         } else {
@@ -242,7 +265,7 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
     }
 }
 
-/// When a member founds a new history from its own, after the majority was lost.
+/// Turn of a member to found a new history from its own, after the majority was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     First,
@@ -252,23 +275,23 @@ pub(crate) enum Turn {
     Never,
 }
 
-/// Which of those who are left founds a new history. What counts is the log: whoever has the
-/// greatest last entry has everything that was acknowledged and that any of them has.
+/// Decides which of the remaining members founds a new history. The log decides: the member with
+/// the greatest last entry has everything that was acknowledged and that any of them has.
 pub(crate) fn reforms(own: &Standing, bonded: &[Standing], voters: &BTreeSet<MemberId>) -> Turn {
-    let lineage = own.lineage.map(|lineage| lineage.id);
+    let Some(lineage) = own.lineage.as_ref().map(|lineage| lineage.id) else {
+        return Turn::Never;
+    };
     let claim = |standing: &Standing| {
-        let of_same = standing.lineage.filter(|theirs| Some(theirs.id) == lineage);
+        let theirs = standing.lineage.as_ref()?;
         let able = standing.willingness.votes() && voters.contains(&standing.member);
-        of_same
-            .filter(|_| able)
-            .map(|theirs| (theirs.last, standing.member))
+        (able && theirs.id == lineage).then_some((theirs.last, standing.member))
     };
     let Some(own) = claim(own) else {
         return Turn::Never;
     };
     let has_reformed = |standing: &Standing| {
-        let parent = standing.lineage.and_then(|theirs| theirs.parent);
-        parent.is_some_and(|parent| Some(parent.lineage) == lineage)
+        let theirs = standing.lineage.as_ref();
+        theirs.is_some_and(|theirs| theirs.ancestry.branch_from(&lineage).is_some())
     };
     let is_ahead = bonded.iter().filter_map(claim).any(|theirs| theirs > own);
     if is_ahead || bonded.iter().any(has_reformed) {
@@ -278,7 +301,7 @@ pub(crate) fn reforms(own: &Standing, bonded: &[Standing], voters: &BTreeSet<Mem
     }
 }
 
-/// Whether a majority of the voters of every configuration is among these members.
+/// Returns whether a majority of the voters of every configuration is among these members.
 pub(crate) fn is_quorum(configs: &[BTreeSet<MemberId>], present: &BTreeSet<MemberId>) -> bool {
     let has_majority =
         |voters: &BTreeSet<MemberId>| voters.intersection(present).count() * 2 > voters.len();
@@ -290,7 +313,10 @@ mod tests {
     use super::*;
     use crate::{
         Digest,
-        groups::{Index, Term, lineage::LogPoint},
+        groups::{
+            Index, Term,
+            lineage::{Ancestry, LogPoint},
+        },
     };
 
     fn peer(n: u8) -> PeerId {
@@ -307,7 +333,7 @@ mod tests {
     fn lineage(id: u8, committed: u64, alive: bool) -> LineageStanding {
         LineageStanding {
             id: Digest::from_u8(id),
-            parent: None,
+            ancestry: Ancestry::default(),
             committed,
             last: None,
             alive,
@@ -400,6 +426,7 @@ mod tests {
                 bonded: &bonded,
                 gone: &gone.iter().copied().collect(),
                 matched: &matched.iter().copied().collect(),
+                replaceable: &BTreeSet::new(),
                 max_voters,
             })
         };
@@ -443,6 +470,7 @@ mod tests {
                 bonded: &[(peer(2), abstaining)],
                 gone: &BTreeSet::new(),
                 matched: &BTreeSet::new(),
+                replaceable: &BTreeSet::new(),
                 max_voters: 2,
             }),
             Some(Change::Voters {
@@ -461,6 +489,47 @@ mod tests {
                 removed: [old].into()
             })
         );
+    }
+
+    /// Its bond was all that counted: a stand-in waited for as long as a voter's disk did not answer.
+    #[test]
+    fn a_voter_that_acknowledges_nothing_is_replaced_by_a_stand_in() {
+        let (own, second, third) = (standing(1), standing(2), standing(3));
+        let view = View {
+            leading: true,
+            settled: true,
+            voters: [own.member, second.member].into(),
+            learners: [third.member].into(),
+            ..View::default()
+        };
+        let bonded = [(peer(2), second.clone()), (peer(3), third.clone())];
+        let change = |matched: &[MemberId], stalled: &[MemberId], max_voters| {
+            next_change(&Committee {
+                own: own.member,
+                view: &view,
+                bonded: &bonded,
+                gone: &BTreeSet::new(),
+                matched: &matched.iter().copied().collect(),
+                replaceable: &stalled.iter().copied().collect(),
+                max_voters,
+            })
+        };
+        let promoted = |removed: &[MemberId]| {
+            Some(Change::Voters {
+                promoted: [third.member].into(),
+                removed: removed.iter().copied().collect(),
+            })
+        };
+        let (stalled, own) = ([second.member], [own.member]);
+        assert_eq!(change(&[third.member], &stalled, 2), promoted(&stalled));
+        assert_eq!(
+            change(&[third.member], &stalled, 3),
+            promoted(&[]),
+            "room for both"
+        );
+        assert_eq!(change(&[third.member], &[], 2), None);
+        assert_eq!(change(&[third.member], &own, 2), None, "it leads");
+        assert_eq!(change(&[], &stalled, 2), None, "nobody stands in");
     }
 
     const PATIENCE: Patience = Patience {
@@ -500,14 +569,25 @@ mod tests {
         );
         assert!(!gives_way(&a, &a));
         let child = LineageStanding {
-            parent: Some(Parent {
+            ancestry: Ancestry::default().extended(Branch {
                 lineage: many.id,
                 last: None,
                 position: at(3),
             }),
-            ..few
+            ..few.clone()
         };
         assert!(!gives_way(&many, &child) && gives_way(&child, &many));
+        let undecided = |own, rival| {
+            let undecided = Stake {
+                seen: 2 * PATIENCE.confirmed,
+                ..stake(own)
+            };
+            judge(&undecided, rival)
+        };
+        let ahead = lineage(2, 4, true);
+        assert_eq!(undecided(&ahead, &few), Verdict::Rests);
+        let ahead = lineage(1, 4, true);
+        assert_eq!(undecided(&ahead, &b), Verdict::Stays, "one of them rests");
         let early = Stake {
             seen: Duration::from_millis(999),
             ..stake(&few)
@@ -561,7 +641,7 @@ mod tests {
             ..lineage(1, 9, false)
         };
         let child = |last, commands| LineageStanding {
-            parent: Some(Parent {
+            ancestry: Ancestry::default().extended(Branch {
                 lineage: own.id,
                 last,
                 position: at(commands),
@@ -583,7 +663,7 @@ mod tests {
         assert_eq!(verdict(None, point(20), 9), Verdict::Stays);
     }
 
-    /// Whatever two members know and hold, at most one of them gives way.
+    /// For all knowledge and content of two members, at most one of them gives its history up.
     #[test]
     fn two_histories_never_give_way_to_each_other() {
         let point = |index| Some(LogPoint { term: 1, index });
@@ -592,10 +672,12 @@ mod tests {
             for (committed, alive, last) in triples(&[0, 1, 2], &[true, false], &[0, 2]) {
                 for parent in [None, Some(point(0)), Some(point(2))] {
                     all.push(LineageStanding {
-                        parent: parent.map(|last| Parent {
-                            lineage: Digest::from_u8(other),
-                            last,
-                            position: at(1),
+                        ancestry: parent.map_or_else(Ancestry::default, |last| {
+                            Ancestry::default().extended(Branch {
+                                lineage: Digest::from_u8(other),
+                                last,
+                                position: at(1),
+                            })
                         }),
                         last: point(last),
                         ..lineage(id, committed, alive)
@@ -607,7 +689,7 @@ mod tests {
         let mut judged = 0;
         for (a, b) in standings(1, 2)
             .into_iter()
-            .flat_map(|a| standings(2, 1).into_iter().map(move |b| (a, b)))
+            .flat_map(|a| standings(2, 1).into_iter().map(move |b| (a.clone(), b)))
         {
             for (extra_a, extra_b, durable) in triples(&[0, 1], &[0, 1], &[true, false]) {
                 let stake = |own, extra| Stake {
@@ -675,7 +757,7 @@ mod tests {
         assert_eq!(turn(&learner), Turn::Never);
         let heir = Standing {
             lineage: Some(LineageStanding {
-                parent: Some(Parent {
+                ancestry: Ancestry::default().extended(Branch {
                     lineage: lineage(1, 0, false).id,
                     last: point(2, 8),
                     position: at(3),

@@ -1,5 +1,5 @@
-//! Which of the peers that would feed an observer it follows: decisions from what is known, and
-//! nothing else.
+//! Choice of the peer that an observer follows, of those that would feed it: decisions from what is
+//! known, and nothing else.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) struct Offer {
     pub(super) rank: Rank,
 }
 
-/// How good a source is; the smaller, the better: one that is near first, then one that is close to
+/// Rank of a source; the smaller, the better: one that is near first, then one that is close to
 /// the membership, then one that does not lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
@@ -45,7 +45,7 @@ impl Rank {
         }
     }
 
-    /// Whether a nearer one is worth looking for.
+    /// Returns whether a nearer one is worth looking for.
     pub(super) fn is_far(self) -> bool {
         self.distance > 0
     }

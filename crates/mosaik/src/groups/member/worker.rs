@@ -1,7 +1,7 @@
 //! Watches the network and the group, and has done what there is to do.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{feeding::Feeding, quorum::Quorum, rules::Change};
+use super::{feeding::Feeding, quorum::Quorum, rules::Change, stalls::Stalls};
 use crate::{
     groups::{
         bond::wire::Control,
@@ -26,7 +26,7 @@ use crate::{
     primitives::{PeerId, ShortFmtExt},
 };
 
-/// How often the clock is looked at.
+/// Interval of the worker's clock.
 const TICK: Duration = Duration::from_millis(50);
 /// The same while the member is online: nothing is about to happen by itself.
 const CALM_TICK: Duration = Duration::from_millis(100);
@@ -36,55 +36,64 @@ pub(crate) struct Worker {
     pub(super) instance: Arc<Instance>,
     pub(super) dials: Dials,
     pub(super) joined: Instant,
-    /// When something last happened that bears on founding.
+    /// Time of the last event that bears on founding.
     pub(super) last_news: Instant,
     pub(super) discovery_settled: bool,
     pub(super) node: Option<NodeWatch>,
     /// The history that this member fetches from others before it is added to the membership.
     pub(super) fetching: Option<Lineage>,
-    /// What was last told to the others.
+    /// Standing that was last told to the others.
     pub(super) told: Standing,
     pub(super) told_at: Instant,
-    /// How often that was done.
+    /// Number of times that a standing was told.
     pub(super) told_count: u64,
     /// Members that have asked to leave, and in which session of theirs.
     pub(super) departed: BTreeMap<MemberId, u64>,
-    /// Since when members of this history have had no bond with this one.
+    /// Members that have closed their bonds in order and have not left: they are stopped, and mean to
+    /// come back.
+    pub(super) stopped: BTreeSet<MemberId>,
+    /// Members of this history without a bond with this one, each with the time since when.
     pub(super) unreachable: HashMap<MemberId, Instant>,
     pub(super) changing: Option<BoxFuture<'static, Result<Change, Stopped>>>,
     pub(super) next_change: Instant,
-    /// When this member stands for election by itself, if it does.
+    /// Time at which this member stands for election by itself, if it does.
     pub(super) stand_at: Option<Instant>,
     pub(super) quorum: Quorum,
-    /// Since when this history has had neither a leader nor a majority.
+    /// Time since which this history has had neither a leader nor a majority.
     pub(super) halted_since: Option<Instant>,
-    /// Since when, and when last, rival histories were said to be alive.
+    /// Rival histories, with the first and the last time that they were said to be alive.
     pub(super) rivals_seen: HashMap<Lineage, (Instant, Instant)>,
-    /// When rival histories are looked at again.
+    /// Time at which rival histories are judged again.
     pub(super) rivals_at: Instant,
-    /// The rival history of which was said that this member's is kept nevertheless.
+    /// Rival history against which this member's was last reported as kept.
     pub(super) kept_from: Option<Lineage>,
-    /// When this member last gave its history up for another one.
+    /// Time at which this leader last took no commands for a moment, because of a rival history.
+    pub(super) rested: Option<Instant>,
+    /// Voters that acknowledge nothing.
+    pub(super) stalls: Stalls,
+    /// Time at which this member last gave its history up for another one.
     pub(super) yielded: Option<Instant>,
     pub(super) rosters: HashSet<PeerId>,
-    /// An observer's bonds and its source.
+    /// Bonds and source of an observer.
     pub(super) feeding: Feeding,
-    /// Who lists the group, and whose tickets were not valid when they were looked at last.
+    /// Peers that list the group, and whose tickets were not valid at the last check.
     pub(super) refused: HashSet<PeerId>,
-    /// When they are looked at again.
+    /// Time of their next check.
     pub(super) refused_at: Instant,
+    /// Set once it was said that this member lacks the right to write.
+    pub(super) told_of_write_key: bool,
 }
 
-/// What is watched of a consensus instance.
+/// Observed state of a consensus instance.
 pub(super) struct NodeWatch {
     pub(super) node: Node,
     pub(super) view: tokio::sync::watch::Receiver<Arc<View>>,
     pub(super) failure: tokio::sync::watch::Receiver<Option<String>>,
     pub(super) since: Instant,
-    /// Whether a leader was ever known.
+    /// True if a leader was ever known.
     pub(super) alive: bool,
     pub(super) leader: Option<MemberId>,
-    /// The last term of which it was counted that this member stood for election.
+    /// Last term for which this member's candidacy was counted.
     pub(super) stood: u64,
 }
 
@@ -102,6 +111,7 @@ impl Worker {
             told_at: now,
             told_count: 0,
             departed: BTreeMap::new(),
+            stopped: BTreeSet::new(),
             unreachable: HashMap::new(),
             changing: None,
             next_change: now,
@@ -111,11 +121,14 @@ impl Worker {
             rivals_at: now,
             rivals_seen: HashMap::new(),
             kept_from: None,
+            rested: None,
+            stalls: Stalls::default(),
             yielded: None,
             rosters: HashSet::new(),
             feeding: Feeding::new(now),
             refused: HashSet::new(),
             refused_at: now,
+            told_of_write_key: false,
             instance,
         }
     }
@@ -184,6 +197,7 @@ impl Worker {
                 self.dials.succeeded(&peer);
                 if let Some(bond) = self.instance.bonds().get(&peer) {
                     self.on_return(&bond);
+                    self.stopped.remove(&bond.member());
                     let (number, standing) = self.next_standing();
                     bond.post(Control::Standing { number, standing });
                     bond.post(self.roster());
@@ -201,6 +215,7 @@ impl Worker {
                 {
                     watch.node.leader_left();
                 }
+                self.note_stopped(&peer, graceful);
                 self.rosters.remove(&peer);
                 if self.wants(&peer) {
                     self.dials.lost(peer);
@@ -269,6 +284,7 @@ impl Worker {
             return true;
         }
         self.check_bonds(now);
+        self.check_write_key();
         self.dials.tick(now);
         self.catch_up().await;
         self.feed(now).await;
@@ -318,16 +334,19 @@ impl Worker {
     }
 }
 
-/// Whether nobody else has this history, among as many as could found another one: a member that is
-/// alone may be needed by those who have it.
+/// Returns whether nobody else has this history, among as many as could found another one: a member
+/// that is alone may be needed by those who have it.
 fn is_shared_by_nobody(instance: &Instance, lineage: Lineage) -> bool {
     let bonds = instance.bonds().all();
-    let shares = |standing: &Standing| standing.lineage.is_some_and(|theirs| theirs.id == lineage);
+    let shares = |standing: &Standing| {
+        let theirs = standing.lineage.as_ref();
+        theirs.is_some_and(|theirs| theirs.id == lineage)
+    };
     let shared = bonds.iter().any(|bond| shares(&bond.standing()));
     bonds.len() + 1 >= instance.min_members() && !shared
 }
 
-/// Whether this member's history has no command and never had a leader.
+/// Returns whether this member's history has no command and never had a leader.
 fn is_stillborn(instance: &Instance) -> bool {
     instance.status().committed().is_zero() && instance.status().log_position().is_zero()
 }

@@ -1,4 +1,4 @@
-//! When a leader has last heard of the others.
+//! Times at which a leader has last heard of the others.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,10 +13,10 @@ use crate::groups::{config::Timing, lineage::MemberId};
 
 /// More members than a group has are not remembered.
 const MAX_MEMBERS: usize = 256;
-/// Between two warnings of the same kind.
+/// Interval between two warnings of the same kind.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// When members have last answered in time.
+/// Times of the members' last answers that came in time.
 ///
 /// An answer counts from its arrival: a question follows the answer to the one before, so that what
 /// was answered last was asked up to two round trips ago. One that took an election timeout proves
@@ -25,7 +25,7 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Acks {
     timing: Timing,
     answered: Mutex<HashMap<MemberId, Instant>>,
-    /// Whether a majority was heard of within its time, when that was last looked at.
+    /// True if a majority was heard of within its time, at the last check.
     backed: AtomicBool,
     warned: Mutex<Option<Instant>>,
 }
@@ -53,7 +53,7 @@ impl Acks {
         self.judge(round_trip);
     }
 
-    /// What heartbeats are to say of the majority.
+    /// Sets the statement about the majority in heartbeats.
     pub(super) fn set_backed(&self, backed: bool) {
         self.backed.store(backed, Ordering::Relaxed);
     }
@@ -62,7 +62,7 @@ impl Acks {
         self.backed.load(Ordering::Relaxed)
     }
 
-    /// How long ago a majority of all these memberships was heard of, this member included.
+    /// Time since a majority of all these memberships was heard of, this member included.
     pub(super) fn silence(
         &self,
         own: &MemberId,
@@ -86,8 +86,8 @@ impl Acks {
     }
 
     /// Warns when answers take so long that a healthy leader may be taken for lost. A question
-    /// follows the answer to the one before: a sign of life comes once in a round trip, and a lost
-    /// packet delays it by more than another one.
+    /// follows the answer to the one before: the leader hears of a member once in a round trip, and
+    /// a lost packet delays it by more than another one.
     fn judge(&self, round_trip: Duration) {
         if round_trip * 2 < self.timing.election {
             return;

@@ -1,4 +1,4 @@
-//! What a member has applied, and everybody who waits for that.
+//! Applied state of a member, and everybody who waits for it.
 
 use std::{
     fmt, io,
@@ -34,7 +34,7 @@ use crate::{
     primitives::{GroupId, NetworkId, encoding},
 };
 
-/// What a member has applied. Shared by the apply task and everybody who asks.
+/// Applied state of a member. Shared by the apply task and everybody who asks.
 pub(crate) struct Applied {
     group: GroupId,
     network: NetworkId,
@@ -43,12 +43,12 @@ pub(crate) struct Applied {
     status: Arc<Status>,
     pub(super) log: Log,
     pub(super) state: Mutex<State>,
-    /// Held by whoever changes the machine.
+    /// Lock of the task that changes the machine.
     pub(super) turn: tokio::sync::Mutex<Turn>,
-    /// How often snapshots are taken, and how they are cut.
+    /// Interval of snapshots, and the sizes of their pieces.
     pub(super) terms: Terms,
     pub(super) shelf: Shelf,
-    /// The snapshot that the log may be discarded behind.
+    /// Snapshot that is safe, behind which the log may be discarded.
     compacted: Mutex<Compacted>,
     /// A snapshot on the disk that is to be installed first of all.
     pub(super) stored: Mutex<Option<StoredHeader>>,
@@ -84,7 +84,7 @@ pub(super) struct Turn {
 
 type Listener = Box<dyn Fn() + Send + Sync>;
 
-/// What has become of the commands that the log held when it was opened.
+/// Outcome of replaying the commands that the log held when it was opened.
 #[derive(Debug, Default)]
 struct Replay {
     /// The consensus index behind them.
@@ -94,8 +94,8 @@ struct Replay {
 }
 
 /// None of the commands that were kept can be decoded: they are not this program's. One among others
-/// is a fault of whoever sent it, and is passed over; whether a single one is that nobody can tell,
-/// and what goes on from nothing is worse than what stops.
+/// is its sender's fault, and is passed over; of a single one nobody can tell, and to go on from an
+/// empty state is worse than to stop.
 #[derive(Debug, thiserror::Error)]
 #[error("of the commands in the log, {0} in all, none is decodable for this program")]
 struct NothingDecodable(u64);
@@ -111,13 +111,13 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Whether the entry with this id was applied; true for none.
+    /// Returns whether the entry with this id was applied; true for none.
     pub(super) fn has_applied(&self, id: Option<&LogIdOf<Types>>) -> bool {
         self.last.as_ref() >= id
     }
 }
 
-/// What a snapshot says beside the machine's state.
+/// Content of a snapshot beside the machine's state.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SnapshotHead {
     pub(super) position: Cursor,
@@ -133,7 +133,7 @@ pub(crate) struct AppliedOptions {
     pub(crate) log: Log,
     /// Counts commands that can't be read here.
     pub(crate) undecodable: Counter,
-    /// What an earlier instance has applied to the machine.
+    /// State that an earlier instance has applied to the machine.
     pub(super) state: State,
     /// The snapshot that is on disk and must be installed.
     pub(super) stored: Option<StoredHeader>,
@@ -206,7 +206,7 @@ impl Applied {
         self.blank_term.load(Ordering::Acquire)
     }
 
-    /// What was applied, for a successor of this instance.
+    /// Applied state, for a successor of this instance.
     pub(super) fn inheritance(&self) -> State {
         self.state.lock().clone()
     }
@@ -221,7 +221,8 @@ impl Applied {
         self.state.lock().last
     }
 
-    /// Why committed entries can no longer be applied here, once that is so.
+    /// Failure for which committed entries can no longer be applied here; `None` while there is
+    /// none.
     pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {
         self.failure.subscribe()
     }
@@ -242,7 +243,7 @@ impl Applied {
         }
     }
 
-    /// Whether nothing further is to be applied.
+    /// Returns whether nothing further is to be applied.
     pub(super) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Acquire)
     }
@@ -326,8 +327,8 @@ impl Applied {
         }
     }
 
-    /// Whether a program that has applied the entry at this index can go on from the log that it
-    /// found: not when that was written for another type of commands.
+    /// Checks that a program that has applied the entry at this index can go on from the log that
+    /// it found: it can't when the log was written for another type of commands.
     pub(super) fn check_replay(&self, index: u64) -> io::Result<()> {
         let mut replay = self.replay.lock();
         if index.saturating_add(1) < replay.end {
@@ -391,7 +392,7 @@ impl Applied {
         self.compacted.lock().snapshot.clone()
     }
 
-    /// Whether a durable member should write this snapshot: there is none on its disk, or the log
+    /// Returns whether a durable member should write this snapshot: there is none on its disk, or the log
     /// behind that one has grown by as much as it takes.
     pub(super) fn should_store(&self, snapshot: &Held) -> bool {
         let (last, bytes) = {
@@ -406,12 +407,12 @@ impl Applied {
         }
     }
 
-    /// Up to where the log before a snapshot takes too much, 0 for nowhere.
+    /// Index up to which the log before a snapshot takes too much, 0 for nowhere.
     pub(super) fn excess_before(&self, snapshot: u64) -> u64 {
         self.state.lock().volume.excess_before(snapshot)
     }
 
-    /// What the entries between two consensus indices take in the log, about.
+    /// Approximate size of the log between two consensus indices, in bytes.
     pub(super) fn bytes_between(&self, index: u64, last: u64) -> u64 {
         self.state.lock().volume.between(index, last)
     }

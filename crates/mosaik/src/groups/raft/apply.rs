@@ -20,7 +20,7 @@ use super::{
 };
 use crate::primitives::encoding;
 
-/// While a long backlog is applied, waiters are told every so many entries.
+/// Number of entries after which waiters are told, while a long backlog is applied.
 const PROGRESS_ENTRIES: usize = 256;
 
 /// The consensus library's view of what is applied.

@@ -15,12 +15,11 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{core::NodeCore, shelf::Held, volume::retained_bytes, wire::Overrun};
 use crate::groups::{catch_up::wire::SnapshotId, lineage::MemberId};
 
-/// Retry interval for a purge that was deferred, or a snapshot that was not written.
+/// Retry interval for a log purge deferred by a snapshot in use, or a snapshot that was not written.
 const LOOK: Duration = Duration::from_secs(1);
-/// A durable member that has spent a while on writing a snapshot does other things for so many
-/// times as long.
+/// Duty cycle of a durable member: after writing a snapshot for `t`, it writes none for `REST × t`.
 const REST: u32 = 4;
-/// How long the consensus library may take to notice a snapshot.
+/// Timeout for the consensus library to notice a snapshot.
 const NOTICE: Duration = Duration::from_secs(10);
 /// A follower that has acknowledged nothing new for so long does not get ahead.
 const STANDSTILL: Duration = Duration::from_secs(30);
@@ -187,7 +186,7 @@ impl NodeCore {
         needed
     }
 
-    /// Whether the log behind an index is larger than is kept beside a snapshot of this size.
+    /// Size of the log behind an index, if that is more than is kept beside a snapshot of this size.
     fn overrun(&self, index: u64, last: u64, snapshot_bytes: u64) -> Option<Overrun> {
         let overrun = Overrun {
             log_bytes: self.applied.bytes_between(index, last),
@@ -201,13 +200,13 @@ fn lower(needed: Option<u64>, index: u64) -> u64 {
     needed.map_or(index, |needed| needed.min(index))
 }
 
-/// How the followers get ahead, as their leader sees it.
+/// Progress of the followers over time, as their leader sees it.
 #[derive(Default)]
 struct Followers(HashMap<MemberId, Follower>);
 
 struct Follower {
     matched: u64,
-    /// When it had that.
+    /// Time at which it had that.
     since: Instant,
     warned: Option<Instant>,
 }

@@ -5,15 +5,15 @@ use openraft::SnapshotPolicy;
 /// Consensus entries per append request.
 const MAX_ENTRIES_PER_REQUEST: u64 = 4096;
 
-/// How long the library waits for the answer to a vote or to a sign of life. It has no effect on
-/// how soon a lost leader is noticed.
+/// Timeout of the library for the answer to a vote or to a heartbeat, in milliseconds. It has no
+/// effect on how soon a lost leader is noticed.
 const ANSWER_LIMIT_MS: u64 = 10_000;
 /// The lease after which the library would refuse commands and vote for others by itself. It is
 /// never over: both are decided by our own clock.
 const LEASE_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 
-/// What the library is to do. It has no clock of its own: see [`elections`](super::elections) and
-/// [`pulse`](super::pulse).
+/// Configuration of the consensus library. It has no clock of its own: see
+/// [`elections`](super::elections) and [`pulse`](super::pulse).
 pub(super) fn raft_config() -> openraft::Config {
     openraft::Config {
         heartbeat_interval: ANSWER_LIMIT_MS - 1,

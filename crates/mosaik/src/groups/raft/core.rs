@@ -1,4 +1,4 @@
-//! What all parts of a consensus instance share, and what they derive from the library's state.
+//! State shared by all parts of a consensus instance, and values derived from the library's state.
 
 use std::{
     collections::HashMap,
@@ -39,7 +39,7 @@ const KEEP_UP: u32 = 2;
 
 pub(super) type Consensus = Raft<Types, Applier>;
 
-/// What all parts of a consensus instance share.
+/// State shared by all parts of a consensus instance.
 pub(crate) struct NodeCore {
     pub(super) member: MemberId,
     pub(super) lineage: Lineage,
@@ -48,12 +48,14 @@ pub(crate) struct NodeCore {
     pub(super) log: Log,
     pub(super) told: Arc<Told>,
     pub(super) acks: Arc<Acks>,
-    /// How far the others have come, if this member leads.
+    /// Progress of the others, if this member leads.
     pub(super) progress: Progress,
-    /// Those who are fed from here, and where an observer is fed from.
+    /// Observers that are fed from here, and the source of an observer.
     pub(super) feed: Feed,
-    /// Whether this member stands for election by itself.
+    /// True if this member stands for election by itself.
     pub(super) elects: AtomicBool,
+    /// This member asks others for pre-votes, and has let none of them go first.
+    pub(super) polling: AtomicBool,
     pub(super) rounds: Mutex<Rounds>,
     pub(super) applied: Arc<Applied>,
     pub(super) submissions: Arc<Submissions>,
@@ -65,17 +67,19 @@ pub(crate) struct NodeCore {
     /// The number of the current tenure; 0 while there is none.
     pub(super) tenures: watch::Sender<u64>,
     pub(super) tenure_count: AtomicU64,
+    /// Time until which this leader takes no commands.
+    pub(super) rests_until: Mutex<Option<Instant>>,
     /// Held while commands are taken from the queue and proposed: they must not overtake.
     pub(super) pump: Mutex<()>,
     /// Proposals whose fate is not known yet.
     pub(super) undecided: AtomicUsize,
     pub(super) contact: Mutex<Contact>,
-    /// Whether this instance has ended. Held while it publishes what it knows.
+    /// True if this instance has ended. Held while it publishes what it knows.
     pub(super) over: Mutex<bool>,
     pub(super) caught_up: AtomicBool,
     /// Bounds what is prepared for members that catch up.
     pub(super) supplies: Semaphore,
-    /// A snapshot of which a part was fetched.
+    /// Snapshot that was fetched in part.
     pub(super) partial: Mutex<Option<Partial>>,
     /// Carries the instance's own tasks.
     pub(super) scope: Scope,
@@ -93,22 +97,23 @@ pub(super) struct Tenure {
     pub(super) sequences: HashMap<MemberId, u64>,
 }
 
-/// The last sign of life of a leader.
+/// Last contact with a leader.
 #[derive(Default)]
 pub(super) struct Contact {
     pub(super) at: Option<Instant>,
     pub(super) term: u64,
     /// The consensus index that it had committed.
     pub(super) commit: Option<u64>,
-    /// Since when this member leads.
+    /// Time since which this member leads.
     pub(super) leading_since: Option<Instant>,
-    /// What the leader had committed at some time, to see how long this member takes to apply it.
+    /// Sample of the leader's commit index, with its time, to see how long this member takes to
+    /// apply it.
     sample: Option<(u64, Instant)>,
 }
 
 impl Contact {
-    /// Whether this member needs longer than `patience` to apply what it is told of. A busy one is
-    /// always a little behind; what counts is that it keeps up.
+    /// Returns whether this member needs longer than `patience` to apply what its leader has
+    /// committed. A busy one is always a little behind; what counts is that it keeps up.
     fn is_lagging(&mut self, applied: &Applied, patience: Duration) -> bool {
         match self.sample {
             Some((commit, at)) if !applied.has_applied(commit) => at.elapsed() >= patience,
@@ -121,8 +126,9 @@ impl Contact {
 }
 
 impl NodeCore {
-    /// What the consensus library answers to others; `None` from when this instance is to stop.
-    /// Whoever still waits then is not told of that end, which the library would log as an error.
+    /// Waits for the consensus library's answer to others; `None` from when this instance is to
+    /// stop. Calls that still wait then don't see that end, which the library would log as an
+    /// error.
     pub(super) async fn while_running<T, E>(
         &self,
         call: impl Future<Output = Result<T, E>>,
@@ -228,7 +234,7 @@ impl NodeCore {
         self.view.subscribe()
     }
 
-    /// Notes a sign of life of a leader.
+    /// Notes a contact with a leader.
     pub(super) fn on_contact(&self, term: u64, commit: Option<u64>) {
         self.on_contact_at(term, commit, Instant::now());
     }
@@ -254,18 +260,19 @@ impl NodeCore {
         }
     }
 
-    /// How long ago a leader was heard of.
+    /// Time since a leader was heard of.
     pub(super) fn contact_age(&self) -> Option<Duration> {
         self.contact.lock().at.map(|at| at.elapsed())
     }
 
-    /// Whether a leader was heard of within its time.
+    /// Returns whether a leader was heard of within its time.
     fn leader_lives(&self) -> bool {
         self.contact_age()
             .is_some_and(|age| age < self.timing.election)
     }
 
-    /// Whether this leader has heard of a majority within its time, or has only begun to lead.
+    /// Returns whether this leader has heard of a majority within its time, or has only begun to
+    /// lead.
     pub(super) fn quorum_lives(&self, view: &View) -> bool {
         let fresh = |elapsed: Duration| elapsed < self.timing.election;
         let since = self.contact.lock().leading_since;
@@ -273,13 +280,13 @@ impl NodeCore {
             || self.quorum_silence(view).is_some_and(fresh)
     }
 
-    /// Whether a majority was heard of lately, so that commands may be accepted.
+    /// Returns whether a majority was heard of lately, so that commands may be accepted.
     pub(super) fn holds_lease(&self, view: &View) -> bool {
         self.quorum_silence(view)
             .is_some_and(|silence| silence < self.timing.election)
     }
 
-    /// How long ago a majority was heard of.
+    /// Time since a majority was heard of.
     fn quorum_silence(&self, view: &View) -> Option<Duration> {
         if view.voters.len() == 1 && view.voters.contains(&self.member) {
             return Some(Duration::ZERO);
@@ -321,7 +328,7 @@ impl NodeCore {
         self.status.set_online(online);
     }
 
-    /// Whether this member has once applied everything, and has kept up since then.
+    /// Returns whether this member has once applied everything, and has kept up since then.
     fn has_caught_up(&self, view: &View) -> bool {
         let mut contact = self.contact.lock();
         let lagging = contact.is_lagging(&self.applied, self.timing.election * KEEP_UP);
@@ -337,7 +344,7 @@ impl NodeCore {
         caught_up
     }
 
-    /// So much is missing that the leader sends a snapshot.
+    /// Notes that this member lacks so many entries that the leader sends a snapshot.
     pub(super) fn falls_behind(&self) {
         self.caught_up.store(false, Ordering::Relaxed);
         self.assess();

@@ -1,4 +1,4 @@
-//! How consensus keeps its log, vote and snapshots in the node's store.
+//! Persistence of consensus in the node's store: log, vote and snapshots.
 
 use std::{
     io,
@@ -27,15 +27,14 @@ use crate::{
     primitives::{Bytes, BytesMut, encoding},
 };
 
-/// A row of a snapshot has so many bytes at most, and what is read or written at a time about as
-/// many.
+/// Limit on the bytes of a snapshot's row; about as many are read or written at a time.
 const CHUNK_BYTES: usize = if cfg!(test) { 256 } else { 4 * 1024 * 1024 };
 
 /// A group's part of the node's store, in terms of consensus. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct LogDisk {
     store: GroupStore,
-    /// Held by whoever writes a snapshot.
+    /// Lock of the task that writes a snapshot.
     snapshots: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -56,7 +55,7 @@ pub(super) struct Border {
     pub(super) position: Cursor,
 }
 
-/// What was found on the disk.
+/// State found on the disk.
 #[derive(Debug, Default)]
 pub(super) struct Recovered {
     pub(super) vote: Option<VoteOf<Types>>,
@@ -127,7 +126,7 @@ impl SnapshotWriter {
     }
 }
 
-/// What is kept of a snapshot besides its pieces.
+/// Header of a kept snapshot, beside its pieces.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 struct SnapshotHeader {
@@ -171,7 +170,7 @@ impl LogDisk {
         })
     }
 
-    /// Whether there is this very entry. One that a crash has cut off can't be vouched for.
+    /// Returns whether there is this very entry. One that a crash has cut off can't be vouched for.
     async fn holds(&self, id: &LogIdOf<Types>, entries: &Range<u64>) -> io::Result<bool> {
         let index = id.index();
         if !entries.contains(&index) {

@@ -1,4 +1,4 @@
-//! Those who are fed from here, and where an observer is fed from; see [`follow`](super::follow).
+//! Observers that are fed from here, and the source of an observer; see [`follow`](super::follow).
 
 use std::{
     collections::HashMap,
@@ -16,29 +16,31 @@ const MAX_CHILDREN: usize = 16;
 const LEADER_CHILDREN: usize = 4;
 /// Observers between an observer and the membership, at most.
 pub(super) const MAX_DEPTH: usize = 8;
-/// What a member or observer knows of those it feeds, and of its own source.
+
+/// Children and source of a member or observer.
 #[derive(Debug, Default)]
 pub(super) struct Feed {
-    /// Whether this is an observer, which gets its log from a source and not from the leader.
+    /// True of an observer, which gets its log from a source and not from the leader.
     observes: AtomicBool,
-    /// Those who are fed, and the next entry that each of them lacks.
+    /// Observers that are fed, each with the next entry that it lacks.
     children: Mutex<HashMap<u64, (MemberId, u64)>>,
-    /// Counts streams, in both directions.
+    /// Number of streams so far, in both directions.
     streams: AtomicU64,
     source: Mutex<Option<Source>>,
-    /// Counts what arrives from sources.
+    /// Number of arrivals from sources.
     arrivals: AtomicU64,
     /// Changes when something was heard of the leader.
     signs: watch::Sender<()>,
 }
 
-/// Where an observer gets its log from.
+/// Source of an observer's log.
 #[derive(Debug)]
 struct Source {
     /// Of several streams, also to one source, the last one counts.
     number: u64,
     member: MemberId,
-    /// Through whom the log comes, the source last; empty before it has said so.
+    /// Members and observers that the log comes through, the source last; empty before it has said
+    /// so.
     path: Vec<MemberId>,
 }
 
@@ -100,7 +102,7 @@ impl Feed {
         Following { feed: self, number }
     }
 
-    /// How many observers would be between the membership and one that is fed from here; `None` if
+    /// Number of observers between the membership and one that would be fed from here; `None` if
     /// there is no room for another one.
     pub(super) fn offer(&self, own: MemberId, leads: bool) -> Option<u8> {
         let path = self.path(own)?;
@@ -109,13 +111,13 @@ impl Feed {
         u8::try_from(path.len() - 1).ok().filter(|_| is_free)
     }
 
-    /// Those who are fed.
+    /// Observers that are fed.
     pub(super) fn children(&self) -> Vec<MemberId> {
         let children = self.children.lock();
         children.values().map(|(child, _)| *child).collect()
     }
 
-    /// What has arrived from sources so far.
+    /// Number of arrivals from sources so far.
     pub(super) fn arrivals(&self) -> u64 {
         self.arrivals.load(Ordering::Relaxed)
     }
@@ -125,7 +127,7 @@ impl Feed {
         self.signs.subscribe()
     }
 
-    /// How many observers and members the log comes through.
+    /// Number of observers and members that the log comes through.
     pub(super) fn steps(&self) -> u32 {
         let source = self.source.lock();
         let steps = source.as_ref().map_or(0, |source| source.path.len());

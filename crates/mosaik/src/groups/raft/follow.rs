@@ -5,7 +5,7 @@
 //! committed one, and it may go on from another source at any time.
 //!
 //! ```text
-//! observer ── Follow { from } ─────────► source       its log ends before this entry
+//! observer ── Follow { from, … } ──────► source       its log ends before this entry
 //! observer ◄─ Fed { signs, entries } ─── source       at most a few without an answer
 //! observer ── Taken { next } ──────────► source
 //! observer ◄─ Fed { signs } ──────────── source       whenever it hears of the leader
@@ -34,7 +34,7 @@ use super::{
     core::NodeCore,
     feed::MAX_DEPTH,
     network::offer_snapshot,
-    shelf::InUse,
+    shelf::{Held, InUse},
     types::{Types, term_of},
     wire::{self, Fed, Follow, Taken},
 };
@@ -54,8 +54,7 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(5);
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl NodeCore {
-    /// How many observers would be between the membership and one that this member or observer
-    /// feeds; `None` when it can't feed another one.
+    /// Number of observers between the membership and one that this member or observer would feed; `None` when it can't feed another one.
     pub(crate) fn offers_to_feed(&self) -> Option<u8> {
         self.status.leader()?;
         self.feed.offer(self.member, self.view().leading)
@@ -68,7 +67,7 @@ impl NodeCore {
         stream: Duplex,
     ) -> Result<(), Gone> {
         let Duplex { mut tx, mut rx } = stream;
-        let Follow { from } = wire::decode(&rx.recv().await?)?;
+        let Follow { from, snapshot } = wire::decode(&rx.recv().await?)?;
         let place = self.feed.admit(child, from).ok_or(Gone)?;
         let mut signs = self.feed.signs();
         let (mut next, mut unanswered) = (from, 0_usize);
@@ -77,6 +76,13 @@ impl NodeCore {
         // The last leader's: during an election there is none.
         let mut vote = None;
         signs.mark_changed();
+        if snapshot
+            && let Some(held) = self.snapshot_for_newcomer().await
+            && let Ok(after) = self.feed_snapshot(child, held).await
+        {
+            next = after;
+            place.set_next(next)?;
+        }
         loop {
             vote = self.leaders_vote().or(vote);
             let lacks = async {
@@ -97,7 +103,8 @@ impl NodeCore {
                 }
                 () = lacks, if unanswered < MAX_UNANSWERED => {
                     if next < self.log.first_index() {
-                        next = self.feed_snapshot(child).await?;
+                        let held = self.applied.shelf.offer().ok_or(Gone)?;
+                        next = self.feed_snapshot(child, held).await?;
                         place.set_next(next)?;
                         continue;
                     }
@@ -156,7 +163,7 @@ impl NodeCore {
         is_leaders.then_some(server.vote)
     }
 
-    /// How long ago the leader was heard of, itself now, and what it has committed.
+    /// Time since the leader was heard of, zero for itself, and the index that it has committed.
     fn last_sign(&self) -> (Option<Duration>, Option<u64>) {
         let view = self.view().clone();
         if view.leading {
@@ -168,8 +175,7 @@ impl NodeCore {
     }
 
     /// Brings an observer a snapshot; returns the index of the entry after it.
-    async fn feed_snapshot(&self, child: MemberId) -> Result<u64, Gone> {
-        let held = self.applied.shelf.offer().ok_or(Gone)?;
+    async fn feed_snapshot(&self, child: MemberId, held: Arc<Held>) -> Result<u64, Gone> {
         let vote = self.leaders_vote().ok_or(Gone)?;
         let stream = self.peers.open(child, Channel::Snapshot).await?;
         let in_use = InUse::new(held);
@@ -185,7 +191,9 @@ impl NodeCore {
         let opening = timeout(OPEN_TIMEOUT, self.peers.open(source, Channel::Follow));
         let Duplex { mut tx, mut rx } = opening.await.map_err(|_| Gone)??;
         let from = self.log.last_id().map_or(0, |last| last.index() + 1);
-        tx.send(&wire::encode(&Follow { from })?).await?;
+        // A preference: where nobody can make one, the log does.
+        let snapshot = from == 0 && self.applied.terms().snapshot_first;
+        tx.send(&wire::encode(&Follow { from, snapshot })?).await?;
         let mut pace = Pace::new(self.applied.terms().fetch_rate);
         let mut vote = None;
         loop {
@@ -253,17 +261,17 @@ impl NodeCore {
         }
     }
 
-    /// Those who are fed from here.
+    /// Observers that are fed from here.
     pub(crate) fn children(&self) -> Vec<MemberId> {
         self.feed.children()
     }
 
-    /// How many observers and members an observer's log comes through.
+    /// Number of observers and members that an observer's log comes through.
     pub(crate) fn steps_to_membership(&self) -> u32 {
         self.feed.steps()
     }
 
-    /// Counts what has arrived from sources so far.
+    /// Number of arrivals from sources so far.
     pub(crate) fn arrivals(&self) -> u64 {
         self.feed.arrivals()
     }

@@ -1,4 +1,4 @@
-//! What fuzzing needs of the consensus messages.
+//! Interface of the consensus messages to fuzzing.
 
 pub(crate) use super::{
     types::Types,

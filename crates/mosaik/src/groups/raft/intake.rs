@@ -1,5 +1,5 @@
-//! How a member catches up: with a snapshot that its leader tells it of, or with the log before it
-//! belongs to the membership.
+//! Catch-up of a member: by a snapshot that its leader offers, unasked or asked, or by the log before
+//! it belongs to the membership.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,17 +31,19 @@ use crate::groups::{
     lineage::MemberId,
     snapshot::Encoded,
 };
+use crate::primitives::Bytes;
 
 /// Pieces that wait to be taken in, besides those in the window.
 const QUEUED_PIECES: usize = 2;
-/// What is left of the log below this comes from the leader like anything new.
+/// Number of entries up to which the rest of the log comes from the leader like anything new.
 const ENOUGH: u64 = 256;
-/// How often a leader is looked for before a newcomer leaves it to the leader to send everything.
+/// Number of attempts to find a leader, before a newcomer leaves it to the leader to send
+/// everything.
 const ATTEMPTS: u32 = 20;
 const RETRY: Duration = Duration::from_millis(100);
-/// How long a part of a snapshot is kept for a transfer that goes on with it.
+/// Time for which a part of a snapshot is kept for a transfer that goes on with it.
 const FORGET: Duration = Duration::from_secs(60);
-/// How long other members may take to promise that they keep a snapshot.
+/// Timeout for other members to promise that they keep a snapshot.
 const HOLD: Duration = Duration::from_secs(2);
 
 /// Sources of one history.
@@ -54,11 +56,33 @@ impl Sources for Members<'_> {
 }
 
 impl NodeCore {
-    /// Takes a leader's word of a snapshot, fetches that from the other members, and installs it.
-    pub(crate) async fn serve_snapshot(&self, stream: Duplex) -> Result<(), Gone> {
+    /// Handles the leader's snapshot offer: fetches the pieces from the members and installs them.
+    pub(crate) async fn serve_snapshot(&self, mut stream: Duplex) -> Result<(), Gone> {
+        let header = stream.rx.recv().await?;
+        Box::pin(self.take_offer(&header, stream)).await
+    }
+
+    /// Asks a leader for a snapshot, and installs it.
+    async fn fetch_offer(&self, leader: MemberId) -> Result<(), Gone> {
+        let patience = self.applied.terms().fetch_timeout;
+        let asking = async {
+            let mut stream = self.peers.open(leader, Channel::Offer).await?;
+            // What was opened goes out with the first frame.
+            stream.tx.send(&Bytes::new()).await?;
+            Ok::<_, Gone>((stream.rx.recv().await?, stream))
+        };
+        let (header, stream) = timeout(patience, asking).await.map_err(|_| Gone)??;
+        Box::pin(self.take_offer(&header, stream)).await
+    }
+
+    async fn take_offer(&self, header: &Bytes, stream: Duplex) -> Result<(), Gone> {
         let Duplex { mut tx, mut rx } = stream;
-        let header: SnapshotHeader = wire::decode(&rx.recv().await?)?;
-        let id = header.id().filter(|_| header.vote.committed).ok_or(Gone)?;
+        let header: SnapshotHeader = wire::decode(header)?;
+        // The consensus library takes it for granted, and panics otherwise.
+        if !header.vote.committed {
+            return Err(Gone);
+        }
+        let id = header.id().ok_or(Gone)?;
         let leader = header.vote.leader_id.voted_for;
         // They may go on to later ones while the leader is still counting.
         let holding = self.hold(id, leader);
@@ -197,13 +221,22 @@ impl NodeCore {
     /// Fetches the committed log, for a member that is not in the membership yet.
     pub(super) async fn fetch_log(&self) {
         let mut failures = 0;
+        let mut wants_snapshot = self.applied.terms().snapshot_first;
         while failures < ATTEMPTS {
+            // A preference: where nobody can make one, the log does.
+            wants_snapshot &= failures < ATTEMPTS / 2;
             let members = self.peers.members();
             let leader = self.current_leader();
             // Before the first contact nobody is known to lead: whoever does answers.
             let candidates = leader.map_or(members, |leader| vec![leader]);
             let mut progress = false;
             for candidate in candidates {
+                if wants_snapshot {
+                    if self.fetch_offer(candidate).await.is_err() {
+                        continue;
+                    }
+                    (wants_snapshot, progress) = (false, true);
+                }
                 if self.fetch_log_under(candidate, &mut progress).await.is_ok() {
                     return;
                 }
@@ -214,7 +247,7 @@ impl NodeCore {
         tracing::debug!(member = %self.member, "nobody helps to catch up");
     }
 
-    /// Fetches the committed log in the word of one leader.
+    /// Fetches the committed log, by the layout of one leader.
     async fn fetch_log_under(&self, leader: MemberId, progress: &mut bool) -> Result<(), Gone> {
         let patience = self.applied.terms().fetch_timeout;
         let mut stream = self.peers.open(leader, Channel::Fetch).await?;

@@ -41,7 +41,7 @@ pub(super) const READ_BYTES: usize = 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct Log(pub(super) Arc<Shared>);
 
-/// What all clones of a log share.
+/// State shared by all clones of a log.
 pub(super) struct Shared {
     pub(super) window: Mutex<Window>,
     pub(super) vote: Mutex<Option<VoteOf<Types>>>,
@@ -51,10 +51,10 @@ pub(super) struct Shared {
     pub(super) committed: Option<LogIdOf<Types>>,
     /// The user's storage; `None` keeps commands here only.
     pub(super) commands: Option<Arc<dyn CommandStore>>,
-    /// What survives the process, if the member is durable.
+    /// Persistent copy, if the member is durable.
     pub(super) disk: Option<LogDisk>,
     pub(super) status: Arc<Status>,
-    /// From which index on the disk is still to be rewritten, after an inheritance.
+    /// Index from which on the disk is still to be rewritten, after an inheritance.
     unwritten_from: Option<u64>,
 }
 
@@ -155,7 +155,7 @@ impl Log {
         Ok(())
     }
 
-    /// What is to be changed on the disk at once for it to hold an inherited log.
+    /// Changes that must be made on the disk at once for it to hold an inherited log.
     pub(super) fn rewrite(&self) -> io::Result<Option<Rewrite>> {
         let (Some(from), true) = (self.0.unwritten_from, self.0.disk.is_some()) else {
             return Ok(None);
@@ -173,7 +173,7 @@ impl Log {
         self.0.window.lock().position()
     }
 
-    /// Whether the log is on a disk.
+    /// Returns whether the log is on a disk.
     pub(super) fn is_durable(&self) -> bool {
         self.0.disk.is_some()
     }
@@ -219,7 +219,7 @@ impl Log {
         }
     }
 
-    /// The consensus index of the last entry up to which the log holds no more than so many
+    /// The consensus index of the last entry up to which the log holds no more than this many
     /// commands; `None` when that is before its first one.
     pub(super) async fn index_of(&self, position: Index) -> io::Result<Option<u64>> {
         let mut range = {

@@ -19,7 +19,7 @@ use crate::{
     primitives::PeerId,
 };
 
-/// What a log must be like.
+/// Model of a log.
 #[derive(Default)]
 struct Model {
     border: Option<Border>,
@@ -243,7 +243,7 @@ async fn a_log_with_a_users_storage() {
     }
 }
 
-/// Whoever applies entries must be told of a gap: it would pass over what others apply.
+/// Readers that apply entries must be told of a gap: they would pass over what others apply.
 #[tokio::test]
 async fn entries_that_are_to_be_applied_and_are_not_there_are_an_error() {
     let model = Model::default();

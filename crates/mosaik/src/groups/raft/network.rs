@@ -75,7 +75,7 @@ impl Network {
         }
     }
 
-    /// What this leader knows of the others.
+    /// Progress of the others, as this leader knows it.
     pub(super) fn progress(&self) -> Progress {
         self.progress.clone()
     }
@@ -301,6 +301,9 @@ impl RaftNetworkV2<Types> for Client {
         request: VoteRequest<Types>,
         _: RPCOption,
     ) -> Rpc<VoteResponse<Types>> {
+        if !self.peers.may_vote(&self.target) {
+            return refused();
+        }
         match self.ask(&Request::Vote(request)).await? {
             Response::Vote(response) => Ok(response),
             _ => refused(),

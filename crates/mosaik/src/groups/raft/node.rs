@@ -1,12 +1,13 @@
 //! One member's consensus instance, in one lineage.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use metrics::Counter;
@@ -41,7 +42,7 @@ use crate::{
         command_store::CommandStore,
         config::Timing,
         duplex::Gone,
-        lineage::{Lineage, LogPoint, MemberId, Parent},
+        lineage::{Branch, Lineage, LogPoint, MemberId},
         replica::Replica,
         status::Status,
         store::{GroupStore, Rewrite},
@@ -53,27 +54,27 @@ use crate::{
 /// Answers to members that catch up which may be prepared at a time.
 const MAX_SUPPLIES: usize = 4;
 
-/// What a member's consensus instance is made of.
+/// Options of a member's consensus instance.
 pub(crate) struct NodeOptions {
     pub(crate) member: MemberId,
     pub(crate) lineage: Lineage,
     pub(crate) group: GroupId,
     pub(crate) network: NetworkId,
     pub(crate) timing: Timing,
-    /// Whether the instance stands for election by itself; reluctant members are told to.
+    /// True if the instance stands for election by itself; reluctant members are told to.
     pub(crate) elects: bool,
-    /// Whether the instance is an observer's, which is no member.
+    /// True if the instance is an observer's, which is no member.
     pub(crate) observes: bool,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
-    /// Where a durable member keeps what must survive.
+    /// Store of a durable member.
     pub(crate) store: Option<GroupStore>,
     pub(crate) submissions: Arc<Submissions>,
     pub(crate) status: Arc<Status>,
     /// Counts commands that can't be read here.
     pub(crate) undecodable: Counter,
     pub(crate) peers: Arc<dyn Peers>,
-    /// What an earlier instance leaves to this one.
+    /// State that an earlier instance leaves to this one.
     pub(crate) inheritance: Option<Inheritance>,
 }
 
@@ -89,7 +90,7 @@ impl Inheritance {
         self.log.claim(heir).map_err(Stopped::because)
     }
 
-    /// How the new history's log differs from what is on disk of the old one's, if it is durable.
+    /// Difference between the new history's log and the old one's on disk, if it is durable.
     pub(crate) fn rewrite(&self) -> Result<Option<Rewrite>, Stopped> {
         self.log.rewrite().map_err(Stopped::because)
     }
@@ -167,7 +168,9 @@ impl Node {
             acks,
             progress,
             feed: Feed::new(options.observes),
+            rests_until: Mutex::new(None),
             elects: AtomicBool::new(options.elects),
+            polling: AtomicBool::new(false),
             rounds: Mutex::default(),
             applied,
             submissions: options.submissions,
@@ -214,12 +217,12 @@ impl Node {
         self.0.lineage
     }
 
-    /// What consensus currently says, and every change of it.
+    /// Current view of consensus, and every change of it.
     pub(crate) fn view(&self) -> watch::Receiver<Arc<View>> {
         self.0.view.subscribe()
     }
 
-    /// Why this member can't go on, once that is so.
+    /// Failure for which this member can't go on; `None` while there is none.
     pub(crate) fn failure(&self) -> watch::Receiver<Option<String>> {
         self.0.applied.failure()
     }
@@ -241,13 +244,13 @@ impl Node {
         self.0.reconsider();
     }
 
-    /// The leader has said goodbye.
+    /// Notes that the leader announced its departure.
     pub(crate) fn leader_left(&self) {
         self.0.contact.lock().at = None;
         self.0.assess();
     }
 
-    /// Whether this member leads, and has applied all that its predecessors committed.
+    /// Returns whether this member leads, and has applied all that its predecessors committed.
     pub(crate) fn is_in_office(&self) -> bool {
         *self.0.tenures.borrow() != 0
     }
@@ -320,6 +323,22 @@ impl Node {
             .collect()
     }
 
+    /// Voters, without this leader, that have not acknowledged its whole log, and up to which entry they
+    /// have.
+    pub(crate) fn lacking(&self) -> BTreeMap<MemberId, Option<u64>> {
+        let voters = self.0.view().voters.clone();
+        let data = self.0.raft.data_metrics();
+        let data = data.borrow_watched();
+        let last = data.last_log.as_ref().map(openraft::LogId::index);
+        let replication = data.replication.iter().flatten();
+        replication
+            .map(|(member, matched)| (*member, matched.as_ref().map(openraft::LogId::index)))
+            .filter(|(member, matched)| {
+                *member != self.0.member && *matched < last && voters.contains(member)
+            })
+            .collect()
+    }
+
     /// Hands leadership to a voter whose log is complete. Watch the view for the outcome.
     pub(crate) async fn hand_over(&self, to: MemberId) {
         // Fails only when consensus has stopped; then there is nothing to hand over.
@@ -342,6 +361,12 @@ impl Node {
             done();
         });
         scope
+    }
+
+    /// Takes no commands for a while, though this member leads: they wait.
+    pub(crate) fn rest(&self, time: Duration) {
+        *self.0.rests_until.lock() = Some(Instant::now() + time);
+        self.0.reconsider();
     }
 
     /// Stands for election, unless a leader lives.
@@ -381,7 +406,7 @@ impl Node {
 
     /// Applies nothing further, if every command that was applied is in a history that branched off
     /// from this one; otherwise nothing changes, and the answer is `false`.
-    pub(crate) async fn stop_for(&self, branch: &Parent) -> bool {
+    pub(crate) async fn stop_for(&self, branch: &Branch) -> bool {
         self.0.stop_for(branch).await
     }
 
@@ -404,7 +429,7 @@ impl Node {
 pub(crate) struct Ended(Arc<NodeCore>);
 
 impl Ended {
-    /// How many commands were applied.
+    /// Number of applied commands.
     pub(crate) fn applied_commands(&self) -> Index {
         self.0.applied.position().index()
     }
@@ -417,7 +442,7 @@ impl Ended {
 
     /// Leaves log and state to a successor in a history that branched off from this one, which
     /// [`Node::stop_for`] has found to be possible: of what was applied, all that is part of it.
-    pub(crate) async fn bequeath_to(&self, branch: &Parent) -> Result<Inheritance, Stopped> {
+    pub(crate) async fn bequeath_to(&self, branch: &Branch) -> Result<Inheritance, Stopped> {
         let mut state = self.0.applied.inheritance();
         if state.last.as_ref().map(point_of) > branch.last {
             let index = branch.last.map_or(0, |last| last.index);
@@ -441,7 +466,7 @@ impl Ended {
 }
 
 impl NodeCore {
-    async fn stop_for(&self, branch: &Parent) -> bool {
+    async fn stop_for(&self, branch: &Branch) -> bool {
         let mut turn = self.applied.turn.lock().await;
         let follows = match self.applied.last_id() {
             last if last.as_ref().map(point_of) <= branch.last => true,
@@ -453,8 +478,9 @@ impl NodeCore {
         follows
     }
 
-    /// Whether the log goes on from the very entry at which another history has branched off.
-    async fn has_branch(&self, branch: &Parent) -> io::Result<bool> {
+    /// Returns whether the log goes on from the very entry at which another history has branched
+    /// off.
+    async fn has_branch(&self, branch: &Branch) -> io::Result<bool> {
         let Some(last) = branch.last else {
             return Ok(false);
         };

@@ -22,6 +22,18 @@ pub(crate) trait Peers: Send + Sync + 'static {
     /// make it by themselves.
     fn reach(&self, member: MemberId);
 
+    /// True of a member whose vote counts; not of one that can't be reached.
+    fn may_vote(&self, member: &MemberId) -> bool {
+        let _ = member;
+        true
+    }
+
+    /// True of a leader that takes commands of this member, as far as this one can tell.
+    fn takes_commands(&self, leader: &MemberId) -> bool {
+        let _ = leader;
+        true
+    }
+
     /// Opens a stream to a member.
     fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>>;
 }

@@ -1,4 +1,4 @@
-//! What a leader knows of how far the others have come, for what it sends them.
+//! Progress of the followers, as their leader knows it, for what it sends them.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ use crate::groups::lineage::MemberId;
 const FAILURES: u32 = 3;
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LAST_REST: Duration = Duration::from_secs(120);
-/// Failures of so long ago are forgotten.
+/// Age from which failures are forgotten.
 const FORGET: Duration = Duration::from_secs(600);
 
 /// Shared by everything that sends.
@@ -50,7 +50,7 @@ impl Progress {
             .and_then(|replication| *replication.get(&member)?)
     }
 
-    /// Until when a member is to get no snapshot.
+    /// Time until which a member is to get no snapshot.
     pub(super) fn rest(&self, member: MemberId) -> Instant {
         let failing = self.0.failing.lock();
         failing
@@ -83,8 +83,8 @@ impl Progress {
     }
 }
 
-/// Whether a member has lost what it had acknowledged: its log differs from its leader's at an
-/// entry up to which they were known to be the same.
+/// Returns whether a member has lost what it had acknowledged: its log differs from its leader's at
+/// an entry up to which they were known to be the same.
 ///
 /// An intact member never does: what it has acknowledged to a leader it drops only for a later one.
 pub(super) fn is_set_back(matched: Option<&LogIdOf<Types>>, conflict: &LogIdOf<Types>) -> bool {

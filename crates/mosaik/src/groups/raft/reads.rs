@@ -3,8 +3,8 @@
 //! A leader answers once a majority of voters stands by its term *after* the read began. Standing
 //! by a term means: to have given no vote for a later one. Votes are stored before they are given,
 //! so looking at the stored vote is enough, and no log entry and no turn of the consensus core is
-//! needed. Whoever would have been elected in a later term before the read had the vote of one
-//! member of every majority; that member would not confirm any more. So nobody else can have
+//! needed. A leader that was elected in a later term before the read had the vote of one member of
+//! every majority; that member would not confirm any more. So nobody else can have
 //! acknowledged anything, and what this leader itself made known as committed is all there is.
 //!
 //! ```text
@@ -12,8 +12,8 @@
 //! others:    read ──► ReadIndex(term they stand by) to the leader ────────────► index
 //! ```
 //!
-//! Who asks the leader says which term it stands by, and so counts itself: in a group of three
-//! voters that is a majority together with the leader, and one round trip is enough.
+//! A member that asks the leader names the term that it confirms, and so counts itself: in a group
+//! of three voters that is a majority together with the leader, and one round trip is enough.
 //!
 //! An observer without a bond with the leader asks its source, which asks in turn.
 //!
@@ -39,7 +39,7 @@ const MAX_ROUNDS: usize = 4;
 struct Majority {
     leader: MemberId,
     term: u64,
-    /// What a read that began before has to see.
+    /// Consensus index behind the last entry that a read that began before has to see.
     next: u64,
     /// The voters, of both memberships during a change.
     configs: Vec<BTreeSet<MemberId>>,
@@ -82,7 +82,8 @@ impl NodeCore {
         waiting
     }
 
-    /// Whoever comes from now on needs another round than the one that has waited until now.
+    /// Begins the round for reads that come from now on: they need another round than the one that
+    /// has waited until now.
     fn begin_waiting_round(&self) -> BoxFuture<'static, Result<u64, Gone>> {
         let mut rounds = self.rounds.lock();
         if let Some(round) = rounds.waiting.take() {
@@ -107,7 +108,7 @@ impl NodeCore {
         }
     }
 
-    /// Who is asked in place of the leader, and in how many steps that reaches it: an observer asks
+    /// Member to ask in place of the leader, and the steps in which that reaches it: an observer asks
     /// its source, unless it has a bond with the leader.
     fn way_to(&self, leader: MemberId) -> (MemberId, u32) {
         let source = self.feed.source().filter(|_| self.feed.observes());
@@ -139,7 +140,7 @@ impl NodeCore {
         .boxed()
     }
 
-    /// What this member needs to know for a read, if it leads.
+    /// Facts that this member needs for a read, if it leads.
     fn majority(&self) -> Result<Majority, Gone> {
         let term = self.tenure_term().ok_or(Gone)?;
         let leader = self.member;
@@ -166,12 +167,13 @@ impl NodeCore {
         })
     }
 
-    /// Whether this member has given no vote after the one for this leader.
+    /// Returns whether this member has given no vote after the one for this leader.
     pub(super) fn stands_by(&self, leader: MemberId, term: u64) -> bool {
         self.log.stored_vote() == Some((term, leader))
     }
 
-    /// Answers a member that wants to read, and stands by a term.
+    /// Answers a member's read-index request; with `term`, that member has given no vote after the
+    /// one for the leader of that term.
     pub(super) async fn answer_read_index(
         &self,
         from: MemberId,
@@ -202,7 +204,7 @@ impl Majority {
         is_majority(&self.configs, &self.confirmed)
     }
 
-    /// Asks all voters, until enough of them stand by the leader.
+    /// Asks all voters, until enough of them confirm the leader.
     fn confirm(
         mut self,
         peers: Arc<dyn Peers>,

@@ -1,4 +1,4 @@
-//! What a member answers to the others, and how it reaches the leader.
+//! Server of the other members' requests, and the way to the leader.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
 
 /// Append requests of one stream that the consensus library has not answered yet.
 const MAX_OPEN_APPENDS: usize = 64;
-/// Between two attempts to reach the leader.
+/// Retry interval for reaching the leader.
 const FORWARD_RETRY: Duration = Duration::from_millis(20);
 /// A stream to the leader that can't be opened within this time is tried anew.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,7 +46,7 @@ impl NodeCore {
                 vote.map(Response::Vote)
             }
             Request::PreVote { last } => Some(Response::PreVote {
-                granted: self.would_vote(last.as_ref()),
+                granted: self.would_vote(from, last.as_ref()),
             }),
             Request::Transfer(request) => {
                 let handling = self.raft.handle_transfer_leader(request);
@@ -59,6 +59,19 @@ impl NodeCore {
             Request::SetBack { matched } => self.is_set_back(from, matched).await,
         };
         wire::encode(&response.unwrap_or(Response::Refused))
+    }
+
+    /// Answers a question of a member that has not proven the write key: reads, and nothing that
+    /// bears on votes, leaders or the log.
+    pub(crate) async fn answer_guest(
+        &self,
+        from: MemberId,
+        request: &Bytes,
+    ) -> Result<Bytes, Gone> {
+        match wire::decode(request)? {
+            Request::ReadIndex { .. } => self.answer(from, request).await,
+            _ => wire::encode(&Response::Refused),
+        }
     }
 
     async fn on_heartbeat(
@@ -205,11 +218,15 @@ impl NodeCore {
         })
     }
 
-    /// Sends this member's commands to whoever leads, for as long as the member exists.
+    /// Sends this member's commands to the current leader, for as long as the member exists.
     pub(super) async fn forward_commands(&self) {
         loop {
             while !self.submissions.is_empty() && self.submissions.route() != Route::Local {
                 if let Some(leader) = self.remote_leader() {
+                    if !self.peers.takes_commands(&leader) {
+                        self.submissions.withdraw();
+                        break;
+                    }
                     let route = self.submissions.new_session();
                     // However it ends: what was not applied is sent again.
                     let _ = self.forward_to(leader, route).await;

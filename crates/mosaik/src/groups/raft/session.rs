@@ -20,8 +20,11 @@ use crate::groups::{
 const REQUESTS_PER_WRITE: usize = 32;
 /// Entries that follow a commit within this time are worth waiting for the next time.
 const CLOSE: Duration = Duration::from_micros(500);
-/// A commit waits at most so long for entries to go out with.
+/// Longest time that a commit notice waits for entries to go out with; timers are not finer.
 const HOLD: Duration = Duration::from_millis(1);
+/// Upper bound on the commits that entries must have followed closely, one after the other, before
+/// a notice waits again.
+const MAX_REQUIRED: u32 = 1024;
 
 /// One stream of appends to one member.
 pub(super) struct Session<S> {
@@ -35,7 +38,7 @@ pub(super) struct Session<S> {
     notices: Notices,
 }
 
-/// When to say that entries are committed, if nothing else is to be said.
+/// Schedule of commit notices, if nothing else is to be sent.
 ///
 /// Such a notice costs as much as an entry. While commands come one right after the other, it can
 /// go out with the next entry just as well. It never waits when the receiver has commands of its
@@ -43,10 +46,10 @@ pub(super) struct Session<S> {
 struct Notices {
     held: Option<AppendEntriesRequest<Types>>,
     due: Pin<Box<Sleep>>,
-    /// When the last commit was known that nothing else went out with.
+    /// Time of the last commit with which nothing else was sent.
     known: Option<Instant>,
-    /// Whether entries followed closely on it.
-    followed: bool,
+    /// Judgement whether it is worth waiting.
+    holding: Holding,
     /// The last entry that holds commands of the receiver.
     awaited: Option<u64>,
 }
@@ -61,7 +64,7 @@ where
                 held: None,
                 due: Box::pin(sleep_until(Instant::now())),
                 known: None,
-                followed: false,
+                holding: Holding::default(),
                 awaited: None,
             },
             target,
@@ -95,8 +98,7 @@ where
                     }
                 },
                 () = &mut self.notices.due, if holding => {
-                    // No entries have followed; the next notice is not held back either.
-                    self.notices.followed = false;
+                    self.notices.holding.missed();
                     self.send_held().await?;
                 }
                 () = self.told.hurried(), if holding => self.send_held().await?,
@@ -139,13 +141,13 @@ where
 }
 
 impl Notices {
-    /// Whether a request is a mere notice, and may wait for entries.
+    /// Returns whether a request is a mere notice, and may wait for entries.
     fn may_wait(&mut self, request: &AppendEntriesRequest<Types>) -> bool {
         if !request.entries.is_empty() {
             return false;
         }
         self.known = Some(Instant::now());
-        self.followed && self.awaited.is_none()
+        self.holding.is_worthwhile() && self.awaited.is_none()
     }
 
     fn hold(&mut self, notice: AppendEntriesRequest<Types>) {
@@ -157,7 +159,7 @@ impl Notices {
 
     /// A request goes out: whatever was held back goes with it, because it knows as much.
     fn sending(&mut self, request: &AppendEntriesRequest<Types>, target: &MemberId) {
-        self.held = None;
+        let waited = self.held.take().is_some();
         let of_target = |entry: &&EntryOf<Types>| matches!(&entry.payload, EntryPayload::Normal(batch) if batch.origin.is_beside(target));
         if let Some(entry) = request.entries.iter().rev().find(of_target) {
             self.awaited = Some(entry.log_id.index());
@@ -166,9 +168,83 @@ impl Notices {
         if self.awaited <= committed {
             self.awaited = None;
         }
-        if !request.entries.is_empty() {
-            let known = self.known.take();
-            self.followed = known.is_some_and(|known| known.elapsed() < CLOSE);
+        if !request.entries.is_empty()
+            && let Some(known) = self.known.take()
+        {
+            self.holding.followed(known.elapsed() < CLOSE, waited);
         }
+    }
+}
+
+/// Judgement whether a notice is worth holding back: entries followed the last ones closely.
+///
+/// A writer that waits until another node has seen its last command would wait for [`HOLD`] each
+/// time. So each wait in vain makes the next one rarer, and each that paid off more frequent.
+#[derive(Debug)]
+struct Holding {
+    /// Commits in a row that entries followed closely.
+    streak: u32,
+    /// The streak from which on a notice waits.
+    required: u32,
+}
+
+impl Default for Holding {
+    fn default() -> Self {
+        Self {
+            streak: 0,
+            required: 1,
+        }
+    }
+}
+
+impl Holding {
+    const fn is_worthwhile(&self) -> bool {
+        self.streak >= self.required
+    }
+
+    /// Entries have followed on a commit; `waited` if its notice was held back until then.
+    fn followed(&mut self, closely: bool, waited: bool) {
+        if waited {
+            self.required = (self.required / 2).max(1);
+        }
+        self.streak = if closely {
+            self.streak.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    /// A notice was held back, and nothing has followed.
+    fn missed(&mut self) {
+        self.streak = 0;
+        self.required = self.required.saturating_mul(4).min(MAX_REQUIRED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_wait_in_vain_ever_more_rarely() {
+        let mut holding = Holding::default();
+        let mut misses = 0;
+        for _ in 0..10_000 {
+            if holding.is_worthwhile() {
+                // The writer sends nothing before it has seen this one.
+                holding.missed();
+                misses += 1;
+            }
+            holding.followed(true, false);
+        }
+        assert!(misses < 20, "{misses}");
+        // Another load: one command right after the other.
+        let mut held = 0;
+        for _ in 0..10_000 {
+            let waits = holding.is_worthwhile();
+            held += u32::from(waits);
+            holding.followed(true, waits);
+        }
+        assert!(held > 8_000, "{held}");
     }
 }

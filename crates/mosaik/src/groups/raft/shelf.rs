@@ -1,4 +1,4 @@
-//! Snapshots that this member holds: frozen states, encoded only when somebody asks.
+//! Snapshots that this member holds: frozen states, encoded only on request.
 
 use std::{
     collections::VecDeque,
@@ -30,11 +30,11 @@ use crate::{
 
 /// Frozen states that are held at a time, the newest included.
 const MAX_HELD: usize = 4;
-/// A snapshot that somebody fetched is kept for so long after, and the log behind it: whoever has
-/// it needs what follows.
+/// Time for which a snapshot that a member fetched is kept, and the log behind it: that member
+/// needs what follows.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A frozen state, and where in the history it stands.
+/// A frozen state, and its position in the history.
 pub(super) struct Held {
     pub(super) id: SnapshotId,
     /// Commands that it contains.
@@ -55,7 +55,7 @@ pub(super) struct Held {
 #[derive(Debug, Default)]
 struct Usage {
     users: usize,
-    /// When the last one has gone.
+    /// Time at which the last one has gone.
     until: Option<Instant>,
 }
 

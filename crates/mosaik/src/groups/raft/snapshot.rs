@@ -41,15 +41,15 @@ impl fmt::Debug for SnapshotData {
     }
 }
 
-/// A snapshot of which a part was fetched: what a later transfer of the same one goes on with.
+/// Snapshot that was fetched in part: a later transfer of the same one continues it.
 pub(super) struct Partial {
     pub(super) id: SnapshotId,
-    /// Of all its pieces.
+    /// Digest of all its pieces.
     pub(super) digest: [u8; 32],
     /// Pieces that are taken in.
     pub(super) taken: usize,
     pub(super) assembly: Box<dyn Assembly>,
     pub(super) writer: Option<SnapshotWriter>,
-    /// When the transfer was interrupted.
+    /// Time at which the transfer was interrupted.
     pub(super) since: Instant,
 }

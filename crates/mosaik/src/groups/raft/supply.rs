@@ -1,6 +1,6 @@
-//! What a member gives to those that catch up.
+//! Server of history for members that catch up.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use openraft::{
     EntryPayload, alias::EntryOf, async_runtime::watch::WatchReceiver, entry::RaftEntry,
@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     core::NodeCore,
-    shelf::InUse,
+    network::offer_snapshot,
+    shelf::{Held, InUse},
     types::Types,
     window::weight,
     wire::{self, Layout},
@@ -25,11 +26,11 @@ use crate::{
 
 /// Pieces of the log that the leader names at a time.
 const LAYOUT_PIECES: usize = 128;
-/// What these take at most, about.
+/// Approximate limit on their bytes.
 const LAYOUT_BYTES: usize = 4 * 1024 * 1024;
 /// Pieces of the log that are given at a time take about this much, or are a single one.
 const MAX_RUN_BYTES: usize = 48 * 1024 * 1024;
-/// Whoever leads has other things to do as well: it rests for so many times as long as it worked.
+/// Duty cycle on the leader: after working for `t`, it sleeps `REST × t`.
 const REST: u32 = 2;
 
 impl NodeCore {
@@ -84,7 +85,46 @@ impl NodeCore {
         }
     }
 
-    /// What follows in the log from an index on, in this leader's word.
+    /// Offers a newcomer the snapshot that it has asked for, as a leader does unasked where the log
+    /// no longer reaches back far enough.
+    pub(crate) async fn serve_offer(&self, mut stream: Duplex) -> Result<(), Gone> {
+        stream.rx.recv().await?;
+        let (vote, leading) = {
+            let server = self.server.borrow_watched();
+            (server.vote, server.current_leader == Some(self.member))
+        };
+        // Just elected, it may be that the majority's votes are still being counted.
+        if !leading || !vote.committed {
+            return Err(Gone);
+        }
+        let turn = self.supplies.acquire().await.map_err(|_| Gone)?;
+        let held = self.snapshot_for_newcomer().await.ok_or(Gone)?;
+        let pieces = held.pieces().await.map_err(|_| Gone)?;
+        drop((turn, pieces));
+        let held = InUse::new(held);
+        let meta = held.0.meta.clone();
+        let offered = offer_snapshot(&held.0, vote, meta, stream).await;
+        offered.map(drop).map_err(|_| Gone)
+    }
+
+    /// A snapshot that little has come after; taken now if there is none. One for many newcomers.
+    pub(super) async fn snapshot_for_newcomer(&self) -> Option<Arc<Held>> {
+        let is_recent = |held: &Arc<Held>| {
+            let behind = self.applied.position().index() - held.position;
+            behind.0 <= self.applied.terms().batch_size
+        };
+        if let Some(held) = self.applied.shelf.offer().filter(is_recent) {
+            return Some(held);
+        }
+        let turn = self.applied.turn.lock().await;
+        if !turn.is_over {
+            self.applied.take_snapshot();
+        }
+        drop(turn);
+        self.applied.shelf.offer()
+    }
+
+    /// Layout of the log from an index on, vouched for by this leader.
     async fn layout(&self, from: u64) -> io::Result<Layout> {
         let (vote, leading) = {
             let server = self.server.borrow_watched();
@@ -153,7 +193,7 @@ impl NodeCore {
     }
 }
 
-/// Cuts entries into pieces of about so many commands.
+/// Cuts entries into pieces of about this many commands.
 fn cut(entries: &[EntryOf<Types>], batch_size: u64) -> io::Result<Vec<Piece>> {
     let mut pieces = Vec::new();
     let (mut begin, mut commands, mut bytes) = (0, 0, 0);

@@ -10,6 +10,7 @@ use std::{
 
 use futures::FutureExt;
 use openraft::alias::CommittedLeaderIdOf;
+use tokio::time::Instant;
 
 use super::{
     core::{NodeCore, Tenure},
@@ -22,7 +23,7 @@ use crate::groups::{
     submissions::{Parcel, Route},
 };
 
-/// Why commands were not proposed.
+/// Reasons for which commands were not proposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// This member does not lead, or is not ready to.
@@ -31,7 +32,7 @@ pub(crate) enum Refusal {
     Busy,
 }
 
-/// What became of commands that a leader was given.
+/// Outcome of proposing commands to a leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proposed {
     /// They are in the log from the command with this number on, which has this index.
@@ -46,15 +47,20 @@ pub(crate) enum Proposed {
 impl NodeCore {
     /// Begins or ends this member's tenure.
     pub(super) fn update_tenure(&self, view: &View) {
+        let rests = self
+            .rests_until
+            .lock()
+            .is_some_and(|until| Instant::now() < until);
         let mut tenure = self.tenure.lock();
         if let Some(current) = &*tenure {
-            if view.leading && view.term == current.term && self.holds_lease(view) {
+            if view.leading && view.term == current.term && self.holds_lease(view) && !rests {
                 return;
             }
             self.close(&mut tenure);
             return;
         }
         let ready = view.leading
+            && !rests
             && self.applied.blank_term() == view.term
             && self.holds_lease(view)
             && self.undecided.load(Ordering::Acquire) == 0;

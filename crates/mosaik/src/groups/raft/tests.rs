@@ -75,7 +75,7 @@ mod compacting {
         UniqueId,
     };
 
-    /// Takes a snapshot every so many commands.
+    /// A machine that takes a snapshot every `COMMANDS` commands.
     #[derive(Default, Clone)]
     pub(super) struct Every<const COMMANDS: u64>(pub(super) Vec<(u64, Cursor, Cursor)>);
 
@@ -142,7 +142,7 @@ struct MeshState {
     /// Pairs of which the first has no bond with the second.
     hidden: Mutex<HashSet<(MemberId, MemberId)>>,
     scopes: Mutex<Vec<Scope>>,
-    /// How long everything is on its way.
+    /// Latency of everything that is sent.
     latency: Mutex<Duration>,
 }
 
@@ -216,6 +216,7 @@ impl Peers for End {
                     Channel::Append => target.serve_append(theirs).await,
                     Channel::Snapshot => drop(target.serve_snapshot(theirs).await),
                     Channel::Fetch => drop(target.serve_fetch(theirs).await),
+                    Channel::Offer => drop(target.serve_offer(theirs).await),
                     Channel::Forward(origin) => drop(target.serve_forward(origin, theirs).await),
                     Channel::Follow => drop(target.serve_follow(from, theirs).await),
                 }
@@ -645,7 +646,7 @@ async fn commands_are_written_to_the_users_storage() {
     assert_eq!(storage.get(Index(2)).unwrap().0, 8);
 }
 
-/// A lone member with so many commands, and nothing but a snapshot of most of them.
+/// A lone member with this many commands, and nothing but a snapshot of most of them.
 async fn compacted(mesh: &Mesh, commands: u64) -> Member<Compacting> {
     let first = Member::start(mesh, Compacting::default(), None).await;
     first
@@ -735,14 +736,14 @@ async fn a_member_that_lagged_too_far_gets_a_snapshot() {
 }
 
 impl Member<Seldom> {
-    /// Commands of some 14 KB in one entry, the first of which is this one.
+    /// Executes commands of some 14 KB in one entry, beginning with this one.
     async fn execute_many(&self, first: u64) {
         let commands = [[first].as_slice(), &[1 << 63; 999]].concat();
         let done = within(self.execute(&commands)).await;
         assert!(matches!(done, Outcome::Done(_)), "{done:?}");
     }
 
-    /// What the commands of the log take.
+    /// Size of the commands in the log.
     async fn log_bytes(&self) -> usize {
         let log = &self.node.core().log;
         let entries = log.read(0..u64::MAX, usize::MAX).await.unwrap();
@@ -939,15 +940,50 @@ async fn members_that_are_far_apart_elect_work_and_elect_again() {
     }
     mesh.cut(members[first].id());
     let survivor = &members[(first + 1) % 3];
-    // An election at this distance may take longer than a call waits, and votes are split more often:
-    // both survivors stand within a trip of each other in a good third of the rounds.
+    // An election at this distance may take longer than a call waits.
     let elected = async { while !matches!(survivor.execute(&[6]).await, Outcome::Done(_)) {} };
-    tokio::time::timeout(6 * PATIENCE, elected)
-        .await
-        .expect("in a few rounds");
+    within(elected).await;
 }
 
-/// Who did not see the end of a tenure took the next for the same one, and waited for ever.
+/// Regression: members that stood within a trip of each other split the votes, and one that had voted
+/// while it asked for pre-votes deposed the leader that it had helped to elect.
+#[tokio::test(start_paused = true)]
+async fn an_election_at_a_distance_takes_one_round() {
+    const ELECTIONS: u64 = 20;
+    let (mesh, members) = group_of(3).await;
+    *mesh.0.latency.lock() = Duration::from_millis(100);
+    let term = |n: usize| members[n].node.view().borrow().term;
+    let mut rounds = 0;
+    for _ in 0..ELECTIONS {
+        let former = leader(&members);
+        let before = term(former);
+        mesh.cut(members[former].id());
+        let elected = async {
+            loop {
+                let leads =
+                    |n: &usize| members[*n].status.leader() == Some(members[*n].status.local());
+                if let Some(next) = (0..3).filter(|n| *n != former).find(leads) {
+                    return next;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let next = tokio::time::timeout(6 * PATIENCE, elected)
+            .await
+            .expect("in a few rounds");
+        rounds += term(next) - before;
+        // The former leader has noticed that it is cut off before it is back.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        mesh.heal();
+        for member in &members {
+            member.online().await;
+        }
+    }
+    // It was 45.
+    assert!(rounds <= ELECTIONS + 3, "{rounds} rounds");
+}
+
+/// A stream that missed the end of a tenure took the next for the same one, and waited for ever.
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_commands_ends_with_its_tenure_also_when_the_next_begins_at_once() {
     let (_mesh, members) = three().await;
@@ -1254,7 +1290,11 @@ async fn an_observer_that_takes_nothing_delays_nobody() {
     let (core, asleep) = (first.node.core().clone(), quick.member.id());
     let asleep = MemberId::fresh(asleep.peer().unwrap());
     let serving = tokio::spawn(async move { core.serve_follow(asleep, theirs).await });
-    let follow = super::wire::encode(&super::wire::Follow { from: 0 }).unwrap();
+    let follow = super::wire::encode(&super::wire::Follow {
+        from: 0,
+        snapshot: false,
+    })
+    .unwrap();
     ours.tx.send(&follow).await.unwrap();
     for n in 1..=2000 {
         assert_eq!(within(first.execute(&[n])).await, done(n..=n));

@@ -1,10 +1,10 @@
-//! What a leader has made known as committed.
+//! Commit notices of a leader.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// What this member, as the leader, has told others to be committed.
+/// Commit index that this member, as the leader, has told others.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// The consensus index after the last one.

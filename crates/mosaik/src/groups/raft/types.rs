@@ -41,14 +41,14 @@ impl RaftTypeConfig for Types {
     type ErrorSource = BoxedErrorSource;
 }
 
-/// What a log entry carries: consecutive commands of one member, and who submitted them.
+/// Content of a log entry: consecutive commands of one member, and their origin.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Batch {
-    /// Who submitted the commands: the member as it was when it joined.
+    /// Member that submitted the commands, as it was when it joined.
     pub(crate) origin: MemberId,
     /// Its sequence number of the first command.
     pub(crate) first: u64,
-    /// How many commands there are.
+    /// Number of commands.
     pub(crate) count: u32,
     /// The commands, see [`commands`](crate::groups::commands).
     pub(crate) row: Bytes,

@@ -1,10 +1,10 @@
-//! What a member knows of its group's consensus.
+//! View of a member on its group's consensus.
 
 use std::collections::BTreeSet;
 
 use crate::groups::{Membership, lineage::MemberId};
 
-/// What consensus says about the group, as seen by this member.
+/// State of the group's consensus, as seen by this member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) term: u64,
@@ -18,9 +18,9 @@ pub(crate) struct View {
     pub(crate) voters: BTreeSet<MemberId>,
     /// Members without.
     pub(crate) learners: BTreeSet<MemberId>,
-    /// Whether that membership is committed, so that another change may be made.
+    /// True if that membership is committed, so that another change may be made.
     pub(crate) settled: bool,
-    /// Whether it is a transition between two memberships, which must be brought to its end.
+    /// True if it is a transition between two memberships, which must be brought to its end.
     pub(crate) joint: bool,
     /// The voters of that membership; during a transition, of both.
     pub(crate) configs: Vec<BTreeSet<MemberId>>,
@@ -29,7 +29,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Who belongs to the group, once that is committed.
+    /// Membership of the group, once it is committed.
     pub(crate) fn membership(&self) -> Option<Membership> {
         let peers =
             |members: &BTreeSet<MemberId>| members.iter().filter_map(MemberId::peer).collect();

@@ -1,20 +1,20 @@
-//! How much the log grows by what is applied: the measure of when it is to be cut off, and where.
+//! Growth of the log by what is applied: it decides when the log is cut off, and where.
 
 use std::collections::VecDeque;
 
-/// What the commands of a log take at most, about: half of it between two snapshots, and half of it
-/// before the last one. A larger one would cost more to keep, in memory at least, than a snapshot
-/// costs whoever lags behind.
+/// Approximate limit on the commands of a log, in bytes: half of it between two snapshots, and half
+/// of it before the last one. A larger one would cost more to keep, in memory at least, than a
+/// snapshot costs a member that lags behind.
 const MAX_LOG_BYTES: u64 = if cfg!(test) { 64 } else { 64 * 1024 } * 1024;
-/// What is applied between two snapshots, at most.
+/// Limit on the bytes applied between two snapshots.
 const SNAPSHOT_BYTES: u64 = MAX_LOG_BYTES / 2;
-/// What stays in the log before a snapshot, at most.
+/// Limit on the bytes that stay in the log before a snapshot.
 const KEPT_BYTES: u64 = MAX_LOG_BYTES - SNAPSHOT_BYTES;
-/// Between two places that are remembered: how exactly the log is cut off.
+/// Distance between two places that are remembered, in bytes: how exactly the log is cut off.
 const MARK_BYTES: u64 = MAX_LOG_BYTES / 64;
-/// What is kept back at least for members that catch up, beside what is kept anyway.
+/// Minimum of the bytes kept back for members that catch up, beside those kept anyway.
 const MIN_RETAINED_BYTES: u64 = 8 * MAX_LOG_BYTES;
-/// What an entry takes in a log beside its commands, about.
+/// Approximate size of an entry in a log beside its commands, in bytes.
 const ENTRY_BYTES: u64 = 192;
 
 /// Retention limit: the size of the log behind a snapshot of this size that is kept for a member
@@ -24,18 +24,18 @@ pub(super) fn retained_bytes(snapshot: u64) -> u64 {
     MIN_RETAINED_BYTES.max(snapshot.saturating_mul(2))
 }
 
-/// Whether a durable member should write a snapshot now, so that it writes no more for snapshots
-/// than for its log, about: the log behind the `last` one takes at least as much as that did.
+/// Returns whether a durable member should write a snapshot now, so that it writes no more for
+/// snapshots than for its log, about: the log behind the `last` one takes at least as much as that did.
 pub(super) fn is_due(log: u64, last: u64) -> bool {
     log >= last
 }
 
-/// What the entries that were applied take, in bytes of commands.
+/// Size of the applied entries, in bytes of commands.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Volume {
     /// All that this member has applied.
     total: u64,
-    /// What was applied behind the last place for a snapshot. Alike on every member, as the places
+    /// Bytes applied behind the last place for a snapshot. Alike on every member, as the places
     /// are.
     fresh: u64,
     /// Consensus indices, and the total up to and including them.
@@ -59,7 +59,7 @@ impl Volume {
         self.fresh = 0;
     }
 
-    /// Up to where the log before a snapshot takes too much; 0 for nowhere.
+    /// Index up to which the log before a snapshot takes too much; 0 for nowhere.
     pub(super) fn excess_before(&self, snapshot: u64) -> u64 {
         let total = self.total_at(snapshot);
         let mut kept = self.marks.iter().rev();
@@ -67,7 +67,7 @@ impl Volume {
         excess.map_or(0, |(index, _)| *index)
     }
 
-    /// What the entries between two indices take in a log, about: commands and overhead.
+    /// Approximate size of a log between two indices, in bytes: commands and overhead.
     pub(super) fn between(&self, index: u64, last: u64) -> u64 {
         let commands = self.total_at(last).saturating_sub(self.total_at(index));
         let entries = last.saturating_sub(index);

@@ -1,4 +1,4 @@
-//! What of the log is in memory.
+//! Part of the log that is in memory.
 
 use std::collections::VecDeque;
 
@@ -17,15 +17,15 @@ use crate::{
     primitives::Bytes,
 };
 
-/// What is also kept elsewhere is kept here up to this much, so that replication need not fetch and
-/// encode it again.
+/// Limit on the bytes kept here that are also kept elsewhere, so that replication need not fetch
+/// and encode them again.
 const KEPT_BYTES: usize = if cfg!(test) { 4096 } else { 16 * 1024 * 1024 };
-/// What an entry takes here besides its commands.
+/// Size of an entry here besides its commands, in bytes.
 const ENTRY_BYTES: usize = 192;
 /// Not yet queued for the disk.
 const UNQUEUED: Ticket = Ticket::MAX;
 
-/// Where the log is besides in memory.
+/// Copies of the log besides the one in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Backing {
     /// Nowhere: every entry stays.
@@ -45,7 +45,7 @@ pub(super) struct Window {
     /// Consensus index of the first of `entries`.
     held_from: u64,
     border: Option<Border>,
-    /// What `entries` take that could be had elsewhere.
+    /// Size of the parts of `entries` that could be had elsewhere, in bytes.
     bytes: usize,
     /// The first entry that still carries its commands, if the user's storage holds commands.
     carrying_from: u64,
@@ -57,7 +57,7 @@ pub(super) struct Held {
     pub(super) entry: EntryOf<Types>,
     /// The position of the last command in the log up to and including this entry.
     pub(super) position: Cursor,
-    /// When it is on the disk, if there is one.
+    /// Write sequence number with which it is on the disk, if there is one.
     ticket: Ticket,
 }
 
@@ -119,7 +119,7 @@ impl Window {
         self.entries.get(usize::try_from(place).ok()?)
     }
 
-    /// The last entry in memory up to which there are no more than so many commands.
+    /// The last entry in memory up to which there are no more than this many commands.
     pub(super) fn index_of(&self, position: Index) -> Option<u64> {
         let after = self
             .entries
@@ -234,7 +234,7 @@ impl Window {
         }
     }
 
-    /// What an entry takes that could be had elsewhere.
+    /// Size of the part of an entry that could be had elsewhere, in bytes.
     fn spare(&self, entry: &EntryOf<Types>) -> usize {
         match self.backing {
             Backing::None => 0,
@@ -244,7 +244,7 @@ impl Window {
     }
 }
 
-/// What an entry takes, about.
+/// Approximate size of an entry, in bytes.
 pub(super) fn weight(entry: &EntryOf<Types>) -> usize {
     ENTRY_BYTES + commands_len(entry)
 }

@@ -1,4 +1,4 @@
-//! What members' consensus instances say to each other.
+//! Messages between members' consensus instances.
 
 use openraft::{
     alias::{EntryOf, LogIdOf, SnapshotMetaOf, VoteOf},
@@ -23,10 +23,10 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) enum Request {
-    /// An append without entries: the leader's sign of life.
+    /// The leader's heartbeat: an append without entries.
     Heartbeat {
         append: AppendEntriesRequest<Types>,
-        /// Whether the leader hears of a majority. One that does not is no leader to rely on.
+        /// True if the leader hears of a majority. One that does not is no leader to rely on.
         backed: bool,
     },
     Vote(VoteRequest<Types>),
@@ -39,8 +39,8 @@ pub(crate) enum Request {
     Confirm {
         term: u64,
     },
-    /// Up to where must be applied, for a read that sees everything acknowledged so far? The
-    /// sender has given no vote after the one for the receiver, in this term.
+    /// Request for the index that must be applied for a read that sees everything acknowledged so
+    /// far. The sender has given no vote after the one for the receiver, in this term.
     ReadIndex {
         term: Option<u64>,
     },
@@ -96,7 +96,7 @@ pub(crate) fn snapshot_id(last: &LogIdOf<Types>) -> SnapshotId {
     }
 }
 
-/// The pieces of a snapshot, which the receiver fetches from whoever has them.
+/// The pieces of a snapshot, which the receiver fetches from the members that have them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Manifest(pub(crate) Vec<Piece>);
 
@@ -115,19 +115,21 @@ pub(crate) struct Overrun {
 pub(crate) struct Follow {
     /// The consensus index of the first entry that the observer lacks.
     pub(crate) from: u64,
+    /// True if the observer prefers to begin with a snapshot, also where the log would do.
+    pub(crate) snapshot: bool,
 }
 
-/// What a source says to an observer.
+/// Message of a source to an observer.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) struct Fed {
     /// The leader's.
     pub(crate) vote: VoteOf<Types>,
-    /// How long ago the leader was heard of, in milliseconds; `None` if it was not.
+    /// Time since the leader was heard of, in milliseconds; `None` if it was not.
     pub(crate) age_ms: Option<u32>,
     /// The consensus index up to which the leader has committed, as far as is known.
     pub(crate) commit: Option<u64>,
-    /// Through whom the log has come: a member, and observers, the source last.
+    /// Path of the log: a member, and observers, the source last.
     pub(crate) path: Vec<MemberId>,
     /// Entries that the source has applied, in order.
     pub(crate) entries: Vec<EntryOf<Types>>,
@@ -140,7 +142,7 @@ pub(crate) struct Taken {
     pub(crate) next: u64,
 }
 
-/// What follows in the leader's log.
+/// Layout of the rest of the leader's log.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) struct Layout {

@@ -12,7 +12,7 @@ pub struct InMemoryLogStore<C: Command> {
 }
 
 impl<C: Command> InMemoryLogStore<C> {
-    /// Where `index` lies in `entries`, if it is above the pruned border.
+    /// Offset of `index` in `entries`, if it is above the pruned border.
     fn offset(&self, index: Index) -> Option<usize> {
         let above = index.0.checked_sub(self.pruned.index().0)?.checked_sub(1)?;
         usize::try_from(above).ok()

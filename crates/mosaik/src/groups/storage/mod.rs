@@ -1,4 +1,4 @@
-//! Where a group's commands are kept.
+//! Storage of a group's commands.
 
 mod memory;
 

@@ -1,4 +1,4 @@
-//! What a node's store and its groups' parts share.
+//! State shared by a node's store and its groups' parts.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ pub(super) struct Shared {
     pub(super) open: Mutex<Option<Open>>,
 }
 
-/// What must be let go of for the store to be closed: the database, then the lock.
+/// Resources that must be released for the store to be closed: the database, then the lock.
 pub(super) struct Open {
     pub(super) disk: Arc<Disk>,
     pub(super) directory: Directory,
@@ -48,9 +48,9 @@ pub(super) struct Slot {
     /// The number of the next snapshot. It counts on over all handles: what an earlier one has
     /// finished must not be written over.
     pub(super) generation: AtomicU32,
-    /// Whether the number is on disk, or needs not be.
+    /// True if the number is on disk, or needs not be.
     pub(super) registered: AtomicBool,
-    /// Why the group can't go on from what is kept.
+    /// Failure for which the group can't go on from what is kept.
     pub(super) failure: Mutex<Option<StoreError>>,
 }
 

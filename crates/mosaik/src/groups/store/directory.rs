@@ -25,7 +25,7 @@ const SECRET: &str = "secret.key";
 pub(super) struct Directory {
     path: PathBuf,
     _lock: File,
-    /// Whether the store was complete when it was opened.
+    /// True if the store was complete when it was opened.
     existed: bool,
 }
 
@@ -54,7 +54,7 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Whether a complete store was found, so that no file of it may be missing.
+    /// Returns whether a complete store was found, so that no file of it may be missing.
     pub(super) fn existed(&self) -> bool {
         self.existed
     }
@@ -63,7 +63,7 @@ impl Directory {
         self.path.join(DATABASE)
     }
 
-    /// Whether there is a version marker of the version that this program knows.
+    /// Returns whether there is a version marker of the version that this program knows.
     fn check_version(&self) -> Result<bool, StoreError> {
         let path = self.path.join(MARKER);
         let text = match fs::read(&path) {

@@ -18,7 +18,7 @@ use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use super::{StoreError, directory::missing_or_io};
 use crate::primitives::{Bytes, BytesMut, GroupId};
 
-/// Where a row lies: a group's number, what kind of row it is, and its index among these.
+/// Key of a row: a group's number, the kind of the row, and its index among these.
 ///
 /// All rows are in one table, so that a commit touches as few pages as possible.
 pub(super) type Key = (u32, u8, u64);
@@ -47,7 +47,7 @@ pub(super) enum Change {
     Put(Key, Bytes),
     /// Deletes rows at once.
     Delete(Range<Key>),
-    /// Deletes rows, which nobody looks at any more, when there is time.
+    /// Deletes unused rows, when there is time.
     Discard(Range<Key>),
     /// Gives a group a number.
     AddGroup(GroupId, u32),
@@ -332,7 +332,7 @@ fn seal(key: Key, value: &[u8], buffer: &mut BytesMut) {
     buffer.extend_from_slice(value);
 }
 
-/// Whether something can be written beside the database.
+/// Checks that something can be written beside the database.
 fn room(path: &Path) -> io::Result<()> {
     let probe = path.with_extension("probe");
     let written = File::create(&probe).and_then(|mut file| {

@@ -1,4 +1,4 @@
-//! What can go wrong with a node's store.
+//! Errors of a node's store.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::primitives::PeerId;
 
-/// Why a node's store can't be opened, or no longer be used.
+/// Error for which a node's store can't be opened, or no longer be used.
 ///
 /// A store that fails stays failed until it is opened again: after a failed write nobody knows what
 /// is on the disk.
@@ -47,7 +47,7 @@ pub enum StoreError {
         /// The node that opened it.
         given: PeerId,
     },
-    /// What is on the disk is not what was written there.
+    /// The content of the disk is not what was written there.
     #[error(
         "{} is damaged ({detail}): stop the node, copy the whole directory to a safe place, as it \
          may be the only copy of something, and check the disk; if the other members of its groups \
@@ -57,11 +57,11 @@ pub enum StoreError {
     Corrupt {
         /// The damaged file, or its directory.
         path: PathBuf,
-        /// What was found.
+        /// Fault that was found.
         detail: String,
     },
-    /// What is on the disk is in order, but this program can't go on from it: it does not decode
-    /// it, or its state machine fails while the log is replayed.
+    /// The content of the disk is in order, but this program can't go on from it: it does not
+    /// decode it, or its state machine fails while the log is replayed.
     #[error(
         "this program can't go on from what is kept in {} ({detail}): nothing there is damaged; \
          keep the directory, and start the version of the program that wrote it", path.display()
@@ -69,7 +69,7 @@ pub enum StoreError {
     Incompatible {
         /// The store's directory.
         path: PathBuf,
-        /// What has failed.
+        /// Failure that occurred.
         detail: String,
     },
     /// The directory was replaced by an older copy of itself: the member has forgotten what it has
@@ -84,7 +84,7 @@ pub enum StoreError {
     SetBack {
         /// The store's directory.
         path: PathBuf,
-        /// What the member has acknowledged, and what was found.
+        /// Acknowledgement of the member, and the contradicting state that was found.
         detail: String,
     },
     /// The operating system refused.
@@ -92,7 +92,7 @@ pub enum StoreError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What was tried.
+        /// Operation that was tried.
         doing: &'static str,
         /// The operating system's answer.
         #[source]
@@ -142,7 +142,7 @@ impl StoreError {
         }
     }
 
-    /// For `map_err`: says what was being done to which path.
+    /// Maps an I/O error (for `map_err`), with the path and the operation.
     pub(super) fn io<'a>(
         path: &'a Path,
         doing: &'static str,

@@ -28,31 +28,31 @@ const END: u8 = u8::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u64)]
 pub(crate) enum MetaKey {
-    /// Which member of the group this node is: peer id and incarnation.
+    /// Member of the group that this node is: peer id and incarnation.
     Member = 1,
-    /// Which history the log belongs to.
+    /// History that the log belongs to.
     Lineage = 2,
     /// The current term, and who has this member's vote in it.
     Vote = 3,
-    /// Up to where the log is known to be committed.
+    /// Index up to which the log is known to be committed.
     Committed = 4,
-    /// How often this member has started.
+    /// Number of times that this member has started.
     Starts = 7,
     /// The history that the current one continues.
-    Parent = 8,
+    Ancestry = 8,
     /// See [`Purged`].
     Purged = 5,
     /// See [`StoredSnapshot`].
     Snapshot = 6,
-    /// Why the member must not take part any more: see [`StoreError::SetBack`].
+    /// Reason for which the member must not take part any more: see [`StoreError::SetBack`].
     SetBack = 9,
 }
 
-/// Up to where the log was cut off at its beginning.
+/// Border up to which the log was cut off at its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Purged {
     pub(crate) index: u64,
-    /// What the log must know of the last entry that is gone.
+    /// State that the log must know of the last entry that is gone.
     pub(crate) state: Bytes,
 }
 
@@ -129,7 +129,7 @@ struct SnapshotRow {
     meta: Bytes,
 }
 
-/// What a group finds in the store.
+/// Content of the store for a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Loaded {
     pub(crate) member: Option<Bytes>,
@@ -137,7 +137,7 @@ pub(crate) struct Loaded {
     pub(crate) vote: Option<Bytes>,
     pub(crate) committed: Option<Bytes>,
     pub(crate) starts: Option<Bytes>,
-    pub(crate) parent: Option<Bytes>,
+    pub(crate) ancestry: Option<Bytes>,
     pub(crate) set_back: Option<Bytes>,
     pub(crate) purged: Option<Purged>,
     /// The entries that are there: from the first, to before this.
@@ -169,7 +169,7 @@ impl GroupStore {
         }
     }
 
-    /// What is there of the group.
+    /// Loads the group's content.
     pub(crate) fn load(&self) -> Result<Loaded, StoreError> {
         let disk = &*self.shared.disk()?;
         let purged = purged(disk, self.slot)?;
@@ -190,7 +190,7 @@ impl GroupStore {
             vote: self.meta(MetaKey::Vote)?,
             committed: self.meta(MetaKey::Committed)?,
             starts: self.meta(MetaKey::Starts)?,
-            parent: self.meta(MetaKey::Parent)?,
+            ancestry: self.meta(MetaKey::Ancestry)?,
             set_back: self.meta(MetaKey::SetBack)?,
             purged,
             entries,
@@ -305,7 +305,7 @@ impl GroupStore {
         Ok(())
     }
 
-    /// Why the group can't go on from what is kept, although the store works.
+    /// Failure for which the group can't go on from what is kept, although the store works.
     pub(crate) fn failure(&self) -> Option<StoreError> {
         self.state.failure.lock().clone()
     }
@@ -450,7 +450,7 @@ impl GroupStore {
         found.map_or(0, |((_, _, first), _)| first)
     }
 
-    /// Whether there are no entries on disk but these.
+    /// Returns whether there are no entries on disk but these.
     pub(super) fn has_only(&self, range: Range<u64>) -> bool {
         let disk = self.shared.disk().unwrap();
         let found = disk.bounds(self.log_range(0, u64::MAX)).unwrap();
@@ -467,7 +467,7 @@ impl fmt::Debug for GroupStore {
     }
 }
 
-/// What was found when the store was opened.
+/// Findings of the survey at opening.
 pub(super) struct Surveyed {
     pub(super) garbage: Garbage,
     pub(super) next_generation: u32,

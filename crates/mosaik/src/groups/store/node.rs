@@ -27,7 +27,7 @@ use crate::primitives::{Bytes, GroupId, PeerId};
 /// Holds the node that the store belongs to.
 const OWNER: Key = (STORE, 0, 1);
 
-/// What all groups of a node keep on disk. Clones share it.
+/// Store of all groups of a node. Clones share it.
 ///
 /// # On drop
 ///
@@ -105,7 +105,7 @@ impl NodeStore {
         &self.0.path
     }
 
-    /// Why the store no longer works, once that is so.
+    /// Failure of the store, once it no longer works.
     pub(crate) fn failure(&self) -> watch::Receiver<Option<StoreError>> {
         self.0.queue.failure()
     }

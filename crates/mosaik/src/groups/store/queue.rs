@@ -1,4 +1,4 @@
-//! What waits for the writer: bounded in bytes, shared by all groups.
+//! Queue of the writer: bounded in bytes, shared by all groups.
 
 use std::{
     collections::BTreeMap,
@@ -20,11 +20,11 @@ use super::{
 };
 use crate::primitives::Bytes;
 
-/// Bytes that may wait. Who would exceed it waits instead.
+/// Bytes that may wait. A request that would exceed it waits instead.
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
-/// What one commit takes at most, unless one request alone is larger.
+/// Limit on the bytes of one commit, unless one request alone is larger.
 const MAX_COMMIT_BYTES: usize = 8 * 1024 * 1024;
-/// What a row costs besides its value.
+/// Cost of a row besides its value, in bytes.
 const ROW_BYTES: usize = 64;
 
 /// Runs once the write is on disk, or has failed. It runs on the writer's thread and must not wait.
@@ -61,14 +61,14 @@ struct State {
     riders: BTreeMap<Key, Bytes>,
     tickets: Ticket,
     closed: bool,
-    /// How many batches the writer has begun, and whether it is at one.
+    /// Number of batches that the writer has begun; `busy`: whether it is at one.
     batches: u64,
     busy: bool,
     /// The writer has ended.
     ended: bool,
 }
 
-/// What one commit takes along.
+/// Content of one commit.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) requests: Vec<Request>,
@@ -88,7 +88,7 @@ impl Queue {
         }
     }
 
-    /// Why the store no longer works, once that is so.
+    /// Failure of the store, once it no longer works.
     pub(super) fn failure(&self) -> watch::Receiver<Option<StoreError>> {
         self.failure.subscribe()
     }
@@ -135,9 +135,9 @@ impl Queue {
         Ok(ticket)
     }
 
-    /// Lets a row go along with the next commit; a later value for the key replaces it. What the
-    /// row speaks of may still wait for a commit of its own: whoever reads it must look whether it
-    /// is there.
+    /// Lets a row go along with the next commit; a later value for the key replaces it. The rows
+    /// that it refers to may still wait for a commit of their own: a reader must check that they
+    /// are there.
     pub(super) fn ride(&self, key: Key, value: Bytes) {
         self.state.lock().riders.insert(key, value);
     }

@@ -554,7 +554,7 @@ fn damage(dir: &Path, rng: &mut StdRng) -> String {
     what
 }
 
-/// Whatever happens to the files, the store serves what was acknowledged, or says that it can't.
+/// For any damage to the files, the store serves what was acknowledged, or says that it can't.
 #[test]
 fn damage_is_noticed_or_harmless() {
     let scratch = tempfile::tempdir().unwrap();

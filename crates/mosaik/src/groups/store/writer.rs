@@ -16,8 +16,8 @@ use super::{
     queue::{Batch, Queue},
 };
 
-/// Garbage rows that go along with a commit that somebody waits for: at least so many, and twice as
-/// many as it writes, so that garbage never comes faster than it goes.
+/// Garbage rows removed in a commit that a request waits for: at least this many, and twice as many
+/// as it writes, so that garbage never comes faster than it goes.
 const SWEEP_BUSY: usize = 64;
 /// Those that go along with a commit that nobody waits for.
 const SWEEP_IDLE: usize = 2048;
@@ -31,14 +31,14 @@ pub(super) struct Writer {
     pub(super) commit: u64,
 }
 
-/// How often it is looked whether the disk answers.
+/// Interval of the check whether the disk answers.
 const LOOK: Duration = if cfg!(test) {
     Duration::from_millis(200)
 } else {
     Duration::from_secs(5)
 };
-/// When it was busy with the same commit for so many looks, it is given up: a slow one may need a
-/// minute for a large one.
+/// Number of checks with the same commit under way after which it is given up: a slow one may need
+/// a minute for a large one.
 const PATIENCE: u32 = 24;
 
 /// Says so while the disk does not answer, and in the end lets nobody wait for it any more. Looks

@@ -1,4 +1,4 @@
-//! What can go wrong on a link, one type per operation.
+//! Errors of links, one type per operation.
 //!
 //! Beside what the transport reports there are variants for what only a link knows: that the peer
 //! closed it with a reason, that time ran out, that a limit was reached.
@@ -34,7 +34,7 @@ pub enum LinkError {
     Cancelled,
 }
 
-/// Why a link could not be opened.
+/// Errors of opening a link.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -53,7 +53,7 @@ pub enum OpenError {
     /// As many streams are open on the connection as the peer allows, and none ended in time.
     #[error("the peer takes no further stream on its connection")]
     TooManyStreams,
-    /// As many connections with the peer stand as are taken for one protocol.
+    /// The number of connections with the peer has reached the limit for one protocol.
     #[error("there are too many connections with the peer")]
     TooManyConnections,
     /// This node shuts down.
@@ -61,7 +61,7 @@ pub enum OpenError {
     Cancelled,
 }
 
-/// Why a link could not be accepted.
+/// Errors of accepting a link.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptError {
@@ -85,7 +85,7 @@ pub enum AcceptError {
     Cancelled,
 }
 
-/// Why a message could not be received.
+/// Errors of receiving a message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
@@ -101,9 +101,9 @@ pub enum RecvError {
     /// A frame announces more bytes than are accepted here.
     #[error("frame of {len} bytes is larger than the accepted {max}")]
     FrameTooLarge {
-        /// What the frame announces.
+        /// Length that the frame announces, in bytes.
         len: usize,
-        /// What is accepted.
+        /// Largest accepted length, in bytes.
         max: usize,
     },
     /// Nothing arrived in time.
@@ -117,7 +117,7 @@ pub enum RecvError {
     Cancelled,
 }
 
-/// Why a message could not be sent.
+/// Errors of sending a message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -129,7 +129,7 @@ pub enum SendError {
     FrameTooLarge {
         /// The size of the message.
         len: usize,
-        /// What is allowed.
+        /// Largest allowed length, in bytes.
         max: usize,
     },
     /// The stream or its connection failed.
@@ -149,7 +149,7 @@ pub enum SendError {
     Cancelled,
 }
 
-/// Why a link could not be closed in order.
+/// Errors of closing a link in order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CloseError {
     /// It had ended before.
@@ -164,7 +164,7 @@ pub enum CloseError {
 }
 
 impl LinkError {
-    /// Whether this node's own shutdown, or a dropped handle, is the cause.
+    /// Returns whether this node's own shutdown, or a dropped handle, is the cause.
     pub const fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled)
     }
@@ -190,7 +190,7 @@ const fn reason_of(error: &ConnectionError) -> Option<&ApplicationClose> {
 }
 
 impl OpenError {
-    /// Whether this node's own shutdown is the cause.
+    /// Returns whether this node's own shutdown is the cause.
     pub const fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled)
     }
@@ -215,7 +215,7 @@ impl From<ConnectionError> for OpenError {
 }
 
 impl AcceptError {
-    /// Whether this node's own shutdown is the cause.
+    /// Returns whether this node's own shutdown is the cause.
     pub const fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled)
     }
@@ -238,7 +238,7 @@ impl AcceptError {
 }
 
 impl RecvError {
-    /// Whether this node's own shutdown is the cause.
+    /// Returns whether this node's own shutdown is the cause.
     pub const fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled)
     }
@@ -252,7 +252,7 @@ impl RecvError {
         }
     }
 
-    /// Whether the peer sent something that it must not send.
+    /// Returns whether the peer sent something that it must not send.
     pub(crate) const fn is_violation(&self) -> bool {
         matches!(self, Self::Decode(_) | Self::FrameTooLarge { .. })
     }
@@ -271,7 +271,7 @@ impl From<ReadError> for RecvError {
 }
 
 impl SendError {
-    /// Whether this node's own shutdown is the cause.
+    /// Returns whether this node's own shutdown is the cause.
     pub const fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled)
     }
@@ -299,7 +299,7 @@ impl From<WriteError> for SendError {
 }
 
 impl CloseError {
-    /// Whether this node's own shutdown is the cause.
+    /// Returns whether this node's own shutdown is the cause.
     pub const fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled)
     }
@@ -312,7 +312,7 @@ impl CloseError {
         }
     }
 
-    /// Whether the link had ended before it was closed here.
+    /// Returns whether the link had ended before it was closed here.
     pub const fn was_already_closed(&self) -> bool {
         matches!(self, Self::AlreadyClosed(_))
     }

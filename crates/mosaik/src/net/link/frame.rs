@@ -14,7 +14,7 @@ use crate::{
     primitives::{Bytes, BytesMut},
 };
 
-/// What stands in front of each payload.
+/// Length of the header in front of each payload.
 pub(crate) const FRAME_HEADER_BYTES: usize = 4;
 const CLOSE_FLAG: u32 = 1 << 31;
 const CLOSE_CODE_BYTES: usize = 4;
@@ -36,12 +36,12 @@ pub(crate) struct FrameBuffer {
     bytes: BytesMut,
     /// The frame handed out last, still in front of `bytes`.
     taken: usize,
-    /// How much is still to arrive of a frame that was given up.
+    /// Bytes still to arrive of a frame that was given up.
     skipping: usize,
     max_frame_bytes: usize,
 }
 
-/// Where the next frame ends.
+/// Extent of the next frame: its length, and whether it is a close record.
 struct Extent {
     len: usize,
     close: bool,
@@ -79,18 +79,18 @@ impl FrameBuffer {
         self.skipping = frame - arrived;
     }
 
-    /// Whether what is left is the beginning of a frame.
+    /// Returns whether the buffer ends in the middle of a frame.
     pub(crate) fn is_truncated(&mut self) -> bool {
         self.release();
         self.skipping > 0 || (!self.bytes.is_empty() && matches!(self.extent(), Ok(None)))
     }
 
-    /// How many bytes were not handed out yet.
+    /// Number of bytes not handed out yet.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.taken
     }
 
-    /// Whether nothing is left over from an unfinished frame.
+    /// Returns whether nothing is left over from an unfinished frame.
     #[cfg(any(test, feature = "unstable-fuzz"))]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0

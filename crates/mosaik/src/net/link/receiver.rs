@@ -134,7 +134,7 @@ impl LinkReceiver {
         self.state.violated(violation);
     }
 
-    /// How much has arrived of messages that were not taken yet.
+    /// Number of bytes received of messages that were not taken yet.
     pub(crate) fn buffered_bytes(&self) -> usize {
         self.buffer.len()
     }

@@ -46,7 +46,7 @@ impl LinkSender {
         self.max_frame_bytes = max;
     }
 
-    /// How much is queued and not yet handed to the transport.
+    /// Number of bytes queued and not yet handed to the transport.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.buffer.len()
     }
@@ -249,8 +249,8 @@ impl Closed {
     }
 }
 
-/// How much longer a peer may take for what was written. What its window holds need not have been
-/// taken by anybody.
+/// Extra time that a peer has to take the bytes written, at [`MIN_BYTES_PER_SECOND`]. The bytes
+/// that fit its window are left out, as nobody need have taken them.
 fn allowance(written_bytes: usize) -> Duration {
     let taken_bytes = written_bytes.saturating_sub(STREAM_WINDOW_BYTES as usize) as u64;
     Duration::from_millis(taken_bytes * 1000 / MIN_BYTES_PER_SECOND)

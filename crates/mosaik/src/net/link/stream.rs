@@ -41,7 +41,7 @@ pub(crate) struct Link {
     pub(crate) receiver: LinkReceiver,
 }
 
-/// What both halves of a link share.
+/// State shared by both halves of a link.
 #[derive(Debug)]
 pub(crate) struct LinkState {
     connection: Connection,
@@ -85,8 +85,8 @@ impl LinkState {
             "a peer broke the protocol");
     }
 
-    /// Whether this node ended the connection as it shuts down. It also closes connections that
-    /// are idle or silent: to whoever still uses one, that is a loss like any other.
+    /// Returns whether this node ended the connection as it shuts down. It also closes connections
+    /// that are idle or silent: for a link still in use, that is a loss like any other.
     fn is_shutdown(&self, error: &ConnectionError) -> bool {
         matches!(error, ConnectionError::LocallyClosed) && self.scope.is_cancelled()
     }

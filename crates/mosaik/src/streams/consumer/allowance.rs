@@ -1,4 +1,4 @@
-//! How much a producer may still send, as its consumer counts it.
+//! Credit that a producer has left, as its consumer counts it.
 
 use crate::{net::link::FRAME_HEADER_BYTES, streams_layer::wire::MAX_CHUNK_BYTES};
 
@@ -22,7 +22,7 @@ impl Allowance {
         self.0 = self.0.saturating_add_unsigned(credit as u64);
     }
 
-    /// What is left.
+    /// Credit left.
     pub(super) const fn left(&self) -> i64 {
         self.0
     }

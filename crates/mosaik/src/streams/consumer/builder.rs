@@ -13,7 +13,7 @@ use crate::{
     tickets::{PeerInfo, TicketValidator},
 };
 
-/// What may be received and not yet taken, unless configured otherwise.
+/// Default limit on the bytes received and not yet taken.
 const DEFAULT_RECEIVE_BUFFER_BYTES: usize = 64 * 1024 * 1024;
 
 type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;

@@ -1,4 +1,4 @@
-//! How a consumer was configured.
+//! Configuration of a consumer.
 
 use core::fmt;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use crate::{
     tickets::{PeerInfo, TicketValidator},
 };
 
-/// How a consumer was configured; see [`Consumer::config`](super::Consumer::config).
+/// Configuration of a consumer; see [`Consumer::config`](super::Consumer::config).
 pub struct ConsumerConfig {
     /// The stream.
     pub stream_id: StreamId,
-    /// Which datums are asked for.
+    /// Criteria of the datums asked for.
     pub criteria: Criteria,
-    /// Which producers are subscribed to.
+    /// Predicate on producers: those that pass are subscribed to.
     pub require: Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>,
-    /// How a subscription is made again after a failure.
+    /// Backoff between attempts to restore a failed subscription.
     pub backoff: BackoffFactory,
-    /// When the consumer is online.
+    /// Condition under which the consumer is online.
     pub online_when: Box<dyn Fn(ChannelConditions) -> ChannelConditions + Send + Sync>,
     /// A producer needs a valid ticket for each of these.
     pub ticket_validators: Vec<Arc<dyn TicketValidator>>,
-    /// How much may be received and not yet taken, in bytes.
+    /// Limit on the bytes received and not yet taken.
     pub receive_buffer_bytes: usize,
-    /// What the datums are taken for, if this was said.
+    /// Schema that the consumer expects of the datums, if one was set.
     pub schema: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What the handle and the tasks of a consumer share.
+//! State shared by the handle and the tasks of a consumer.
 
 use core::fmt;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::{
 pub(in crate::streams_layer) struct ConsumerCore {
     pub(super) hub: Arc<Hub>,
     pub(super) config: ConsumerConfig,
-    /// Whether any producer will do, as far as `require` is concerned.
+    /// True if `require` accepts every producer.
     pub(super) requires_nothing: bool,
     pub(super) presence: Arc<Presence>,
     pub(super) intake: Arc<dyn Intake>,
     pub(super) metrics: ConsumerMetrics,
-    /// What the application has taken out.
+    /// Counts of the datums that the application has taken out.
     pub(super) stats: Stats,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) memory: Memory,

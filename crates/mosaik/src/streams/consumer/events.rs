@@ -1,15 +1,15 @@
-//! What a consumer is told beside its datums.
+//! Events of a consumer, beside its datums.
 
 use core::fmt;
 
 use crate::primitives::PeerId;
 
-/// How many events are kept for a receiver that does not take them.
+/// Number of events kept for a receiver that does not take them.
 pub(super) const MAX_KEPT_EVENTS: usize = 64;
 /// Longest text of a decoding error that is kept, in bytes.
 const MAX_ERROR_BYTES: usize = 256;
 
-/// What a consumer is told beside its datums; see [`Consumer::events`](super::Consumer::events).
+/// Events of a consumer, beside its datums; see [`Consumer::events`](super::Consumer::events).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -20,20 +20,20 @@ pub enum Event {
     Lagged {
         /// The node that produces.
         producer: PeerId,
-        /// How many; `None` if that can't be known, because the producer was built anew after the
-        /// subscription was interrupted.
+        /// Number of lost datums; `None` if that can't be known, because the producer was built
+        /// anew after the subscription was interrupted.
         lost: Option<u64>,
     },
     /// A datum arrived and could not be taken. The stream goes on without it.
     Undecodable {
         /// The node that produces.
         producer: PeerId,
-        /// Why.
+        /// Reason for which the datum can't be taken.
         reason: UndecodableReason,
     },
 }
 
-/// Why a datum that arrived could not be taken.
+/// Reasons for which a datum that arrived can't be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UndecodableReason {
@@ -47,7 +47,7 @@ pub enum UndecodableReason {
     TooLarge {
         /// Its encoded size in bytes.
         len: usize,
-        /// What is accepted.
+        /// Largest accepted size, in bytes.
         max: usize,
     },
     /// The code that decodes panicked.

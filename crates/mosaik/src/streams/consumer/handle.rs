@@ -62,7 +62,7 @@ pub struct Consumer<D: Datum> {
 /// Datums that are the application's, but for being asked for.
 struct Fetched<D> {
     items: VecDeque<Received<D>>,
-    /// What datums taken since the last release counted for.
+    /// Cost of the datums taken since the last release.
     unreleased: usize,
 }
 
@@ -102,17 +102,17 @@ impl<D: Datum> Consumer<D> {
         &self.when
     }
 
-    /// Whether the `online_when` condition is met: by default always.
+    /// Returns whether the `online_when` condition is met: by default always.
     pub fn is_online(&self) -> bool {
         self.when.is_online()
     }
 
-    /// How this consumer was configured.
+    /// Configuration of this consumer.
     pub fn config(&self) -> &ConsumerConfig {
         &self.core.config
     }
 
-    /// What the application has taken out, and what it will never get.
+    /// Counts of the datums that the application has taken out, and of those it will never get.
     pub const fn stats(&self) -> &Stats {
         &self.stats
     }

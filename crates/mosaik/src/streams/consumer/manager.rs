@@ -19,7 +19,7 @@ use crate::{
     tickets::PeerInfo,
 };
 
-/// How long a measurement on a connection of our own may take.
+/// Timeout for a measurement on a connection of our own.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Finished = (PeerId, u64, Outcome);

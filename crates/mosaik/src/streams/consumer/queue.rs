@@ -1,4 +1,4 @@
-//! What was received and not yet taken by the application.
+//! Receive queue: datums received and not yet taken by the application.
 //!
 //! Readers decode in batches and hand over a batch at a time; the consumer takes everything at a
 //! time. So one lock serves many datums on both sides.
@@ -32,10 +32,10 @@ use crate::{
 
 /// Bytes taken are given back to the readers in portions of this fraction of the limit.
 const RELEASE_PORTIONS: usize = 256;
-/// How much credit a reader may have at most: several times the transport's window, so that waiting
+/// Upper bound on the credit of one reader: several times the transport's window, so that waiting
 /// for credit never leaves that empty.
 const MAX_CREDIT_BYTES: usize = 8 * 1024 * 1024;
-/// How much a link begins with. It doubles whenever it was used up, so that producers who say little
+/// Initial credit of a link. It doubles whenever it was used up, so that producers who say little
 /// don't keep credit from others.
 const FIRST_CREDIT_BYTES: usize = 64 * 1024;
 /// All credit together may become this fraction of the limit.
@@ -58,12 +58,12 @@ pub(super) struct Queue<D> {
 #[derive(Debug)]
 struct State<D> {
     items: VecDeque<Received<D>>,
-    /// Of all items received and not yet taken, also of those that the consumer has fetched.
+    /// Bytes of all items received and not yet taken, also of those that the consumer has fetched.
     bytes: usize,
     /// The credit that readers have given and not yet seen used up, in bytes of frames.
     promised: usize,
     readers: usize,
-    /// Whether a reader waits for room.
+    /// True if a reader waits for room.
     starved: bool,
     waiting: Option<Waker>,
     closed: bool,
@@ -90,12 +90,12 @@ impl<D> Queue<D> {
         })
     }
 
-    /// What a datum counts for.
+    /// Cost of a datum in the queue, in bytes.
     pub(super) const fn cost(encoded_bytes: u32) -> usize {
         encoded_bytes as usize + size_of::<Received<D>>()
     }
 
-    /// How much is taken before it is given back.
+    /// Number of bytes that are taken before their room is given back.
     pub(super) const fn portion(&self) -> usize {
         self.max_bytes / RELEASE_PORTIONS
     }
@@ -140,13 +140,14 @@ impl<D> Queue<D> {
         }
     }
 
-    /// How much credit each reader may have, as many as there are now.
+    /// Upper bound on the credit of each of the current readers.
     fn quota(&self, state: &State<D>) -> usize {
         let share = self.max_bytes / (CREDIT_FRACTION * Self::WEIGHT * state.readers.max(1));
         share.clamp(1, MAX_CREDIT_BYTES)
     }
 
-    /// What a reader with this quota and so much credit left should have, if it is worth to say so.
+    /// Credit to grant to a reader with this quota and this much credit left; `None` if the grant
+    /// is too small to be worth a message.
     fn credit(&self, state: &State<D>, quota: usize, left: i64) -> Option<usize> {
         let kept = positive(left);
         let others = state.promised - kept;
@@ -161,14 +162,14 @@ impl<D> Queue<D> {
     }
 }
 
-/// What is left of a credit that may be overdrawn.
+/// Remaining credit, 0 if it is overdrawn.
 fn positive(left: i64) -> usize {
     usize::try_from(left).unwrap_or_default()
 }
 
 /// A queue, without the type of its datums.
 pub(super) trait Intake: Send + Sync {
-    /// For one subscription.
+    /// Returns a reader for one subscription.
     fn reader(self: Arc<Self>) -> Box<dyn Reader>;
 
     /// Nothing more comes.
@@ -181,7 +182,7 @@ pub(super) trait Reader: Send {
     /// that this gives: for a new link.
     fn poll_begin(&mut self, half: bool, cx: &mut Context<'_>) -> Poll<usize>;
 
-    /// Whether the producer should get more credit as soon as there is room.
+    /// Returns whether the producer should get more credit as soon as there is room.
     fn owes_credit(&self) -> bool;
 
     /// Waits until there is room for more credit, which is then given.
@@ -208,7 +209,7 @@ pub(super) trait Notes {
     fn skipped(&mut self, datums: u64);
 }
 
-/// Why reading can't go on.
+/// Reasons for which reading can't go on.
 #[derive(Debug)]
 pub(super) enum DrainError {
     /// There is more than the producer was given credit for.
@@ -245,7 +246,7 @@ struct QueueReader<D> {
     /// Empty between calls; kept for its capacity.
     batch: VecDeque<Received<D>>,
     allowance: Allowance,
-    /// What the allowance should be, as of the last look.
+    /// Quota of the reader's credit when it was last computed.
     quota: usize,
     /// Grows with what the producer uses.
     window: usize,
@@ -370,7 +371,7 @@ impl<D: Datum> Reader for QueueReader<D> {
     }
 }
 
-/// What stopped the taking of datums off a link.
+/// Outcome of taking datums off a link.
 enum Popped {
     /// Nothing more has arrived completely.
     All,

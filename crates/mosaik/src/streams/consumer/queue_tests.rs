@@ -44,7 +44,7 @@ fn take_all(queue: &Queue<Value>) -> usize {
 }
 
 const MAX_BYTES: usize = 8 * 1024 * 1024;
-/// What a chunk beyond the credit may become.
+/// Cost that a chunk beyond the credit may come to.
 const CHUNK_BYTES: usize = wire::MAX_CHUNK_BYTES * Queue::<Value>::WEIGHT;
 
 #[test]

@@ -1,4 +1,4 @@
-//! How far a consumer is with each producer, also while it is not subscribed to it.
+//! Position of a consumer in the stream of each producer, also while it is not subscribed to it.
 
 use std::collections::HashMap;
 
@@ -6,20 +6,20 @@ use parking_lot::Mutex;
 
 use crate::{primitives::PeerId, streams_layer::wire::Accepted};
 
-/// How many producers are remembered.
+/// Limit on the remembered producers.
 const MAX_REMEMBERED: usize = 4096;
 
-/// How far a consumer is with a producer.
+/// Position of a consumer in the stream of one producer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     run: u64,
     /// The position of the datum that comes next.
     next: u64,
-    /// Whether the producer has said that nothing comes.
+    /// True if the producer has ended and this consumer has all that it sent.
     complete: bool,
 }
 
-/// What was missed between one subscription and the next.
+/// Datums missed between one subscription and the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missed {
     Nothing,
@@ -46,7 +46,7 @@ impl Seen {
         (seen, missed)
     }
 
-    /// Takes in that so many datums were received, or withheld.
+    /// Adds datums that were received, or withheld.
     pub(super) fn advance(&mut self, datums: u64) {
         self.next = self.next.saturating_add(datums);
     }
@@ -57,7 +57,7 @@ impl Seen {
     }
 }
 
-/// How far a consumer is with the producers that it was subscribed to.
+/// Positions of a consumer in the streams of the producers that it was subscribed to.
 #[derive(Debug, Default)]
 pub(super) struct Memory(Mutex<HashMap<PeerId, Seen>>);
 

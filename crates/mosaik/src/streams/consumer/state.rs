@@ -1,4 +1,4 @@
-//! Which producers a consumer is subscribed to: the rules, without catalog or clock.
+//! Choice of the producers that a consumer is subscribed to: the rules, without catalog or clock.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,17 +6,18 @@ use tokio::time::Instant;
 
 use crate::primitives::{Digest, PeerId};
 
-/// After this long without a measurement a peer is measured on a connection of our own.
+/// Time without a measurement after which a peer is measured on a connection of our own.
 const MEASURE_AFTER: Duration = Duration::from_secs(1);
 const MAX_MEASURE_INTERVAL: Duration = Duration::from_secs(30);
-/// How soon tickets that were refused are looked at again: they may not be valid yet. Growing by 2.
+/// First interval at which refused tickets are judged again, doubled each time: they may not be
+/// valid yet.
 const MIN_TICKET_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_TICKET_INTERVAL: Duration = Duration::from_secs(8);
-/// How long an ended subscription rests, unless an entry changes: growing by 2.
+/// First pause after an ended subscription, unless an entry changes: growing by 2.
 const MIN_REST: Duration = Duration::from_millis(500);
 const MAX_REST: Duration = Duration::from_mins(1);
 
-/// What a peer looks like right now.
+/// Current view of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sight {
     /// It is not in the catalog, or doesn't produce the stream.
@@ -27,22 +28,22 @@ pub(super) enum Sight {
     Unfit,
     /// Its tickets are not valid, which may change by itself.
     Unauthorized,
-    /// It qualifies; when that must be looked at again.
+    /// It qualifies; the time at which that must be checked again.
     Fit { look_again: Option<Instant> },
 }
 
 /// Tells whether an entry changed: the run of its owner, and its content.
 pub(super) type Fingerprint = (u64, Digest);
 
-/// How a subscription ended.
+/// Outcome of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// Whether the producer had accepted it.
+    /// True if the producer had accepted it.
     pub(super) established: bool,
     pub(super) end: End,
 }
 
-/// Why a subscription ended.
+/// Reasons for which a subscription ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// The producer doesn't want us.
@@ -53,7 +54,7 @@ pub(super) enum End {
     Over,
 }
 
-/// What is to be done.
+/// Actions that follow from an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Ask for a measurement of the round-trip time.
@@ -72,7 +73,7 @@ pub(super) enum Effect {
     Close { peer: PeerId },
 }
 
-/// The producers of the stream, and how this consumer stands with each.
+/// The producers of the stream, and the state of this consumer with each.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     records: BTreeMap<PeerId, Record>,
@@ -109,13 +110,13 @@ enum Standing {
     },
     Ended {
         retry: Instant,
-        /// Whether the peer has to see our entry of now first.
+        /// True if the peer has to receive this node's current entry first.
         deliver: bool,
     },
 }
 
 impl Book {
-    /// Takes in what a peer looks like now.
+    /// Takes in the current view of a peer.
     pub(super) fn observe(
         &mut self,
         peer: PeerId,
@@ -233,14 +234,14 @@ impl Book {
         Vec::new()
     }
 
-    /// Peers that must be looked at again by now.
+    /// Peers that are due for another check.
     pub(super) fn due(&self, now: Instant) -> Vec<PeerId> {
         let due = self.records.iter();
         let due = due.filter(|(_, record)| record.deadline().is_some_and(|at| at <= now));
         due.map(|(peer, _)| *peer).collect()
     }
 
-    /// When the next peer must be looked at again.
+    /// Time at which the next peer must be judged again.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.records.values().filter_map(Record::deadline).min()
     }

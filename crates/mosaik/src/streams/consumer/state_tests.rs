@@ -100,8 +100,8 @@ async fn a_refusal_is_answered_once_with_our_current_entry() {
     );
 }
 
-/// Regression: a change of our own entry subscribed to whoever had been fit when it was looked at
-/// last, and its tickets were not looked at again.
+/// Regression: a change of our own entry subscribed to peers that had been fit at the last check,
+/// and their tickets were not judged again.
 #[tokio::test(start_paused = true)]
 async fn who_rests_is_judged_before_it_is_opened_again() {
     let (mut book, peer, now) = (Book::default(), peer(), Instant::now());

@@ -31,9 +31,9 @@ use crate::{
     tickets::PeerInfo,
 };
 
-/// How long a producer may take to answer.
+/// Timeout for a producer to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long our own entry may take to be delivered before an attempt is made all the same.
+/// Timeout for delivering this node's entry; the attempt is made all the same after it.
 const DELIVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait for a place: one may become free at any time.
 const MAX_CAPACITY_WAIT: Duration = Duration::from_secs(1);
@@ -41,15 +41,15 @@ const MAX_CAPACITY_WAIT: Duration = Duration::from_secs(1);
 /// While the application takes datums and there is no room yet for more credit, the producer is told
 /// that it does.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
-/// How long a consumer that was too slow may take to catch up before it is tried again all the same:
-/// its queue may be kept full by others.
+/// Timeout for a consumer that was too slow to catch up; it is tried again all the same after it,
+/// as its queue may be kept full by others.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_mins(1);
-/// More datums than this nobody has missed, whatever a producer says.
+/// Limit on the plausible number of missed datums, whatever a producer says.
 const MAX_LOST: u64 = 1 << 48;
 /// A subscription that lasted this long after the consumer was too slow shows that it no longer is.
 const SETTLED_AFTER: Duration = Duration::from_secs(30);
 
-/// What follows from the end of an attempt.
+/// Next step after the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// Let the producer know us, and try at once.
@@ -107,13 +107,13 @@ struct Subscription<'a> {
     reader: Box<dyn Reader>,
     /// `None` when the user's code that makes it failed.
     policy: Option<Box<dyn Backoff + Send + Sync>>,
-    /// How far this consumer is with the producer.
+    /// Position of this consumer in the producer's stream.
     seen: Option<Seen>,
-    /// Whether the producer ever accepted this subscription.
+    /// True if the producer ever accepted this subscription.
     established: bool,
-    /// Whether catalogs were synced since the last wait.
+    /// True if catalogs were synced since the last wait.
     synced: bool,
-    /// Whether the last subscription that was accepted ended because this consumer was too slow.
+    /// True if the last accepted subscription ended because this consumer was too slow.
     was_too_slow: bool,
 }
 
@@ -312,7 +312,7 @@ impl Subscription<'_> {
     }
 }
 
-/// Where what is found on a link is noted.
+/// Sink for the findings on a link: gaps, undecodable datums and positions.
 struct Findings<'a> {
     core: &'a ConsumerCore,
     peer: PeerId,

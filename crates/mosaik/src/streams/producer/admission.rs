@@ -1,4 +1,4 @@
-//! Who may subscribe, and stay.
+//! Admission: the right to subscribe, and to stay subscribed.
 
 use iroh::endpoint::ApplicationClose;
 
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) info: PeerInfo,
-    /// Until when its tickets are valid.
+    /// Validity of its tickets.
     pub(super) validity: Validity,
 }
 

@@ -1,4 +1,4 @@
-//! What stands in a producer's log: chunks of datums, and a cursor per subscription.
+//! Content of a producer's log: chunks of datums, and a cursor per subscription.
 //!
 //! Rules without lock, slots and senders: those are the [log](super::log)'s.
 
@@ -24,7 +24,7 @@ pub(super) struct Chunk {
     first: u64,
     pub(super) datums: usize,
     pub(super) bytes: Bytes,
-    /// Of a notice, which is no part of the log: how many datums were withheld before it.
+    /// Number of datums withheld before it, for a notice, which is no part of the log.
     pub(super) withheld: u64,
 }
 
@@ -39,7 +39,7 @@ impl Chunk {
         }
     }
 
-    /// How much of the log this is, in bytes of frames.
+    /// Share of the log, in bytes of frames.
     pub(super) fn log_bytes(&self) -> usize {
         if self.withheld == 0 {
             self.bytes.len()
@@ -69,14 +69,14 @@ pub(super) struct Backlog {
     /// All bytes ever appended, and those of them that everybody has written.
     pub(super) head_bytes: u64,
     pub(super) tail_bytes: u64,
-    /// Where `head` may advance to: the smallest `written` plus the buffer.
+    /// Limit up to which `head` may advance: the smallest `written` plus the buffer.
     pub(super) limit: u64,
     pub(super) cursors: BTreeMap<CursorId, Cursor>,
     pub(super) next_cursor: CursorId,
-    /// How far those cursors are that hold up the log.
+    /// Positions of the cursors that hold up the log.
     taken: Positions<u64>,
     written: Positions<(u64, u64)>,
-    /// How many cursors hold up the log, and how many have datums withheld.
+    /// Number of cursors that hold up the log, and of those with datums withheld.
     pub(super) attached: usize,
     pub(super) lagging: usize,
     /// Cursors that wait for something to take.
@@ -84,7 +84,7 @@ pub(super) struct Backlog {
     pub(super) ended: bool,
 }
 
-/// How far a subscription is.
+/// Position of a subscription in the log.
 #[derive(Debug)]
 pub(super) struct Cursor {
     pub(super) taken: u64,
@@ -92,18 +92,19 @@ pub(super) struct Cursor {
     pub(super) written_bytes: u64,
     pub(super) parked: Option<Waker>,
     pub(super) pace: Pace,
-    /// Of a lagging one: what it still gets.
+    /// Remainder that it still gets, if it lags.
     pub(super) last: Option<Last>,
 }
 
-/// What a lagging subscription still gets. What comes after is withheld until it has taken this.
+/// Remainder that a lagging subscription still gets. What comes after is withheld until it has
+/// taken this.
 #[derive(Debug)]
 pub(super) struct Last {
     chunks: Vec<Chunk>,
     end: u64,
 }
 
-/// What the slowest subscription has left behind.
+/// Room freed by the slowest subscription.
 pub(super) struct Freed {
     pub(super) slots: i64,
     pub(super) bytes: i64,

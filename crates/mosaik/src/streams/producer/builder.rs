@@ -158,8 +158,9 @@ impl<'s, D: Datum> Builder<'s, D> {
         self
     }
 
-    /// Sets how many subscriptions there may be at once, of which a node may have 256. Default unlimited; 0 refuses everyone.
-    /// Further consumers are refused with `NoCapacity` (10 509) and keep trying.
+    /// Sets the limit on the concurrent subscriptions of all consumers; one node may have 256 of
+    /// them. Default unlimited; 0 refuses everyone. Further consumers are refused with `NoCapacity`
+    /// (10 509) and keep trying.
     #[must_use]
     pub const fn with_max_consumers(mut self, max: usize) -> Self {
         self.max_consumers = max;
@@ -283,13 +284,13 @@ impl<D: Datum> fmt::Debug for Builder<'_, D> {
     }
 }
 
-/// Why no new producer is on the books.
+/// Reasons for which no new producer was entered.
 enum Refused {
     Existing(Arc<Handles>),
     Full(Arc<Handles>, LimitError),
 }
 
-/// Why a producer was not built.
+/// Errors of building a producer.
 #[derive(thiserror::Error)]
 pub enum BuilderError<D: Datum> {
     /// The node has a producer of this stream, with the configuration that it was built with.

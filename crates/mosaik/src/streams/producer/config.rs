@@ -1,4 +1,4 @@
-//! How a producer was configured.
+//! Configuration of a producer.
 
 use core::fmt;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use crate::{
     tickets::{PeerInfo, TicketValidator},
 };
 
-/// What happens to a lagging consumer: one that makes the producer wait, and with it other
-/// consumers that have nothing left to take, for a second, in which it takes less than its backlog
-/// may hold. A single consumer never lags.
+/// Treatment of a lagging consumer: one that makes the producer wait, and with it other consumers
+/// that have nothing left to take, for a second, in which it takes less than its backlog may hold.
+/// A single consumer never lags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum LagPolicy {
     /// Its subscription is closed with `TooSlow` (10 413). It subscribes again once its queue has
@@ -28,7 +28,7 @@ pub enum LagPolicy {
     Wait,
 }
 
-/// How a producer was configured; see [`Producer::config`](super::Producer::config).
+/// Configuration of a producer; see [`Producer::config`](super::Producer::config).
 pub struct ProducerConfig {
     /// The stream.
     pub stream_id: StreamId,
@@ -36,14 +36,14 @@ pub struct ProducerConfig {
     pub buffer_size: usize,
     /// Bytes that may be accepted and not yet taken, per consumer. At least 1.
     pub buffer_bytes: usize,
-    /// Whether a lagging consumer is disconnected: `lag_policy` is
+    /// True if a lagging consumer is disconnected: `lag_policy` is
     /// [`Disconnect`](LagPolicy::Disconnect).
     pub disconnect_lagging: bool,
-    /// What happens to a lagging consumer.
+    /// Treatment of a lagging consumer.
     pub lag_policy: LagPolicy,
-    /// Who may subscribe.
+    /// Predicate on consumers: those that pass may subscribe.
     pub require: Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>,
-    /// When the producer is online.
+    /// Condition under which the producer is online.
     pub online_when: Box<dyn Fn(ChannelConditions) -> ChannelConditions + Send + Sync>,
     /// The network.
     pub network_id: NetworkId,
@@ -51,7 +51,7 @@ pub struct ProducerConfig {
     pub max_consumers: usize,
     /// A consumer needs a valid ticket for each of these.
     pub ticket_validators: Vec<Arc<dyn TicketValidator>>,
-    /// What consumers must take the datums for, if they say.
+    /// Schema that consumers must expect of the datums, if they name one.
     pub schema: Option<String>,
 }
 

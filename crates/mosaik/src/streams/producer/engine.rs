@@ -1,4 +1,4 @@
-//! What all handles of a producer share.
+//! State shared by all handles of a producer.
 
 use core::{any::Any, fmt};
 use std::{
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// How many subscriptions a peer may have, so that it can't make fan-out slow for all.
+/// Limit on the subscriptions of a peer, so that it can't make fan-out slow for all.
 const MAX_PER_PEER: usize = 256;
 
 /// A stream's producer, without the type of its datums.
@@ -279,7 +279,7 @@ impl Drop for Place {
 pub(super) struct Subscription {
     pub(super) core: Arc<ProducerCore>,
     pub(super) cursor: CursorId,
-    /// Where in the log it begins.
+    /// Position in the log at which it begins.
     pub(super) position: u64,
     pub(super) control: Arc<Control>,
     _place: Place,
@@ -300,12 +300,12 @@ pub(super) struct Control {
     told: Notify,
 }
 
-/// What the task of a subscription is told.
+/// Commands to the task of a subscription.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// To end.
+    /// End the subscription.
     Cut(ApplicationClose),
-    /// To judge the consumer again.
+    /// Judge the consumer again.
     LookAgain,
 }
 

@@ -1,8 +1,8 @@
-//! Why a datum was not accepted.
+//! Errors of sending a datum.
 
 use crate::primitives::encoding::EncodeError;
 
-/// Why a datum was not accepted; it is handed back wherever there was one.
+/// Error of sending a datum, which is handed back wherever there was one.
 ///
 /// Two errors are equal when they are the same variant with equal datums, except that `Encoding`
 /// equals nothing.

@@ -103,12 +103,12 @@ impl<D: Datum> Producer<D> {
         &self.when
     }
 
-    /// How the stream was configured when it was first built.
+    /// Configuration of the stream, as given when it was first built.
     pub fn config(&self) -> &ProducerConfig {
         self.core().config()
     }
 
-    /// Whether datums are accepted now: whether the `online_when` condition is met.
+    /// Returns whether datums are accepted now: whether the `online_when` condition is met.
     pub fn is_online(&self) -> bool {
         self.when.is_online()
     }

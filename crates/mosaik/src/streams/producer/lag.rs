@@ -1,17 +1,17 @@
-//! When a consumer lags: the rule, without clock or lock.
+//! Lag detection: the rule, without clock or lock.
 
 use std::time::Duration;
 
 /// A subscription lags once it has held up others for this long in all, less the time in which it
 /// did not.
 pub(super) const LAG_AFTER: Duration = Duration::from_secs(1);
-/// How often a producer whose senders wait looks who holds them up.
+/// Interval of the lag check on a producer whose senders wait.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// A consumer that gives no sign of life for this long, although there is something to take, is
-/// dead, if its producer cuts consumers at all.
+/// Time without credit after which a consumer is dead, although there is something to take, if its
+/// producer cuts consumers at all.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(10);
 
-/// How a subscription stands when senders wait.
+/// Verdict on a subscription at one check, while senders wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stand {
     /// Its backlog makes senders wait, and another subscription has nothing left to take.
@@ -20,11 +20,12 @@ pub(super) enum Stand {
     Fair,
 }
 
-/// How long a subscription has held up others, and how far it was when it began to.
+/// Time for which a subscription has held up others, and its position when it began to.
 ///
-/// It is measured in looks, of which more than half must find it guilty, so that those are safe who
-/// share a processor or a line with the fastest and are merely served after it. And whoever takes as
-/// much as its whole backlog begins anew: it is slow, but what is accepted reaches it within a second.
+/// It is measured in checks, and more than half of them must find it guilty: so a subscription is
+/// safe that shares a processor or a line with the fastest and is merely served after it. One that
+/// takes as much as its whole backlog begins anew: it is slow, but what is accepted reaches it
+/// within a second.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     held: Duration,
@@ -32,7 +33,7 @@ pub(super) struct Pace {
     bytes: u64,
 }
 
-/// How much a subscription's backlog may hold.
+/// Capacity of a subscription's backlog.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Capacity {
     pub(super) datums: u64,
@@ -40,7 +41,7 @@ pub(super) struct Capacity {
 }
 
 impl Pace {
-    /// Of a subscription that was sent this much.
+    /// Pace of a subscription that was sent this much.
     pub(super) const fn new(datums: u64, bytes: u64) -> Self {
         Self {
             held: Duration::ZERO,
@@ -49,12 +50,13 @@ impl Pace {
         }
     }
 
-    /// Whether it held up others lately.
+    /// Returns whether it held up others lately.
     pub(super) const fn is_suspect(&self) -> bool {
         !self.held.is_zero()
     }
 
-    /// Takes in how it stands after so much time, and how much it was sent; `true` if it lags.
+    /// Takes in a verdict after this much time, and how much the subscription was sent; `true` if
+    /// it lags.
     pub(super) fn look(
         &mut self,
         stand: Stand,
@@ -91,7 +93,8 @@ mod tests {
         bytes: 1000,
     };
 
-    /// After how many looks it lags, when it stands like this in turn and is sent so much per look.
+    /// Number of checks after which a subscription lags, if these verdicts repeat in turn and each
+    /// check finds this much more sent.
     fn lags_after(stands: &[Stand], datums: u64, bytes: u64) -> Option<u64> {
         let mut pace = Pace::new(0, 0);
         (1..200).zip(stands.iter().cycle()).find_map(|(n, stand)| {

@@ -6,8 +6,9 @@
 //!           ▲ written by A (A's backlog is head − written, at most `buffer`)
 //! ```
 //!
-//! Datums stand here as frames, ready to be written. They are appended to the open chunk; whoever
-//! takes seals it and receives every chunk from its own position on, as shared bytes. So a datum
+//! The log holds datums as frames, ready to be written. They are appended to the open chunk; a
+//! subscription that takes seals it and receives every chunk from its own position on, as shared
+//! bytes. So a datum
 //! is encoded and copied once, whatever the number of subscriptions, and what accumulates while
 //! one is busy becomes one write.
 //!
@@ -29,17 +30,17 @@ use super::{
 };
 use crate::primitives::{BytesMut, Signal, WakerSlot};
 
-/// How many bytes may be queued, while they move, before senders that can wait do so.
+/// Number of bytes queued in a moving backlog from which senders that can wait do so.
 const PATIENT_BYTES: i64 = 512 * 1024;
 
-/// What becomes of an appended datum.
+/// Outcome of appending a datum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Appended {
-    /// Whether the log took it: not after its end.
+    /// True if the log accepted it, which it does until its end.
     pub(super) accepted: bool,
-    /// Whether there is any subscription at all.
+    /// True if there is any subscription at all.
     pub(super) selected: bool,
-    /// From how many it is withheld.
+    /// Number of subscriptions from which it is withheld.
     pub(super) withheld: usize,
 }
 
@@ -51,10 +52,10 @@ pub(super) struct Log {
     slots: AtomicI64,
     /// The bytes of the largest backlog.
     queued_bytes: AtomicI64,
-    /// Whether somebody waits for a slot, and whether somebody did since the last look.
+    /// True if somebody waits for a slot; `blocked`: if somebody did since the last check.
     wanted: AtomicBool,
     blocked: AtomicBool,
-    /// Whether the backlog hardly moves, so that senders need not be patient.
+    /// True if the backlog hardly moves, so that senders use the whole buffer before they wait.
     stalled: AtomicBool,
     /// Fired when slots become free.
     room: Signal,
@@ -67,7 +68,7 @@ pub(super) struct Log {
     buffer_bytes: i64,
 }
 
-/// Since when the log was under pressure without a break.
+/// State of the lag check since its last run.
 #[derive(Debug)]
 pub(super) struct Watch {
     looked: Instant,
@@ -288,7 +289,7 @@ impl Log {
         }
     }
 
-    /// The subscriptions that lag now; `None` once nobody has waited since the last look, and
+    /// The subscriptions that lag now; `None` once nobody has waited since the last check, and
     /// nobody is suspect any more.
     pub(super) fn look(&self, watch: &mut Watch, now: Instant) -> Option<Vec<CursorId>> {
         let passed = now.saturating_duration_since(watch.looked);
@@ -335,7 +336,7 @@ impl Log {
         (is_pressed || suspects).then_some(lagging)
     }
 
-    /// When to look again.
+    /// Time of the next check.
     pub(super) fn next_look(watch: &Watch) -> Instant {
         watch.looked + LOOK_EVERY
     }

@@ -151,7 +151,7 @@ fn futures_test_waker() -> (Waker, impl Fn() -> bool) {
     (waker, move || flag.0.swap(false, Ordering::SeqCst))
 }
 
-/// The subscriptions that lag after so many looks, of which each is preceded by some work.
+/// The subscriptions that lag after this many checks, each preceded by some work.
 async fn looks(log: &Log, count: usize, mut work: impl FnMut()) -> Vec<CursorId> {
     let mut watch = log.watch(Instant::now());
     let mut lagging = Vec::new();

@@ -39,10 +39,10 @@ use crate::{
     tickets::Validity,
 };
 
-/// How long the answer to a consumer may take to be written.
+/// Timeout for writing the answer to a consumer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How a subscription ended.
+/// Reasons for which a subscription ended.
 enum End {
     /// The consumer, or the connection, is gone.
     Gone,
@@ -150,7 +150,8 @@ async fn run(
     }
 }
 
-/// Waits for a reason to end the subscription: orders, expired tickets, or the consumer's word.
+/// Waits for a reason to end the subscription: orders, expired tickets, or a message of the
+/// consumer.
 async fn supervise(
     subscription: &Subscription,
     receiver: &mut LinkReceiver,
@@ -191,12 +192,12 @@ async fn supervise(
     }
 }
 
-/// How many bytes the consumer is ready to receive; overdrawn when negative.
+/// Number of bytes that the consumer is ready to receive; overdrawn when negative.
 #[derive(Debug)]
 struct Credit {
     bytes: AtomicI64,
     given: Notify,
-    /// When the consumer last said that it goes on taking.
+    /// Time of the consumer's last grant of credit.
     heard: Mutex<Instant>,
 }
 
@@ -249,7 +250,7 @@ struct Writer<'a> {
     sender: &'a mut LinkSender,
     /// The position of the datum that comes next.
     position: u64,
-    /// Whether a part of a frame is written.
+    /// True if a frame is written in part.
     mid_frame: bool,
 }
 
@@ -333,7 +334,7 @@ impl Writer<'_> {
     }
 }
 
-/// How many chunks a credit covers; the last one may overdraw it.
+/// Number of chunks that a credit covers; the last one may overdraw it.
 fn portion(chunks: &[Chunk], credit: usize) -> usize {
     let mut bytes = 0;
     let covered = chunks.iter().take_while(|chunk| {
@@ -344,7 +345,8 @@ fn portion(chunks: &[Chunk], credit: usize) -> usize {
     covered.count()
 }
 
-/// Waits for the consumer to take something, unless it takes nothing for so long that it is dead.
+/// Waits for the consumer to take something, until it has taken nothing for [`DEAD_AFTER`] and
+/// counts as dead.
 async fn patiently<T>(
     subscription: &Subscription,
     credit: &Credit,

@@ -58,7 +58,7 @@ impl Channels {
 impl ConditionSource for Channels {
     type Entry = PeerEntry;
 
-    /// To be fired by whoever changes a subscription, once the change is complete.
+    /// Signal to fire after each complete change of a subscription.
     fn signal(&self) -> &Signal {
         &self.0.signal
     }

@@ -66,7 +66,7 @@ impl ChannelConditions {
         self
     }
 
-    /// Whether the condition is met now.
+    /// Returns whether the condition is met now.
     pub fn is_condition_met(&self) -> bool {
         self.0.is_met()
     }

@@ -23,7 +23,7 @@ pub struct ChannelInfo {
     pub(in crate::streams_layer) state: watch::Receiver<State>,
 }
 
-/// Where a subscription stands.
+/// State of a subscription.
 ///
 /// `Connecting` → `Connected` → (`Connecting` → `Connected`)* → `Terminated`. Only consumers
 /// reconnect: a producer's subscription goes from `Connected` straight to `Terminated`.
@@ -43,7 +43,7 @@ impl ChannelInfo {
         &self.stream_id
     }
 
-    /// What the consumer asked for.
+    /// Criteria that the consumer asked for.
     pub const fn criteria(&self) -> &Criteria {
         &self.criteria
     }
@@ -63,12 +63,12 @@ impl ChannelInfo {
         &self.peer
     }
 
-    /// Where the subscription stands now.
+    /// Current state of the subscription.
     pub fn state(&self) -> State {
         *self.state.borrow()
     }
 
-    /// Watches where the subscription stands.
+    /// Watches the state of the subscription.
     pub const fn state_watcher(&self) -> &watch::Receiver<State> {
         &self.state
     }
@@ -78,7 +78,7 @@ impl ChannelInfo {
         &self.stats
     }
 
-    /// Whether the subscription is connected now.
+    /// Returns whether the subscription is connected now.
     pub fn is_connected(&self) -> bool {
         self.state() == State::Connected
     }

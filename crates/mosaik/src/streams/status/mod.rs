@@ -1,4 +1,4 @@
-//! What can be seen of a stream: its subscriptions, their traffic, and conditions to wait for.
+//! Observable state of a stream: its subscriptions, their traffic, and conditions to wait for.
 
 mod channels;
 mod conditions;

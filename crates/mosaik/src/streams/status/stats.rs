@@ -35,7 +35,7 @@ impl Stats {
         stats
     }
 
-    /// How many datums.
+    /// Number of datums.
     pub fn datums(&self) -> usize {
         self.0.datums.load(Ordering::Acquire)
     }
@@ -45,15 +45,15 @@ impl Stats {
         self.0.bytes.load(Ordering::Acquire)
     }
 
-    /// How many datums the consumer is known to have missed: those that were withheld because it
-    /// lagged, and on its own side also those between one connection and the next. See
+    /// Number of datums that the consumer is known to have missed: those that were withheld because
+    /// it lagged, and on its own side also those between one connection and the next. See
     /// [`Event::Lagged`](crate::streams::consumer::Event::Lagged).
     pub fn lost(&self) -> u64 {
         self.0.lost.load(Ordering::Acquire)
     }
 
-    /// How many datums arrived and could not be decoded, or were too large; 0 on the producer's
-    /// side. They are in no other count.
+    /// Number of datums that arrived and could not be decoded, or were too large; 0 on the
+    /// producer's side. They are in no other count.
     pub fn undecodable(&self) -> usize {
         self.0.undecodable.load(Ordering::Acquire)
     }

@@ -13,7 +13,7 @@ const OFFLINE: u8 = 0;
 const ONLINE: u8 = 1;
 const ENDED: u8 = 2;
 
-/// Where a producer or consumer stands.
+/// Online state of a producer or consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::streams_layer) enum Standing {
     Offline,
@@ -22,7 +22,7 @@ pub(in crate::streams_layer) enum Standing {
     Ended,
 }
 
-/// Where a producer or consumer stands, readable at the cost of one load.
+/// Online state of a producer or consumer, readable at the cost of one load.
 #[derive(Debug, Default)]
 pub(in crate::streams_layer) struct Flag(AtomicU8);
 
@@ -75,7 +75,7 @@ impl When {
         self.until(|standing| standing != Standing::Online)
     }
 
-    /// Whether it is online now: whether the `online_when` condition is met.
+    /// Returns whether it is online now: whether the `online_when` condition is met.
     pub fn is_online(&self) -> bool {
         self.standing() == Standing::Online
     }

@@ -121,7 +121,7 @@ impl JwtTicketBuilder {
         self
     }
 
-    /// From when on the token is valid, `nbf`.
+    /// Sets the start of the token's validity, `nbf`.
     #[must_use]
     pub const fn not_before(mut self, ts: DateTime<Utc>) -> Self {
         self.not_before = Stamp::At(ts);
@@ -226,7 +226,7 @@ impl JwtTicketBuilder {
     }
 }
 
-/// Where a time claim comes from; small enough for `const` setters.
+/// Source of a time claim; small enough for `const` setters.
 #[derive(Debug, Clone, Copy)]
 enum Stamp {
     Unset,

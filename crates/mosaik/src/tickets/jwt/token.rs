@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 /// Longer tokens are refused unread.
 pub(super) const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// Why a token was refused. It names the check and never quotes the token.
+/// Reasons for refusing a token. It names the check and never quotes the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("longer than {MAX_TOKEN_BYTES} bytes")]
@@ -62,7 +62,7 @@ pub(super) enum Refusal {
 /// A token that was taken apart; its claims are still text.
 pub(super) struct Token<'a> {
     pub(super) algorithm: String,
-    /// What the signature is about.
+    /// Text that the signature covers.
     pub(super) signed: &'a str,
     pub(super) signature: Vec<u8>,
     claims: &'a str,

@@ -26,7 +26,8 @@ use crate::{
 const SIGNATURE_CONTEXT: &str = "mosaik tickets jwt validator v1";
 const VERDICT_CONTEXT: &str = "mosaik tickets jwt verdict v1";
 
-/// How far ahead an issuer's clock may be, for tokens that are valid from now on: as far as discovery lets clocks differ by default.
+/// Largest lead of an issuer's clock, for tokens that are valid from now on: as far as discovery
+/// lets clocks differ by default.
 const MAX_ISSUER_SKEW: Duration = Duration::from_secs(10);
 
 /// Accepts JSON web tokens that are signed by one of the configured keys.
@@ -126,8 +127,8 @@ impl Jwt {
     ///
     /// Without a name, a new key changes the ids of all groups, collections and functions that
     /// use the validator, and members with the old and the new set of keys don't find each other.
-    /// With it, keys can be rotated one node at a time. It is then up to whoever chooses the name
-    /// that all who use it trust the same keys.
+    /// With it, keys can be rotated one node at a time. The author of the name then has
+    /// to see to it that all nodes which use it trust the same keys.
     ///
     /// What a validator accepts always follows from its own keys: one that replaces another of the
     /// same name on a node inherits none of its verdicts.
@@ -223,9 +224,9 @@ impl Jwt {
         self
     }
 
-    /// How far the clocks of issuer and validator may differ. Tokens are accepted this much before
-    /// `nbf` and `iat`, 10 s at least, and after `exp`, by default not at all; the expiration that a
-    /// validation answers moves accordingly.
+    /// Sets the tolerated difference between the clocks of issuer and validator. Tokens are
+    /// accepted this much before `nbf` and `iat`, 10 s at least, and after `exp`, by default not at
+    /// all; the expiration that a validation answers moves accordingly.
     #[must_use]
     pub const fn leeway(mut self, duration: Duration) -> Self {
         self.ids.forget();
@@ -288,7 +289,7 @@ impl Jwt {
         Ok(())
     }
 
-    /// Whether a token with the right subject is of use to this peer alone.
+    /// Returns whether a token with the right subject is of use to this peer alone.
     fn is_bound(&self, claims: &Map<String, Value>, peer: &str) -> bool {
         match claims.get(PEER_CLAIM) {
             Some(carrier) if self.subject.is_some() => carrier.as_str() == Some(peer),
@@ -428,7 +429,7 @@ impl TicketValidator for Jwt {
     }
 }
 
-/// What follows from the settings alone, computed when it is first asked for.
+/// Ids that follow from the settings alone, computed on first use.
 #[derive(Debug, Clone)]
 struct Ids(OnceLock<KnownIds>);
 
@@ -462,7 +463,7 @@ fn later(moment: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// The difference of two moments, of which only whole seconds count; zero if it is negative.
+/// Difference of two moments in whole seconds; zero if it is negative.
 fn whole_seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
     let seconds = to.timestamp().saturating_sub(from.timestamp());
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))

@@ -1,6 +1,6 @@
 //! Keys that are none, and the hex digits that keys are written in.
 
-/// Why bytes or text are not a key.
+/// Reasons for which bytes or text are not a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidKey {

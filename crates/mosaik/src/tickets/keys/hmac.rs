@@ -1,4 +1,4 @@
-//! Shared secrets: whoever can verify can also sign.
+//! Shared secrets: a key that can verify can also sign.
 
 use core::{
     fmt,

@@ -9,8 +9,8 @@ const FINGERPRINT_CONTEXT: &str = "mosaik tickets verifying key v1";
 
 /// Checks signatures of an algorithm that is not built in.
 pub trait VerifyingAlgorithm {
-    /// Whether `signature` is one of `header_and_claims`, which is the token's text up to its
-    /// second dot. Both come from a peer: anything unexpected is `false`, never a panic.
+    /// Returns whether `signature` is one of `header_and_claims`, which is the token's text up to
+    /// its second dot. Both come from a peer: anything unexpected is `false`, never a panic.
     fn verify(&self, header_and_claims: &[u8], signature: &[u8]) -> bool;
 }
 
@@ -107,7 +107,7 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// A key of an algorithm that is not built in; its name stands in the header of every token.
+    /// Key of an algorithm that is not built in; its name appears in the header of every token.
     ///
     /// # Panics
     ///

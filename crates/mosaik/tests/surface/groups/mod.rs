@@ -14,7 +14,7 @@ fn free<F: Future + Send + Sync + 'static>(future: F) -> F {
     future
 }
 
-/// What arrives when a value is sent.
+/// Value that arrives when this one is sent.
 fn carried<T: Serialize + DeserializeOwned>(value: &T) -> T {
     encoding::deserialize(encoding::try_serialize(value).unwrap()).unwrap()
 }

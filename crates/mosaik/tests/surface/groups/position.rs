@@ -1,4 +1,4 @@
-//! Positions: a bare integer stands on the right of everything.
+//! Positions: a bare integer works on the right of every operator.
 
 use std::{collections::HashSet, fmt::Debug, hash::Hash};
 

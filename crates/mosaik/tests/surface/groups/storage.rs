@@ -1,4 +1,4 @@
-//! Where commands are kept.
+//! Storage of commands.
 
 use mosaik::groups::{Command, Cursor, InMemoryLogStore, Index, IndexRange, Storage, Term};
 

@@ -73,7 +73,7 @@ pub struct Batch<K: Key, V: Value> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchOutcome<V> {
-    /// Whether all expectations held, and the batch took effect.
+    /// True if all expectations held, and the batch took effect.
     pub applied: bool,
     /// The version that the batch made, also when it had no effect.
     pub version: Version,
@@ -162,8 +162,8 @@ impl<K: Key, V: Value> Batch<K, V> {
         self.and(|op| op.remove(&key))
     }
 
-    /// Lets a key expire after this time, from now on; without effect when it is absent. So whoever
-    /// holds a lease renews it only if it is still theirs.
+    /// Lets a key expire after this time, from now on; without effect when it is absent. So
+    /// the holder of a lease renews it only if it is still theirs.
     pub fn expire(self, key: K, ttl: Duration) -> Self {
         self.and(|op| op.expire(&key, millis(ttl)))
     }

@@ -1,4 +1,4 @@
-//! What a mutation changes in a keyed collection.
+//! Changes of a keyed collection.
 
 use core::fmt;
 use std::sync::Arc;
@@ -65,17 +65,17 @@ impl<K, V> MapChange<K, V> {
         self.sides.after().map(|entry| &entry.value)
     }
 
-    /// Whether the key was absent before, and is not any more.
+    /// Returns whether the key was absent before, and is not any more.
     pub fn is_created(&self) -> bool {
         matches!(self.sides, Sides::Created(_))
     }
 
-    /// Whether the entry was removed, for whatever cause.
+    /// Returns whether the entry was removed, for any cause.
     pub fn is_removed(&self) -> bool {
         matches!(self.sides, Sides::Removed(_))
     }
 
-    /// What changed the entry.
+    /// Cause of the change.
     pub fn cause(&self) -> Cause {
         self.cause
     }

@@ -18,7 +18,7 @@ pub(crate) struct Entry<K, V> {
     pub(crate) value: V,
     /// The version that wrote it.
     pub(crate) version: Version,
-    /// What the value is compared by.
+    /// Fingerprint of the value's encoding, for comparisons.
     pub(super) print: Print,
     /// Bytes of its encoded key and value.
     pub(super) size: u64,
@@ -46,6 +46,9 @@ pub(crate) trait Container<K: 'static, V: 'static>:
     fn put(&mut self, entry: Arc<Entry<K, V>>) -> Option<Arc<Entry<K, V>>>;
     fn take(&mut self, key: &K) -> Option<Arc<Entry<K, V>>>;
     fn entries(&self) -> impl Iterator<Item = &Arc<Entry<K, V>>>;
+
+    /// Brings what is about to be changed into the processor's caches, where that helps.
+    fn prefetch<'k>(&self, _keys: impl Iterator<Item = &'k K>) {}
 
     /// The keys of a range, where there is an order.
     fn keys_between(&self, _start: Bound<K>, _end: Bound<K>) -> Vec<K> {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     collections_layer::{
         Version,
-        engine::{Alarm, Changes, Kind, Limits, Place, Reader, Tick, Writer},
+        engine::{Alarm, Changes, Kind, Limits, Place, Reader, Replica, Tick, Writer},
     },
     groups::Index,
     primitives::Bytes,
@@ -146,4 +146,40 @@ fn a_change_is_taken_back() {
     };
     assert_eq!(values(&state), values(&former));
     assert_eq!(state.bytes, former.bytes);
+}
+
+#[test]
+fn the_time_that_is_left_is_read_beside_the_clock_of_its_version() {
+    const TTL: u64 = 100;
+    const READINGS: u64 = 20_000;
+    let replica = Replica::<Ints>::new(Limits::NONE, 0);
+    let apply = |number: u64, op: &Bytes| {
+        let op = Ints::parse(&mut Reader::new(op)).expect("an operation");
+        replica.change(|live| {
+            let mut place = Place {
+                version: version(number),
+                limits: Limits::NONE,
+                changes: Changes::new(0, Ints::key_hash),
+            };
+            Ints::apply(&mut live.state, op, &mut place);
+            live.version = place.version;
+            Vec::new()
+        });
+    };
+    let insert = op::insert_with_ttl(&1u32, &1u32, TTL).unwrap();
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for n in 0..READINGS {
+                apply(2 * n + 1, &insert);
+                // The clock is far ahead of that of the version before.
+                apply(2 * n + 2, &tick(n * 1000, (n + 1) * 1000, 2 * n + 1));
+            }
+        });
+        let mut seen = Version::default();
+        while seen < version(2 * READINGS) {
+            let left = replica.read_at(|state, now| state.ttl(&1, now));
+            assert!(left.is_none_or(|left| left <= Duration::from_millis(TTL)));
+            seen = replica.version();
+        }
+    });
 }

@@ -88,6 +88,10 @@ where
         done.map_or(Applied::Full, Applied::Done)
     }
 
+    fn prefetch<'o>(state: &Self::State, ops: impl Iterator<Item = &'o Op<K, V>>) {
+        state.entries.prefetch(ops.filter_map(Op::inserted));
+    }
+
     fn undo(state: &mut Self::State, change: &MapChange<K, V>) {
         match change.old_entry() {
             Some(old) => {

@@ -1,4 +1,4 @@
-//! What `Map`, `OrderedMap` and `Set` have in common: entries that are found by a key.
+//! Common parts of `Map`, `OrderedMap` and `Set`: entries that are found by a key.
 
 mod batch;
 mod change;

@@ -93,6 +93,14 @@ const STEP_REPLACE: u8 = 3;
 const STEP_EXPIRE: u8 = 4;
 
 impl<K: Key, V: Value> Op<K, V> {
+    /// The key that it inserts, if it inserts one.
+    pub(super) fn inserted(&self) -> Option<&K> {
+        match self {
+            Self::Insert(pair) | Self::InsertWithTtl(pair, _) => Some(&pair.0.value),
+            _ => None,
+        }
+    }
+
     pub(super) fn parse(op: &mut Reader<'_>) -> Option<Self> {
         Some(match op.u8()? {
             INSERT => Self::Insert(pair(op)?),

@@ -18,13 +18,13 @@ use super::{
     timers::{Due, Timers},
 };
 
-/// What an operation did.
+/// Outcome of an operation.
 pub(crate) enum Outcome<K, V> {
     /// Nothing that has an answer.
     Done,
     /// The entry that was there before.
     Previous(Option<Arc<Entry<K, V>>>),
-    /// Whether the exchange took place, and the entry before it.
+    /// Result of an exchange: whether it took place, and the entry before it.
     Exchanged(bool, Option<Arc<Entry<K, V>>>),
     /// The condition that does not hold, or the entries that the steps found.
     Batch(Result<Vec<Option<Arc<Entry<K, V>>>>, usize>),
@@ -68,6 +68,10 @@ impl<C: Default, K: Key, V> Default for State<C, K, V> {
 }
 
 type Found<K, V> = Option<Arc<Entry<K, V>>>;
+
+/// Entries whose places are prefetched together: few enough that they are still in the cache when
+/// they are changed.
+const PREFETCHED: usize = 256;
 
 impl<C, K, V> State<C, K, V>
 where
@@ -115,8 +119,16 @@ where
                 return None;
             }
         }
-        let insert = |entry| self.insert(Arc::new(entry), at);
-        Some(entries.into_iter().map(insert).collect())
+        let mut previous = Vec::with_capacity(entries.len());
+        let mut entries = entries.into_iter();
+        while entries.len() > 0 {
+            let ahead = entries.as_slice().iter().take(PREFETCHED);
+            self.entries.prefetch(ahead.map(|entry| &entry.key));
+            for entry in entries.by_ref().take(PREFETCHED) {
+                previous.push(self.insert(Arc::new(entry), at));
+            }
+        }
+        Some(previous)
     }
 
     /// The entry that was replaced; `None` when there is no room.

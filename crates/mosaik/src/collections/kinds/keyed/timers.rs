@@ -1,4 +1,4 @@
-//! When entries expire, by the clock that the log carries.
+//! Expiry of entries, by the clock that the log carries.
 
 use core::cmp::Ordering;
 use std::sync::Arc;
@@ -39,9 +39,9 @@ pub(crate) struct Timer<K, V> {
 /// End of a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// So many milliseconds after a reading that is still to come.
+    /// This many milliseconds after a reading that is still to come.
     Waiting(u64),
-    /// When the clock shows this.
+    /// The reading of the clock that ends it.
     At(u64),
 }
 

@@ -1,4 +1,4 @@
-//! What `Map` and `OrderedMap` have in common: mutations, expiry, and watches.
+//! Common parts of `Map` and `OrderedMap`: mutations, expiry, and watches.
 
 use super::{
     super::super::{
@@ -19,8 +19,7 @@ macro_rules! keyed_writes {
             /// two readings of the log's clock this node goes on by its own, so the answers of two
             /// members may differ.
             pub fn ttl(&self, key: &K) -> Option<Duration> {
-                let now = self.0.clock_millis();
-                self.0.read(|state| state.ttl(key, now))
+                self.0.read_at(|state, now| state.ttl(key, now))
             }
 
             /// Watches everything, from now on. Before this member is
@@ -37,12 +36,14 @@ macro_rules! keyed_writes {
 
             /// Watches everything after a version: resumes where another watch has ended. Tells
             /// [`Event::Compacted`](crate::collections::Event::Compacted) first when that is too
-            /// long ago. A version in the future is waited for, and nothing is told of what comes
-            /// before it: so resume when this member is [online](When::online), as a node that has
-            /// just started knows nothing yet, and every version is in its future.
+            /// long ago. A version that this node has not reached is waited for, as after a restart:
+            /// nothing is told of what comes before it, and if the node catches up by a snapshot
+            /// behind it, that is told as `Compacted`. Until then [`Watch::snapshot`] is the content
+            /// as the node has it at the call.
             ///
             /// Versions belong to one history: of one that this member has given up
-            /// ([`Event::Reset`](crate::collections::Event::Reset)), nothing can be resumed.
+            /// ([`Event::Reset`](crate::collections::Event::Reset)), or that was lost with all its
+            /// members, nothing can be resumed.
             pub fn watch_from(
                 &self,
                 version: Version,

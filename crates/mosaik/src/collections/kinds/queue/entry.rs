@@ -13,7 +13,7 @@ pub(crate) struct Entry<P, K, V> {
     pub(super) priority: P,
     pub(super) key: K,
     pub(super) value: V,
-    /// What the value is compared by.
+    /// Fingerprint of the value's encoding, for comparisons.
     pub(super) print: Print,
     /// Bytes of the encoded priority, key and value, in this order.
     pub(super) sizes: [u64; 3],

@@ -69,12 +69,12 @@ super::constructors!(
 impl<P: OrderedKey, K: Key, V: Value, const CAP: u64, const IS_WRITER: bool>
     PriorityQueue<P, K, V, CAP, IS_WRITER>
 {
-    /// How many entries there are.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.read(|state| state.keys.len())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -84,7 +84,7 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64, const IS_WRITER: bool>
         CAP
     }
 
-    /// Whether the key has an entry.
+    /// Returns whether the key has an entry.
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -354,12 +354,12 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueueSnapshot<P, K
         self.0.version
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.state.keys.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -382,7 +382,7 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueueSnapshot<P, K
         self.0.state.keys.get(key).map(|entry| &entry.priority)
     }
 
-    /// Whether the key has an entry.
+    /// Returns whether the key has an entry.
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,

@@ -1,4 +1,4 @@
-//! What a mutation changes in a sequence.
+//! Changes of a sequence.
 
 use core::fmt;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl<T> Clone for Elements<T> {
 }
 
 impl<T> VecChange<T> {
-    /// Where the change begins, both before and after it.
+    /// Index at which the change begins, both before and after it.
     pub fn index(&self) -> u64 {
         self.index
     }

@@ -75,11 +75,11 @@ pub(crate) struct Seen {
     bytes: u64,
 }
 
-/// What an operation did.
+/// Outcome of an operation.
 pub(crate) enum Outcome<T> {
     /// The elements that were removed or replaced.
     Removed(Vec<Arc<Item<T>>>),
-    /// Whether nothing had changed since.
+    /// True if nothing had changed since.
     Fits(bool),
 }
 

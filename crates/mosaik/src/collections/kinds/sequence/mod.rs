@@ -45,12 +45,12 @@ pub type VecReader<T> = Vec<T, false>;
 super::constructors!(Vec<T: Value>, [T], VecKind<T>, VecReader<T>);
 
 impl<T: Value, const IS_WRITER: bool> Vec<T, IS_WRITER> {
-    /// How many elements there are.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.0.read(|state| state.len())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -113,7 +113,7 @@ impl<T: Value, const IS_WRITER: bool> Vec<T, IS_WRITER> {
 }
 
 impl<T: Value + PartialEq, const IS_WRITER: bool> Vec<T, IS_WRITER> {
-    /// Whether an element is equal to this value.
+    /// Returns whether an element is equal to this value.
     pub fn contains(&self, value: &T) -> bool {
         self.index_of(value).is_some()
     }
@@ -288,8 +288,8 @@ impl<T: Value> Vec<T, true> {
 }
 
 impl<T: Value> Vec<T, true> {
-    /// Removes the elements of a range of indices as one mutation, and tells them. What is out of
-    /// range is passed over; an inverted range has no effect.
+    /// Removes the elements of a range of indices as one mutation, and tells them. Indices out of
+    /// range are passed over; an inverted range has no effect.
     ///
     /// # Errors
     ///
@@ -359,12 +359,12 @@ impl<T: Value> VecSnapshot<T> {
         self.0.version
     }
 
-    /// How many elements there are.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.0.state.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

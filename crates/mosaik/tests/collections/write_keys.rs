@@ -1,0 +1,257 @@
+//! Collections that only holders of a key write.
+
+use std::{fmt::Debug, future::Future, time::Duration};
+
+use mosaik::{
+    CollectionReader, CollectionWriter, Digest, Network,
+    collections::{CollectionConfig, Error, Event, Map, MapWriter, Version, WriteKey},
+};
+
+use super::fleet;
+use crate::support::{
+    bonded::{APPEND, Bonded, FORWARD, PRE_VOTE, READ_INDEX, REFUSED, Reply, SNAPSHOT, forward},
+    node, random_network, within,
+};
+
+mosaik::collection!(Guarded = Map<u32, u32>, "guarded", write_key: "a secret of the declaration");
+
+/// Close code of a peer that is not allowed to do what it asks for.
+const NOT_ALLOWED: u64 = 30_403;
+
+fn config(key: WriteKey) -> CollectionConfig {
+    CollectionConfig::default().with_write_key(key)
+}
+
+fn writer(node: &Network, key: WriteKey) -> MapWriter<u32, u32> {
+    Map::writer_with_config(node, "guarded", config(key))
+}
+
+/// Repeats a mutation until it ends in another way than `Offline`: nothing tells when a node has
+/// met those who refuse it.
+async fn settled<T: Debug, F: Future<Output = Result<Version, Error<T>>>>(
+    mutation: impl Fn() -> F,
+) -> Result<Version, Error<T>> {
+    within(10, async {
+        loop {
+            match mutation().await {
+                // It comes back at once; there is no condition to wait for.
+                Err(Error::Offline(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                outcome => return outcome,
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_key_writes_and_who_has_not_reads() {
+    let nodes = fleet(4).await;
+    let key = WriteKey::random();
+    let (one, two) = (writer(&nodes[0], key), writer(&nodes[1], key));
+    let reader = Map::<u32, u32>::reader(&nodes[2], "guarded");
+    let verified = Map::<u32, u32>::reader_with_config(&nodes[3], "guarded", config(key));
+    for when in [one.when(), two.when(), reader.when(), verified.when()] {
+        within(10, when.online()).await;
+    }
+    assert_eq!(
+        reader.group_id(),
+        one.group_id(),
+        "the key is no ingredient"
+    );
+    one.insert(1, 1).await.unwrap();
+    let version = two.insert(2, 2).await.unwrap();
+    for reader in [&reader, &verified] {
+        within(10, reader.when().reaches(version)).await;
+        assert_eq!((reader.get(&1), reader.get(&2)), (Some(1), Some(2)));
+        within(10, reader.sync()).await.unwrap();
+    }
+    assert!(one.status().may_write && two.status().may_write);
+    assert!(!reader.status().may_write && verified.status().may_write);
+    let voters = one.status().membership.voters;
+    assert!(!voters.contains(&nodes[2].local().id()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_without_the_key_reads_and_neither_writes_nor_votes_nor_leads() {
+    let nodes = fleet(3).await;
+    let key = WriteKey::random();
+    let (one, two) = (writer(&nodes[0], key), writer(&nodes[1], key));
+    within(10, one.when().online()).await;
+    within(10, two.when().online()).await;
+    let without = Map::<u32, u32>::writer(&nodes[2], "guarded");
+    within(10, without.when().online()).await;
+    let refused = settled(|| without.insert(7, 7)).await;
+    assert!(
+        matches!(refused, Err(Error::WriteRefused((7, 7)))),
+        "{refused:?}"
+    );
+    let refused = without.insert_returning(7, 7).await;
+    assert!(
+        matches!(refused, Err(Error::WriteRefused((7, 7)))),
+        "{refused:?}"
+    );
+    assert!(!without.status().may_write && without.status().is_online);
+    let version = one.insert(1, 1).await.unwrap();
+    within(10, without.when().reaches(version)).await;
+    assert_eq!(without.get(&1), Some(1));
+    let outsider = nodes[2].local().id();
+    assert!(!one.status().membership.voters.contains(&outsider));
+
+    // Also when the leader leaves, it is the other holder of the key that leads.
+    let (led, other) = if one.status().leader == Some(nodes[0].local().id()) {
+        (one, two)
+    } else {
+        (two, one)
+    };
+    drop(led);
+    let version = settled(|| other.insert(2, 2)).await.unwrap();
+    within(10, without.when().reaches(version)).await;
+    assert_eq!(without.len(), 2);
+    drop(other);
+    within(10, without.when().offline()).await;
+    assert!(without.insert(3, 3).await.is_err(), "nobody leads");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_with_another_key_is_told_and_disturbs_nobody() {
+    let nodes = fleet(2).await;
+    let right = writer(&nodes[0], WriteKey::random());
+    within(10, right.when().online()).await;
+    right.insert(1, 1).await.unwrap();
+    let wrong = writer(&nodes[1], WriteKey::random());
+    let refused = settled(|| wrong.insert(7, 7)).await;
+    assert!(
+        matches!(refused, Err(Error::WriteRefused((7, 7)))),
+        "{refused:?}"
+    );
+    assert!(!wrong.status().may_write && !wrong.status().is_online);
+    assert_eq!(wrong.version(), Version::default());
+    within(10, right.insert(2, 2)).await.unwrap();
+    assert!(right.status().may_write && right.len() == 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_does_not_take_a_collection_over_that_is_in_operation_without() {
+    let nodes = fleet(2).await;
+    let open = Map::<u32, u32>::writer(&nodes[0], "guarded");
+    within(10, open.when().online()).await;
+    open.insert(1, 1).await.unwrap();
+    let late = writer(&nodes[1], WriteKey::random());
+    let refused = settled(|| late.insert(7, 7)).await;
+    assert!(
+        matches!(refused, Err(Error::WriteRefused(_))),
+        "{refused:?}"
+    );
+    within(10, open.insert(2, 2)).await.unwrap();
+    assert!(open.status().may_write);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_handle_brings_the_key_to_its_node() {
+    let nodes = fleet(2).await;
+    let key = WriteKey::random();
+    let one = writer(&nodes[0], key);
+    within(10, one.when().online()).await;
+    let reader = Map::<u32, u32>::reader(&nodes[1], "guarded");
+    within(10, reader.when().online()).await;
+    assert!(!reader.status().may_write);
+    let two = writer(&nodes[1], key);
+    let written = within(10, async {
+        loop {
+            match two.insert(1, 1).await {
+                // Proven on a new bond, which takes a moment.
+                Err(Error::Offline(_) | Error::WriteRefused(_)) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    })
+    .await;
+    within(10, one.when().reaches(written.unwrap())).await;
+    assert_eq!((one.get(&1), reader.get(&1)), (Some(1), Some(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declaration_brings_its_key() {
+    let nodes = fleet(2).await;
+    let declared = within(10, Guarded::online_writer(&nodes[0])).await;
+    let without = within(10, async {
+        let without = Map::<u32, u32>::writer(&nodes[1], "guarded");
+        without.when().online().await;
+        without
+    })
+    .await;
+    let refused = settled(|| without.insert(7, 7)).await;
+    assert!(
+        matches!(refused, Err(Error::WriteRefused(_))),
+        "{refused:?}"
+    );
+    let reader = Guarded::reader(&nodes[1]);
+    assert_eq!(reader.group_id(), declared.group_id());
+}
+
+/// With the bond of a peer that has the group's key: the store id.
+async fn bonded(map: &MapWriter<u32, u32>, node: &Network) -> (Bonded, Digest) {
+    let key = Digest::from("guarded");
+    let peer = Bonded::with(node, *map.group_id(), key, Some([9; 32])).await;
+    let lineage = peer.theirs.lineage.expect("a history").id;
+    (peer, lineage)
+}
+
+/// A forwarded `clear`.
+fn clear() -> impl serde::Serialize {
+    forward(&[0, 4])
+}
+
+fn pre_vote() -> impl serde::Serialize {
+    (PRE_VOTE, Some((u64::MAX, u64::MAX)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_lies_about_the_key_changes_nothing() {
+    let node = node(random_network()).await;
+    let map = writer(&node, WriteKey::random());
+    within(10, map.when().online()).await;
+    map.insert(1, 1).await.unwrap();
+    let (mut peer, lineage) = bonded(&map, &node).await;
+    for channel in [APPEND, SNAPSHOT] {
+        let refused = peer.open(lineage, channel, &()).await;
+        assert_eq!(refused, Reply::Closed(NOT_ALLOWED));
+    }
+    let refused = peer.open(lineage, FORWARD, &clear()).await;
+    assert_eq!(refused, Reply::Closed(NOT_ALLOWED));
+    assert_eq!(peer.ask(lineage, &pre_vote()).await, Some(vec![REFUSED]));
+    peer.dissolve(lineage).await;
+    let read = peer.ask(lineage, &(READ_INDEX, None::<u64>)).await;
+    assert_eq!(read.expect("an answer")[0], 5, "it may ask for a read");
+    assert!(peer.ask(Digest::random(), &pre_vote()).await.is_none());
+    map.insert(2, 2).await.unwrap();
+    assert!(map.len() == 2 && map.status().may_write);
+}
+
+/// What the peer above says would take effect where no key is in use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_a_collection_without_a_key_may_do_all_that() {
+    let node = node(random_network()).await;
+    let map = Map::<u32, u32>::writer(&node, "guarded");
+    within(10, map.when().online()).await;
+    map.insert(1, 1).await.unwrap();
+    let mut watch = map.watch();
+    let (mut peer, lineage) = bonded(&map, &node).await;
+    let taken = peer.open(lineage, FORWARD, &clear()).await;
+    assert_eq!(taken, Reply::Answered);
+    let cleared = within(10, futures::StreamExt::next(&mut watch)).await;
+    assert!(
+        matches!(cleared, Some(Event::Changed { .. })),
+        "{cleared:?}"
+    );
+    let response = peer.ask(lineage, &pre_vote()).await.expect("an answer");
+    assert_ne!(response, [REFUSED]);
+    peer.dissolve(lineage).await;
+    let discarded = within(10, futures::StreamExt::next(&mut watch)).await;
+    assert!(
+        matches!(discarded, Some(Event::Reset { .. })),
+        "{discarded:?}"
+    );
+}

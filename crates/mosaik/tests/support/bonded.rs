@@ -1,0 +1,239 @@
+//! A member of a group that speaks its protocol by hand: it knows the group's key, and need not keep
+//! to anything.
+
+use hmac::{Hmac, KeyInit, Mac};
+use mosaik::{
+    Digest, Network,
+    iroh::endpoint::{Connection, ReadError, ReadExactError, RecvStream, SendStream},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::Sha256;
+
+use super::{
+    intruder::{GROUPS_ALPN, Intruder, frame, say},
+    member::{dated, encoded, now_ms, version},
+    within,
+};
+
+/// Numbers of messages.
+const BOND: u8 = 0;
+const CHANNEL: u8 = 1;
+const CONTROL_ASK: u8 = 3;
+const CONTROL_ANSWER: u8 = 4;
+const CONTROL_DISSOLVED: u8 = 8;
+/// Numbers of channels.
+pub const APPEND: u8 = 0;
+pub const SNAPSHOT: u8 = 1;
+pub const FORWARD: u8 = 3;
+/// Numbers of questions.
+pub const PRE_VOTE: u8 = 2;
+pub const READ_INDEX: u8 = 5;
+/// The answer of a member that does not answer.
+pub const REFUSED: u8 = 7;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberId {
+    pub peer: [u8; 32],
+    pub incarnation: u64,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Point {
+    pub term: u64,
+    pub index: u64,
+}
+
+/// Without a parent.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Lineage {
+    pub id: Digest,
+    pub parent: Option<()>,
+    pub committed: u64,
+    pub last: Option<Point>,
+    pub alive: bool,
+    pub leading: bool,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Standing {
+    pub member: MemberId,
+    pub willingness: u8,
+    pub catching_up: bool,
+    pub lineage: Option<Lineage>,
+}
+
+/// A bond with a node.
+pub struct Bonded {
+    pub intruder: Intruder,
+    pub own: MemberId,
+    /// Where the node stood when the bond was made.
+    pub theirs: Standing,
+    group: Digest,
+    bond: Digest,
+    connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+}
+
+impl Bonded {
+    /// Makes a bond, with a proof of the write key that is not one.
+    pub async fn with(
+        target: &Network,
+        group: Digest,
+        key: Digest,
+        proof: Option<[u8; 32]>,
+    ) -> Self {
+        let intruder = Intruder::new().await;
+        let connection = intruder.join(target, GROUPS_ALPN).await;
+        let (local, remote) = (intruder.id(), target.local().id());
+        let mut secret = [0; 32];
+        let label = b"EXPORTER-mosaik-groups-bond-v1";
+        connection
+            .export_keying_material(&mut secret, label, GROUPS_ALPN)
+            .unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
+        mac.update(b"dialler ");
+        for part in [
+            &secret,
+            group.as_bytes(),
+            local.as_bytes(),
+            remote.as_bytes(),
+        ] {
+            mac.update(part);
+        }
+        let member_proof: [u8; 32] = mac.finalize().into_bytes().into();
+        let nonce = [7u8; 16];
+        let opening = (BOND, group, nonce, member_proof);
+        let (mut send, mut recv) = say(&connection, &frame(&opening)).await;
+        let welcome = received(&mut recv).await;
+        type Welcome = (
+            [u8; 16],
+            [u8; 32],
+            mosaik::discovery::SignedPeerEntry,
+            u64,
+            Standing,
+            Option<[u8; 32]>,
+        );
+        let welcome: Welcome = postcard::from_bytes(&welcome).unwrap();
+        let own = MemberId {
+            peer: *local.as_bytes(),
+            incarnation: 1,
+        };
+        let now = now_ms();
+        let entry = dated(*target.network_id(), &intruder.secret, version(now, now));
+        let standing = Standing {
+            member: own,
+            willingness: 0,
+            catching_up: false,
+            lineage: None,
+        };
+        let introduction = frame(&(entry, 1u64, standing, proof));
+        send.write_all(&introduction).await.unwrap();
+        let established = received(&mut recv).await;
+        assert!(established.is_empty());
+        let mut hasher = blake3::Hasher::new_keyed(&secret);
+        hasher
+            .update(group.as_bytes())
+            .update(&nonce)
+            .update(&welcome.0);
+        Self {
+            intruder,
+            own,
+            theirs: welcome.4,
+            group,
+            bond: Digest::from_bytes(blake3::Hasher::finalize(&hasher).into()),
+            connection,
+            send,
+            recv,
+        }
+    }
+
+    /// Says that the node's history was given up for one with more commands.
+    pub async fn dissolve(&mut self, lineage: Digest) {
+        let winner = Lineage {
+            id: Digest::random(),
+            parent: None,
+            committed: u64::MAX,
+            last: None,
+            alive: true,
+            leading: true,
+        };
+        let told = frame(&(CONTROL_DISSOLVED, lineage, u64::MAX, winner));
+        self.send.write_all(&told).await.unwrap();
+    }
+
+    /// Asks the node's consensus instance in a history; none without such an instance.
+    pub async fn ask(&mut self, lineage: Digest, request: &impl Serialize) -> Option<Vec<u8>> {
+        let asked = (
+            (CONTROL_ASK, 9u64, lineage, self.own, self.theirs.member),
+            encoded(request),
+        );
+        self.send.write_all(&frame(&asked)).await.unwrap();
+        loop {
+            let message = received(&mut self.recv).await;
+            if message[0] == CONTROL_ANSWER {
+                let (_, id, response): (u8, u64, Option<Vec<u8>>) = decoded(&message);
+                assert_eq!(id, 9);
+                return response;
+            }
+        }
+    }
+
+    /// Opens a stream of a kind in a history and says one thing.
+    pub async fn open(&self, lineage: Digest, channel: u8, message: &impl Serialize) -> Reply {
+        let head = (
+            (CHANNEL, self.group, self.bond, lineage),
+            (self.own, self.theirs.member, channel),
+        );
+        let mut bytes = if channel == FORWARD {
+            frame(&(head, self.own))
+        } else {
+            frame(&head)
+        };
+        bytes.extend(frame(message));
+        let (_send, mut recv) = say(&self.connection, &bytes).await;
+        let mut header = [0; 4];
+        match within(5, recv.read_exact(&mut header)).await {
+            Ok(()) => {}
+            Err(ReadExactError::ReadError(ReadError::Reset(code))) => {
+                return Reply::Closed(code.into_inner());
+            }
+            Err(error) => panic!("{error}"),
+        }
+        if u32::from_le_bytes(header) & (1 << 31) == 0 {
+            return Reply::Answered;
+        }
+        let mut code = [0; 4];
+        within(5, recv.read_exact(&mut code)).await.unwrap();
+        Reply::Closed(u32::from_le_bytes(code).into())
+    }
+}
+
+/// How a node takes a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reply {
+    Answered,
+    Closed(u64),
+}
+
+/// A log entry's worth of commands, as they are forwarded to a leader.
+pub fn forward(command: &[u8]) -> impl Serialize {
+    let len = u32::try_from(command.len()).unwrap();
+    let row = [&len.to_le_bytes()[..], command].concat();
+    (1u64, 1u32, row, false)
+}
+
+fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> T {
+    postcard::from_bytes(bytes).unwrap()
+}
+
+/// The next message of a stream.
+async fn received(recv: &mut RecvStream) -> Vec<u8> {
+    let mut header = [0; 4];
+    within(5, recv.read_exact(&mut header)).await.unwrap();
+    let len = u32::from_le_bytes(header);
+    assert!(len < 1 << 24, "a close record, or nonsense: {len:x}");
+    let mut message = vec![0; len as usize];
+    within(5, recv.read_exact(&mut message)).await.unwrap();
+    message
+}
