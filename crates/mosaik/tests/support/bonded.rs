@@ -60,6 +60,7 @@ pub struct Standing {
     pub willingness: u8,
     pub catching_up: bool,
     pub lineage: Option<Lineage>,
+    pub feeds: Option<u8>,
 }
 
 /// A bond with a node.
@@ -126,6 +127,7 @@ impl Bonded {
             willingness: 0,
             catching_up: false,
             lineage: None,
+            feeds: None,
         };
         let introduction = frame(&(entry, 1u64, standing, proof));
         send.write_all(&introduction).await.unwrap();

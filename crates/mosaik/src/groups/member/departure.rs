@@ -17,6 +17,7 @@ use crate::{
         instance::Instance,
         lineage::MemberId,
         raft::{Node, View},
+        standing::Willingness,
     },
     net::close::GracefulShutdown,
     primitives::ShortFmtExt,
@@ -97,6 +98,7 @@ impl Worker {
             // What is not done in time is done by eviction.
             let departure = self.depart(&node, events);
             let _ = tokio::time::timeout(DEPARTURE, departure).await;
+            let _ = tokio::time::timeout(DEPARTURE, self.feed_to_the_end(&node)).await;
             instance.take_node();
             node.shutdown().await;
         }
@@ -114,6 +116,7 @@ impl Worker {
         if let Some(node) = instance.node() {
             // The others elect somebody if this is not done in time.
             let _ = tokio::time::timeout(DEPARTURE, self.resign(&node)).await;
+            let _ = tokio::time::timeout(DEPARTURE, self.feed_to_the_end(&node)).await;
             instance.take_node();
             node.shutdown().await;
         }
@@ -141,6 +144,34 @@ impl Worker {
                 },
                 _ = ticks.tick() => {}
             }
+        }
+    }
+
+    /// Waits until observers have everything that this member has, unless a member stays that they
+    /// get it from.
+    async fn feed_to_the_end(&mut self, node: &Node) {
+        let own = node.member();
+        let bonds = self.instance.bonds();
+        let mut ticks = interval(HAND_OVER_RETRY);
+        loop {
+            let view = node.view().borrow().clone();
+            let feeds = |member: &MemberId| {
+                let stays = *member != own && !self.departed.contains_key(member);
+                stays && bonds.of_member(member).is_some()
+            };
+            if !view.contains(&own) || view.members().any(feeds) {
+                return;
+            }
+            // One that has just lost its source is about to come here.
+            let seeks = |bond: &Arc<BondCore>| {
+                let standing = bond.standing();
+                standing.willingness == Willingness::Observer && standing.feeds.is_none()
+            };
+            let seeking = bonds.all().iter().any(seeks);
+            if !seeking && !node.core().has_more_for_observers() {
+                return;
+            }
+            ticks.tick().await;
         }
     }
 

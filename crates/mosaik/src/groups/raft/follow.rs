@@ -77,6 +77,7 @@ impl NodeCore {
         let mut vote = None;
         signs.mark_changed();
         if snapshot
+            && !self.applied.position().is_zero()
             && let Some(held) = self.snapshot_for_newcomer().await
             && let Ok(after) = self.feed_snapshot(child, held).await
         {
@@ -264,6 +265,15 @@ impl NodeCore {
     /// Observers that are fed from here.
     pub(crate) fn children(&self) -> Vec<MemberId> {
         self.feed.children()
+    }
+
+    /// True while an observer that is fed from here lacks something that this member has applied.
+    pub(crate) fn has_more_for_observers(&self) -> bool {
+        let last = self.applied.last_index();
+        self.feed
+            .needs()
+            .iter()
+            .any(|(_, next)| Some(*next) <= last)
     }
 
     /// Number of observers and members that an observer's log comes through.
