@@ -28,7 +28,7 @@ pub(crate) struct Options {
     /// The kind of collection; by default, consecutive seeds go through all of them.
     #[arg(short, long, value_enum)]
     kind: Option<collections::Subject>,
-    /// Whether 70 MiB are written first, so that newcomers need a snapshot; drawn by default.
+    /// Write 70 MiB first, so that newcomers need a snapshot; drawn by default.
     #[arg(long)]
     heavy: Option<bool>,
 }

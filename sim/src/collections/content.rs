@@ -98,7 +98,7 @@ impl Content {
         }
     }
 
-    /// What a watch of a part shows of it.
+    /// The part of it that a watch of a part shows.
     pub(super) fn part(&self, part: Part) -> Self {
         match self {
             Self::Entries(entries) => {
@@ -109,8 +109,8 @@ impl Content {
         }
     }
 
-    /// Where each key has one entry, and each mark is written once, an element that is there twice
-    /// was inserted twice.
+    /// An element that was inserted twice: each mark is written once, so none is there twice. Keys
+    /// have one entry each in any case.
     pub(super) fn repeated(&self) -> Option<u32> {
         let Self::Elements(elements) = self else {
             return None;

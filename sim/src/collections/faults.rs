@@ -50,7 +50,7 @@ impl Fault {
         }
     }
 
-    /// Whether a writer that has it loses what it had.
+    /// Returns whether a writer that has it loses what it had.
     pub(super) fn forgets(self, durable: bool) -> bool {
         match self {
             Self::Reopen => true,

@@ -23,7 +23,7 @@ use crate::{Fleet, bound};
 const BUFFERS: [usize; 3] = [2 * 1024, 16 * 1024, 512 * 1024 * 1024];
 /// Places that keep all changes: together they tell what really happened.
 const COMPLETE: usize = 2;
-/// How long a watch may go on after its end.
+/// Timeout for a watch to end after its collection.
 const END: Duration = Duration::from_secs(20);
 
 /// A node and its collection.
@@ -213,7 +213,7 @@ impl<K: Kind> Place<K> {
         self.ended.iter().cloned().chain(running).collect()
     }
 
-    /// Whether nothing is missed here except by a snapshot of another member.
+    /// Returns whether nothing is missed here except by a snapshot of another member.
     pub(super) fn is_complete(&self) -> bool {
         self.complete
     }

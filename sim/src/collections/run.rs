@@ -423,7 +423,7 @@ impl<K: Kind> Run<K> {
     }
 }
 
-/// How often each promise was broken, and the first ways in which it was.
+/// Counts of the broken promises, and the first ways in which each was broken.
 fn in_short(broken: &BTreeSet<String>) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut first = Vec::new();

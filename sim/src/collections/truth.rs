@@ -17,8 +17,8 @@ pub(super) struct Truth {
 }
 
 impl Truth {
-    /// Of what the watchers of everything were told, and of a collection that was empty; and where
-    /// they contradict each other, or themselves.
+    /// Builds the truth from the events of the watchers of everything, and from an empty collection;
+    /// with the contradictions among them.
     pub(super) fn of(empty: Content, records: &[Record]) -> (Self, Vec<Violation>) {
         let mut broken = Vec::new();
         let mut changes: BTreeMap<u64, Vec<Delta>> = BTreeMap::new();

@@ -26,7 +26,7 @@ pub(super) struct Record {
     pub(super) begin: Content,
     pub(super) begin_version: u64,
     pub(super) notes: Vec<Note>,
-    /// When it was told of versions at which entries expired.
+    /// Versions at which entries expired, with the time at which it was told of each.
     pub(super) expired: Vec<(u64, Instant)>,
 }
 

@@ -1,4 +1,4 @@
-//! What a node's catalog entry tells of its collections, so that others notice when one of theirs
+//! Adverts of a node's collections in its catalog entry, by which others notice that one of theirs
 //! has the same store id and is another collection all the same.
 //!
 //! All adverts of a node are the data of one ticket of a class of its own, which peers that know

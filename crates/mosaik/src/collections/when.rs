@@ -35,7 +35,7 @@ impl When {
     }
 
     /// Resolves at the next change of the local version after the call.
-    pub fn updated(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn updated(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         let seen = *self.version.borrow();
         let changed = self.until(Box::new(move |version| version != seen));
         async move {
@@ -48,12 +48,15 @@ impl When {
     pub fn updated_since(
         &self,
         version: Version,
-    ) -> impl Future<Output = Version> + Send + Sync + 'static {
+    ) -> impl Future<Output = Version> + Send + Sync + 'static + use<> {
         self.until(Box::new(move |current| current > version))
     }
 
     /// Resolves once the local version is at least `pos`; at once if it is already.
-    pub fn reaches(&self, pos: Version) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn reaches(
+        &self,
+        pos: Version,
+    ) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         let reached = self.until(Box::new(move |current| current >= pos));
         async move {
             reached.await;

@@ -195,7 +195,7 @@ impl<M: StateMachine> Group<M> {
     pub fn execute(
         &self,
         command: M::Command,
-    ) -> impl Future<Output = Result<Index, CommandError<M>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Index, CommandError<M>>> + Send + Sync + 'static + use<M> {
         let done = self.submit(vec![command], Until::Applied);
         async move { done.await.map(|range| *range.start()) }
     }
@@ -230,7 +230,7 @@ impl<M: StateMachine> Group<M> {
     pub fn feed(
         &self,
         command: M::Command,
-    ) -> impl Future<Output = Result<Index, CommandError<M>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Index, CommandError<M>>> + Send + Sync + 'static + use<M> {
         let done = self.submit(vec![command], Until::Accepted);
         async move { done.await.map(|range| *range.start()) }
     }
@@ -282,7 +282,8 @@ impl<M: StateMachine> Group<M> {
         &self,
         query: M::Query,
         consistency: Consistency,
-    ) -> impl Future<Output = Result<QueryResultAt<M>, QueryError<M>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<QueryResultAt<M>, QueryError<M>>> + Send + Sync + 'static + use<M>
+    {
         let (instance, replica) = (self.instance().clone(), self.shared.replica.clone());
         let span = tracing::info_span!("query", group = %self.id().short(), ?consistency);
         let answered = async move {

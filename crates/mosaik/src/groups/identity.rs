@@ -16,7 +16,7 @@ pub struct GroupConfig {
     consensus: ConsensusConfig,
     auth: Box<[Box<dyn TicketValidator>]>,
     validators: Vec<Arc<dyn TicketValidator>>,
-    /// Whether this member founds the group although it lacks a ticket itself.
+    /// True if this member founds the group although it lacks a ticket itself.
     pub(crate) founds_unadmitted: bool,
 }
 

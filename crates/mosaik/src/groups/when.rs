@@ -30,13 +30,13 @@ impl When {
     }
 
     /// Resolves with the leader: at once if one is known.
-    pub fn leader_elected(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static {
+    pub fn leader_elected(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static + use<> {
         first_some(self.status.watch_leader(), Some)
     }
 
     /// Resolves when a leader other than the one known at the call is known. Passing through "no
     /// leader" and back to the same one doesn't count; with none known at the call, the first does.
-    pub fn leader_changed(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static {
+    pub fn leader_changed(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static + use<> {
         let leaders = self.status.watch_leader();
         let known = *leaders.borrow();
         first_some(leaders, move |leader| {
@@ -45,19 +45,22 @@ impl When {
     }
 
     /// Resolves when this peer leads.
-    pub fn leader_is(&self, peer: PeerId) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn leader_is(
+        &self,
+        peer: PeerId,
+    ) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         first_some(self.status.watch_leader(), move |leader| {
             (leader == peer).then_some(())
         })
     }
 
     /// Resolves when the local node leads.
-    pub fn is_leader(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn is_leader(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         self.leader_is(self.status.local())
     }
 
     /// Resolves when the local node does not lead, also when nobody does.
-    pub fn is_follower(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn is_follower(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         let local = self.status.local();
         let leaders = self.status.watch_leader();
         async move {
@@ -70,12 +73,12 @@ impl When {
     /// applied all that it knows to be committed. A commit of the leader comes to be known with its
     /// next message, after a heartbeat interval at the latest. One that then needs longer than two
     /// election timeouts to apply what is committed is offline until it has caught up again.
-    pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         self.enters(true)
     }
 
     /// Resolves when this member is not online.
-    pub fn offline(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn offline(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         self.enters(false)
     }
 

@@ -112,9 +112,9 @@ fn a_runtime_that_is_shut_down_leaves_a_handle_that_reads_and_refuses() {
         within(10, map.when().online()).await;
         let watch = map.watch();
         map.insert(1, 1).await.unwrap();
-        let under_way: Vec<_> = (2..50).map(|n| map.insert(n, n).boxed()).collect();
+        let under_way: Vec<_> = (2..50).map(|n| map.insert(n, n)).collect();
         let never = collections::Version(mosaik::groups::Index(1_000_000));
-        let waiting = map.when().reaches(never).boxed();
+        let waiting = map.when().reaches(never);
         (map, under_way, waiting, watch)
     });
     drop(first);

@@ -12,7 +12,7 @@ use crate::support::{node, random_network, within};
 
 type MapWatch = Watch<MapSnapshot<u32, u32>, MapChange<u32, u32>>;
 
-/// What a watch makes of its snapshot and of all that it is told, up to a version; and how often it
+/// Content that a watch makes of its snapshot and its events, up to a version; and how often it
 /// was told that something was missed, or that a history was given up.
 async fn copy(watch: &mut MapWatch, last: Version) -> (BTreeMap<u32, u32>, usize, usize) {
     let entries = |now: &MapSnapshot<u32, u32>| now.iter().map(|(k, v)| (*k, *v)).collect();

@@ -230,7 +230,7 @@ async fn a_member_that_lies_about_the_key_changes_nothing() {
     assert!(map.len() == 2 && map.status().may_write);
 }
 
-/// What the peer above says would take effect where no key is in use.
+/// Control: the messages of the peer above take effect where no key is in use.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_of_a_collection_without_a_key_may_do_all_that() {
     let node = node(random_network()).await;

@@ -407,7 +407,7 @@ async fn a_member_with_a_full_disk_comes_back_when_there_is_room() {
     going_on.await;
 }
 
-/// What was begun in a directory while there was no room is no obstacle later.
+/// The files that a node has begun while there was no room are no obstacle later.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_begun_on_a_full_disk_is_of_use_when_there_is_room() {

@@ -67,7 +67,7 @@ pub struct Standing {
 pub struct Bonded {
     pub intruder: Intruder,
     pub own: MemberId,
-    /// Where the node stood when the bond was made.
+    /// Standing of the node when the bond was made.
     pub theirs: Standing,
     group: Digest,
     bond: Digest,
@@ -211,7 +211,7 @@ impl Bonded {
     }
 }
 
-/// How a node takes a stream.
+/// Reaction of a node to a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
     Answered,

@@ -1,5 +1,5 @@
-//! What was acknowledged took effect at its version as the structures of the standard library say,
-//! and its caller was told so; what certainly was not carried out left no trace.
+//! Acknowledged mutations took effect at their version as the structures of the standard library
+//! say, and their callers were told so; those that certainly were not carried out left no trace.
 
 use std::collections::BTreeMap;
 

@@ -12,7 +12,7 @@ use super::{
     Call, Seen,
 };
 
-/// What a mutation did to the time to live of a key.
+/// Effect of a mutation on the time to live of a key.
 struct Timer {
     /// None when it is not known at which it took effect, if at any.
     version: Option<u64>,
@@ -20,7 +20,7 @@ struct Timer {
     ttl: Option<Duration>,
 }
 
-/// At which version a mutation took effect; none if at none, and none within when that is not known.
+/// Version at which a mutation took effect; none if at none, and none within when that is not known.
 #[expect(clippy::option_option, reason = "two things are not there")]
 fn effective(call: &Call, written: &BTreeMap<u32, u64>) -> Option<Option<u64>> {
     let (effect, outcome) = call;

@@ -1,4 +1,4 @@
-//! What a handle shows at a version is the content of that version, on every member.
+//! Every handle shows at a version the content of that version, on every member.
 
 use super::{super::truth::Truth, Seen};
 

@@ -1,4 +1,4 @@
-//! What maps with and without an order have in common.
+//! Common parts of maps with and without an order.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -41,7 +41,7 @@ pub(super) trait Kind: Send + Sync + 'static {
     fn when(reader: &Self::Reader) -> &When;
     fn status(reader: &Self::Reader) -> Status;
 
-    /// What the writer and the reader of a node show.
+    /// Snapshots of the writer and the reader of a node.
     fn snapshots(writer: Option<&Self::Writer>, reader: &Self::Reader) -> Vec<Self::Snapshot>;
     fn version(snapshot: &Self::Snapshot) -> Version;
     fn content(snapshot: &Self::Snapshot) -> Content;
@@ -58,7 +58,7 @@ pub(super) trait Kind: Send + Sync + 'static {
         None
     }
 
-    /// Whether an entry is to expire.
+    /// Returns whether an entry is to expire.
     fn expires(_reader: &Self::Reader) -> bool {
         false
     }
@@ -101,7 +101,7 @@ pub(super) enum Answer {
     Removed(u64),
 }
 
-/// How a mutation failed.
+/// Failures of a mutation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
     /// It has not taken effect, and never will.
@@ -118,7 +118,7 @@ impl<T> From<Error<T>> for Failure {
     }
 }
 
-/// What a mutation is to do.
+/// Intended effect of a mutation.
 pub(super) struct Effect {
     text: String,
     model: Box<dyn Fn(&mut Content) -> Answer + Send + Sync>,
@@ -144,7 +144,7 @@ impl fmt::Debug for Effect {
     }
 }
 
-/// What a mutation resolves to.
+/// Results that a mutation resolves to.
 trait Resolved<A> {
     fn resolved(self, answer: impl FnOnce(A) -> Answer) -> (Version, Answer);
 }
@@ -242,7 +242,7 @@ fn elements(content: &mut Content) -> &mut Vec<u32> {
     }
 }
 
-/// What is the same on all types of handles.
+/// The methods that are the same on all types of handles.
 macro_rules! handles {
     ($writer:ty, $reader:ty, $snapshot:ty, $change:ty) => {
         type Writer = $writer;

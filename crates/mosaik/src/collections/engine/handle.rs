@@ -210,7 +210,7 @@ impl<K: Kind> Handle<K> {
     /// A barrier: afterwards the local content reflects all that was acknowledged before the call.
     pub(crate) fn sync(
         &self,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static + use<K> {
         let confirmed = self.submitter.group.query((), Consistency::Strong);
         let replica = self.submitter.replica.clone();
         async move {

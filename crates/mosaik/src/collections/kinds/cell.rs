@@ -385,7 +385,7 @@ impl<T: Value> Cell<T, true> {
     pub fn write(
         &self,
         value: T,
-    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static + use<T> {
         self.0.submit(write_op(&value), value)
     }
 
@@ -397,7 +397,7 @@ impl<T: Value> Cell<T, true> {
     pub fn set(
         &self,
         value: T,
-    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static + use<T> {
         self.write(value)
     }
 
@@ -408,7 +408,7 @@ impl<T: Value> Cell<T, true> {
     /// See [`Error`].
     pub fn clear(
         &self,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static + use<T> {
         self.0.submit(Ok(Writer::new(CLEAR).finish()), ())
     }
 
@@ -423,8 +423,11 @@ impl<T: Value> Cell<T, true> {
         &self,
         current: Option<T>,
         new: Option<T>,
-    ) -> impl Future<Output = Result<Version, Error<(Option<T>, Option<T>)>>> + Send + Sync + 'static
-    {
+    ) -> impl Future<Output = Result<Version, Error<(Option<T>, Option<T>)>>>
+    + Send
+    + Sync
+    + 'static
+    + use<T> {
         let op = exchange_op(current.as_ref(), new.as_ref());
         self.0.submit(op, (current, new))
     }
@@ -441,7 +444,8 @@ impl<T: Value> Cell<T, true> {
     ) -> impl Future<Output = Result<Outcome<Exchange<T>>, Error<(Option<T>, Option<T>)>>>
     + Send
     + Sync
-    + 'static {
+    + 'static
+    + use<T> {
         let op = exchange_op(current.as_ref(), new.as_ref());
         self.0
             .submit_returning(op, (current, new), |written| Exchange {
@@ -460,7 +464,7 @@ impl<T: Value> Once<T, true> {
     pub fn write(
         &self,
         value: T,
-    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static + use<T> {
         self.0.submit(write_op(&value), value)
     }
 
@@ -472,7 +476,7 @@ impl<T: Value> Once<T, true> {
     pub fn set(
         &self,
         value: T,
-    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static + use<T> {
         self.write(value)
     }
 
@@ -485,7 +489,8 @@ impl<T: Value> Once<T, true> {
     pub fn write_returning(
         &self,
         value: T,
-    ) -> impl Future<Output = Result<Outcome<Option<T>>, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Outcome<Option<T>>, Error<T>>> + Send + Sync + 'static + use<T>
+    {
         self.0.submit_returning(write_op(&value), value, |written| {
             written.previous.map(|value| T::clone(&value))
         })

@@ -165,7 +165,11 @@ macro_rules! constructors {
             /// [`Error::NetworkDown`].
             pub fn sync(
                 &self,
-            ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+            ) -> impl Future<Output = Result<Version, Error<()>>>
+            + Send
+            + Sync
+            + 'static
+            + use<$($param,)+ $($cap,)? IS_WRITER> {
                 self.0.sync()
             }
         }

@@ -117,7 +117,7 @@ impl<T: Key> Set<T, true> {
     pub fn insert(
         &self,
         value: T,
-    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static + use<T> {
         self.0.submit(op::insert(&value, &()), value)
     }
 
@@ -171,7 +171,7 @@ impl<T: Key> Set<T, true> {
     /// See [`Error`].
     pub fn clear(
         &self,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static + use<T> {
         self.0.submit(Ok(op::clear()), ())
     }
 
@@ -183,7 +183,8 @@ impl<T: Key> Set<T, true> {
     pub fn insert_returning(
         &self,
         value: T,
-    ) -> impl Future<Output = Result<Outcome<bool>, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Outcome<bool>, Error<T>>> + Send + Sync + 'static + use<T>
+    {
         let op = op::insert(&value, &());
         self.0
             .submit_returning(op, value, |outcome| outcome.previous().is_none())
@@ -216,7 +217,7 @@ impl<T: Key> Set<T, true> {
         &self,
         value: T,
         ttl: Duration,
-    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static + use<T> {
         let op = op::insert_with_ttl(&value, &(), millis(ttl));
         self.0.submit(op, value)
     }
@@ -231,7 +232,8 @@ impl<T: Key> Set<T, true> {
         &self,
         value: &T,
         ttl: Duration,
-    ) -> impl Future<Output = Result<Outcome<bool>, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Outcome<bool>, Error<T>>> + Send + Sync + 'static + use<T>
+    {
         let op = op::expire(value, millis(ttl));
         self.0.submit_returning(op, value.clone(), is_there)
     }
@@ -244,7 +246,8 @@ impl<T: Key> Set<T, true> {
     pub fn persist(
         &self,
         value: &T,
-    ) -> impl Future<Output = Result<Outcome<bool>, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Outcome<bool>, Error<T>>> + Send + Sync + 'static + use<T>
+    {
         self.0
             .submit_returning(op::persist(value), value.clone(), is_there)
     }

@@ -18,6 +18,8 @@ const FANOUT: usize = 1 << BITS;
 const LEAF: usize = 32;
 /// The level at which a hash has no more bits: its leaves have no limit.
 const DEPTH: u32 = u64::BITS / BITS;
+/// Slots that a full leaf is enlarged by, so that not each insertion allocates.
+const SPARE: usize = 4;
 /// Keys that are looked up side by side in advance.
 const LANES: usize = 32;
 
@@ -46,7 +48,8 @@ enum Node<T> {
 
 struct Slot<T> {
     hash: u64,
-    /// `None` only in a leaf that is about to be dropped, whose items have moved to the next one.
+    /// `None` in the spare slots at the end of a leaf, which have the greatest hash, and in one that
+    /// is about to be dropped.
     item: Option<Arc<T>>,
 }
 
@@ -78,12 +81,15 @@ impl<T> Clone for Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// Moves the item out.
-    fn take(&mut self) -> Self {
+    const fn spare() -> Self {
         Self {
-            hash: self.hash,
-            item: self.item.take(),
+            hash: u64::MAX,
+            item: None,
         }
+    }
+
+    const fn is_spare(&self) -> bool {
+        self.item.is_none()
     }
 }
 
@@ -239,10 +245,20 @@ impl<T: Keyed> Node<T> {
                     hash,
                     item: Some(item),
                 };
-                *slots = spliced(slots, at, 0, Some(slot)).0;
-                if slots.len() > LEAF && level < DEPTH {
-                    *self = Self::split(owned(slots), level);
+                if let Some(own) = Arc::get_mut(slots)
+                    && own.last().is_some_and(Slot::is_spare)
+                {
+                    own[at..].rotate_right(1);
+                    own[at] = slot;
+                    return None;
                 }
+                let mut slots = owned(slots);
+                slots.insert(at, slot);
+                *self = if slots.len() > LEAF && level < DEPTH {
+                    Self::split(slots, level)
+                } else {
+                    Self::leaf(slots)
+                };
                 None
             }
         }
@@ -257,7 +273,7 @@ impl<T: Keyed> Node<T> {
             if slots.len() > LEAF && level + 1 < DEPTH {
                 Self::split(slots, level + 1)
             } else {
-                Self::Leaf(slots.into())
+                Self::leaf(slots)
             }
         })))
     }
@@ -267,7 +283,6 @@ impl<T: Keyed> Node<T> {
             Self::Branch(children) => {
                 let children = Arc::make_mut(children);
                 let removed = children[child(hash, level)].remove(level + 1, hash, key);
-                // The shape depends on the content alone: what fits into one leaf is one.
                 if let Some(joined) = Self::joined(children) {
                     *self = joined;
                 }
@@ -276,14 +291,24 @@ impl<T: Keyed> Node<T> {
             Self::Leaf(slots) => {
                 let (begin, end) = range_of(slots, hash, level);
                 let at = (begin..end).find(|at| slots[*at].has_key(key))?;
-                let (rest, removed) = spliced(slots, at, 1, None);
-                *slots = rest;
+                let Some(own) = Arc::get_mut(slots) else {
+                    let mut slots = owned(slots);
+                    let removed = slots.remove(at).item;
+                    *self = Self::leaf(slots);
+                    return removed;
+                };
+                let removed = core::mem::replace(&mut own[at], Slot::spare()).item;
+                own[at..].rotate_left(1);
+                let enough = own.len().saturating_sub(2 * SPARE);
+                if own[0].is_spare() || (enough > 0 && own[enough].is_spare()) {
+                    *self = Self::leaf(owned(slots));
+                }
                 removed
             }
         }
     }
 
-    /// The children as one leaf, if they fit.
+    /// The children as one leaf, if they fit with their spare slots.
     fn joined(children: &mut [Self; FANOUT]) -> Option<Self> {
         let mut len = 0;
         for child in &*children {
@@ -301,47 +326,30 @@ impl<T: Keyed> Node<T> {
                 joined.extend(owned(slots));
             }
         }
-        Some(Self::Leaf(joined.into()))
+        Some(Self::leaf(joined))
     }
 }
 
-/// The slots of a leaf: moved out of it, or copied where a snapshot shares it.
+impl<T> Node<T> {
+    fn leaf(mut slots: Vec<Slot<T>>) -> Self {
+        let len = slots.len().next_multiple_of(SPARE);
+        slots.resize_with(len, Slot::spare);
+        Self::Leaf(slots.into())
+    }
+}
+
+/// The slots of a leaf without the spare ones: moved out of it, or copied where a snapshot shares
+/// it.
 fn owned<T>(slots: &mut Arc<[Slot<T>]>) -> Vec<Slot<T>> {
+    let mut moved = Vec::with_capacity(slots.len() + 1);
     match Arc::get_mut(slots) {
-        Some(slots) => slots.iter_mut().map(Slot::take).collect(),
-        None => slots.to_vec(),
-    }
-}
-
-/// The leaf with `removed` slots less at a place and one more there; and the item of the first that
-/// it lacks. The slots are moved out of the former leaf, or copied where a snapshot shares it.
-fn spliced<T>(
-    slots: &mut Arc<[Slot<T>]>,
-    at: usize,
-    removed: usize,
-    added: Option<Slot<T>>,
-) -> (Arc<[Slot<T>]>, Option<Arc<T>>) {
-    let mut taken = None;
-    let spliced = match Arc::get_mut(slots) {
         Some(slots) => {
-            let (before, rest) = slots.split_at_mut(at);
-            let (gone, after) = rest.split_at_mut(removed);
-            taken = gone.first_mut().and_then(|slot| slot.item.take());
-            let before = before.iter_mut().map(Slot::take);
-            let after = after.iter_mut().map(Slot::take);
-            before.chain(added).chain(after).collect()
+            let occupied = slots.iter_mut().take_while(|slot| !slot.is_spare());
+            moved.extend(occupied.map(|slot| core::mem::replace(slot, Slot::spare())));
         }
-        None => {
-            let (before, rest) = slots.split_at(at);
-            let (gone, after) = rest.split_at(removed);
-            if let Some(gone) = gone.first() {
-                taken.clone_from(&gone.item);
-            }
-            let before = before.iter().cloned();
-            before.chain(added).chain(after.iter().cloned()).collect()
-        }
-    };
-    (spliced, taken)
+        None => moved.extend(slots.iter().take_while(|slot| !slot.is_spare()).cloned()),
+    }
+    moved
 }
 
 /// The child of a branch at this level that a hash belongs to: the highest bits first, so that the
@@ -400,9 +408,9 @@ impl<T> Iterator for IntoIter<T> {
 
     fn next(&mut self) -> Option<Arc<T>> {
         loop {
-            if let Some(slot) = self.leaf.get(self.at) {
+            if let Some(item) = self.leaf.get(self.at).and_then(|slot| slot.item.clone()) {
                 self.at += 1;
-                return slot.item.clone();
+                return Some(item);
             }
             match self.node.take() {
                 Some(Node::Leaf(slots)) => (self.leaf, self.at) = (slots, 0),
@@ -432,8 +440,9 @@ impl<'a, T> Iterator for Iter<'a, T> {
 
     fn next(&mut self) -> Option<&'a Arc<T>> {
         loop {
-            if let Some(slot) = self.leaf.next() {
-                return slot.item.as_ref();
+            // The spare slots come last.
+            if let Some(item) = self.leaf.next().and_then(|slot| slot.item.as_ref()) {
+                return Some(item);
             }
             match self.node.take() {
                 Some(Node::Leaf(slots)) => self.leaf = slots.iter(),
@@ -502,6 +511,13 @@ mod tests {
                 snapshots.push((trie.clone(), model.clone()));
             }
         }
+        for key in 0..4000 {
+            trie.remove(&key);
+        }
+        assert!(
+            matches!(&trie.root, Node::Leaf(slots) if slots.is_empty()),
+            "what is empty takes no memory"
+        );
         for (trie, model) in snapshots {
             assert_eq!(content(&trie), model);
             for key in 0..4000 {

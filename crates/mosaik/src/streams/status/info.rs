@@ -84,7 +84,7 @@ impl ChannelInfo {
     }
 
     /// Resolves when the subscription has ended for good.
-    pub fn disconnected(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn disconnected(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         let mut state = self.state.clone();
         async move {
             // Fails when the subscription is gone, which is what is waited for.

@@ -66,12 +66,12 @@ impl When {
     }
 
     /// Resolves once online, at once if it is so; never after the stream has ended.
-    pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         self.until(|standing| standing == Standing::Online)
     }
 
     /// Resolves once offline, at once if it is so or the stream has ended.
-    pub fn offline(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+    pub fn offline(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         self.until(|standing| standing != Standing::Online)
     }
 
@@ -97,7 +97,7 @@ impl When {
     fn until(
         &self,
         reached: fn(Standing) -> bool,
-    ) -> impl Future<Output = ()> + Send + Sync + 'static {
+    ) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         let (slot, flag) = (self.channels.signal().slot(), self.flag.clone());
         poll_fn(move |cx| {
             slot.register(cx.waker());

@@ -62,7 +62,7 @@ macro_rules! keyed_writes {
                 &self,
                 key: K,
                 value: V,
-            ) -> impl Future<Output = Result<Version, Error<(K, V)>>> + Send + Sync + 'static {
+            ) -> impl Future<Output = Result<Version, Error<(K, V)>>> + Send + Sync + 'static + use<K, V> {
                 self.0.submit(op::insert(&key, &value), (key, value))
             }
 
@@ -91,7 +91,7 @@ macro_rules! keyed_writes {
             pub fn remove(
                 &self,
                 key: &K,
-            ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static {
+            ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static + use<K, V> {
                 self.0.submit(op::remove(key), key.clone())
             }
 
@@ -117,7 +117,7 @@ macro_rules! keyed_writes {
             /// See [`Error`].
             pub fn clear(
                 &self,
-            ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+            ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static + use<K, V> {
                 self.0.submit(Ok(op::clear()), ())
             }
 
@@ -137,7 +137,7 @@ macro_rules! keyed_writes {
             ) -> impl Future<Output = Result<Version, Error<(K, Option<V>, Option<V>)>>>
             + Send
             + Sync
-            + 'static {
+            + 'static + use<K, V> {
                 let op = op::compare_exchange(&key, expected.as_ref(), new.as_ref());
                 self.0.submit(op, (key, expected, new))
             }
@@ -151,7 +151,7 @@ macro_rules! keyed_writes {
                 &self,
                 key: K,
                 value: V,
-            ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<(K, V)>>> + Send + Sync + 'static
+            ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<(K, V)>>> + Send + Sync + 'static + use<K, V>
             {
                 let op = op::insert(&key, &value);
                 self.0.submit_returning(op, (key, value), previous)
@@ -165,7 +165,7 @@ macro_rules! keyed_writes {
             pub fn remove_returning(
                 &self,
                 key: &K,
-            ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<K>>> + Send + Sync + 'static
+            ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<K>>> + Send + Sync + 'static + use<K, V>
             {
                 self.0
                     .submit_returning(op::remove(key), key.clone(), previous)
@@ -186,7 +186,7 @@ macro_rules! keyed_writes {
             >
             + Send
             + Sync
-            + 'static {
+            + 'static + use<K, V> {
                 let op = op::compare_exchange(&key, expected.as_ref(), new.as_ref());
                 self.0.submit_returning(op, (key, expected, new), exchange)
             }
@@ -208,7 +208,7 @@ macro_rules! keyed_writes {
                 key: K,
                 value: V,
                 ttl: Duration,
-            ) -> impl Future<Output = Result<Version, Error<(K, V)>>> + Send + Sync + 'static {
+            ) -> impl Future<Output = Result<Version, Error<(K, V)>>> + Send + Sync + 'static + use<K, V> {
                 let op = op::insert_with_ttl(&key, &value, millis(ttl));
                 self.0.submit(op, (key, value))
             }
@@ -223,7 +223,7 @@ macro_rules! keyed_writes {
                 &self,
                 key: &K,
                 ttl: Duration,
-            ) -> impl Future<Output = Result<Outcome<bool>, Error<K>>> + Send + Sync + 'static {
+            ) -> impl Future<Output = Result<Outcome<bool>, Error<K>>> + Send + Sync + 'static + use<K, V> {
                 let op = op::expire(key, millis(ttl));
                 self.0.submit_returning(op, key.clone(), is_there)
             }
@@ -236,7 +236,7 @@ macro_rules! keyed_writes {
             pub fn persist(
                 &self,
                 key: &K,
-            ) -> impl Future<Output = Result<Outcome<bool>, Error<K>>> + Send + Sync + 'static {
+            ) -> impl Future<Output = Result<Outcome<bool>, Error<K>>> + Send + Sync + 'static + use<K, V> {
                 let op = op::persist(key);
                 self.0.submit_returning(op, key.clone(), is_there)
             }

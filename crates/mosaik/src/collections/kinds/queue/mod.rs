@@ -190,7 +190,11 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
         priority: P,
         key: K,
         value: V,
-    ) -> impl Future<Output = Result<Version, Error<(P, K, V)>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<(P, K, V)>>>
+    + Send
+    + Sync
+    + 'static
+    + use<P, K, V, CAP> {
         let op = op::insert(&priority, &key, &value);
         self.0.submit(op, (priority, key, value))
     }
@@ -225,7 +229,8 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
         &self,
         key: &K,
         new_priority: P,
-    ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static + use<P, K, V, CAP>
+    {
         let op = op::update_priority(key, &new_priority);
         self.0.submit(op, key.clone())
     }
@@ -239,7 +244,8 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
         &self,
         key: &K,
         new_value: V,
-    ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static + use<P, K, V, CAP>
+    {
         let op = op::update_value(key, &new_value);
         self.0.submit(op, key.clone())
     }
@@ -255,7 +261,8 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
         key: &K,
         expected: V,
         new: Option<V>,
-    ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static + use<P, K, V, CAP>
+    {
         let op = op::compare_exchange(key, &expected, new.as_ref());
         self.0.submit(op, key.clone())
     }
@@ -268,7 +275,8 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
     pub fn remove(
         &self,
         key: &K,
-    ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<K>>> + Send + Sync + 'static + use<P, K, V, CAP>
+    {
         self.0.submit(op::remove(key), key.clone())
     }
 
@@ -307,7 +315,8 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
     /// See [`Error`].
     pub fn clear(
         &self,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static + use<P, K, V, CAP>
+    {
         self.0.submit(Ok(op::clear()), ())
     }
 
@@ -318,8 +327,11 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
     /// See [`Error`].
     pub fn pop_min(
         &self,
-    ) -> impl Future<Output = Result<Outcome<Option<(P, K, V)>>, Error<()>>> + Send + Sync + 'static
-    {
+    ) -> impl Future<Output = Result<Outcome<Option<(P, K, V)>>, Error<()>>>
+    + Send
+    + Sync
+    + 'static
+    + use<P, K, V, CAP> {
         let op = Ok(op::pop_min());
         self.0.submit_returning(op, (), removed)
     }
@@ -331,8 +343,11 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
     /// See [`Error`].
     pub fn pop_max(
         &self,
-    ) -> impl Future<Output = Result<Outcome<Option<(P, K, V)>>, Error<()>>> + Send + Sync + 'static
-    {
+    ) -> impl Future<Output = Result<Outcome<Option<(P, K, V)>>, Error<()>>>
+    + Send
+    + Sync
+    + 'static
+    + use<P, K, V, CAP> {
         let op = Ok(op::pop_max());
         self.0.submit_returning(op, (), removed)
     }

@@ -135,7 +135,7 @@ impl<T: Value> Vec<T, true> {
     pub fn push_back(
         &self,
         value: T,
-    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static + use<T> {
         self.0.submit(op::push_back(&value), value)
     }
 
@@ -147,7 +147,7 @@ impl<T: Value> Vec<T, true> {
     pub fn push_front(
         &self,
         value: T,
-    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static + use<T> {
         self.0.submit(op::push_front(&value), value)
     }
 
@@ -160,7 +160,7 @@ impl<T: Value> Vec<T, true> {
         &self,
         index: u64,
         value: T,
-    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<T>>> + Send + Sync + 'static + use<T> {
         self.0.submit(op::insert(index, &value), value)
     }
 
@@ -186,7 +186,7 @@ impl<T: Value> Vec<T, true> {
     /// See [`Error`].
     pub fn pop_back(
         &self,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static + use<T> {
         self.0.submit(Ok(op::pop_back()), ())
     }
 
@@ -197,7 +197,7 @@ impl<T: Value> Vec<T, true> {
     /// See [`Error`].
     pub fn pop_front(
         &self,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static + use<T> {
         self.0.submit(Ok(op::pop_front()), ())
     }
 
@@ -209,7 +209,7 @@ impl<T: Value> Vec<T, true> {
     pub fn remove(
         &self,
         index: u64,
-    ) -> impl Future<Output = Result<Version, Error<u64>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<u64>>> + Send + Sync + 'static + use<T> {
         self.0.submit(Ok(op::remove(index)), index)
     }
 
@@ -222,7 +222,7 @@ impl<T: Value> Vec<T, true> {
         &self,
         i: u64,
         j: u64,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static + use<T> {
         self.0.submit(Ok(op::swap(i, j)), ())
     }
 
@@ -234,7 +234,7 @@ impl<T: Value> Vec<T, true> {
     pub fn truncate(
         &self,
         len: usize,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static + use<T> {
         self.0.submit(Ok(op::truncate(len as u64)), ())
     }
 
@@ -245,7 +245,7 @@ impl<T: Value> Vec<T, true> {
     /// See [`Error`].
     pub fn clear(
         &self,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static + use<T> {
         self.0.submit(Ok(op::clear()), ())
     }
 
@@ -259,7 +259,8 @@ impl<T: Value> Vec<T, true> {
         &self,
         index: u64,
         value: T,
-    ) -> impl Future<Output = Result<Outcome<Option<T>>, Error<T>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Outcome<Option<T>>, Error<T>>> + Send + Sync + 'static + use<T>
+    {
         let op = op::replace(index, &value);
         self.0.submit_returning(op, value, element)
     }
@@ -271,7 +272,8 @@ impl<T: Value> Vec<T, true> {
     /// See [`Error`].
     pub fn pop_back_returning(
         &self,
-    ) -> impl Future<Output = Result<Outcome<Option<T>>, Error<()>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Outcome<Option<T>>, Error<()>>> + Send + Sync + 'static + use<T>
+    {
         self.0.submit_returning(Ok(op::pop_back()), (), element)
     }
 
@@ -282,7 +284,8 @@ impl<T: Value> Vec<T, true> {
     /// See [`Error`].
     pub fn pop_front_returning(
         &self,
-    ) -> impl Future<Output = Result<Outcome<Option<T>>, Error<()>>> + Send + Sync + 'static {
+    ) -> impl Future<Output = Result<Outcome<Option<T>>, Error<()>>> + Send + Sync + 'static + use<T>
+    {
         self.0.submit_returning(Ok(op::pop_front()), (), element)
     }
 }
