@@ -1123,7 +1123,7 @@ async fn whoever_fetches_a_snapshot_in_vain_gets_the_numbers() {
         held.give_up(overrun);
         super::wire::decode::<super::wire::Overrun>(&theirs.rx.recv().await.unwrap()).unwrap()
     };
-    let (offered, told) = within(futures::future::join(offering, taking)).await;
+    let (offered, told) = within(Box::pin(futures::future::join(offering, taking))).await;
     assert_eq!(told, overrun);
     assert!(matches!(offered, Err(super::network::NotTaken::Overrun)));
     let in_use = first.node.core().applied.shelf.in_use();
