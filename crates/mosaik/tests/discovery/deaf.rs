@@ -33,6 +33,7 @@ async fn a_neighbour_that_does_not_read_is_got_rid_of() {
             .expect("the gossip layer is found to stand still");
         a.discovery().add_tags(Tag::from_u32(change % 16));
         a.discovery().remove_tags(Tag::from_u32((change + 8) % 16));
+        // Changes that come closer together are announced as one.
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     a.discovery().add_tags("after");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use mosaik::{
-    Strong,
+    Network, Strong,
     groups::{ConsensusConfig, Group, GroupKey},
 };
 
@@ -23,15 +23,10 @@ fn consensus() -> ConsensusConfig {
     builder.build().unwrap()
 }
 
-fn bonds(groups: &[Group<Ledger>]) -> usize {
-    groups.iter().map(|group| group.bonds().len()).sum()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_observers_have_few_bonds_and_get_read_and_submit_everything() {
-    let nodes = nodes(MEMBERS + OBSERVERS).await;
+/// Joins the first nodes as members, and the others as observers.
+fn joined(nodes: &[Network]) -> Vec<Group<Ledger>> {
     let key = GroupKey::random();
-    let groups: Vec<_> = nodes
+    nodes
         .iter()
         .enumerate()
         .map(|(n, node)| {
@@ -42,7 +37,17 @@ async fn many_observers_have_few_bonds_and_get_read_and_submit_everything() {
             };
             join_with(node, key, machine, consensus())
         })
-        .collect();
+        .collect()
+}
+
+fn bonds(groups: &[Group<Ledger>]) -> usize {
+    groups.iter().map(|group| group.bonds().len()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_observers_have_few_bonds_and_get_read_and_submit_everything() {
+    let nodes = nodes(MEMBERS + OBSERVERS).await;
+    let groups = joined(&nodes);
     for group in &groups {
         within(15, group.when().online()).await;
     }
@@ -92,19 +97,7 @@ async fn many_observers_have_few_bonds_and_get_read_and_submit_everything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn observers_outlive_their_sources() {
     let nodes = nodes(MEMBERS + 4).await;
-    let key = GroupKey::random();
-    let mut groups: Vec<_> = nodes
-        .iter()
-        .enumerate()
-        .map(|(n, node)| {
-            let machine = if n < MEMBERS {
-                Ledger::default()
-            } else {
-                observer()
-            };
-            join_with(node, key, machine, consensus())
-        })
-        .collect();
+    let mut groups = joined(&nodes);
     for group in &groups {
         within(15, group.when().online()).await;
     }

@@ -4,9 +4,9 @@
 //! first, and only when the log behind the last one has grown by as much as that takes, so that a
 //! large state is not written anew for a small part of log.
 //!
-//! What somebody needs who catches up stays: the log behind a snapshot that is fetched, or was
-//! lately, and what a follower lacks that gets ahead. It stays up to [a limit](retained_bytes);
-//! who needs more is told, and gets a later snapshot after a while.
+//! The log that a member needs to catch up stays: behind a snapshot that is fetched, or was lately,
+//! and the entries that an advancing follower lacks. It stays up to [a limit](retained_bytes); a
+//! member that needs more is told so, and gets a later snapshot after a while.
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
@@ -132,8 +132,8 @@ impl NodeCore {
         Ok(up_to < limit)
     }
 
-    /// The last consensus index before all that somebody needs who catches up, of what is to be
-    /// discarded up to a limit. Who needs too much is told.
+    /// The last consensus index before all entries that a member needs to catch up, of those that are
+    /// to be discarded up to a limit. A member that needs too much is told so.
     fn needed_from(&self, followers: &mut Followers, limit: u64) -> Option<u64> {
         let last = self.applied.last_index().unwrap_or(0);
         let mut needed = None;
