@@ -338,14 +338,15 @@ fn imports_point_down() {
     );
 }
 
-/// Every folder's files import each other in one direction. The front page is left out: it only
-/// re-exports what the files offer, so an import through it is one of the file that has the item.
+/// Every folder's parts import each other in one direction. The front page is no part: it only
+/// re-exports what the parts offer, so an import through it is one of the part that has the item.
 #[test]
 fn files_of_a_folder_form_no_circle() {
     let parsed = parsed();
     let modules: BTreeSet<_> = parsed.iter().map(|(_, module, _)| module.clone()).collect();
     let mut faults = Vec::new();
     for folder in &modules {
+        let offered = offered_by(folder);
         let is_listed = CIRCULAR.contains(&folder.join("::").as_str());
         let mut edges = BTreeMap::<&str, BTreeMap<&str, String>>::new();
         for (file, module, imports) in &parsed {
@@ -353,9 +354,11 @@ fn files_of_a_folder_form_no_circle() {
                 continue;
             };
             for Import { line, path } in imports {
-                let target = child_in(folder, path).filter(|child| {
-                    modules.contains(&[&folder[..], &[(*child).to_owned()]].concat())
-                });
+                let target = child_in(folder, path)
+                    .map(|child| offered.get(child).map_or(child, |child| child.as_str()))
+                    .filter(|child| {
+                        modules.contains(&[&folder[..], &[(*child).to_owned()]].concat())
+                    });
                 if let Some(target) = target.filter(|target| *target != own) {
                     let place = format!("{}:{line}", file.display());
                     edges.entry(own).or_default().entry(target).or_insert(place);
@@ -382,6 +385,33 @@ fn files_of_a_folder_form_no_circle() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Names that a folder's front page re-exports from its parts, with the part.
+fn offered_by(folder: &[String]) -> BTreeMap<String, String> {
+    let page = source_root().join(folder.join("/")).join("mod.rs");
+    let Ok(text) = fs::read_to_string(page) else {
+        return BTreeMap::new();
+    };
+    let code = code_of(&text);
+    let mut offered = BTreeMap::new();
+    for (start, _) in code.match_indices("use ") {
+        let visible = code[..start].trim_end();
+        if !visible.ends_with("pub") && !visible.ends_with("pub(crate)") {
+            continue;
+        }
+        let mut found = Vec::new();
+        expand(&code[start + "use ".len()..], &[], 0, &mut found);
+        for Import { path, .. } in found {
+            if let [part, .., name] = &path[..]
+                && part != "crate"
+                && part != "super"
+            {
+                offered.insert(name.clone(), part.clone());
+            }
+        }
+    }
+    offered
 }
 
 /// The part of a folder that a path leads into.
@@ -418,6 +448,18 @@ fn find_circle<'a>(edges: &BTreeMap<&'a str, BTreeMap<&'a str, String>>) -> Opti
     edges
         .keys()
         .find_map(|node| visit(node, edges, &mut Vec::new(), &mut done))
+}
+
+/// A reader can take in a folder at a glance.
+#[test]
+fn folders_hold_twenty_files_at_most() {
+    const MAX_FILES: usize = 20;
+    let mut counts = BTreeMap::<PathBuf, usize>::new();
+    for file in rust_files(source_root()) {
+        *counts.entry(file.parent().unwrap().to_owned()).or_default() += 1;
+    }
+    counts.retain(|_, count| *count > MAX_FILES);
+    assert!(counts.is_empty(), "too many files in {counts:?}");
 }
 
 /// Headlines of a file that are question clauses, with their lines. A headline is the first line of

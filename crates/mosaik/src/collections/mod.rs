@@ -11,12 +11,11 @@ mod mismatch;
 mod state;
 mod status;
 mod version;
-mod watch;
 mod when;
 
 pub use config::{CollectionConfig, SyncConfig, SyncStrategy};
 pub use element::{Key, OrderedKey, Value};
-pub use engine::Outcome;
+pub use engine::{Event, Outcome, Watch};
 pub use error::Error;
 pub use kinds::{
     Batch, BatchOutcome, BoundedPriorityQueue, Cause, Cell, CellChange, CellReader, CellSnapshot,
@@ -30,7 +29,6 @@ pub use kinds::{
 pub use mismatch::{Ingredient, Mismatch};
 pub use status::Status;
 pub use version::Version;
-pub use watch::{Event, Watch};
 pub use when::When;
 
 /// Id by which nodes find a collection, and the secret of its group.

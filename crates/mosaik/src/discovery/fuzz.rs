@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use iroh::SecretKey;
 
 use super::{
-    reconcile::Reconciler,
+    sync::reconcile::Reconciler,
     wire::{Announcement, Goodbye, PingReply, PingRequest, Range, Summary, SyncTurn},
 };
 use crate::{

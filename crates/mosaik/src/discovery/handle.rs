@@ -16,26 +16,26 @@ use tokio::{
 };
 
 #[cfg(feature = "dht")]
-use super::dht::DhtWorker;
+use super::bootstrap::dht::DhtWorker;
 #[cfg(feature = "mdns")]
-use super::mdns;
 use super::{
     Catalog, Config, Duplicate, Error, Event,
+    bootstrap::{
+        dialer::Dialer, mdns, remembered::Remembered, search::PeerSearch, status::BootstrapStatus,
+    },
     clock::{Clock, Steps},
-    dialer::Dialer,
-    gossip::{GossipHandle, gossip_channel},
-    gossip_worker::GossipWorker,
-    liveness::Prober,
+    gossip::worker::GossipWorker,
+    gossip_handle::{GossipHandle, gossip_channel},
+    liveness::{
+        Prober,
+        ping::{PING_TIMEOUT, Pinger},
+        rtt_probes::RttProbes,
+    },
     metrics::DiscoveryMetrics,
-    ping::{PING_TIMEOUT, Pinger},
-    remembered::Remembered,
-    rtt_probes::RttProbes,
-    seeker::Seeker,
-    settling::Settling,
     store::{SharedStore, Store},
     supervision::keep_running,
     suspicions::Suspicions,
-    sync::Syncer,
+    sync::exchange::Syncer,
     wire::{ANNOUNCE_ALPN, PING_ALPN, SYNC_ALPN},
 };
 use crate::{
@@ -44,8 +44,10 @@ use crate::{
         FunctionId, GroupId, IntoIterOrSingle, NetworkId, PeerId, Scope, ShortFmtExt, StreamId,
         Tag, TicketClass, UniqueId,
     },
-    tickets::{InvalidTicket, PeerEntry, PeerInfo, SignedPeerEntry, Ticket, Validity},
-    tickets::{LimitError, TicketCache, TicketValidator, listed},
+    tickets::{
+        InvalidTicket, LimitError, PeerEntry, PeerInfo, SignedPeerEntry, Ticket, TicketCache,
+        TicketValidator, Validity, listed,
+    },
 };
 
 /// Peers that are told directly when this node leaves.
@@ -71,7 +73,7 @@ struct Inner {
     store: SharedStore,
     links: Links,
     dialer: Dialer,
-    settling: Settling,
+    settling: BootstrapStatus,
     pinger: Pinger,
     gossip: GossipHandle,
     rtt_probes: RttProbes,
@@ -127,8 +129,8 @@ impl Discovery {
             gossip: gossip.clone(),
             scope: scope.clone(),
         };
-        let settling = Settling::new();
-        let seeker = Seeker {
+        let settling = BootstrapStatus::new();
+        let seeker = PeerSearch {
             config: config.clone(),
             store: store.clone(),
             links: links.clone(),
@@ -503,7 +505,7 @@ impl Discovery {
 
     /// Looks for peers of this network on the local segment from now on.
     #[cfg(feature = "mdns")]
-    pub(crate) fn look_around(&self) {
+    pub(crate) fn start_mdns(&self) {
         let Some(endpoint) = self.0.links.endpoint() else {
             return;
         };
@@ -514,7 +516,7 @@ impl Discovery {
             Arc::new(self.0.settling.expect_answer()),
         );
         keep_up(&self.0.scope, "mdns", &metrics, move || {
-            mdns::look_around(
+            mdns::start_mdns(
                 endpoint.clone(),
                 store.clone(),
                 dialer.clone(),

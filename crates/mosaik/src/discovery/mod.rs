@@ -23,12 +23,10 @@
 //!
 //! A worker that panics is started again, see `supervision`.
 
+mod bootstrap;
 mod catalog;
 pub(crate) mod clock;
 mod config;
-#[cfg(feature = "dht")]
-pub mod dht;
-mod dialer;
 mod duplicate;
 mod entry;
 mod error;
@@ -36,25 +34,12 @@ mod event;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod gossip;
-mod gossip_layer;
-mod gossip_worker;
+mod gossip_handle;
 mod handle;
+mod identity_conflict;
 mod liveness;
-#[cfg(feature = "mdns")]
-mod mdns;
 mod metrics;
-mod ping;
-mod reconcile;
-#[cfg_attr(
-    not(feature = "storage"),
-    allow(dead_code, reason = "nothing is remembered without storage")
-)]
-mod remembered;
-mod rivalry;
 mod rtt;
-mod rtt_probes;
-mod seeker;
-mod settling;
 mod state;
 mod store;
 mod supervision;
@@ -62,12 +47,14 @@ mod suspicions;
 mod sync;
 pub(crate) mod wire;
 
+#[cfg(feature = "dht")]
+pub use bootstrap::dht;
+pub(crate) use bootstrap::remembered::Remembered;
 pub use catalog::Catalog;
 pub use config::{Config, ConfigBuilder, ConfigBuilderError, IntoConfig};
 pub use duplicate::Duplicate;
 pub use error::Error;
 pub use event::{AnnounceEvent, Event};
 pub use handle::{Dial, Discovery};
-pub(crate) use remembered::Remembered;
 
 pub use crate::tickets::{PeerEntry, PeerEntryVersion, PeerInfo, SignedPeerEntry};

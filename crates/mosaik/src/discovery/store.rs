@@ -12,8 +12,8 @@ use tokio::{
 use super::{
     Catalog, Config, Duplicate, Event,
     clock::{Clock, Steps},
+    identity_conflict::IdentityConflict,
     metrics::DiscoveryMetrics,
-    rivalry::Rivalry,
     state::{Departure, Effect, Refusal, State},
     wire::Goodbye,
 };
@@ -41,7 +41,7 @@ pub(crate) struct Store {
     author: Mutex<Author>,
     audience: Mutex<Option<Audience>>,
     links: Links,
-    rivalry: Mutex<Rivalry>,
+    rivalry: Mutex<IdentityConflict>,
     /// Time of the last warning about a peer.
     warned: Mutex<Option<Instant>>,
     max_time_drift_ms: u64,

@@ -6,13 +6,15 @@ use super::{
     Cursor,
     bond::wire::{Control, Introduction, Opening, Welcome},
     catch_up::wire::{Answer, Ask, Piece, Plan, SnapshotId, Whole},
-    commands::{Row, has_exactly, skip},
-    lineage::{Ancestry, Branch, LogPoint, MemberId},
-    raft::fuzz::{
+    consensus::fuzz::{
         Accepted, Fed, Follow, Forward, Layout, Manifest, Overrun, Request, Response,
         SnapshotHeader, SnapshotReply, Taken, Types,
     },
-    standing::{LineageStanding, Standing, Willingness},
+    machine::commands::{Row, has_exactly, skip},
+    model::{
+        lineage::{Ancestry, Branch, LogPoint, MemberId},
+        member_info::{LineageStanding, MemberInfo, Willingness},
+    },
 };
 use crate::{
     primitives::{
@@ -29,7 +31,7 @@ pub(crate) const TARGETS: &[Target] = &[
             nonce: [1; 16],
             proof: [2; 32],
         };
-        vec![encoded(&bond), encoded(&Opening::Beats)]
+        vec![encoded(&bond), encoded(&Opening::KeepAlive)]
     }),
     Target::decoding::<Welcome>("bond_welcome", || {
         let introduction = introduction();
@@ -121,8 +123,8 @@ fn lineage_standing() -> LineageStanding {
     }
 }
 
-fn standing() -> Standing {
-    Standing {
+fn standing() -> MemberInfo {
+    MemberInfo {
         member: MemberId::default(),
         willingness: Willingness::Reluctant,
         catching_up: true,
@@ -143,7 +145,7 @@ fn introduction() -> Introduction {
 fn controls() -> Vec<Vec<u8>> {
     let (lineage, from) = (Digest::from("lineage"), MemberId::default());
     [
-        Control::Standing {
+        Control::MemberInfo {
             number: 1,
             standing: standing(),
         },

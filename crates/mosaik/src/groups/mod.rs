@@ -64,73 +64,53 @@
 //!
 //! The book's chapter "Inside a group" tells how all this works.
 
-mod acceptor;
+mod api;
 mod bond;
 mod bonding;
-mod bonds;
-mod builder;
 mod catch_up;
-mod close;
-mod command_store;
-mod commands;
-mod config;
-mod duplex;
-mod durable;
-mod error;
-mod event;
+mod consensus;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
-mod group;
-mod handle;
-mod identity;
 mod instance;
-mod key;
-mod lineage;
+mod log;
 mod machine;
 mod member;
-mod membership;
-mod metrics;
-mod position;
-mod query;
-mod raft;
-mod registry;
-mod replica;
-mod sessions;
-mod snapshot;
-mod standing;
-mod status;
-mod storage;
+mod model;
 mod store;
-mod submissions;
-mod sync;
-mod when;
 
-pub use bonds::{Bond, Bonds};
-pub use builder::{GroupBuilder, NoStorage};
-pub use config::{
-    Config, ConfigBuilder, ConfigBuilderError, ConsensusConfig, ConsensusConfigBuilder,
-    ConsensusConfigBuilderError,
+pub(crate) use api::group::Proposer;
+pub use api::{
+    bonds::{Bond, Bonds},
+    builder::{GroupBuilder, NoStorage},
+    error::{CommandError, QueryError},
+    group::Group,
+    handle::Groups,
+    when::{CursorWatcher, When},
 };
-pub use error::{CommandError, Error, JoinError, QueryError};
-pub use group::Group;
-pub(crate) use group::Proposer;
-pub use handle::Groups;
-pub use identity::GroupConfig;
-pub use key::GroupKey;
-#[doc(hidden)]
-pub use key::WriteKey;
 pub use machine::{
-    ApplyContext, Command, LeadershipPreference, NoOp, Query, QueryResult, StateMachine,
-    StateMachineMessage,
+    query::{CommittedQueryResult, Consistency, QueryResultAt},
+    snapshot::{Snapshot, SnapshotItem, SnapshotStateMachine},
+    state_machine::{
+        ApplyContext, Command, LeadershipPreference, NoOp, Query, QueryResult, StateMachine,
+        StateMachineMessage,
+    },
+    state_sync::{LogReplaySync, SnapshotSync, StateSync},
+    storage::{InMemoryLogStore, Storage},
 };
-pub use membership::Membership;
-pub use position::{Cursor, Index, IndexRange, Term};
-pub use query::{CommittedQueryResult, Consistency, QueryResultAt};
-pub use snapshot::{Snapshot, SnapshotItem, SnapshotStateMachine};
-pub use storage::{InMemoryLogStore, Storage};
+#[doc(hidden)]
+pub use model::key::WriteKey;
+pub use model::{
+    config::{
+        Config, ConfigBuilder, ConfigBuilderError, ConsensusConfig, ConsensusConfigBuilder,
+        ConsensusConfigBuilderError,
+    },
+    error::{Error, JoinError},
+    group_config::GroupConfig,
+    key::GroupKey,
+    membership::Membership,
+    position::{Cursor, Index, IndexRange, Term},
+};
 pub(crate) use store::NodeStore;
 pub use store::StoreError;
-pub use sync::{LogReplaySync, SnapshotSync, StateSync};
-pub use when::{CursorWatcher, When};
 
 pub use crate::primitives::GroupId;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Links, LocalNode, Router,
+    acceptors::Acceptors,
     bindings::bind_each,
     limits::{
         CONNECTION_WINDOW_BYTES, INITIAL_RTT, KEEP_ALIVE, MAX_SILENCE, MAX_STREAMS_PER_CONNECTION,
@@ -24,7 +25,6 @@ use super::{
     },
     metrics::TransportMetrics,
     process_nodes::{self, Listed},
-    router::Acceptors,
     whole::{DialerProof, WholeProtocols},
 };
 use crate::primitives::{NetworkId, Scope};

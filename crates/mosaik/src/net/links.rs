@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    acceptors::Acceptors,
     activity::{Activity, UseCount},
     addresses::AddressBook,
     handshake,
@@ -29,7 +30,6 @@ use super::{
     link::{Link, LinkReceiver, LinkSender, LinkState, OpenError},
     local::{LocalNode, WeakEndpoint},
     metrics::{Refusal, TransportMetrics},
-    router::Acceptors,
 };
 use crate::primitives::{NetworkId, PeerId, Scope};
 

@@ -16,6 +16,7 @@
 //!   on the next use when broken.
 //! - Everything that arrives is bounded before it is allocated, see [`limits`].
 
+mod acceptors;
 mod activity;
 mod addresses;
 mod bindings;
@@ -34,6 +35,7 @@ mod process_nodes;
 mod router;
 mod whole;
 
+pub(crate) use acceptors::{Acceptor, ConnectionAcceptor};
 pub use close::CloseReason;
 pub(crate) use endpoint::{
     EndpointError, EndpointHook, EndpointOptions, bind, proven_transport_config,
@@ -41,7 +43,7 @@ pub(crate) use endpoint::{
 pub(crate) use link::{Link, LinkReceiver, LinkSender};
 pub(crate) use links::Links;
 pub use local::LocalNode;
-pub(crate) use router::{Acceptor, ConnectionAcceptor, Router};
+pub(crate) use router::Router;
 
 /// Derives a secret that only the two ends of this connection share.
 ///

@@ -1,84 +1,22 @@
 //! The accepting side: hands connections and links to the protocols that they are for.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use futures::future::BoxFuture;
 use iroh::{
     Endpoint,
     endpoint::{Connection, Incoming, IncomingAddr},
 };
-use parking_lot::RwLock;
 
 use super::{
-    Link, Links,
+    Links,
+    acceptors::{Acceptor, Acceptors, ConnectionAcceptor, Service},
     half_open::{HalfOpen, Place},
     handshake,
     limits::{HANDSHAKE_TIMEOUT, MAX_UNI_STREAMS_PER_CONNECTION},
     metrics::Refusal,
-    whole::{Accepted, WholeProtocols, count_until_closed},
+    whole::{Accepted, count_until_closed},
 };
 use crate::primitives::Scope;
-
-/// Serves the links of one protocol.
-///
-/// This is all that a subsystem implements to be reachable. Each link is served by a task of its
-/// own, which ends with the node.
-pub(crate) trait Acceptor: Send + Sync + 'static {
-    /// Serves one link that a proven peer has opened.
-    fn accept(&self, link: Link) -> BoxFuture<'static, ()>;
-}
-
-/// Serves whole connections of a protocol that brings its own framing, and dials itself.
-pub(crate) trait ConnectionAcceptor: Send + Sync + 'static {
-    /// Serves one connection of a proven peer.
-    fn accept(&self, connection: Connection) -> BoxFuture<'static, ()>;
-}
-
-/// Acceptors by protocol (ALPN).
-///
-/// Filled once, when the node is composed: subsystems need the pool to be built, and the pool
-/// needs their acceptors.
-#[derive(Clone)]
-pub(crate) struct Acceptors {
-    services: Arc<RwLock<HashMap<&'static [u8], Service>>>,
-    whole: WholeProtocols,
-}
-
-#[derive(Clone)]
-enum Service {
-    Links(Arc<dyn Acceptor>),
-    Connections(Arc<dyn ConnectionAcceptor>),
-}
-
-impl Acceptors {
-    pub(super) fn new(whole: WholeProtocols) -> Self {
-        Self {
-            services: Arc::default(),
-            whole,
-        }
-    }
-
-    pub(super) fn links(&self, alpn: &[u8]) -> Option<Arc<dyn Acceptor>> {
-        match self.services.read().get(alpn) {
-            Some(Service::Links(acceptor)) => Some(acceptor.clone()),
-            _ => None,
-        }
-    }
-
-    /// Lets go of everybody: they hold the pool, which holds this.
-    pub(super) fn clear(&self) {
-        let services = std::mem::take(&mut *self.services.write());
-        // They may be the last to hold a lot of things.
-        drop(services);
-    }
-
-    fn find(&self, alpn: &[u8]) -> Option<(&'static [u8], Service)> {
-        self.services
-            .read()
-            .get_key_value(alpn)
-            .map(|(alpn, service)| (*alpn, service.clone()))
-    }
-}
 
 /// Accepts connections and dispatches them by protocol.
 #[derive(Clone)]
@@ -107,26 +45,18 @@ impl Router {
     /// Installs a protocol of links.
     pub(crate) fn install(&self, alpn: &'static [u8], acceptor: impl Acceptor) {
         let service = Service::Links(Arc::new(acceptor));
-        self.acceptors.services.write().insert(alpn, service);
+        self.acceptors.add(alpn, service);
     }
 
     /// Installs a protocol that takes over whole connections.
     pub(crate) fn install_raw(&self, alpn: &'static [u8], acceptor: impl ConnectionAcceptor) {
         let service = Service::Connections(Arc::new(acceptor));
-        self.acceptors.services.write().insert(alpn, service);
-        self.acceptors.whole.add(alpn);
+        self.acceptors.add(alpn, service);
     }
 
     /// Starts to accept connections for everything installed.
     pub(crate) fn start(&self) {
-        let alpns = self
-            .acceptors
-            .services
-            .read()
-            .keys()
-            .map(|alpn| alpn.to_vec())
-            .collect();
-        self.endpoint.set_alpns(alpns);
+        self.endpoint.set_alpns(self.acceptors.alpns());
         let router = self.clone();
         self.scope
             .spawn(async move { router.accept_connections().await });
@@ -224,7 +154,7 @@ async fn establish(incoming: Incoming) -> Option<Connection> {
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Router")
-            .field("protocols", &self.acceptors.services.read().len())
+            .field("protocols", &self.acceptors.alpns().len())
             .finish_non_exhaustive()
     }
 }

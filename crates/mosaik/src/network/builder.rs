@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, net::SocketAddr, time::SystemTime};
 
 use iroh::{RelayMode, SecretKey, endpoint::Builder as EndpointBuilder};
 
-use super::{Error, Network};
 use crate::{
     discovery::{self, clock::Clock},
     functions_layer, groups,
@@ -229,21 +228,5 @@ impl NetworkBuilder {
     pub fn with_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Clock::new(now);
         self
-    }
-
-    /// Builds the network: checks the configuration, binds the endpoint and starts everything.
-    ///
-    /// Waits for no relay, name server or DHT; ready within milliseconds also without internet.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]. Nothing is left running then.
-    ///
-    /// # Panics
-    ///
-    /// Outside a Tokio runtime.
-    pub async fn build(self) -> Result<Network, Error> {
-        // Boxed, because the callers' futures would carry all its steps.
-        Box::pin(Network::compose(self)).await
     }
 }

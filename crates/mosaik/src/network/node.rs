@@ -42,6 +42,24 @@ pub struct Network {
     shutdown: Option<Shutdown>,
 }
 
+impl NetworkBuilder {
+    /// Builds the network: checks the configuration, binds the endpoint and starts everything.
+    ///
+    /// Waits for no relay, name server or DHT; ready within milliseconds also without internet.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. Nothing is left running then.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub async fn build(self) -> Result<Network, Error> {
+        // Boxed, because the callers' futures would carry all its steps.
+        Box::pin(Network::compose(self)).await
+    }
+}
+
 impl Network {
     /// Starts to configure a node of the given network.
     pub fn builder(network_id: impl Into<NetworkId>) -> NetworkBuilder {
@@ -125,7 +143,7 @@ impl Network {
         }
         #[cfg(feature = "mdns")]
         if config.mdns_discovery {
-            discovery.look_around();
+            discovery.start_mdns();
         }
         let shutdown = Shutdown {
             discovery: discovery.clone(),

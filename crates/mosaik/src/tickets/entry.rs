@@ -7,7 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use iroh::{EndpointAddr, SecretKey};
+use iroh::EndpointAddr;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,8 @@ use crate::{
         UniqueId,
     },
     tickets::{
-        Expiration, InvalidTicket, MAX_FUNCTIONS, MAX_GROUPS, MAX_STREAMS, MAX_TAGS,
-        PeerEntryVersion, SignedPeerEntry, Ticket, TicketValidator, system_now_ms, wire,
+        MAX_FUNCTIONS, MAX_GROUPS, MAX_STREAMS, MAX_TAGS, PeerEntryVersion, Ticket, system_now_ms,
+        wire,
     },
 };
 
@@ -185,67 +185,6 @@ impl PeerEntry {
         self.version > other.version
     }
 
-    /// The tickets of this class.
-    pub fn tickets_of(&self, class: UniqueId) -> impl Iterator<Item = &Ticket> {
-        self.tickets
-            .values()
-            .filter(move |ticket| ticket.class == class)
-    }
-
-    /// The tickets of this class that the closure accepts. It sees data that the peer chose and
-    /// must tolerate anything.
-    pub fn valid_tickets(
-        &self,
-        class: UniqueId,
-        validator: impl Fn(&[u8]) -> bool,
-    ) -> impl Iterator<Item = &Ticket> {
-        self.tickets_of(class)
-            .filter(move |ticket| validator(ticket.data()))
-    }
-
-    /// Returns whether the closure accepts one of the tickets of this class; it is asked until it
-    /// does.
-    pub fn has_valid_ticket(&self, class: UniqueId, validator: impl Fn(&[u8]) -> bool) -> bool {
-        self.valid_tickets(class, validator).next().is_some()
-    }
-
-    /// Asks a validator about every ticket of its class.
-    ///
-    /// The answer is the **latest** expiration among the tickets that are valid; invalid ones
-    /// beside a valid one do no harm.
-    ///
-    /// # Errors
-    ///
-    /// When no ticket is valid.
-    pub fn validate_ticket(
-        &self,
-        validator: &dyn TicketValidator,
-    ) -> Result<Expiration, InvalidTicket> {
-        self.tickets_of(validator.class())
-            .filter_map(|ticket| validator.validate(ticket.data(), self).ok())
-            .max()
-            .ok_or(InvalidTicket)
-    }
-
-    /// Asks all validators; every one must accept.
-    ///
-    /// The answer is the **earliest** of their expirations, or `None` if there are no validators.
-    ///
-    /// # Errors
-    ///
-    /// When one of the validators accepts no ticket.
-    pub fn validate_tickets(
-        &self,
-        validators: &[impl AsRef<dyn TicketValidator>],
-    ) -> Result<Option<Expiration>, InvalidTicket> {
-        let mut earliest = None;
-        for validator in validators {
-            let expiration = self.validate_ticket(validator.as_ref())?;
-            earliest = Some(earliest.map_or(expiration, |other| expiration.min(other)));
-        }
-        Ok(earliest)
-    }
-
     /// Adds streams.
     #[must_use]
     pub fn add_streams<V>(self, streams: impl IntoIterOrSingle<StreamId, V>) -> Self {
@@ -346,17 +285,6 @@ impl PeerEntry {
     pub(crate) fn bumped(mut self, now_ms: u64) -> Self {
         self.version = self.version.bumped(now_ms);
         self
-    }
-
-    /// Signs the entry with the owner's key.
-    ///
-    /// Fails with the key's id and the entry's if they differ.
-    pub(crate) fn signed_by(self, secret: &SecretKey) -> Result<SignedPeerEntry, (PeerId, PeerId)> {
-        if secret.public() == self.address.id {
-            Ok(SignedPeerEntry::sign(self, secret))
-        } else {
-            Err((secret.public(), self.address.id))
-        }
     }
 
     /// Hash of everything but the version: equal as long as an owner only renews its entry.

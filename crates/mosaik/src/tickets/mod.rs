@@ -11,6 +11,8 @@
 
 mod cache;
 mod entry;
+mod entry_limits;
+mod entry_tickets;
 mod expiration;
 mod format;
 #[cfg(any(test, feature = "unstable-fuzz"))]
@@ -38,11 +40,9 @@ pub use keys::{
     Es384SigningKey, Es512, Es512SigningKey, Hs256, Hs384, Hs512, InvalidKey, SigningAlgorithm,
     SigningKey, VerifyingAlgorithm, VerifyingKey,
 };
-#[cfg(any(test, feature = "unstable-fuzz"))]
-pub(crate) use limits::MAX_ENTRY_BYTES;
 pub(crate) use limits::{
-    LimitError, MAX_ADDRESSES, MAX_FUNCTIONS, MAX_GROUPS, MAX_STREAMS, MAX_TAGS, MAX_TICKET_BYTES,
-    MAX_TICKETS, listed,
+    LimitError, MAX_ADDRESSES, MAX_ENTRY_BYTES, MAX_FUNCTIONS, MAX_GROUPS, MAX_STREAMS, MAX_TAGS,
+    MAX_TICKET_BYTES, MAX_TICKETS, listed,
 };
 pub use signed::SignedPeerEntry;
 pub(crate) use signed::UnverifiedEntry;

@@ -28,6 +28,19 @@ pub struct SignedPeerEntry {
     content: Digest,
 }
 
+impl PeerEntry {
+    /// Signs the entry with the owner's key.
+    ///
+    /// Fails with the key's id and the entry's if they differ.
+    pub(crate) fn signed_by(self, secret: &SecretKey) -> Result<SignedPeerEntry, (PeerId, PeerId)> {
+        if secret.public() == self.address.id {
+            Ok(SignedPeerEntry::sign(self, secret))
+        } else {
+            Err((secret.public(), self.address.id))
+        }
+    }
+}
+
 impl SignedPeerEntry {
     /// The entry alone.
     pub fn into_unsigned(self) -> PeerEntry {

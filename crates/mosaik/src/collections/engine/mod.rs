@@ -20,6 +20,7 @@ mod machine;
 mod mismatches;
 mod observer;
 mod replica;
+mod watch;
 mod wire;
 
 #[cfg(test)]
@@ -28,8 +29,9 @@ pub use handle::Outcome;
 pub(super) use handle::{Handle, Role, Submitter};
 pub(super) use kind::{Alarm, Applied, Clock, Kind, Limits, Place, Tick};
 pub(super) use machine::ITEM;
-pub(super) use observer::{Everything, Outlook, Select};
+pub(super) use observer::{Everything, Select};
 pub(super) use replica::Live;
 #[cfg(test)]
 pub(super) use replica::Replica;
+pub use watch::{Event, Watch};
 pub(super) use wire::{Element, Print, Reader, Writer, key_bytes};

@@ -13,7 +13,9 @@
 //! Probes carry a fingerprint of the prober's catalog, so that a node that gossip does not reach
 //! finds out within a second or two.
 
+pub(crate) mod ping;
 mod prober;
 mod ring;
+pub(crate) mod rtt_probes;
 
 pub(crate) use prober::Prober;

@@ -13,15 +13,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::ring::Rings;
+use super::{ping::Pinger, ring::Rings};
 use crate::{
     discovery::{
-        gossip::GossipHandle,
-        ping::Pinger,
+        gossip_handle::GossipHandle,
         state::Departure,
         store::SharedStore,
         suspicions::{STALL, Suspicions},
-        sync::Syncer,
+        sync::exchange::Syncer,
         wire::PING_ALPN,
     },
     net::Links,

@@ -21,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{access::Access, wire::Control};
 use crate::{
-    groups::{
-        duplex::Gone,
+    groups::model::{
         lineage::{Lineage, MemberId},
+        member_info::MemberInfo,
+        member_stream::Gone,
         metrics::GroupMetrics,
-        standing::Standing,
     },
     net::LinkSender,
     primitives::{Bytes, Digest, PeerId, Scope, encoding},
@@ -61,7 +61,7 @@ pub(crate) struct BondCore {
 
 struct State {
     entry: SignedPeerEntry,
-    standing: Standing,
+    standing: MemberInfo,
     /// Number of the message that told it; 0 for the introduction.
     standing_number: u64,
     validity: Validity,
@@ -74,7 +74,7 @@ pub(crate) struct BondOptions {
     pub(crate) access: Access,
     pub(crate) has_proven: bool,
     pub(crate) entry: SignedPeerEntry,
-    pub(crate) standing: Standing,
+    pub(crate) standing: MemberInfo,
     pub(crate) validity: Validity,
     pub(crate) connection: Connection,
     pub(crate) sender: LinkSender,
@@ -120,12 +120,12 @@ impl BondCore {
         }
     }
 
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> MemberInfo {
         self.state.lock().standing.clone()
     }
 
     /// Takes in the peer's standing, unless something later is known; returns whether that is news.
-    pub(crate) fn set_standing(&self, number: u64, standing: Standing) -> bool {
+    pub(crate) fn set_standing(&self, number: u64, standing: MemberInfo) -> bool {
         let mut state = self.state.lock();
         if number <= state.standing_number {
             return false;

@@ -4,8 +4,9 @@
 //! commands and snapshots are opened beside it, so that large transfers delay no sign of life.
 
 pub(crate) mod access;
-pub(crate) mod beats;
+pub(crate) mod close;
 pub(crate) mod core;
+pub(crate) mod keep_alive;
 pub(crate) mod proof;
 pub(crate) mod set;
 pub(crate) mod wire;

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::core::BondCore;
-use crate::{groups::lineage::MemberId, primitives::PeerId};
+use crate::{groups::model::lineage::MemberId, primitives::PeerId};
 
 /// Bonds of a member, at most one per peer.
 #[derive(Debug)]

@@ -13,10 +13,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    groups::{
-        duplex::Channel,
+    groups::model::{
         lineage::{Lineage, MemberId},
-        standing::{LineageStanding, Standing},
+        member_info::{LineageStanding, MemberInfo},
+        member_stream::Channel,
     },
     primitives::{Bytes, Digest, GroupId, PeerId},
     tickets::SignedPeerEntry,
@@ -52,7 +52,7 @@ pub(crate) enum Opening {
         channel: Channel,
     },
     /// Signs of life from now on: one for all groups that the two share.
-    Beats,
+    KeepAlive,
 }
 
 /// The acceptor's side of the proof.
@@ -69,7 +69,7 @@ pub(crate) struct Introduction {
     pub(crate) entry: SignedPeerEntry,
     /// Random for each joining of the group: tells a restarted member from a reconnected one.
     pub(crate) session: u64,
-    pub(crate) standing: Standing,
+    pub(crate) standing: MemberInfo,
     /// That the sender has the write key, if it has one.
     pub(crate) write_proof: Option<[u8; 32]>,
 }
@@ -83,7 +83,7 @@ pub(crate) struct Established;
 pub(crate) enum Control {
     /// The sender's standing changed. Messages may overtake each other: the one with the highest
     /// number counts.
-    Standing { number: u64, standing: Standing },
+    MemberInfo { number: u64, standing: MemberInfo },
     /// The sender's discovery entry changed.
     Entry(Box<SignedPeerEntry>),
     /// Peers that the sender has bonds with.

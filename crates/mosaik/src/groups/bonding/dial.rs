@@ -9,7 +9,7 @@ use super::{handshake, reader};
 use crate::{
     groups::{
         Error,
-        close::{IdentityInUse, InvalidProof},
+        bond::close::{IdentityInUse, InvalidProof},
         instance::Instance,
     },
     net::close::UnknownPeer,

@@ -9,11 +9,11 @@ use crate::{
         Error,
         bond::{
             access::Access,
+            close::{AlreadyBonded, InvalidHandshake, InvalidProof, NotAllowed, Timeout},
             core::{BondCore, BondOptions},
             proof::{Challenge, Role},
             wire::{ALPN, Established, Introduction, MAX_CONTROL_FRAME_BYTES, Opening, Welcome},
         },
-        close::{AlreadyBonded, InvalidHandshake, InvalidProof, NotAllowed, Timeout},
         instance::Instance,
     },
     net::{

@@ -9,10 +9,12 @@ use super::handshake::Bonded;
 use crate::{
     groups::{
         bond::{core::BondCore, wire::Control},
-        event::Event,
         instance::Instance,
-        lineage::{Lineage, MemberId},
-        standing::Willingness,
+        model::{
+            event::Event,
+            lineage::{Lineage, MemberId},
+            member_info::Willingness,
+        },
     },
     net::{
         close::{ProtocolViolation, UnexpectedClose},
@@ -24,7 +26,7 @@ use crate::{
 /// Questions that are answered at once; reading waits when there are more.
 const MAX_OPEN_QUESTIONS: usize = 256;
 
-/// Beats of an observer's bond within the time after which a silent one counts as dead.
+/// KeepAlive of an observer's bond within the time after which a silent one counts as dead.
 const OBSERVERS_BEATS: u32 = 4;
 
 /// Serves a bond until it ends.
@@ -103,11 +105,11 @@ async fn answer(
 async fn take(instance: &Arc<Instance>, bond: &Arc<BondCore>, message: Control) {
     let event = match message {
         Control::Answer { id, response } => return bond.answered(id, response),
-        Control::Standing { number, standing } => {
+        Control::MemberInfo { number, standing } => {
             if !standing.member.is_of(&bond.peer) || !bond.set_standing(number, standing) {
                 return;
             }
-            Event::Standing(bond.peer)
+            Event::MemberInfo(bond.peer)
         }
         Control::Entry(entry) => {
             bond.set_entry((*entry).clone());

@@ -15,9 +15,9 @@ use super::{
     wire::{Answer, Ask, FRAME_BYTES, Fetched, Piece, Plan, RUN_PIECES, Whole},
 };
 use crate::{
-    groups::{
-        duplex::{Duplex, Gone},
+    groups::model::{
         lineage::MemberId,
+        member_stream::{Gone, MemberStream},
     },
     primitives::{Bytes, BytesMut, encoding},
 };
@@ -43,7 +43,7 @@ const OPEN: Duration = Duration::from_secs(5);
 /// Reaches the members that may have something.
 pub(crate) trait Sources: Send + Sync {
     /// Opens a stream on which [`Ask`]s are answered.
-    fn open(&self, member: MemberId) -> BoxFuture<'static, Result<Duplex, Gone>>;
+    fn open(&self, member: MemberId) -> BoxFuture<'static, Result<MemberStream, Gone>>;
 }
 
 /// Errors of fetching.
@@ -272,7 +272,7 @@ impl Fetch<'_> {
         }
     }
 
-    async fn ask(&self, stream: &mut Duplex, ask: &Ask) -> Result<(), Gone> {
+    async fn ask(&self, stream: &mut MemberStream, ask: &Ask) -> Result<(), Gone> {
         let ask = encoding::try_serialize(ask).map_err(|_| Gone)?;
         let sent = timeout(self.patience, stream.tx.send(&ask)).await;
         sent.unwrap_or(Err(Gone))
@@ -281,7 +281,7 @@ impl Fetch<'_> {
     /// Receives a piece frame by frame. Its digest tells later whether it is the right one.
     async fn receive_piece(
         &self,
-        stream: &mut Duplex,
+        stream: &mut MemberStream,
         piece: usize,
         from: MemberId,
     ) -> Result<Bytes, Gone> {
@@ -299,7 +299,7 @@ impl Fetch<'_> {
         Ok(bytes.freeze())
     }
 
-    async fn receive(&self, stream: &mut Duplex) -> Result<Bytes, Gone> {
+    async fn receive(&self, stream: &mut MemberStream) -> Result<Bytes, Gone> {
         let received = timeout(self.patience, stream.rx.recv()).await;
         received.unwrap_or(Err(Gone))
     }

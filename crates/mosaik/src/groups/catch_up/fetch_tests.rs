@@ -98,14 +98,14 @@ impl Crowd {
 }
 
 impl Sources for Crowd {
-    fn open(&self, member: MemberId) -> BoxFuture<'static, Result<Duplex, Gone>> {
+    fn open(&self, member: MemberId) -> BoxFuture<'static, Result<MemberStream, Gone>> {
         let place = self.members.iter().position(|(other, _)| *other == member);
         let place = place.unwrap();
         let manner = self.members[place].1;
         if manner == Manner::Unreachable {
             return async { Err(Gone) }.boxed();
         }
-        let (ours, theirs) = Duplex::pair();
+        let (ours, theirs) = MemberStream::pair();
         let (pieces, sent) = (self.pieces.clone(), self.sent.clone());
         self.scope.spawn(async move {
             // The other side ends it.
@@ -116,7 +116,7 @@ impl Sources for Crowd {
 }
 
 async fn serve(
-    mut stream: Duplex,
+    mut stream: MemberStream,
     manner: Manner,
     pieces: &[Bytes],
     sent: &Mutex<Vec<usize>>,

@@ -19,8 +19,13 @@
 //! - Pieces are handed on in order. No more than a window of them is under way at a time, so the
 //!   receiver sets the pace; and they are asked for little by little, no faster than a rate.
 //!
-//! [Fetching](fetch) is apart from what is fetched: it knows pieces, numbers and digests only.
+//! [Fetching](fetch) is apart from what is fetched: it knows pieces, numbers and digests only. The
+//! snapshots that a member can give are in its [cache](snapshot_cache). Who asks and who answers are
+//! the [client](super::consensus) and the server of consensus.
 
 pub(crate) mod fetch;
 pub(crate) mod pace;
+pub(crate) mod snapshot_cache;
+pub(crate) mod snapshot_data;
+pub(crate) mod volume;
 pub(crate) mod wire;

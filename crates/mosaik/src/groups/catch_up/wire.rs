@@ -1,8 +1,12 @@
 //! Messages between members about pieces.
 
+use openraft::alias::{LogIdOf, VoteOf};
 use serde::{Deserialize, Serialize};
 
-use crate::primitives::Bytes;
+use crate::{
+    groups::log::types::{SnapshotMeta, Types, term_of},
+    primitives::Bytes,
+};
 
 /// A piece is cut when it is at least this large.
 pub(crate) const PIECE_BYTES: usize = 128 * 1024;
@@ -12,9 +16,6 @@ pub(crate) const MAX_PIECE_BYTES: usize = 1024 * 1024 * 1024;
 pub(crate) const FRAME_BYTES: usize = 1024 * 1024;
 /// Pieces that one snapshot may consist of.
 pub(crate) const MAX_PIECES: usize = 1 << 20;
-/// Pieces that a snapshot is cut into at most for the number of its items alone: beyond that, a
-/// piece holds more of them than was asked for.
-pub(crate) const MAX_BATCHES: u64 = if cfg!(test) { 1 << 10 } else { 1 << 18 };
 /// Pieces that are asked for at a time.
 pub(crate) const RUN_PIECES: usize = 8;
 
@@ -155,4 +156,42 @@ pub(crate) fn in_bounds(from: u64, ends: &[u64]) -> bool {
 pub(crate) struct Fetched {
     pub(crate) piece: Piece,
     pub(crate) bytes: Bytes,
+}
+
+/// The first frame of a snapshot transfer: which one it is. A [`Manifest`] follows.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct SnapshotHeader {
+    pub(crate) vote: VoteOf<Types>,
+    pub(crate) meta: SnapshotMeta,
+    /// The group's own bookkeeping.
+    pub(crate) head: Bytes,
+}
+
+impl SnapshotHeader {
+    /// The snapshot's name; `None` for one of nothing.
+    pub(crate) fn id(&self) -> Option<SnapshotId> {
+        self.meta.last_log_id.as_ref().map(snapshot_id)
+    }
+}
+
+pub(crate) fn snapshot_id(last: &LogIdOf<Types>) -> SnapshotId {
+    SnapshotId {
+        term: term_of(last),
+        index: last.index(),
+    }
+}
+
+/// The pieces of a snapshot, which the receiver fetches from the members that have them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Manifest(pub(crate) Vec<Piece>);
+
+/// Ends a snapshot transfer in place of a reply: the sender has discarded the log behind the
+/// snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Overrun {
+    /// Size of the log entries that came since the snapshot.
+    pub(crate) log_bytes: u64,
+    /// Size up to which the sender keeps them.
+    pub(crate) limit_bytes: u64,
 }

@@ -7,7 +7,7 @@ use crate::{
     groups::{
         WriteKey,
         bond::{access::Access, core::BondCore},
-        standing::{Standing, Willingness},
+        model::member_info::{MemberInfo, Willingness},
     },
     primitives::ShortFmtExt,
 };
@@ -42,9 +42,9 @@ impl Instance {
         bonds
     }
 
-    /// Standing of a peer, as far as it may be believed: a guest neither votes nor leads. It may
+    /// MemberInfo of a peer, as far as it may be believed: a guest neither votes nor leads. It may
     /// observe.
-    pub(crate) fn standing_of(&self, bond: &BondCore) -> Standing {
+    pub(crate) fn standing_of(&self, bond: &BondCore) -> MemberInfo {
         let mut standing = bond.standing();
         if self.is_guest(bond) && standing.willingness.votes() {
             standing.willingness = Willingness::Never;
@@ -54,7 +54,7 @@ impl Instance {
 
     /// Standings of the peers, as far as a founding has to mind them: guests that another member of
     /// this key is bonded beside can't keep a history from beginning.
-    pub(crate) fn standings_for_founding(&self) -> Vec<Standing> {
+    pub(crate) fn standings_for_founding(&self) -> Vec<MemberInfo> {
         let bonds = self.bonds.all();
         bonds
             .iter()

@@ -9,15 +9,17 @@ use super::core::Instance;
 use crate::{
     groups::{
         bond::{
+            close::{AlreadyBonded, IdentityInUse, NotAllowed},
             core::BondCore,
             proof::{Challenge, Role},
             set::Admission,
             wire::{Control, Introduction, MAX_CHANNEL_FRAME_BYTES},
         },
-        close::{AlreadyBonded, IdentityInUse, NotAllowed},
-        duplex::{Channel, Duplex},
-        event::Event,
-        lineage::{Lineage, MemberId},
+        model::{
+            event::Event,
+            lineage::{Lineage, MemberId},
+            member_stream::{Channel, MemberStream},
+        },
     },
     net::{Link, close::GracefulShutdown},
     primitives::{Digest, PeerId, ShortFmtExt},
@@ -142,7 +144,7 @@ impl Instance {
         let Some(core) = self.core_for(&bonded, lineage, to).await else {
             return;
         };
-        let stream = Duplex::over(link, MAX_CHANNEL_FRAME_BYTES);
+        let stream = MemberStream::over(link, MAX_CHANNEL_FRAME_BYTES);
         let serving = async move {
             match channel {
                 Channel::Append => core.serve_append(stream).await,

@@ -13,23 +13,23 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tokio::{sync::mpsc, time::Instant};
 
+use super::persistent_identity::PersistentIdentity;
 use crate::{
     discovery::Discovery,
     groups::{
         GroupConfig, GroupKey, LeadershipPreference, WriteKey,
-        bond::{beats::Beats, set::BondSet},
-        command_store::CommandStore,
-        config::Timing,
-        durable::Keeper,
-        event::Event,
-        lineage::{Ancestry, MemberId},
-        metrics::GroupMetrics,
-        raft::Node,
-        replica::Replica,
-        standing::{LineageStanding, Standing, Willingness},
-        status::Status,
+        bond::{keep_alive::KeepAlive, set::BondSet},
+        consensus::{Node, pending_commands::PendingCommands},
+        machine::{log_storage::CommandStore, replica::Replica},
+        model::{
+            config::Timing,
+            event::Event,
+            lineage::{Ancestry, MemberId},
+            member_info::{LineageStanding, MemberInfo, Willingness},
+            metrics::GroupMetrics,
+            status::Status,
+        },
         store::NodeStore,
-        submissions::Submissions,
     },
     net::Links,
     primitives::{GroupId, PeerId, Scope},
@@ -41,7 +41,7 @@ use crate::{
 pub(crate) struct Host {
     pub(crate) discovery: Discovery,
     pub(crate) links: Links,
-    pub(crate) beats: Beats,
+    pub(crate) beats: KeepAlive,
     pub(crate) handshake_timeout: Duration,
     /// The node's store, if it has one.
     pub(crate) store: Option<NodeStore>,
@@ -61,17 +61,17 @@ pub(crate) struct Instance {
     /// Members that must have met before one is founded: the most that any handle has asked for.
     min_members: AtomicUsize,
     pub(super) status: Arc<Status>,
-    pub(super) submissions: Arc<Submissions>,
+    pub(super) pending_commands: Arc<PendingCommands>,
     pub(super) replica: Arc<dyn Replica>,
     pub(super) commands: Option<Arc<dyn CommandStore>>,
     /// Persistent identity of a durable member.
-    pub(super) keeper: Option<Keeper>,
+    pub(super) keeper: Option<PersistentIdentity>,
     pub(super) bonds: BondSet,
     /// Peers that are being dialled, and since when.
     pub(super) dialling: Mutex<HashMap<PeerId, Instant>>,
     pub(super) member: Mutex<MemberId>,
     pub(super) node: RwLock<Option<Node>>,
-    /// Held while the history is being changed.
+    /// CachedSnapshot while the history is being changed.
     pub(super) switch: tokio::sync::Mutex<()>,
     /// This member does not want to be added to the membership yet.
     pub(super) catching_up: AtomicBool,
@@ -122,15 +122,19 @@ impl Instance {
         let timing = options.config.consensus().timing();
         let patience = options.config.consensus().forward_timeout;
         let store = options.host.store.clone().filter(|_| options.durable);
-        let kept = store.map(|store| Keeper::open(store, *options.config.group_id(), local));
+        let kept =
+            store.map(|store| PersistentIdentity::open(store, *options.config.group_id(), local));
         let (keeper, member) = match kept {
             Some((keeper, member)) => (Some(keeper), member),
             None => (None, MemberId::fresh(local)),
         };
-        let ancestry = keeper.as_ref().map(Keeper::ancestry).unwrap_or_default();
-        let restored = keeper.as_ref().and_then(Keeper::restored);
-        let submissions = Arc::new(Submissions::new(member, patience, PARCELS_UNDER_WAY));
-        let watched = submissions.clone();
+        let ancestry = keeper
+            .as_ref()
+            .map(PersistentIdentity::ancestry)
+            .unwrap_or_default();
+        let restored = keeper.as_ref().and_then(PersistentIdentity::restored);
+        let pending_commands = Arc::new(PendingCommands::new(member, patience, PARCELS_UNDER_WAY));
+        let watched = pending_commands.clone();
         options.scope.spawn(async move { watched.watch().await });
         Arc::new_cyclic(|this| Self {
             timing,
@@ -140,7 +144,7 @@ impl Instance {
             write_key: Mutex::new(options.write_key),
             min_members: AtomicUsize::new(options.config.consensus().min_members),
             status,
-            submissions,
+            pending_commands,
             replica: options.replica,
             commands: options.commands,
             keeper,
@@ -254,8 +258,8 @@ impl Instance {
         &self.status
     }
 
-    pub(crate) fn submissions(&self) -> &Arc<Submissions> {
-        &self.submissions
+    pub(crate) fn pending_commands(&self) -> &Arc<PendingCommands> {
+        &self.pending_commands
     }
 
     pub(crate) fn bonds(&self) -> &BondSet {
@@ -274,7 +278,7 @@ impl Instance {
         &self.host.links
     }
 
-    pub(crate) fn beats(&self) -> &Beats {
+    pub(crate) fn beats(&self) -> &KeepAlive {
         &self.host.beats
     }
 
@@ -320,8 +324,8 @@ impl Instance {
         *self.member.lock()
     }
 
-    /// Standing of this member, as told to others.
-    pub(crate) fn standing(&self) -> Standing {
+    /// MemberInfo of this member, as told to others.
+    pub(crate) fn standing(&self) -> MemberInfo {
         let willingness = match self.preference() {
             LeadershipPreference::Observer => Willingness::Observer,
             // It could answer nothing, and hand on nothing.
@@ -329,7 +333,7 @@ impl Instance {
             LeadershipPreference::Normal => Willingness::Normal,
             LeadershipPreference::Reluctant { .. } => Willingness::Reluctant,
         };
-        Standing {
+        MemberInfo {
             member: self.member(),
             willingness,
             catching_up: self.is_catching_up(),
@@ -415,14 +419,14 @@ impl Instance {
     /// Failure for which this member can't go on, whatever history it belongs to; `None` while
     /// there is none.
     pub(crate) fn failure(&self) -> Option<String> {
-        let stored = self.keeper.as_ref().and_then(Keeper::failure);
+        let stored = self.keeper.as_ref().and_then(PersistentIdentity::failure);
         let stored = stored.map(|failure| failure.to_string());
         stored.or_else(|| self.failure.lock().clone())
     }
 
     /// The group has ended for its handles.
     pub(crate) fn terminate(&self) {
-        self.submissions.close();
+        self.pending_commands.close();
         self.status.terminate();
         self.metrics.settle();
     }
@@ -439,7 +443,7 @@ impl Instance {
     /// Puts queued commands into the log, if this member leads.
     pub(crate) fn pump(&self) {
         if let Some(node) = &*self.node.read() {
-            node.pump();
+            node.propose_pending();
         }
     }
 }

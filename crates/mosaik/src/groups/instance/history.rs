@@ -3,18 +3,24 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{core::Instance, peers::BondedPeers};
+use super::{
+    core::Instance,
+    peers::BondedPeers,
+    persistent_identity::{Identity, PersistentIdentity},
+};
 use crate::{
     groups::{
         Cursor, Index, LeadershipPreference, Membership,
         bond::core::BondCore,
-        durable::{Identity, Keeper},
-        event::Event,
-        lineage::{Ancestry, Branch, Lineage, MemberId},
-        raft::{Inheritance, Node, NodeCore, NodeOptions, Stopped},
-        standing::LineageStanding,
+        consensus::{
+            Inheritance, Node, NodeCore, NodeOptions, Stopped, pending_commands::CommandRoute,
+        },
+        model::{
+            event::Event,
+            lineage::{Ancestry, Branch, Lineage, MemberId},
+            member_info::LineageStanding,
+        },
         store::StoreError,
-        submissions::Route,
     },
     primitives::ShortFmtExt,
 };
@@ -79,8 +85,8 @@ impl Instance {
             observes: self.observes(),
             replica: self.replica.clone(),
             commands: self.commands.clone(),
-            store: self.keeper.as_ref().and_then(Keeper::store),
-            submissions: self.submissions.clone(),
+            store: self.keeper.as_ref().and_then(PersistentIdentity::store),
+            pending_commands: self.pending_commands.clone(),
             status: self.status.clone(),
             undecodable: self.metrics.undecodable.clone(),
             inheritance,
@@ -121,7 +127,7 @@ impl Instance {
             return Err(failure);
         }
         let first = keeper.settle(self.member()).await?;
-        self.submissions.start_at(first);
+        self.pending_commands.start_at(first);
         if let Some(lineage) = keeper.restored() {
             self.take_part(lineage).await;
         }
@@ -186,7 +192,7 @@ impl Instance {
         *self.node.write() = None;
         let ended = old.shutdown().await;
         *self.member.lock() = MemberId::fresh(self.local);
-        self.submissions.set_route(Route::Hold);
+        self.pending_commands.set_route(CommandRoute::Hold);
         let lineage = Lineage::random();
         let branch = Branch {
             lineage: old.lineage(),
@@ -232,7 +238,7 @@ impl Instance {
         let ended = old.shutdown().await;
         *self.node.write() = None;
         *self.member.lock() = MemberId::fresh(self.local);
-        self.submissions.set_route(Route::Hold);
+        self.pending_commands.set_route(CommandRoute::Hold);
         *self.ancestry.lock() = heir.ancestry.clone();
         let inherited = async {
             let inheritance = ended.bequeath_to(branch).await?;
@@ -274,7 +280,7 @@ impl Instance {
                 "the state machine can't be reset: this member stays offline and answers no query"
             );
         }
-        self.submissions.set_route(Route::Hold);
+        self.pending_commands.set_route(CommandRoute::Hold);
         self.status.set_committed(Index::zero());
         self.status.set_log_position(Cursor::zero());
         self.status.set_membership(Membership::default());

@@ -9,5 +9,7 @@ mod bonds;
 mod core;
 mod history;
 mod peers;
+pub(crate) mod persistent_identity;
+pub(crate) mod registry;
 
 pub(crate) use core::{Host, Instance, InstanceOptions, Wishes};

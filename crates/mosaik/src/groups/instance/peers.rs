@@ -11,10 +11,12 @@ use crate::{
             core::BondCore,
             wire::{ALPN, MAX_CHANNEL_FRAME_BYTES, Opening},
         },
-        duplex::{Channel, Duplex, Gone},
-        event::Event,
-        lineage::{Lineage, MemberId},
-        raft::Peers,
+        consensus::Peers,
+        model::{
+            event::Event,
+            lineage::{Lineage, MemberId},
+            member_stream::{Channel, Gone, MemberStream},
+        },
     },
     primitives::Bytes,
 };
@@ -74,7 +76,11 @@ impl Peers for BondedPeers {
         bond.map_or(true, |(instance, bond)| instance.may_write_under(&bond))
     }
 
-    fn open(&self, member: MemberId, channel: Channel) -> BoxFuture<'static, Result<Duplex, Gone>> {
+    fn open(
+        &self,
+        member: MemberId,
+        channel: Channel,
+    ) -> BoxFuture<'static, Result<MemberStream, Gone>> {
         let bond = self.bond_with(&member);
         let (lineage, from) = (self.lineage, self.member);
         async move {
@@ -92,7 +98,11 @@ impl Peers for BondedPeers {
                     channel,
                 })
                 .map_err(|_| Gone)?;
-            Ok(Duplex::until(link, MAX_CHANNEL_FRAME_BYTES, &bond.streams))
+            Ok(MemberStream::until(
+                link,
+                MAX_CHANNEL_FRAME_BYTES,
+                &bond.streams,
+            ))
         }
         .boxed()
     }

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    groups::lineage::MemberId,
+    groups::model::lineage::MemberId,
     primitives::{PeerId, Scope},
 };
 

@@ -11,7 +11,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    groups::{bond::wire::Control, raft::Stopped},
+    groups::{bond::wire::Control, consensus::Stopped},
     primitives::{PeerId, ShortFmtExt},
 };
 

@@ -1,16 +1,16 @@
 //! Life cycle of a member: founding, joining, healing, leaving, merging.
 //!
 //! [`rules`] decides, without clock and connections; [`worker`] watches, and has carried out what
-//! concerns other [members](acquaintance), [histories](histories), the [membership](membership) and
-//! the [end](departure). Observers are no members, and have [sources](observing) instead.
+//! concerns other [members](peers), [histories](lineages), the [membership](membership) and
+//! the [end](leave). Observers are no members, and have [sources](observing) instead.
 
-mod acquaintance;
-mod departure;
 mod feeding;
-mod histories;
+mod halt_detector;
+mod leave;
+mod lineages;
 mod membership;
 mod observing;
-mod quorum;
+mod peers;
 pub(crate) mod rules;
 mod sources;
 mod stalls;

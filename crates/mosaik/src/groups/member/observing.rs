@@ -23,7 +23,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    groups::{bond::core::BondCore, event::Event},
+    groups::{bond::core::BondCore, model::event::Event},
     net::{close::Success, link::path_rtt},
     primitives::{PeerId, ShortFmtExt},
 };

@@ -5,9 +5,11 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     groups::{
         Cursor,
-        lineage::{Branch, MemberId},
-        raft::View,
-        standing::{LineageStanding, Standing, Willingness},
+        consensus::View,
+        model::{
+            lineage::{Branch, MemberId},
+            member_info::{LineageStanding, MemberInfo, Willingness},
+        },
     },
     primitives::PeerId,
 };
@@ -15,9 +17,9 @@ use crate::{
 /// Knowledge of a member without history about founding.
 #[derive(Debug)]
 pub(crate) struct Founding<'a> {
-    pub(crate) own: &'a Standing,
+    pub(crate) own: &'a MemberInfo,
     /// The standings of all members with a bond.
-    pub(crate) bonded: &'a [Standing],
+    pub(crate) bonded: &'a [MemberInfo],
     pub(crate) min_members: usize,
     pub(crate) max_voters: usize,
     /// Nothing new is to be expected, or the wait is over.
@@ -56,7 +58,7 @@ pub(crate) struct Committee<'a> {
     pub(crate) own: MemberId,
     pub(crate) view: &'a View,
     /// Standings of members with a bond, with their peers, that belong to this history or to none.
-    pub(crate) bonded: &'a [(PeerId, Standing)],
+    pub(crate) bonded: &'a [(PeerId, MemberInfo)],
     /// Members that have asked to leave, or were unreachable for too long.
     pub(crate) gone: &'a BTreeSet<MemberId>,
     /// Members whose log is nearly complete.
@@ -108,10 +110,10 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
     // A voter that was started again as an observer: it is added again, without a vote.
     let abstains = |member: &MemberId| {
         let never =
-            |standing: &Standing| standing.member == *member && !standing.willingness.votes();
+            |standing: &MemberInfo| standing.member == *member && !standing.willingness.votes();
         member != own && bonded.iter().any(|(_, standing)| never(standing))
     };
-    let observes = |standing: &Standing| standing.willingness == Willingness::Observer;
+    let observes = |standing: &MemberInfo| standing.willingness == Willingness::Observer;
     let loses_vote = |member: &&MemberId| leaves(member) || abstains(member);
     let mut removed: BTreeSet<_> = view.voters.iter().filter(loses_vote).copied().collect();
     let room = max_voters
@@ -277,11 +279,15 @@ pub(crate) enum Turn {
 
 /// Decides which of the remaining members founds a new history. The log decides: the member with
 /// the greatest last entry has everything that was acknowledged and that any of them has.
-pub(crate) fn reforms(own: &Standing, bonded: &[Standing], voters: &BTreeSet<MemberId>) -> Turn {
+pub(crate) fn reforms(
+    own: &MemberInfo,
+    bonded: &[MemberInfo],
+    voters: &BTreeSet<MemberId>,
+) -> Turn {
     let Some(lineage) = own.lineage.as_ref().map(|lineage| lineage.id) else {
         return Turn::Never;
     };
-    let claim = |standing: &Standing| {
+    let claim = |standing: &MemberInfo| {
         let theirs = standing.lineage.as_ref()?;
         let able = standing.willingness.votes() && voters.contains(&standing.member);
         (able && theirs.id == lineage).then_some((theirs.last, standing.member))
@@ -289,7 +295,7 @@ pub(crate) fn reforms(own: &Standing, bonded: &[Standing], voters: &BTreeSet<Mem
     let Some(own) = claim(own) else {
         return Turn::Never;
     };
-    let has_reformed = |standing: &Standing| {
+    let has_reformed = |standing: &MemberInfo| {
         let theirs = standing.lineage.as_ref();
         theirs.is_some_and(|theirs| theirs.ancestry.branch_from(&lineage).is_some())
     };
@@ -315,7 +321,7 @@ mod tests {
         Digest,
         groups::{
             Index, Term,
-            lineage::{Ancestry, LogPoint},
+            model::lineage::{Ancestry, LogPoint},
         },
     };
 
@@ -323,10 +329,10 @@ mod tests {
         iroh::SecretKey::from_bytes(&[n; 32]).public()
     }
 
-    fn standing(n: u8) -> Standing {
-        Standing {
+    fn standing(n: u8) -> MemberInfo {
+        MemberInfo {
             member: MemberId::fresh(peer(n)),
-            ..Standing::default()
+            ..MemberInfo::default()
         }
     }
 
@@ -341,13 +347,13 @@ mod tests {
         }
     }
 
-    fn sorted(n: u8) -> Vec<Standing> {
+    fn sorted(n: u8) -> Vec<MemberInfo> {
         let mut standings: Vec<_> = (1..=n).map(standing).collect();
         standings.sort_by_key(|standing| standing.member);
         standings
     }
 
-    fn founding<'a>(own: &'a Standing, bonded: &'a [Standing]) -> Founding<'a> {
+    fn founding<'a>(own: &'a MemberInfo, bonded: &'a [MemberInfo]) -> Founding<'a> {
         Founding {
             own,
             bonded,
@@ -720,7 +726,7 @@ mod tests {
     #[test]
     fn the_voter_with_the_longest_log_reforms() {
         let point = |term, index| Some(LogPoint { term, index });
-        let with = |n, last, committed| Standing {
+        let with = |n, last, committed| MemberInfo {
             lineage: Some(LineageStanding {
                 last,
                 ..lineage(1, committed, false)
@@ -730,12 +736,12 @@ mod tests {
         // The first has applied less of what it has.
         let (long, short) = (with(1, point(2, 8), 3), with(2, point(2, 7), 5));
         let older = with(3, point(1, 9), 5);
-        let observer = Standing {
+        let observer = MemberInfo {
             willingness: Willingness::Never,
             ..with(4, point(2, 9), 5)
         };
         let learner = with(5, point(2, 9), 5);
-        let stranger = Standing {
+        let stranger = MemberInfo {
             lineage: Some(LineageStanding {
                 last: point(3, 1),
                 ..lineage(2, 9, false)
@@ -746,7 +752,7 @@ mod tests {
         let voters: BTreeSet<_> = [&long, &short, &older, &observer, &stranger]
             .map(|standing| standing.member)
             .into();
-        let turn = |own: &Standing| {
+        let turn = |own: &MemberInfo| {
             let bonded: Vec<_> = all.iter().filter(|s| *s != own).cloned().collect();
             reforms(own, &bonded, &voters)
         };
@@ -755,7 +761,7 @@ mod tests {
         assert_eq!(turn(&older), Turn::Later);
         assert_eq!(turn(&observer), Turn::Never);
         assert_eq!(turn(&learner), Turn::Never);
-        let heir = Standing {
+        let heir = MemberInfo {
             lineage: Some(LineageStanding {
                 ancestry: Ancestry::default().extended(Branch {
                     lineage: lineage(1, 0, false).id,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::{Rng, seq::IteratorRandom};
 
 use crate::{
-    groups::lineage::{Lineage, MemberId},
+    groups::model::lineage::{Lineage, MemberId},
     primitives::PeerId,
 };
 

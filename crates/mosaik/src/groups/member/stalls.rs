@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::groups::lineage::MemberId;
+use crate::groups::model::lineage::MemberId;
 
 /// Voters that acknowledge nothing of what they lack, each with the time since when.
 #[derive(Debug, Default)]

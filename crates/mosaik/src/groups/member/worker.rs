@@ -12,16 +12,18 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{feeding::Feeding, quorum::Quorum, rules::Change, stalls::Stalls};
+use super::{feeding::Feeding, halt_detector::HaltDetector, rules::Change, stalls::Stalls};
 use crate::{
     groups::{
         bond::wire::Control,
         bonding::dial::Dials,
-        event::Event,
+        consensus::{Node, Stopped, View},
         instance::Instance,
-        lineage::{Lineage, MemberId},
-        raft::{Node, Stopped, View},
-        standing::Standing,
+        model::{
+            event::Event,
+            lineage::{Lineage, MemberId},
+            member_info::MemberInfo,
+        },
     },
     primitives::{PeerId, ShortFmtExt},
 };
@@ -42,8 +44,8 @@ pub(crate) struct Worker {
     pub(super) node: Option<NodeWatch>,
     /// The history that this member fetches from others before it is added to the membership.
     pub(super) fetching: Option<Lineage>,
-    /// Standing that was last told to the others.
-    pub(super) told: Standing,
+    /// MemberInfo that was last told to the others.
+    pub(super) told: MemberInfo,
     pub(super) told_at: Instant,
     /// Number of times that a standing was told.
     pub(super) told_count: u64,
@@ -58,7 +60,7 @@ pub(crate) struct Worker {
     pub(super) next_change: Instant,
     /// Time at which this member stands for election by itself, if it does.
     pub(super) stand_at: Option<Instant>,
-    pub(super) quorum: Quorum,
+    pub(super) quorum: HaltDetector,
     /// Time since which this history has had neither a leader nor a majority.
     pub(super) halted_since: Option<Instant>,
     /// Rival histories, with the first and the last time that they were said to be alive.
@@ -116,7 +118,7 @@ impl Worker {
             changing: None,
             next_change: now,
             stand_at: None,
-            quorum: Quorum::default(),
+            quorum: HaltDetector::default(),
             halted_since: None,
             rivals_at: now,
             rivals_seen: HashMap::new(),
@@ -199,7 +201,7 @@ impl Worker {
                     self.on_return(&bond);
                     self.stopped.remove(&bond.member());
                     let (number, standing) = self.next_standing();
-                    bond.post(Control::Standing { number, standing });
+                    bond.post(Control::MemberInfo { number, standing });
                     bond.post(self.roster());
                     if let Some(watch) = &self.node {
                         watch.node.retry(bond.member()).await;
@@ -221,7 +223,7 @@ impl Worker {
                     self.dials.lost(peer);
                 }
             }
-            Event::Standing(peer) => self.consider(&peer).await,
+            Event::MemberInfo(peer) => self.consider(&peer).await,
             Event::Entry(peer) => self.on_entry(peer),
             Event::Roster(from, peers) => self.on_roster(from, &peers),
             Event::Leaving(member) => {
@@ -289,7 +291,7 @@ impl Worker {
         self.catch_up().await;
         self.feed(now).await;
         if self.node.is_none() {
-            self.instance.submissions().expire(now);
+            self.instance.pending_commands().expire(now);
             if !self.instance.is_leaving() {
                 self.found(now).await;
             }
@@ -338,7 +340,7 @@ impl Worker {
 /// that is alone may be needed by those who have it.
 fn is_shared_by_nobody(instance: &Instance, lineage: Lineage) -> bool {
     let bonds = instance.bonds().all();
-    let shares = |standing: &Standing| {
+    let shares = |standing: &MemberInfo| {
         let theirs = standing.lineage.as_ref();
         theirs.is_some_and(|theirs| theirs.id == lineage)
     };

@@ -17,7 +17,7 @@ use super::{
     StoreError,
     directory::Directory,
     disk::{Change, Disk},
-    queue::{Done, Queue, Ticket},
+    queue::{Done, Queue, WriteSequence},
 };
 use crate::primitives::GroupId;
 
@@ -81,7 +81,7 @@ impl Shared {
         &self,
         changes: Vec<Change>,
         done: Option<Done>,
-    ) -> Result<Ticket, StoreError> {
+    ) -> Result<WriteSequence, StoreError> {
         self.queue.submit(changes, done).await
     }
 

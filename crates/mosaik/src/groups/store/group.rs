@@ -12,7 +12,7 @@ use super::{
     StoreError,
     core::{Shared, Slot},
     disk::{Change, Disk, Garbage, Key},
-    queue::Ticket,
+    queue::WriteSequence,
 };
 use crate::primitives::{Bytes, GroupId, encoding};
 
@@ -203,7 +203,7 @@ impl GroupStore {
         &self,
         entries: impl IntoIterator<Item = (u64, Bytes)>,
         done: Done,
-    ) -> Result<Ticket, StoreError> {
+    ) -> Result<WriteSequence, StoreError> {
         let changes = entries
             .into_iter()
             .map(|(index, entry)| Change::Put((self.slot, LOG, index), entry))
@@ -269,8 +269,8 @@ impl GroupStore {
         self.shared.queue().ride(self.meta_key(key), value);
     }
 
-    /// Every write with a ticket up to this one is on disk.
-    pub(crate) fn durable(&self) -> Ticket {
+    /// Every write with a sequence up to this one is on disk.
+    pub(crate) fn durable(&self) -> WriteSequence {
         self.shared.queue().durable()
     }
 
@@ -380,13 +380,17 @@ impl GroupStore {
         self.write(changes).await
     }
 
-    async fn submit(&self, changes: Vec<Change>, done: Option<Done>) -> Result<Ticket, StoreError> {
+    async fn submit(
+        &self,
+        changes: Vec<Change>,
+        done: Option<Done>,
+    ) -> Result<WriteSequence, StoreError> {
         let (changes, registers) = self.registering(changes);
-        let ticket = self.shared.submit(changes, done).await?;
+        let sequence = self.shared.submit(changes, done).await?;
         if registers {
             self.state.registered.store(true, Ordering::Release);
         }
-        Ok(ticket)
+        Ok(sequence)
     }
 
     async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {

@@ -50,7 +50,7 @@ mod writer;
 pub use error::StoreError;
 pub(crate) use group::{ChunkWriter, GroupStore, MetaKey, Purged, Rewrite, StoredSnapshot};
 pub(crate) use node::NodeStore;
-pub(crate) use queue::Ticket;
+pub(crate) use queue::WriteSequence;
 
 #[cfg(test)]
 #[cfg(feature = "storage")]

@@ -31,14 +31,14 @@ const ROW_BYTES: usize = 64;
 pub(crate) type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// Numbers a write: what has a number up to [`Queue::durable`] is on disk.
-pub(crate) type Ticket = u64;
+pub(crate) type WriteSequence = u64;
 
 /// One write of one group, to be committed as a whole.
 pub(super) struct Request {
     pub(super) changes: Vec<Change>,
     done: Option<Done>,
     bytes: usize,
-    ticket: Ticket,
+    sequence: WriteSequence,
     _room: OwnedSemaphorePermit,
 }
 
@@ -59,7 +59,7 @@ struct State {
     pending: Vec<Request>,
     /// Rows that go along with the next commit, whenever that is.
     riders: BTreeMap<Key, Bytes>,
-    tickets: Ticket,
+    sequence: WriteSequence,
     closed: bool,
     /// Number of batches that the writer has begun; `busy`: whether it is at one.
     batches: u64,
@@ -94,7 +94,7 @@ impl Queue {
     }
 
     /// Every write with a number up to this is on disk.
-    pub(super) fn durable(&self) -> Ticket {
+    pub(super) fn durable(&self) -> WriteSequence {
         self.durable.load(Ordering::Acquire)
     }
 
@@ -108,7 +108,7 @@ impl Queue {
         &self,
         changes: Vec<Change>,
         done: Option<Done>,
-    ) -> Result<Ticket, StoreError> {
+    ) -> Result<WriteSequence, StoreError> {
         let bytes: usize = changes.iter().map(cost).sum();
         let share = u32::try_from(bytes.min(MAX_QUEUED_BYTES)).unwrap_or(u32::MAX);
         let room = self.room.clone().acquire_many_owned(share).await;
@@ -121,18 +121,18 @@ impl Queue {
             drop(state);
             return Err(self.reason());
         }
-        state.tickets += 1;
-        let ticket = state.tickets;
+        state.sequence += 1;
+        let sequence = state.sequence;
         state.pending.push(Request {
             changes,
             done,
             bytes,
-            ticket,
+            sequence,
             _room: room,
         });
         drop(state);
         self.ready.notify_one();
-        Ok(ticket)
+        Ok(sequence)
     }
 
     /// Lets a row go along with the next commit; a later value for the key replaces it. The rows
@@ -184,7 +184,7 @@ impl Queue {
     /// Acknowledges what was written.
     pub(super) fn completed(&self, batch: Batch) {
         if let Some(last) = batch.requests.last() {
-            self.durable.store(last.ticket, Ordering::Release);
+            self.durable.store(last.sequence, Ordering::Release);
         }
         batch.answer(&Ok(()));
     }

@@ -4,6 +4,7 @@ mod error;
 mod frame;
 mod receiver;
 mod sender;
+mod state;
 mod stream;
 
 pub(crate) use super::metrics::Violation;
@@ -13,5 +14,6 @@ pub(crate) use frame::{
 };
 pub(crate) use receiver::LinkReceiver;
 pub(crate) use sender::{Closed, LinkSender};
+pub(crate) use state::LinkState;
 pub use stream::Protocol;
-pub(crate) use stream::{Link, LinkState, path_rtt};
+pub(crate) use stream::{Link, path_rtt};

@@ -1,0 +1,432 @@
+//! Joining a group: what is chosen for it, and how this node becomes a member.
+
+use core::{any::Any, fmt};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::group::Shared;
+use crate::{
+    groups::{
+        ConsensusConfig, Group, GroupConfig, GroupKey, InMemoryLogStore, JoinError, NoOp,
+        StateMachine, StateSync, Storage, WriteKey,
+        instance::{
+            Instance, InstanceOptions, Wishes,
+            registry::{Joined, Registry},
+        },
+        machine::{
+            log_storage::{CommandStore, StorageAdapter},
+            replica::MachineReplica,
+        },
+        member::worker::Worker,
+        model::event::Event,
+    },
+    primitives::{GroupId, ShortFmtExt},
+    tickets::{LimitError, TicketValidator},
+};
+
+/// Limit on the messages that a member's worker has not handled yet; bonds wait when there are
+/// more.
+const MAX_EVENTS: usize = 1024;
+
+/// Joins a group of a key; made by [`Groups::with_key`](crate::groups::Groups::with_key).
+///
+/// First the machine is chosen, then, if need be, the storage; the rest in any order. Without
+/// further calls: the defaults of [`ConsensusConfig`], no tickets, commands in memory, and no
+/// machine but [`NoOp`].
+///
+/// # Examples
+///
+/// A durable member of a group that starts only when three have met:
+///
+/// ```no_run
+/// # use mosaik::groups::NoOp;
+/// use mosaik::groups::ConsensusConfig;
+///
+/// # async fn example(network: mosaik::Network, machine: NoOp) -> anyhow::Result<()> {
+/// let builder = network
+///     .groups()
+///     .with_key("a secret text")
+///     .with_consensus_config(ConsensusConfig::builder().with_min_members(3).build()?);
+/// # #[cfg(feature = "storage")]
+/// let builder = builder.durable()?;
+/// let group = builder.with_state_machine(machine).join();
+/// group.when().online().await;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a group is joined by `join`"]
+pub struct GroupBuilder<'g, S = (), M = ()> {
+    registry: &'g Arc<Registry>,
+    key: GroupKey,
+    consensus: ConsensusConfig,
+    validators: Vec<Arc<dyn TicketValidator>>,
+    storage: S,
+    machine: M,
+    durable: bool,
+    write_key: Option<WriteKey>,
+    founds_unadmitted: bool,
+}
+
+impl<S, M> fmt::Debug for GroupBuilder<'_, S, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupBuilder")
+            .field("key", &self.key)
+            .field("consensus", &self.consensus)
+            .field("validators", &self.validators.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'g> GroupBuilder<'g, (), ()> {
+    pub(super) fn new(registry: &'g Arc<Registry>, key: GroupKey) -> Self {
+        Self {
+            registry,
+            key,
+            consensus: ConsensusConfig::default(),
+            validators: Vec::new(),
+            storage: (),
+            machine: (),
+            durable: false,
+            write_key: None,
+            founds_unadmitted: false,
+        }
+    }
+
+    /// Chooses the machine that the group replicates. Commands are kept in memory.
+    pub fn with_state_machine<SM: StateMachine>(
+        self,
+        state_machine: SM,
+    ) -> GroupBuilder<'g, InMemoryLogStore<SM::Command>, SM> {
+        self.with_parts(InMemoryLogStore::default(), state_machine)
+    }
+
+    /// Joins a group that only elects a leader and knows its members.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub fn join(self) -> Group<NoOp> {
+        self.with_state_machine(NoOp).join()
+    }
+}
+
+impl<'g, M: StateMachine> GroupBuilder<'g, InMemoryLogStore<M::Command>, M> {
+    /// Chooses where commands are kept; each member's own affair. Votes, membership and internal
+    /// entries are kept apart, so this alone makes no member durable: see
+    /// [`durable`](Self::durable). What the storage holds already is
+    /// [dropped](Storage#a-storage-begins-empty).
+    pub fn with_log_storage<S: Storage<M::Command>>(self, storage: S) -> GroupBuilder<'g, S, M> {
+        let (parts, machine) = self.split();
+        parts.with_parts(storage, machine)
+    }
+}
+
+impl<'g, S, M> GroupBuilder<'g, S, M> {
+    /// Sets the group's settings; the last call counts. Default: [`ConsensusConfig::default`]. Its
+    /// three heartbeat fields are part of the group id.
+    pub const fn with_consensus_config(mut self, consensus: ConsensusConfig) -> Self {
+        self.consensus = consensus;
+        self
+    }
+
+    /// Admits only peers with a ticket that satisfies this validator. Every call adds one, and all
+    /// must be satisfied. Part of the group id, in call order. Default: none, the key suffices.
+    ///
+    /// A bond ends as soon as its peer's tickets are withdrawn or have expired. A node that lacks
+    /// the tickets itself is warned in its log, and founds no group.
+    pub fn require_ticket(mut self, auth: impl TicketValidator) -> Self {
+        self.validators.push(Arc::new(auth));
+        self
+    }
+
+    /// Keeps this member on disk, in the node's storage: log, votes, membership and snapshots, each
+    /// written before it is acknowledged. The member survives crashes and restarts of its node, and
+    /// takes part again as itself when the node is started with the same storage and joins the group
+    /// anew. Members of one group may differ in this.
+    ///
+    /// A durable member stays a member when its node stops. Only leaving ends that: dropping the
+    /// last [`Group`] handle while the [`Network`](crate::Network) lives, so shut the network down
+    /// first. A machine without snapshots is rebuilt from the whole log at each start.
+    ///
+    /// # Errors
+    ///
+    /// When the node has no storage, see
+    /// [`NetworkBuilder::with_storage`](crate::network::NetworkBuilder::with_storage).
+    #[cfg(feature = "storage")]
+    pub fn durable(self) -> Result<Self, NoStorage> {
+        if self.registry.host.store.is_none() {
+            return Err(NoStorage);
+        }
+        Ok(self.kept_on_disk())
+    }
+
+    /// As [`durable`](Self::durable), on a node that has storage.
+    #[cfg(feature = "storage")]
+    pub(crate) fn kept_on_disk(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+
+    /// Lets only members that have proven this key vote, lead and submit commands, as far as this
+    /// member can tell. Not part of the group id.
+    pub(crate) const fn with_write_key(mut self, key: WriteKey) -> Self {
+        self.write_key = Some(key);
+        self
+    }
+
+    /// Founds the group also while this node lacks a ticket that the group requires, and then works
+    /// alone. Not a durable member: what it founded would never give way to the others' history.
+    pub(crate) const fn founding_unadmitted(mut self) -> Self {
+        self.founds_unadmitted = true;
+        self
+    }
+
+    fn split(self) -> (GroupBuilder<'g, (), ()>, M) {
+        let parts = GroupBuilder {
+            registry: self.registry,
+            key: self.key,
+            consensus: self.consensus,
+            validators: self.validators,
+            storage: (),
+            machine: (),
+            durable: self.durable,
+            write_key: self.write_key,
+            founds_unadmitted: self.founds_unadmitted,
+        };
+        (parts, self.machine)
+    }
+
+    fn with_parts<S2, M2>(self, storage: S2, machine: M2) -> GroupBuilder<'g, S2, M2> {
+        GroupBuilder {
+            registry: self.registry,
+            key: self.key,
+            consensus: self.consensus,
+            validators: self.validators,
+            storage,
+            machine,
+            durable: self.durable,
+            write_key: self.write_key,
+            founds_unadmitted: self.founds_unadmitted,
+        }
+    }
+}
+
+impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
+    /// Joins the group. Returns at once; everything else happens in the background: until
+    /// [`When::online`](crate::groups::When::online) resolves, no leader is known and nothing has
+    /// been applied. This node's entry lists the group from now on.
+    ///
+    /// Joining a group that this node has joined already gives another handle to it; machine,
+    /// storage and settings of this builder are dropped then. Two wishes count all the same: an
+    /// observer is made to take part as this machine prefers, and a larger `min_members` holds from
+    /// now on, as long as the group is not founded. A member that is in memory stays so: a handle
+    /// that asks for a [durable](Self::durable) one is to come first. If it does not, this logs an
+    /// error, and [`try_join`](Self::try_join) returns it.
+    ///
+    /// If the node's entry has no room for another group, the group that comes back has ended, with
+    /// an error in the log; [`try_join`](Self::try_join) returns it.
+    ///
+    /// # Panics
+    ///
+    /// When the group is joined with another type of machine, or outside a Tokio runtime.
+    pub fn join(self) -> Group<M> {
+        match self.join_or_end() {
+            Ok(group) => group,
+            Err(Refused::Full(group, error)) => {
+                tracing::error!(group = %group.id().short(), %error, "the group is not joined");
+                group
+            }
+            Err(Refused::NotDurable(group, wishes)) => {
+                tracing::error!(
+                    group = %group.id().short(),
+                    "the group is joined on this node in memory, so a member that was to be durable \
+                     loses everything with its node: join it as durable first, or drop the other \
+                     handles before"
+                );
+                group.instance().take_part_as(wishes);
+                group
+            }
+            Err(Refused::OtherMachine(id)) => panic!("{}", JoinError::OtherMachine(id)),
+        }
+    }
+
+    /// Joins the group like [`join`](Self::join), or says why that is impossible.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::EntryFull`] when the node's entry has no room for another group: nobody would
+    /// find this member. [`JoinError::NotDurable`] when a durable member is asked for and the group
+    /// is joined on this node in memory. [`JoinError::OtherMachine`] when it is joined with another
+    /// type of machine.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub fn try_join(self) -> Result<Group<M>, JoinError> {
+        self.join_or_end().map_err(|refused| match refused {
+            Refused::Full(_, LimitError { what, len, max }) => {
+                JoinError::EntryFull { what, len, max }
+            }
+            Refused::NotDurable(group, _) => JoinError::NotDurable(*group.id()),
+            Refused::OtherMachine(id) => JoinError::OtherMachine(id),
+        })
+    }
+
+    fn join_or_end(self) -> Result<Group<M>, Refused<M>> {
+        let mut config = GroupConfig::new(
+            self.key,
+            self.consensus,
+            self.validators,
+            self.machine.signature(),
+            self.machine.state_sync().signature(),
+        );
+        config.founds_unadmitted = self.founds_unadmitted && !self.durable;
+        // The default storage needs no adapter: the log itself keeps commands in memory.
+        let is_default = (&self.storage as &dyn Any).is::<InMemoryLogStore<M::Command>>();
+        let commands: Option<Arc<dyn CommandStore>> = if is_default {
+            None
+        } else {
+            Some(Arc::new(StorageAdapter::new(self.storage)))
+        };
+        let traits = Traits {
+            durable: self.durable,
+            write_key: self.write_key,
+        };
+        self.registry.join(config, self.machine, commands, traits)
+    }
+}
+
+/// Ends the group on this node if its worker panics: nobody else would.
+struct EndOfWorker(Arc<Instance>);
+
+impl Drop for EndOfWorker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let instance = &self.0;
+            instance.begin_leaving();
+            instance.unlist();
+            instance.terminate();
+            instance.scope().cancel();
+        }
+    }
+}
+
+/// Failures to join a group, with what the infallible form returns.
+enum Refused<M: StateMachine> {
+    /// The entry has no room: the group has ended.
+    Full(Group<M>, LimitError),
+    /// It is joined in memory; the handle's other wishes have not been heard.
+    NotDurable(Group<M>, Wishes),
+    OtherMachine(GroupId),
+}
+
+/// Traits of this member alone, on which the others need not agree.
+struct Traits {
+    durable: bool,
+    write_key: Option<WriteKey>,
+}
+
+/// The node has nothing to keep a durable member in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node has no storage: give it a directory with NetworkBuilder::with_storage")]
+pub struct NoStorage;
+
+impl Registry {
+    /// Joins a group, or finds it joined.
+    fn join<M: StateMachine>(
+        self: &Arc<Self>,
+        config: GroupConfig,
+        machine: M,
+        commands: Option<Arc<dyn CommandStore>>,
+        Traits { durable, write_key }: Traits,
+    ) -> Result<Group<M>, Refused<M>> {
+        let id = *config.group_id();
+        let mut joined = self.joined.lock();
+        if let Some(existing) = joined.get(&id)
+            && !existing.instance.status().is_terminated()
+            && let Some(shared) = existing.shared.upgrade()
+        {
+            let instance = existing.instance.clone();
+            drop(joined);
+            let shared = shared
+                .downcast::<Shared<M>>()
+                .map_err(|_| Refused::OtherMachine(id))?;
+            let wishes = Wishes {
+                preference: machine.leadership_preference(),
+                min_members: config.consensus().min_members,
+                write_key,
+            };
+            if durable && !instance.is_durable() {
+                return Err(Refused::NotDurable(Group::new(shared), wishes));
+            }
+            instance.take_part_as(wishes);
+            return Ok(Group::new(shared));
+        }
+        let preference = machine.leadership_preference();
+        let replica = Arc::new(MachineReplica::new(machine));
+        let (events, inbox) = mpsc::channel(MAX_EVENTS);
+        let instance = Instance::new(InstanceOptions {
+            host: self.host.clone(),
+            config,
+            preference,
+            write_key,
+            replica: replica.clone(),
+            commands,
+            durable,
+            events: events.clone(),
+            scope: self.scope.child(),
+        });
+        let shared = Arc::new(Shared {
+            instance: instance.clone(),
+            replica,
+            registry: Arc::downgrade(self),
+        });
+        let any: Arc<dyn Any + Send + Sync> = shared.clone();
+        let replaced = joined.insert(
+            id,
+            Joined {
+                instance: instance.clone(),
+                events,
+                shared: Arc::downgrade(&any),
+            },
+        );
+        drop(joined);
+        if let Some(replaced) = replaced {
+            self.begin_leaving(&replaced, Event::Leave);
+        }
+        if self.scope.is_cancelled() {
+            instance.terminate();
+            return Ok(Group::new(shared));
+        }
+        self.warn_about_own_tickets(&instance);
+        if let Err(error) = instance.list() {
+            // Unlisted, nobody would bond with it, and it would found a history of its own.
+            self.joined.lock().remove(&id);
+            instance.terminate();
+            instance.scope().cancel();
+            return Err(Refused::Full(Group::new(shared), error));
+        }
+        let former = self.former(&id);
+        let joining = instance.clone();
+        instance.scope().spawn(async move {
+            // A bond of this joining would take the place of the former one's, whose vote may be
+            // needed to remove it.
+            for former in former {
+                former.cancelled().await;
+            }
+            let _end = EndOfWorker(joining.clone());
+            Worker::new(joining).run(inbox).await;
+        });
+        Ok(Group::new(shared))
+    }
+
+    fn warn_about_own_tickets(&self, instance: &Instance) {
+        if instance.authorize(&self.host.discovery.me()).is_err() {
+            tracing::warn!(
+                group = %instance.id().short(),
+                "this node lacks a ticket that the group requires: nobody will bond with it"
+            );
+        }
+    }
+}

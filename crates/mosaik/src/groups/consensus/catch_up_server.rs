@@ -1,0 +1,219 @@
+//! Server of history for members that catch up.
+
+use std::{io, sync::Arc};
+
+use openraft::{
+    EntryPayload, alias::EntryOf, async_runtime::watch::WatchReceiver, entry::RaftEntry,
+};
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    core::NodeCore,
+    replication::network::offer_snapshot,
+    wire::{self, Layout},
+};
+use crate::{
+    groups::{
+        catch_up::{
+            snapshot_cache::{CachedSnapshot, SnapshotLease},
+            wire::{Answer, Ask, PIECE_BYTES, Piece, Whole, frames, in_bounds},
+        },
+        log::{memory_tail::weight, types::Types},
+        model::member_stream::{Gone, MemberStream},
+    },
+    primitives::{Bytes, encoding},
+};
+
+/// Pieces of the log that the leader names at a time.
+const LAYOUT_PIECES: usize = 128;
+/// Approximate limit on their bytes.
+const LAYOUT_BYTES: usize = 4 * 1024 * 1024;
+/// Pieces of the log that are given at a time take about this much, or are a single one.
+const MAX_RUN_BYTES: usize = 48 * 1024 * 1024;
+/// Duty cycle on the leader: after working for `t`, it sleeps `REST × t`.
+const REST: u32 = 2;
+
+impl NodeCore {
+    /// Answers a member that catches up, until it ends the stream.
+    pub(crate) async fn serve_fetch(&self, stream: MemberStream) -> Result<(), Gone> {
+        let MemberStream { mut tx, mut rx } = stream;
+        let mut _held = None;
+        loop {
+            match wire::decode(&rx.recv().await?)? {
+                Ask::Hold(id) => {
+                    _held = self.applied.snapshot_cache.find(id).map(SnapshotLease::new)
+                }
+                Ask::Layout { from } => {
+                    let turn = self.supplies.acquire().await.map_err(|_| Gone)?;
+                    let layout = self.layout(from).await.map_err(|_| Gone)?;
+                    drop(turn);
+                    tx.send(&wire::encode(&layout)?).await?;
+                }
+                Ask::Pieces { of, from, ends } => {
+                    if !in_bounds(from, &ends) {
+                        return Err(Gone);
+                    }
+                    let turn = self.supplies.acquire().await.map_err(|_| Gone)?;
+                    let pieces = match of {
+                        Whole::Log => self.log_pieces(from, &ends).await.map_err(|_| Gone)?,
+                        Whole::Snapshot(id) => match self.applied.snapshot_cache.find(id) {
+                            Some(held) => {
+                                let count = ends.len();
+                                let read = held.read(from, ends).await;
+                                let read = read.inspect_err(|error| {
+                                    tracing::debug!(%error, "a snapshot can't be read");
+                                });
+                                // Nobody asks for many large ones at a time.
+                                read.ok()
+                                    .filter(|pieces| pieces.len() == count)
+                                    .map(|pieces| {
+                                        pieces.into_iter().map(|piece| piece.bytes).collect()
+                                    })
+                            }
+                            None => None,
+                        },
+                    };
+                    let Some(pieces) = pieces else {
+                        tx.send(&wire::encode(&Answer::Missing)?).await?;
+                        continue;
+                    };
+                    drop(turn);
+                    tx.queue(&wire::encode(&Answer::Coming)?)?;
+                    for frame in pieces.into_iter().flat_map(frames) {
+                        tx.send(&frame).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Offers a newcomer the snapshot that it has asked for, as a leader does unasked where the log
+    /// no longer reaches back far enough.
+    pub(crate) async fn serve_offer(&self, mut stream: MemberStream) -> Result<(), Gone> {
+        stream.rx.recv().await?;
+        let (vote, leading) = {
+            let server = self.server.borrow_watched();
+            (server.vote, server.current_leader == Some(self.member))
+        };
+        // Just elected, it may be that the majority's votes are still being counted.
+        if !leading || !vote.committed {
+            return Err(Gone);
+        }
+        let turn = self.supplies.acquire().await.map_err(|_| Gone)?;
+        let held = self.snapshot_for_newcomer().await.ok_or(Gone)?;
+        let pieces = held.pieces().await.map_err(|_| Gone)?;
+        drop((turn, pieces));
+        let held = SnapshotLease::new(held);
+        let meta = held.0.meta.clone();
+        let offered = offer_snapshot(&held.0, vote, meta, stream).await;
+        offered.map(drop).map_err(|_| Gone)
+    }
+
+    /// A snapshot that little has come after; taken now if there is none. One for many newcomers.
+    pub(super) async fn snapshot_for_newcomer(&self) -> Option<Arc<CachedSnapshot>> {
+        let is_recent = |held: &Arc<CachedSnapshot>| {
+            let behind = self.applied.position().index() - held.position;
+            behind.0 <= self.applied.terms().batch_size
+        };
+        if let Some(held) = self.applied.snapshot_cache.offer().filter(is_recent) {
+            return Some(held);
+        }
+        let turn = self.applied.turn.lock().await;
+        if !turn.is_over {
+            self.applied.take_snapshot();
+        }
+        drop(turn);
+        self.applied.snapshot_cache.offer()
+    }
+
+    /// Layout of the log from an index on, vouched for by this leader.
+    async fn layout(&self, from: u64) -> io::Result<Layout> {
+        let (vote, leading) = {
+            let server = self.server.borrow_watched();
+            (
+                server.vote,
+                server.vote.committed && server.current_leader == Some(self.member),
+            )
+        };
+        let Some(committed) = self.applied.last_index().filter(|_| leading) else {
+            return Err(io::Error::other("this member does not lead"));
+        };
+        if from < self.log.first_index() {
+            return Ok(Layout {
+                vote,
+                committed,
+                pieces: None,
+            });
+        }
+        let batch_size = self.applied.terms().batch_size;
+        let (mut pieces, mut next, mut bytes) = (Vec::new(), from, 0);
+        while next <= committed && pieces.len() < LAYOUT_PIECES && bytes < LAYOUT_BYTES {
+            let entries = self.log.read(next..committed + 1, PIECE_BYTES).await?;
+            if entries.first().is_none_or(|entry| entry.index() != next) {
+                break;
+            }
+            next += entries.len() as u64;
+            bytes += entries.iter().map(weight).sum::<usize>();
+            let begin = Instant::now();
+            let cut = tokio::task::spawn_blocking(move || cut(&entries, batch_size));
+            pieces.extend(cut.await.map_err(io::Error::other)??);
+            sleep(begin.elapsed() * REST).await;
+        }
+        pieces.truncate(LAYOUT_PIECES);
+        Ok(Layout {
+            vote,
+            committed,
+            pieces: Some(pieces),
+        })
+    }
+
+    /// Encoded parts of the log with these ends; `None` when some of it is not here, or not known to
+    /// be committed.
+    async fn log_pieces(&self, from: u64, ends: &[u64]) -> io::Result<Option<Vec<Bytes>>> {
+        let applied = self.applied.last_index().map_or(0, |index| index + 1);
+        let mut parts = Vec::with_capacity(ends.len());
+        let (mut next, mut room) = (from, MAX_RUN_BYTES);
+        for end in ends {
+            if *end > applied {
+                return Ok(None);
+            }
+            let entries = self.log.read(next..*end, room).await?;
+            let complete = entries.len() as u64 == end - next;
+            if !complete || entries.first().is_none_or(|entry| entry.index() != next) {
+                return Ok(None);
+            }
+            room = room.saturating_sub(entries.iter().map(weight).sum()).max(1);
+            parts.push(entries);
+            next = *end;
+        }
+        let encoding = tokio::task::spawn_blocking(move || {
+            let encoded = parts.iter().map(encoding::try_serialize);
+            encoded.collect::<Result<Vec<_>, _>>()
+        });
+        let encoded = encoding.await.map_err(io::Error::other)?;
+        encoded.map(Some).map_err(io::Error::other)
+    }
+}
+
+/// Cuts entries into pieces of about this many commands.
+fn cut(entries: &[EntryOf<Types>], batch_size: u64) -> io::Result<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let (mut begin, mut commands, mut bytes) = (0, 0, 0);
+    for (place, entry) in entries.iter().enumerate() {
+        if let EntryPayload::Normal(batch) = &entry.payload {
+            commands += u64::from(batch.count);
+        }
+        bytes += weight(entry);
+        if commands >= batch_size || bytes >= PIECE_BYTES || place + 1 == entries.len() {
+            // As a vector, whatever it is borrowed from.
+            let encoded = encoding::try_serialize(&entries[begin..=place].to_vec())
+                .map_err(io::Error::other)?;
+            let units = (place + 1 - begin) as u64;
+            let piece = Piece::of(units, &encoded);
+            pieces.push(piece.ok_or_else(|| io::Error::other("a log entry is too large"))?);
+            (begin, commands, bytes) = (place + 1, 0, 0);
+        }
+    }
+    Ok(pieces)
+}

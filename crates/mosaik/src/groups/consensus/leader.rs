@@ -1,0 +1,226 @@
+//! The time in which a leader accepts commands.
+//!
+//! A tenure begins when this member leads and has applied all that its predecessors committed: then
+//! it knows at which index the next command will stand, and which commands are repeated.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::atomic::Ordering,
+};
+
+use futures::FutureExt;
+use openraft::alias::CommittedLeaderIdOf;
+use tokio::time::Instant;
+
+use super::{
+    core::{Leadership, NodeCore},
+    pending_commands::{CommandRoute, Parcel},
+    view::View,
+};
+use crate::groups::{
+    Index,
+    log::types::{Batch, OnCompletion, Types},
+    machine::commands,
+    model::lineage::MemberId,
+};
+
+/// Reasons for which commands were not proposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// This member does not lead, or is not ready to.
+    NotLeading,
+    /// Too much is under way.
+    Busy,
+}
+
+/// CommandOutcome of proposing commands to a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proposed {
+    /// They are in the log from the command with this number on, which has this index.
+    New(u64, Index),
+    /// All had been there already, or were overtaken.
+    Known,
+    /// They were sent before, and the group does not know any more what came of it. They are not put
+    /// into the log: what was applied is never applied again.
+    Forgotten,
+}
+
+impl NodeCore {
+    /// Begins or ends this member's tenure.
+    pub(super) fn update_tenure(&self, view: &View) {
+        let rests = self
+            .rests_until
+            .lock()
+            .is_some_and(|until| Instant::now() < until);
+        let mut tenure = self.tenure.lock();
+        if let Some(current) = &*tenure {
+            if view.leading && view.term == current.term && self.holds_lease(view) && !rests {
+                return;
+            }
+            self.close(&mut tenure);
+            return;
+        }
+        let ready = view.leading
+            && !rests
+            && self.applied.blank_term() == view.term
+            && self.holds_lease(view)
+            && self.undecided.load(Ordering::Acquire) == 0;
+        if !ready {
+            return;
+        }
+        // Each has a number of its own: who has missed the end of one sees that this is another.
+        let number = self.tenure_count.fetch_add(1, Ordering::Relaxed) + 1;
+        *tenure = Some(Leadership {
+            number,
+            term: view.term,
+            next: self.applied.position().index().next(),
+            sequences: HashMap::new(),
+        });
+        // With the tenure held, as where it ends: commands go into the log here exactly as long as
+        // there is one.
+        self.tenures.send_modify(|current| *current = number);
+        self.pending_commands.leader_is_known();
+        self.pending_commands.set_route(CommandRoute::Local);
+        drop(tenure);
+        self.propose_pending();
+    }
+
+    /// The term in which this member leads and has applied all that its predecessors committed.
+    pub(super) fn tenure_term(&self) -> Option<u64> {
+        self.tenure.lock().as_ref().map(|tenure| tenure.term)
+    }
+
+    pub(super) fn end_tenure(&self) {
+        self.close(&mut self.tenure.lock());
+    }
+
+    /// Ends a tenure, which is held meanwhile, with everything that depends on it.
+    fn close(&self, tenure: &mut Option<Leadership>) {
+        if tenure.take().is_some() {
+            self.tenures.send_modify(|count| *count = 0);
+            self.pending_commands.leave_route(CommandRoute::Local);
+        }
+    }
+
+    /// Entries were applied.
+    pub(super) fn on_applied(&self) {
+        let leads = self.view.borrow().leading;
+        let in_office = *self.tenures.borrow() != 0;
+        if in_office {
+            self.propose_pending();
+        }
+        if leads != in_office || !self.status.is_online() {
+            self.refresh();
+        }
+    }
+
+    /// Puts queued commands of this member into its log, if it leads.
+    pub(super) fn propose_pending(&self) {
+        let _in_order = self.propose_pending.lock();
+        while let Some(parcel) = self.pending_commands.take(CommandRoute::Local) {
+            let (first, count) = (parcel.first, parcel.count);
+            match self.propose(self.pending_commands.origin(), parcel) {
+                Ok(Proposed::New(new, index)) => {
+                    self.pending_commands
+                        .accepted(first, count, Some((new, index)));
+                }
+                Ok(Proposed::Known) => self.pending_commands.accepted(first, count, None),
+                Ok(Proposed::Forgotten) => self.pending_commands.refused_as_forgotten(first, count),
+                Err(_) => {
+                    self.pending_commands.refused(first, count);
+                    // They are sent again when a tenure begins.
+                    self.end_tenure();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Puts commands into the log, as the leader.
+    ///
+    /// Whether a command takes effect is decided when it is applied. What is known to be passed
+    /// over then is left out here, so that positions can be told in advance.
+    pub(super) fn propose(
+        self: &NodeCore,
+        origin: MemberId,
+        mut parcel: Parcel,
+    ) -> Result<Proposed, Refusal> {
+        let mut tenure = self.tenure.lock();
+        let tenure = tenure.as_mut().ok_or(Refusal::NotLeading)?;
+        let first_time = (!parcel.again).then_some(0);
+        let known = match tenure.sequences.entry(origin) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let Some(last) = self.applied.last_sequence_of(&origin).or(first_time) else {
+                    return Ok(Proposed::Forgotten);
+                };
+                unknown.insert(last)
+            }
+        };
+        let repeated = known.saturating_add(1).saturating_sub(parcel.first);
+        if repeated >= u64::from(parcel.count) {
+            return Ok(Proposed::Known);
+        }
+        let repeated = u32::try_from(repeated).unwrap_or(0);
+        if repeated > 0 {
+            let rest = commands::skip(&parcel.row, repeated as usize);
+            parcel.row = rest.map_err(|_| Refusal::NotLeading)?;
+            parcel.first += u64::from(repeated);
+            parcel.count -= repeated;
+        }
+        let batch = Batch {
+            origin,
+            first: parcel.first,
+            count: parcel.count,
+            row: parcel.row,
+        };
+        self.write(batch, (tenure.number, tenure.term))?;
+        *known = parcel.first + u64::from(parcel.count) - 1;
+        let index = tenure.next;
+        tenure.next = index + parcel.count;
+        Ok(Proposed::New(parcel.first, index))
+    }
+
+    /// Hands an entry to the consensus library without waiting.
+    fn write(&self, batch: Batch, (number, term): (u64, u64)) -> Result<(), Refusal> {
+        let node = self.this.clone();
+        let decided = OnCompletion::new(move |result: Result<_, _>| {
+            if let Some(node) = node.upgrade() {
+                node.on_decided(number, result.is_err());
+            }
+        });
+        let write = self
+            .raft
+            .write(batch)
+            .with_leader(CommittedLeaderIdOf::<Types>::new(term))
+            .responder(decided);
+        self.undecided.fetch_add(1, Ordering::AcqRel);
+        // The queue is deep; when it is full nothing is sent.
+        let sent = tokio::task::unconstrained(write.into_future()).now_or_never();
+        match sent {
+            Some(Ok(())) => Ok(()),
+            refused => {
+                self.undecided.fetch_sub(1, Ordering::AcqRel);
+                Err(refused.map_or(Refusal::Busy, |_| Refusal::NotLeading))
+            }
+        }
+    }
+
+    /// The fate of a proposal is known.
+    fn on_decided(&self, number: u64, rejected: bool) {
+        let left = self.undecided.fetch_sub(1, Ordering::AcqRel) - 1;
+        if rejected {
+            let mut tenure = self.tenure.lock();
+            if tenure
+                .as_ref()
+                .is_some_and(|tenure| tenure.number == number)
+            {
+                self.close(&mut tenure);
+            }
+        }
+        // After a rejection the next tick tries again: the lease is over, nothing changes now.
+        if left == 0 && !rejected && *self.tenures.borrow() == 0 {
+            self.refresh();
+        }
+    }
+}

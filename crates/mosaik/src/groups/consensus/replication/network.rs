@@ -1,0 +1,358 @@
+//! Carries the consensus library's messages to other members.
+//!
+//! | what | how |
+//! |---|---|
+//! | log entries | one stream per follower and leadership, pipelined: requests and acknowledgements flow independently |
+//! | heartbeats, votes, hand-over | question and answer on the bond's control stream |
+//! | snapshots | what there is to fetch, on a stream of its own |
+//! | what a member fetches | a stream per source |
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt, stream};
+use openraft::{
+    OptionalSend,
+    alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, VoteOf},
+    base::{BoxFuture as RaftFuture, BoxStream},
+    errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
+    network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+        StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
+        VoteResponse,
+    },
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    acks::Acks,
+    append_stream::AppendStream,
+    commit_notices::CommitNotices,
+    peers::Peers,
+    progress::{Progress, is_set_back},
+};
+use crate::groups::{
+    catch_up::{
+        snapshot_cache::{CachedSnapshot, SnapshotLease},
+        snapshot_data::SnapshotData,
+        wire::{Manifest, SnapshotHeader},
+    },
+    consensus::wire::{self, Request, Response, SnapshotReply},
+    log::types::Types,
+    model::{
+        lineage::MemberId,
+        member_stream::{Channel, Gone, MemberStream},
+    },
+};
+
+const FIRST_RETRY: Duration = Duration::from_millis(10);
+const LAST_RETRY: Duration = Duration::from_millis(320);
+
+pub(super) type Rpc<T> = Result<T, RPCError<Types>>;
+
+/// Makes clients for the consensus library.
+#[derive(Clone)]
+pub(crate) struct ClientFactory {
+    peers: Arc<dyn Peers>,
+    commit_notices: Arc<CommitNotices>,
+    acks: Arc<Acks>,
+    progress: Progress,
+}
+
+/// Sends to one member.
+#[derive(Clone)]
+pub(crate) struct Client {
+    peers: Arc<dyn Peers>,
+    commit_notices: Arc<CommitNotices>,
+    acks: Arc<Acks>,
+    progress: Progress,
+    target: MemberId,
+    heartbeats: bool,
+}
+
+impl ClientFactory {
+    pub(crate) fn new(
+        peers: Arc<dyn Peers>,
+        commit_notices: Arc<CommitNotices>,
+        acks: Arc<Acks>,
+    ) -> Self {
+        Self {
+            peers,
+            commit_notices,
+            acks,
+            progress: Progress::default(),
+        }
+    }
+
+    /// Progress of the others, as this leader knows it.
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    fn client(&self, target: MemberId, heartbeats: bool) -> Client {
+        Client {
+            peers: self.peers.clone(),
+            commit_notices: self.commit_notices.clone(),
+            acks: self.acks.clone(),
+            progress: self.progress.clone(),
+            target,
+            heartbeats,
+        }
+    }
+}
+
+impl RaftNetworkFactory<Types> for ClientFactory {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: MemberId, (): &()) -> Client {
+        self.client(target, false)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: MemberId, (): &()) -> Client {
+        self.client(target, true)
+    }
+}
+
+fn gone(error: Gone) -> Unreachable<Types> {
+    Unreachable::new(&error)
+}
+
+fn refused<T>() -> Rpc<T> {
+    Err(gone(Gone).into())
+}
+
+impl Client {
+    async fn ask(&self, request: &Request) -> Rpc<Response> {
+        let request = wire::encode(request).map_err(gone)?;
+        let response = self.peers.ask(self.target, request).await.map_err(gone)?;
+        Ok(wire::decode(&response).map_err(gone)?)
+    }
+
+    async fn heartbeat(
+        &self,
+        append: AppendEntriesRequest<Types>,
+    ) -> Rpc<StreamAppendResult<Types>> {
+        let committed = append.leader_commit.as_ref();
+        self.commit_notices
+            .note(committed.map(openraft::LogId::index));
+        // What the member has acknowledged.
+        let matched = append.prev_log_id;
+        let asked = Instant::now();
+        let backed = self.acks.is_backed();
+        match self.ask(&Request::Heartbeat { append, backed }).await? {
+            Response::Heartbeat(result) => {
+                if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+                    self.acks.note(self.target, asked);
+                }
+                Ok(self.examine(result, matched).await.map_err(gone)?)
+            }
+            _ => refused(),
+        }
+    }
+
+    /// Keeps it from the consensus library that a member has lost what it has acknowledged: nobody
+    /// must rely on that member any more. Tells the member.
+    async fn examine(
+        &self,
+        result: StreamAppendResult<Types>,
+        matched: Option<LogIdOf<Types>>,
+    ) -> Result<StreamAppendResult<Types>, Gone> {
+        if let (Err(StreamAppendError::Conflict(conflict)), Some(matched)) = (&result, matched)
+            && is_set_back(Some(&matched), conflict)
+        {
+            let confirmed = self.ask(&Request::SetBack { matched }).await;
+            if matches!(confirmed, Ok(Response::SetBack)) {
+                tracing::warn!(
+                    member = %self.target, acknowledged = matched.index(),
+                    "a member has lost what it had acknowledged: it is to stay out of the group"
+                );
+            }
+            return Err(Gone);
+        }
+        Ok(result)
+    }
+
+    async fn send_snapshot(
+        &self,
+        vote: VoteOf<Types>,
+        snapshot: SnapshotOf<Types, SnapshotData>,
+    ) -> Result<SnapshotResponse<Types>, Gone> {
+        let SnapshotData::CachedSnapshot(held) = snapshot.snapshot else {
+            return Err(Gone);
+        };
+        // Whoever fails again and again must not keep the snapshot, and the log behind it, alive.
+        sleep_until(self.progress.rest(self.target)).await;
+        let stream = self.peers.open(self.target, Channel::Snapshot).await?;
+        let mut held = SnapshotLease::new(held);
+        let sent = offer_snapshot(&held.0, vote, snapshot.meta, stream).await;
+        let is_failing = match sent {
+            Err(NotTaken::Overrun) => self.progress.note_overrun(self.target),
+            _ => self.progress.note_snapshot(self.target, sent.is_ok()),
+        };
+        if is_failing {
+            held.let_go();
+            tracing::warn!(
+                member = %self.target, index = held.0.id.index,
+                "a member takes no snapshot: it gets the next one after a while"
+            );
+        }
+        sent.map_err(|_| Gone)
+    }
+}
+
+/// Reasons why a snapshot was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    Gone,
+    /// The log behind it was discarded meanwhile.
+    Overrun,
+}
+
+impl From<Gone> for NotTaken {
+    fn from(Gone: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+/// Offers a snapshot, and waits until it is taken, or in vain.
+pub(crate) async fn offer_snapshot(
+    held: &Arc<CachedSnapshot>,
+    vote: VoteOf<Types>,
+    meta: SnapshotMetaOf<Types>,
+    stream: MemberStream,
+) -> Result<SnapshotResponse<Types>, NotTaken> {
+    let MemberStream { mut tx, mut rx } = stream;
+    let header = SnapshotHeader {
+        vote,
+        meta: meta.into(),
+        head: held.head.clone(),
+    };
+    tx.send(&wire::encode(&header)?).await?;
+    let pieces = held.pieces().await.map_err(|error| {
+        tracing::error!(%error, "the snapshot can't be sent: no member can join with it");
+        Gone
+    })?;
+    let manifest = wire::encode(&Manifest(pieces.to_vec()))?;
+    tx.send(&manifest).await?;
+    tokio::select! {
+        reply = rx.recv() => {
+            let reply: SnapshotReply = wire::decode(&reply?)?;
+            Ok(reply.0)
+        }
+        overrun = held.given_up() => {
+            // A receiver that this does not reach finds its transfer ended.
+            if tx.send(&wire::encode(&overrun)?).await.is_ok() {
+                tx.finish();
+            }
+            Err(NotTaken::Overrun)
+        }
+    }
+}
+
+impl RaftNetworkV2<Types> for Client {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        _: AppendEntriesRequest<Types>,
+        _: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<Types>> {
+        // Everything goes through `stream_append`.
+        refused()
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        _: RPCOption,
+    ) -> RaftFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<Types>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            if self.heartbeats {
+                let results = input.then(|request| self.heartbeat(request));
+                return Ok(Box::pin(results) as BoxStream<'s, _>);
+            }
+            // The wait after a failure lies in the input: it must be taken from before anything
+            // can fail again, or an unreachable member would be tried without end.
+            let Some(first) = input.next().await else {
+                return Ok(Box::pin(stream::empty()) as BoxStream<'s, _>);
+            };
+            let stream = self.peers.open(self.target, Channel::Append).await;
+            let stream = stream.map_err(gone)?;
+            let (client, vote) = (self.clone(), first.vote);
+            let mut session =
+                AppendStream::new(self.target, self.commit_notices.clone(), input, stream);
+            session.send(first).await.map_err(gone)?;
+            let results = stream::unfold(Some((session, client)), move |session| async move {
+                let (mut session, client) = session?;
+                let result = match session.next_result().await {
+                    Ok(Some(result)) => {
+                        let matched = client.progress.matched(client.target, &vote);
+                        client.examine(result, matched).await.map(Some)
+                    }
+                    other => other,
+                };
+                match result {
+                    Ok(Some(result)) => {
+                        let going_on = result.is_ok();
+                        Some((Ok(result), going_on.then_some((session, client))))
+                    }
+                    Ok(None) => None,
+                    Err(error) => Some((Err(gone(error).into()), None)),
+                }
+            });
+            Ok(Box::pin(results) as BoxStream<'s, _>)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        _: RPCOption,
+    ) -> Rpc<VoteResponse<Types>> {
+        if !self.peers.may_vote(&self.target) {
+            return refused();
+        }
+        match self.ask(&Request::Vote(request)).await? {
+            Response::Vote(response) => Ok(response),
+            _ => refused(),
+        }
+    }
+
+    async fn pre_vote(&mut self, _: VoteRequest<Types>, _: RPCOption) -> Rpc<VoteResponse<Types>> {
+        // See `elections`.
+        refused()
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: VoteOf<Types>,
+        snapshot: SnapshotOf<Types, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        tokio::select! {
+            closed = cancel => Err(closed.into()),
+            sent = self.send_snapshot(vote, snapshot) => Ok(sent.map_err(gone)?),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        _: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<Types>> {
+        match self.ask(&Request::Transfer(request)).await? {
+            Response::Transfer(response) => Ok(response),
+            _ => refused(),
+        }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        let waits =
+            core::iter::successors(Some(FIRST_RETRY), |last| Some((*last * 2).min(LAST_RETRY)));
+        Some(Backoff::new(waits))
+    }
+}
