@@ -450,6 +450,37 @@ fn find_circle<'a>(edges: &BTreeMap<&'a str, BTreeMap<&'a str, String>>) -> Opti
         .find_map(|node| visit(node, edges, &mut Vec::new(), &mut done))
 }
 
+/// Files that the documents name, in backquotes, exist: whole paths, or their last parts.
+#[test]
+fn named_files_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut documents = vec![root.join("ARCHITECTURE.md"), root.join("CONTRIBUTING.md")];
+    for page in fs::read_dir(root.join("book/src")).unwrap() {
+        documents.push(page.unwrap().path());
+    }
+    let mut files: Vec<_> = rust_files(source_root());
+    for folder in CODE_FOLDERS {
+        files.extend(rust_files(root.join(folder)));
+    }
+    let mut missing = Vec::new();
+    for document in documents
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "md"))
+    {
+        let text = fs::read_to_string(document).unwrap();
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_path = name.ends_with(".rs")
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "_./-".contains(c));
+            if is_path && !files.iter().any(|file| file.ends_with(name)) {
+                missing.push(format!("{}: {name}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no such files:\n{}", missing.join("\n"));
+}
+
 /// A reader can take in a folder at a glance.
 #[test]
 fn folders_hold_twenty_files_at_most() {
