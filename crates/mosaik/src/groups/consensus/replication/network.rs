@@ -22,7 +22,10 @@ use openraft::{
         VoteResponse,
     },
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     acks::Acks,
@@ -221,6 +224,20 @@ pub(crate) async fn offer_snapshot(
     meta: SnapshotMetaOf<Types>,
     stream: MemberStream,
 ) -> Result<SnapshotResponse<Types>, NotTaken> {
+    offer_in_turn(held, vote, meta, None, stream).await
+}
+
+/// Likewise; where there are many receivers, each waits for its turn.
+///
+/// The receiver hears of the snapshot at once. To name its pieces means to encode all of it, which may
+/// take long, and ends when the receiver has gone.
+pub(crate) async fn offer_in_turn(
+    held: &Arc<CachedSnapshot>,
+    vote: VoteOf<Types>,
+    meta: SnapshotMetaOf<Types>,
+    turns: Option<&Semaphore>,
+    stream: MemberStream,
+) -> Result<SnapshotResponse<Types>, NotTaken> {
     let MemberStream { mut tx, mut rx } = stream;
     let header = SnapshotHeader {
         vote,
@@ -228,10 +245,22 @@ pub(crate) async fn offer_snapshot(
         head: held.head.clone(),
     };
     tx.send(&wire::encode(&header)?).await?;
-    let pieces = held.pieces().await.map_err(|error| {
-        tracing::error!(%error, "the snapshot can't be sent: no member can join with it");
-        Gone
-    })?;
+    let encoding = async {
+        let _turn = match turns {
+            Some(turns) => Some(turns.acquire().await.map_err(|_| Gone)?),
+            None => None,
+        };
+        held.pieces().await.map_err(|error| {
+            tracing::error!(%error, "the snapshot can't be sent: no member can join with it");
+            Gone
+        })
+    };
+    let pieces = tokio::select! {
+        biased;
+        // There is nothing to reply to yet.
+        _ = rx.recv() => return Err(NotTaken::Gone),
+        pieces = encoding => pieces?,
+    };
     let manifest = wire::encode(&Manifest(pieces.to_vec()))?;
     tx.send(&manifest).await?;
     tokio::select! {
