@@ -107,6 +107,11 @@ impl Advert {
         }
     }
 
+    /// Returns whether an entry has this very advert.
+    pub(crate) fn is_in(&self, entry: &PeerEntry) -> bool {
+        adverts_of_store(entry, self.store).any(|advert| advert == *self)
+    }
+
     /// Adds this advert to a node's own entry.
     pub(crate) fn publish(self, entry: PeerEntry) -> PeerEntry {
         let mut adverts = adverts_of(&entry);
@@ -129,10 +134,7 @@ impl Advert {
     /// none of these, or one that is the same.
     pub(crate) fn differences(&self, entry: &PeerEntry) -> Vec<Ingredient> {
         let mut all = BTreeSet::new();
-        for theirs in adverts_of(entry)
-            .into_iter()
-            .filter(|a| a.store == self.store)
-        {
+        for theirs in adverts_of_store(entry, self.store) {
             let parts = self.parts.iter().zip(&theirs.parts);
             let differing: Vec<_> = Ingredient::ALL
                 .into_iter()
@@ -171,6 +173,24 @@ impl Ingredient {
         let compared = self != Self::WriteKey || (own != ABSENT && theirs != ABSENT);
         compared && own != theirs
     }
+}
+
+/// The adverts of one store in an entry. They lie side by side, as all are sorted, and are looked up
+/// without decoding the rest: each collection of a node does so for each change of an entry.
+fn adverts_of_store(
+    entry: &PeerEntry,
+    store: [u8; STORE_BYTES],
+) -> impl Iterator<Item = Advert> + '_ {
+    let tickets = entry.tickets_of(class());
+    tickets.flat_map(move |ticket| {
+        let (adverts, _) = ticket.data().as_chunks::<ADVERT_BYTES>();
+        let adverts = &adverts[..adverts.len().min(MAX_ADVERTS)];
+        let begin = adverts.partition_point(|advert| advert[..STORE_BYTES] < store[..]);
+        let found = adverts[begin..].iter();
+        found
+            .map_while(|advert| Advert::decode(advert))
+            .take_while(move |advert| advert.store == store)
+    })
 }
 
 /// The adverts in an entry, as far as they can be read.
@@ -270,6 +290,13 @@ mod tests {
         let full = with(entry(), &adverts);
         full.check_limits().unwrap();
         assert_eq!(adverts_of(&full), adverts);
+        for advert in &adverts {
+            assert!(advert.is_in(&full) && advert.differences(&full).is_empty());
+        }
+        let config = config.with_max_entries(9);
+        let other = Advert::new("7".into(), "map", &["u8"], None, &config);
+        assert!(!other.is_in(&full));
+        assert_eq!(other.differences(&full), [Ingredient::Limits]);
         let odd = Ticket::new(class(), Bytes::from_static(&[7; 3 * ADVERT_BYTES - 1]));
         assert_eq!(adverts_of(&entry().add_ticket(odd)).len(), 1);
     }
