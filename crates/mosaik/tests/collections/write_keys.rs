@@ -9,7 +9,10 @@ use mosaik::{
 
 use super::fleet;
 use crate::support::{
-    bonded::{APPEND, Bonded, FORWARD, PRE_VOTE, READ_INDEX, REFUSED, Reply, SNAPSHOT, forward},
+    bonded::{
+        APPEND, Bonded, FORWARD, HEARTBEAT, PRE_VOTE, READ_INDEX, REFUSED, Reply,
+        SNAPSHOT, forward, higher_vote,
+    },
     node, random_network, within,
 };
 
@@ -24,6 +27,10 @@ fn config(key: WriteKey) -> CollectionConfig {
 
 fn writer(node: &Network, key: WriteKey) -> MapWriter<u32, u32> {
     Map::writer_with_config(node, "guarded", config(key))
+}
+
+fn keyless(node: &Network) -> MapWriter<u32, u32> {
+    Map::writer(node, "guarded")
 }
 
 /// Repeats a mutation until it ends in another way than `Offline`: nothing tells when a node has
@@ -248,10 +255,50 @@ async fn a_member_of_a_collection_without_a_key_may_do_all_that() {
     );
     let response = peer.ask(lineage, &pre_vote()).await.expect("an answer");
     assert_ne!(response, [REFUSED]);
+    let answer = higher_vote(1_000, peer.own);
+    peer.answer(HEARTBEAT, &answer).await;
+    within(10, map.when().offline()).await;
     peer.dissolve(lineage).await;
     let discarded = within(10, futures::StreamExt::next(&mut watch)).await;
     assert!(
         matches!(discarded, Some(Event::Reset { .. })),
         "{discarded:?}"
     );
+}
+
+/// An answer that told of a higher vote once took the leadership from the one who had asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_the_key_deposes_no_leader_by_its_answers() {
+    for term in [1_000, u64::MAX] {
+        let node = node(random_network()).await;
+        let map = writer(&node, WriteKey::random());
+        within(10, map.when().online()).await;
+        map.insert(1, 1).await.unwrap();
+        let leader = map.status().leader;
+        let key = Digest::from("guarded");
+        let mut peer = Bonded::with(&node, *map.group_id(), key, None).await;
+        let answer = higher_vote(term, peer.own);
+        // It is asked again only after its last answer was dealt with.
+        for _ in 0..3 {
+            peer.answer(HEARTBEAT, &answer).await;
+        }
+        within(10, map.insert(2, 2)).await.unwrap();
+        assert_eq!(map.status().leader, leader);
+    }
+}
+
+/// Term numbers are added up: the highest one once ended the group.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_impossible_term_is_believed_of_no_member() {
+    let node = node(random_network()).await;
+    let map = keyless(&node);
+    within(10, map.when().online()).await;
+    map.insert(1, 1).await.unwrap();
+    let key = Digest::from("guarded");
+    let mut peer = Bonded::with(&node, *map.group_id(), key, None).await;
+    let answer = higher_vote(u64::MAX, peer.own);
+    for _ in 0..3 {
+        peer.answer(HEARTBEAT, &answer).await;
+    }
+    within(10, map.insert(2, 2)).await.unwrap();
 }

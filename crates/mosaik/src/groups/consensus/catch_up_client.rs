@@ -82,7 +82,7 @@ impl NodeCore {
         let MemberStream { mut tx, mut rx } = stream;
         let header: SnapshotHeader = wire::decode(header)?;
         // The consensus library takes it for granted, and panics otherwise.
-        if !header.vote.committed {
+        if !header.vote.committed || !wire::is_in_bounds(&header.vote) {
             return Err(Gone);
         }
         let id = header.id().ok_or(Gone)?;
@@ -264,7 +264,8 @@ impl NodeCore {
                 wire::decode::<Layout>(&stream.rx.recv().await?)
             };
             let layout = timeout(patience, asking).await.unwrap_or(Err(Gone))?;
-            if layout.vote.leader_id.voted_for != leader || !layout.vote.committed {
+            let is_leaders = layout.vote.leader_id.voted_for == leader && layout.vote.committed;
+            if !is_leaders || !wire::is_in_bounds(&layout.vote) {
                 return Err(Gone);
             }
             self.on_contact(layout.vote.leader_id.term, Some(layout.committed));
