@@ -33,6 +33,18 @@ fn keyless(node: &Network) -> MapWriter<u32, u32> {
     Map::writer(node, "guarded")
 }
 
+/// Waits until so many vote, as a writer knows that writes meanwhile.
+async fn until_voters(writer: &MapWriter<u32, u32>, count: usize) {
+    within(10, async {
+        while writer.status().membership.voters.len() != count {
+            // While the membership changes it may fail.
+            let _ = writer.insert(0, 0).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
 /// Repeats a mutation until it ends in another way than `Offline`: nothing tells when a node has
 /// met those who refuse it.
 async fn settled<T: Debug, F: Future<Output = Result<Version, Error<T>>>>(
@@ -301,4 +313,28 @@ async fn an_impossible_term_is_believed_of_no_member() {
         peer.answer(HEARTBEAT, &answer).await;
     }
     within(10, map.insert(2, 2)).await.unwrap();
+}
+
+/// It once left before anybody had taken its vote, without which the other one had no majority.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_the_key_hurries_no_writer_out() {
+    let nodes = fleet(2).await;
+    let key = WriteKey::random();
+    let (leaving, staying) = (writer(&nodes[0], key), writer(&nodes[1], key));
+    within(10, leaving.when().online()).await;
+    within(10, staying.when().online()).await;
+    until_voters(&staying, 2).await;
+    let secret = Digest::from("guarded");
+    let mut peer = Bonded::with(&nodes[0], *leaving.group_id(), secret, None).await;
+    let member = peer.theirs.member;
+    let hurrying = tokio::spawn(async move {
+        let mut pauses = tokio::time::interval(Duration::from_millis(1));
+        while peer.remove(member).await {
+            pauses.tick().await;
+        }
+    });
+    drop(leaving);
+    until_voters(&staying, 1).await;
+    settled(|| staying.insert(2, 2)).await.unwrap();
+    within(10, hurrying).await.unwrap();
 }

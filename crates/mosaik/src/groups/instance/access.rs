@@ -7,7 +7,10 @@ use crate::{
     groups::{
         WriteKey,
         bond::{access::Access, core::BondCore},
-        model::member_info::{MemberInfo, Willingness},
+        model::{
+            lineage::MemberId,
+            member_info::{MemberInfo, Willingness},
+        },
     },
     primitives::ShortFmtExt,
 };
@@ -50,6 +53,12 @@ impl Instance {
             standing.willingness = Willingness::Never;
         }
         standing
+    }
+
+    /// Returns whether a member has a bond with this one, and is no guest.
+    pub(crate) fn is_trusted(&self, member: &MemberId) -> bool {
+        let bond = self.bonds.of_member(member);
+        bond.is_some_and(|bond| !self.is_guest(&bond))
     }
 
     /// Standings of the peers, as far as a founding has to mind them: guests that another member of

@@ -230,9 +230,10 @@ impl Worker {
                 self.on_departure(member);
                 self.work_on_membership();
             }
-            Event::Removed(member) => {
+            Event::Removed { member, by } => {
                 if let Some(watch) = &self.node
                     && member == self.instance.member()
+                    && watch.view.borrow().leader == Some(by)
                 {
                     tracing::debug!(group = %self.instance.id().short(), "removed by the leader");
                     // Being bonded it is added again; until then it has no say.
@@ -339,7 +340,7 @@ impl Worker {
 /// Returns whether nobody else has this history, among as many as could found another one: a member
 /// that is alone may be needed by those who have it.
 fn is_shared_by_nobody(instance: &Instance, lineage: Lineage) -> bool {
-    let bonds = instance.bonds().all();
+    let bonds = instance.trusted_bonds();
     let shares = |standing: &MemberInfo| {
         let theirs = standing.lineage.as_ref();
         theirs.is_some_and(|theirs| theirs.id == lineage)
