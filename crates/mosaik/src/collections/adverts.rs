@@ -27,7 +27,7 @@ const PART_BYTES: usize = 4;
 const ADVERT_BYTES: usize = STORE_BYTES + PART_BYTES * Ingredient::ALL.len();
 /// Adverts of one node that are read: as many as it can have groups.
 const MAX_ADVERTS: usize = 1024;
-/// Part of an ingredient that there is none of.
+/// Part of an ingredient that is not told.
 const ABSENT: [u8; PART_BYTES] = [0; PART_BYTES];
 
 fn class() -> Digest {
@@ -88,10 +88,9 @@ impl Advert {
                         add(validator.signature().as_bytes());
                     }
                 }
-                Ingredient::WriteKey => match &config.write_key {
-                    Some(key) => add(key.secret().as_bytes()),
-                    None => return ABSENT,
-                },
+                // The two find each other, and tell by a proof. A hash of the key here would be an
+                // oracle for whoever tries keys.
+                Ingredient::WriteKey => return ABSENT,
             }
             let hash = hasher.finalize();
             let mut part = [0; PART_BYTES];
@@ -168,10 +167,9 @@ impl Advert {
 }
 
 impl Ingredient {
-    /// Comparison of two parts; `true` if the collections differ in this. Readers have no write key.
+    /// Comparison of two parts; `true` if the collections differ in this.
     fn differ(self, own: [u8; PART_BYTES], theirs: [u8; PART_BYTES]) -> bool {
-        let compared = self != Self::WriteKey || (own != ABSENT && theirs != ABSENT);
-        compared && own != theirs
+        self != Self::WriteKey && own != theirs
     }
 }
 
@@ -238,7 +236,7 @@ mod tests {
 
     #[test]
     fn every_ingredient_is_told_apart() {
-        use Ingredient::{Kind, Limits, Sync, Tickets, Types, WriteKey};
+        use Ingredient::{Kind, Limits, Sync, Tickets, Types};
         let config = CollectionConfig::default;
         let own = advert(&config());
         assert_eq!(differences(own, own), []);
@@ -259,8 +257,7 @@ mod tests {
         let both = advert(&limited.with_type_tag("tag"));
         assert_eq!(differences(own, both), [Types, Limits]);
         let keyed = |key: &str| advert(&config().with_write_key(key));
-        assert_eq!(differences(own, keyed("a")), [], "a reader has no key");
-        assert_eq!(differences(keyed("a"), keyed("b")), [WriteKey]);
+        assert_eq!(keyed("a"), own, "nothing tells of a key");
         let other = Advert::new("another".into(), "vec", &["u8"], None, &config());
         assert_eq!(differences(own, other), [], "another store");
     }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     collections_layer::{
-        CollectionConfig, Error, Status, StoreId, Version, Watch, When,
+        CollectionConfig, Error, Ingredient, Mismatch, Status, StoreId, Version, Watch, When,
         adverts::Advert,
         engine::{
             command::{Command, Request},
@@ -167,8 +167,25 @@ impl<K: Kind> Handle<K> {
             membership: group.membership(),
             version,
             entries,
-            mismatches: mismatches(group.proposer().discovery(), &self.advert),
+            mismatches: self.mismatches(),
         }
+    }
+
+    /// Collections of others that differ, and those that differ in their write key alone: these find
+    /// each other.
+    fn mismatches(&self) -> Vec<Mismatch> {
+        let group = &self.submitter.group;
+        let mut all = mismatches(group.proposer().discovery(), &self.advert);
+        for peer in group.peers_with_another_key() {
+            match all.iter_mut().find(|mismatch| mismatch.peer == peer) {
+                Some(mismatch) => mismatch.ingredients.push(Ingredient::WriteKey),
+                None => all.push(Mismatch {
+                    peer,
+                    ingredients: vec![Ingredient::WriteKey],
+                }),
+            }
+        }
+        all
     }
 
     pub(crate) fn version(&self) -> Version {

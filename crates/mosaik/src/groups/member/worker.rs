@@ -82,6 +82,8 @@ pub(crate) struct Worker {
     pub(super) refused: HashSet<PeerId>,
     /// Time of their next check.
     pub(super) refused_at: Instant,
+    /// Time since which this member has lacked the right to write.
+    pub(super) lacks_right_since: Option<Instant>,
     /// Set once it was said that this member lacks the right to write.
     pub(super) told_of_write_key: bool,
 }
@@ -130,6 +132,7 @@ impl Worker {
             feeding: Feeding::new(now),
             refused: HashSet::new(),
             refused_at: now,
+            lacks_right_since: None,
             told_of_write_key: false,
             instance,
         }
@@ -287,7 +290,7 @@ impl Worker {
             return true;
         }
         self.check_bonds(now);
-        self.check_write_key();
+        self.check_write_key(now);
         self.dials.tick(now);
         self.catch_up().await;
         self.feed(now).await;
