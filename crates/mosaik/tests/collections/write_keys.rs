@@ -465,8 +465,8 @@ async fn a_member_without_the_key_hurries_no_writer_out() {
     within(10, hurrying).await.unwrap();
 }
 
-/// What readers have says nothing about who writes it; the holder of the right key was once told that
-/// it is refused.
+/// Readers say nothing about who writes what they have; the holder of the right key was once told
+/// that it is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_knows_only_a_reader_of_a_live_content_is_offline_and_not_refused() {
     const OBSERVER: u8 = 3;

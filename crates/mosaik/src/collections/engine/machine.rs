@@ -261,7 +261,7 @@ mod tests {
     use super::*;
     use crate::primitives::encoding::EncodeError;
 
-    /// Whose content is its items.
+    /// A kind with numbers as its items.
     struct Plain;
 
     impl Kind for Plain {

@@ -42,7 +42,7 @@ pub(super) struct AppendStream<S> {
     notices: Notices,
 }
 
-/// What an append request reaches from and to: its answer names one of the two.
+/// Ends of an append request: its answer names one of the two.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent {
     pub(super) prev: Option<LogIdOf<Types>>,
