@@ -3,6 +3,7 @@ use iroh::{EndpointAddr, SecretKey, TransportAddr};
 use std::sync::Arc;
 
 use super::*;
+use crate::tickets::{Expiration, InvalidTicket, TicketValidator};
 use crate::{
     id,
     tickets::{MAX_ADDRESSES, MAX_ENTRY_BYTES, MAX_TICKET_BYTES, MAX_TICKETS, TicketClass},
