@@ -8,9 +8,10 @@ use parking_lot::Mutex;
 
 use super::{
     books::Producers,
+    close::{NoCapacity, StreamNotFound},
     hub::Hub,
     producer::{self, Handles},
-    wire::{MAX_CONTROL_FRAME_BYTES, NoCapacity, StreamNotFound, Subscribe},
+    wire::{MAX_CONTROL_FRAME_BYTES, Subscribe},
 };
 use crate::{
     net::{

@@ -9,7 +9,7 @@ use super::attempt::Miss;
 use crate::{
     functions_layer::{
         candidates::{Candidate, Snapshot},
-        wire::{NoCapacity, NotAllowed, SchemaMismatch},
+        close::{NoCapacity, NotAllowed, SchemaMismatch},
     },
     net::{
         close::{DifferentNetwork, ProtocolViolation},

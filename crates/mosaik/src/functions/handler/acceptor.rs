@@ -18,11 +18,9 @@ use super::{
 use crate::{
     functions_layer::{
         CallContext,
+        close::{FunctionNotFound, NoCapacity},
         tenure::until_denied,
-        wire::{
-            FunctionNotFound, Header, Kind, MAX_HEADER_BYTES, MAX_INLINE_REQUEST_BYTES, NoCapacity,
-            Tag,
-        },
+        wire::{Header, Kind, MAX_HEADER_BYTES, MAX_INLINE_REQUEST_BYTES, Tag},
     },
     net::{
         Acceptor, Link,

@@ -16,8 +16,9 @@ use super::{
     shares::Shares,
 };
 use crate::{
-    functions_layer::wire::{
-        FunctionNotFound, HandlerFailure, MAX_RECEIPT_BYTES, MAX_WRITES_AHEAD, NotAllowed, Tag,
+    functions_layer::{
+        close::{FunctionNotFound, HandlerFailure, NotAllowed},
+        wire::{MAX_RECEIPT_BYTES, MAX_WRITES_AHEAD, Tag},
     },
     net::{
         Link, LinkSender,
