@@ -1,7 +1,7 @@
 //! Settings of a collection.
 
 use core::{fmt, num::NonZero, time::Duration};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     groups::{SnapshotStateMachine, SnapshotSync, WriteKey},
@@ -29,7 +29,7 @@ pub struct CollectionConfig {
     pub(super) min_writers: usize,
     pub(super) max_entries: u64,
     pub(super) max_bytes: u64,
-    pub(super) type_tag: Option<&'static str>,
+    pub(super) type_tag: Option<Cow<'static, str>>,
     pub(super) watch_buffer: usize,
     pub(super) write_key: Option<WriteKey>,
 }
@@ -168,8 +168,8 @@ impl CollectionConfig {
     /// Names the element types in the collection's identity, in place of the names that Rust gives
     /// them: a type that is moved or renamed keeps its collection. Default: the types' names.
     #[must_use]
-    pub const fn with_type_tag(mut self, type_tag: &'static str) -> Self {
-        self.type_tag = Some(type_tag);
+    pub fn with_type_tag(mut self, type_tag: impl Into<Cow<'static, str>>) -> Self {
+        self.type_tag = Some(type_tag.into());
         self
     }
 }
