@@ -52,7 +52,6 @@ impl<K: Kind> Clone for Submitter<K> {
 
 /// Outcome of a mutation, and the version that it made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Outcome<T> {
     /// The version that the mutation made, also when it had no effect.
     pub version: Version,

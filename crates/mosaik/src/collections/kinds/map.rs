@@ -163,7 +163,6 @@ keyed_writes!(Map<Key, V>, MapSnapshot);
 
 /// Result of a compare-exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Exchange<V> {
     /// True if the value was the expected one, and was replaced.
     pub applied: bool,
