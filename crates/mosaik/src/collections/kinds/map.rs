@@ -234,6 +234,25 @@ impl<K: Key, V: Value> MapSnapshot<K, V> {
         Some((&entry.value, entry.version))
     }
 
+    /// The values of several keys, in the order of the keys given.
+    pub fn get_many<'q, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> std::vec::Vec<Option<&V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized + 'q,
+    {
+        keys.into_iter().map(|key| self.get(key)).collect()
+    }
+
+    /// The time that a key had left when the snapshot was made; `None` when it is absent or does not
+    /// expire. In the snapshot of a watch that goes on from an older version, also when the key was
+    /// changed since.
+    pub fn ttl(&self, key: &K) -> Option<Duration> {
+        self.0.state.ttl(key, self.0.clock_millis)
+    }
+
     /// All entries; the order is unspecified.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> + Send {
         let entries = self.0.state.entries.iter();

@@ -292,6 +292,13 @@ impl<T: Key> SetSnapshot<T> {
         self.len() <= other.len() && self.iter().all(|value| other.contains(value))
     }
 
+    /// The time that an element had left when the snapshot was made; `None` when it is absent or does not
+    /// expire. In the snapshot of a watch that goes on from an older version, also when it was
+    /// changed since.
+    pub fn ttl(&self, value: &T) -> Option<Duration> {
+        self.0.state.ttl(value, self.0.clock_millis)
+    }
+
     /// All elements; the order is unspecified.
     pub fn iter(&self) -> impl Iterator<Item = &T> + Send {
         self.0.state.entries.iter().map(|entry| entry.key())
