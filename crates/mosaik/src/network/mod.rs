@@ -21,6 +21,7 @@
 
 mod builder;
 pub mod close;
+mod collection_constructors;
 mod declared_collections;
 mod declared_functions;
 mod declared_streams;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        CollectionConfig, Error, Key, Status, StoreId, Value, Version, Watch, When,
-        engine::{Everything, Handle, Live, Outcome, Role},
+        CollectionConfig, Error, Key, OpenError, Status, StoreId, Value, Version, Watch, When,
+        engine::{Everything, Handle, Live, Opening, Outcome},
         state::{Keyed, Trie},
     },
     keyed::{
@@ -77,7 +77,7 @@ impl<K: Key, V: Value> Container<K, V> for Trie<Entry<K, V>> {
     }
 }
 
-super::constructors!(Map<K: Key, V: Value>, [K, V], MapKind<K, V>, MapReader<K, V>);
+super::handles!(Map<K: Key, V: Value>, [K, V], MapKind<K, V>);
 
 impl<K: Key, V: Value, const IS_WRITER: bool> Map<K, V, IS_WRITER> {
     /// Number of entries.

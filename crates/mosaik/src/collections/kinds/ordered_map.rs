@@ -12,8 +12,9 @@ use rpds::RedBlackTreeMapSync;
 
 use super::{
     super::{
-        CollectionConfig, Error, OrderedKey, Status, StoreId, Value, Version, Watch, When,
-        engine::{Everything, Handle, Live, Outcome, Role, Select},
+        CollectionConfig, Error, OpenError, OrderedKey, Status, StoreId, Value, Version, Watch,
+        When,
+        engine::{Everything, Handle, Live, Opening, Outcome, Select},
     },
     keyed::{
         Batch, Container, Entry, KeyedKind, MapChange, Name, OneKey, keyed_writes, millis, op,
@@ -109,11 +110,10 @@ impl<K: OrderedKey, V: Value> Container<K, V> for Tree<K, V> {
     }
 }
 
-super::constructors!(
+super::handles!(
     OrderedMap<K: OrderedKey, V: Value>,
     [K, V],
-    OrderedMapKind<K, V>,
-    OrderedMapReader<K, V>
+    OrderedMapKind<K, V>
 );
 
 impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        CollectionConfig, Error, Key, Status, StoreId, Version, Watch, When,
-        engine::{Everything, Handle, Live, Outcome, Role},
+        CollectionConfig, Error, Key, OpenError, Status, StoreId, Version, Watch, When,
+        engine::{Everything, Handle, Live, Opening, Outcome},
         state::{Keyed, Trie},
     },
     keyed::{Batch, Entry, KeyedKind, Name, OneKey, SetBatch, SetChange, millis, op},
@@ -45,7 +45,7 @@ impl Name for SetName {
 
 pub(crate) type SetKind<T> = KeyedKind<SetName, Trie<Entry<T, ()>>, T, ()>;
 
-super::constructors!(Set<T: Key>, [T], SetKind<T>, SetReader<T>);
+super::handles!(Set<T: Key>, [T], SetKind<T>);
 
 impl<T: Key, const IS_WRITER: bool> Set<T, IS_WRITER> {
     /// Number of elements.

@@ -429,6 +429,11 @@ impl<M: StateMachine> Group<M> {
         self.instance().admits_itself()
     }
 
+    /// Returns whether this member is kept on disk.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.instance().is_durable()
+    }
+
     /// Returns whether commands of this node are refused, because others have a write key and it has
     /// none or another one.
     pub(crate) fn is_write_refused(&self) -> bool {

@@ -12,8 +12,9 @@ use entry::Entry;
 use kind::{QueueKind, op};
 
 use super::super::{
-    CollectionConfig, Error, Key, OrderedKey, Status, StoreId, Value, Version, Watch, When,
-    engine::{Everything, Handle, Live, Outcome, Role},
+    CollectionConfig, Error, Key, OpenError, OrderedKey, Status, StoreId, Value, Version, Watch,
+    When,
+    engine::{Everything, Handle, Live, Opening, Outcome},
 };
 use crate::groups::{GroupId, Groups};
 
@@ -59,11 +60,10 @@ pub type UnboundedPriorityQueue<P, K, V, const IS_WRITER: bool = true> =
 pub type BoundedPriorityQueue<P, K, V, const CAP: u64, const IS_WRITER: bool = true> =
     PriorityQueue<P, K, V, CAP, IS_WRITER>;
 
-super::constructors!(
+super::handles!(
     PriorityQueue<P: OrderedKey, K: Key, V: Value; const CAP>,
     [P, K, V],
-    QueueKind<P, K, V, CAP>,
-    PriorityQueueReader<P, K, V, CAP>
+    QueueKind<P, K, V, CAP>
 );
 
 impl<P: OrderedKey, K: Key, V: Value, const CAP: u64, const IS_WRITER: bool>

@@ -11,8 +11,8 @@ pub use change::VecChange;
 use kind::{VecKind, op};
 
 use super::super::{
-    CollectionConfig, Error, Status, StoreId, Value, Version, Watch, When,
-    engine::{Everything, Handle, Live, Outcome, Role},
+    CollectionConfig, Error, OpenError, Status, StoreId, Value, Version, Watch, When,
+    engine::{Everything, Handle, Live, Opening, Outcome},
 };
 use crate::groups::{GroupId, Groups};
 
@@ -42,7 +42,7 @@ pub type VecWriter<T> = Vec<T, true>;
 /// A [`Vec`] that can only be read.
 pub type VecReader<T> = Vec<T, false>;
 
-super::constructors!(Vec<T: Value>, [T], VecKind<T>, VecReader<T>);
+super::handles!(Vec<T: Value>, [T], VecKind<T>);
 
 impl<T: Value, const IS_WRITER: bool> Vec<T, IS_WRITER> {
     /// Number of elements.
