@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -9,9 +10,10 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt as _;
 use openraft::{
     Instant as _, Raft, ServerState, alias::WatchReceiverOf, async_runtime::watch::WatchReceiver,
-    metrics::RaftServerMetrics,
+    error::Fatal, metrics::RaftServerMetrics,
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -132,6 +134,13 @@ impl Contact {
     }
 }
 
+/// Waits for a call of the consensus library; `None` if that panics. After its core has panicked,
+/// each call waits for the core's end; when one that waits is dropped, the library takes the core
+/// for running, and all later calls panic.
+pub(super) async fn caught<T>(call: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(call).catch_unwind().await.ok()
+}
+
 impl NodeCore {
     /// Waits for the consensus library's answer to others; `None` from when this instance is to
     /// stop. Calls that still wait then don't see that end, which the library would log as an
@@ -143,7 +152,7 @@ impl NodeCore {
         tokio::select! {
             biased;
             () = self.scope.cancelled() => None,
-            answer = call => answer.ok(),
+            answer = caught(call) => answer?.ok(),
         }
     }
 
@@ -155,11 +164,10 @@ impl NodeCore {
             self.refresh();
         }
         let stopped = self.raft.metrics().borrow_watched().running_state.clone();
-        let reason = match stopped {
-            Err(fatal) => fatal.to_string(),
-            Ok(()) => "a task of consensus panicked".to_owned(),
-        };
-        self.applied.fail(reason);
+        match stopped {
+            Err(Fatal::Panicked) | Ok(()) => self.applied.crash("a task of consensus panicked"),
+            Err(fatal) => self.applied.fail(fatal),
+        }
     }
 
     /// Takes in what the library says about roles, and brings everything derived up to date.

@@ -13,7 +13,7 @@ use openraft::alias::CommittedLeaderIdOf;
 use tokio::time::Instant;
 
 use super::{
-    core::{Leadership, NodeCore},
+    core::{Leadership, NodeCore, caught},
     pending_commands::{CommandRoute, Parcel},
     view::View,
 };
@@ -196,9 +196,9 @@ impl NodeCore {
             .responder(decided);
         self.undecided.fetch_add(1, Ordering::AcqRel);
         // The queue is deep; when it is full nothing is sent.
-        let sent = tokio::task::unconstrained(write.into_future()).now_or_never();
+        let sent = tokio::task::unconstrained(caught(write.into_future())).now_or_never();
         match sent {
-            Some(Ok(())) => Ok(()),
+            Some(Some(Ok(()))) => Ok(()),
             refused => {
                 self.undecided.fetch_sub(1, Ordering::AcqRel);
                 Err(refused.map_or(Refusal::Busy, |_| Refusal::NotLeading))

@@ -34,6 +34,7 @@ mod server;
 mod view;
 mod wire;
 
+pub(crate) use apply::applied::Failure;
 pub(crate) use core::NodeCore;
 pub(crate) use node::{Inheritance, Node, NodeOptions, Stopped};
 pub(crate) use replication::peers::Peers;

@@ -24,11 +24,11 @@ use tokio::{
 
 use super::{
     apply::{
-        applied::{Applied, AppliedOptions, State},
+        applied::{Applied, AppliedOptions, Failure, State},
         task::Applier,
     },
     config::raft_config,
-    core::{Consensus, NodeCore},
+    core::{Consensus, NodeCore, caught},
     feed::Feed,
     pending_commands::PendingCommands,
     replication::{
@@ -109,6 +109,10 @@ impl Stopped {
     pub(crate) fn because(error: impl fmt::Display) -> Self {
         Self(error.to_string())
     }
+}
+
+fn crashed() -> Stopped {
+    Stopped::because("a task of consensus panicked")
 }
 
 /// A member's consensus instance.
@@ -228,7 +232,7 @@ impl Node {
     }
 
     /// Failure for which this member can't go on; `None` while there is none.
-    pub(crate) fn failure(&self) -> watch::Receiver<Option<String>> {
+    pub(crate) fn failure(&self) -> watch::Receiver<Option<Failure>> {
         self.0.applied.failure()
     }
 
@@ -266,8 +270,8 @@ impl Node {
         reason = "the library maps ids to nodes, and ours are empty"
     )]
     pub(crate) async fn found(&self, voters: BTreeSet<MemberId>) -> Result<(), Stopped> {
-        let founded = self.0.raft.initialize(voters).await;
-        founded.map_err(Stopped::because)?;
+        let founded = caught(self.0.raft.initialize(voters)).await;
+        founded.ok_or_else(crashed)?.map_err(Stopped::because)?;
         self.stand();
         Ok(())
     }
@@ -301,10 +305,9 @@ impl Node {
         changes: ChangeMembers<MemberId, ()>,
         retain: bool,
     ) -> Result<(), Stopped> {
-        self.0
-            .raft
-            .change_membership(changes, retain)
-            .await
+        let changed = caught(self.0.raft.change_membership(changes, retain)).await;
+        changed
+            .ok_or_else(crashed)?
             .map(drop)
             .map_err(Stopped::because)
     }
@@ -347,7 +350,8 @@ impl Node {
     /// Hands leadership to a voter whose log is complete. Watch the view for the outcome.
     pub(crate) async fn hand_over(&self, to: MemberId) {
         // Fails only when consensus has stopped; then there is nothing to hand over.
-        let _ = self.0.raft.trigger().transfer_leader(to).await;
+        let trigger = self.0.raft.trigger();
+        let _ = caught(trigger.transfer_leader(to)).await;
     }
 
     /// An observer becomes a member, which may stand for election by itself.
@@ -386,7 +390,8 @@ impl Node {
     /// Tries members again at once that could not be reached.
     pub(crate) async fn retry(&self, member: MemberId) {
         // Fails only when consensus has stopped.
-        let _ = self.0.raft.trigger().reset_backoff([member]).await;
+        let trigger = self.0.raft.trigger();
+        let _ = caught(trigger.reset_backoff([member])).await;
     }
 
     /// Fetches the committed log from several members, before this one is added to the membership;
@@ -415,6 +420,13 @@ impl Node {
         self.0.stop_for(branch).await
     }
 
+    /// Has the consensus library panic.
+    #[cfg(test)]
+    pub(crate) async fn crash(&self) {
+        let planted = self.0.raft.external_request(|_| panic!("a planted panic"));
+        let _ = planted.await;
+    }
+
     /// Stops taking part. What comes back is all that is left: from then on nothing of this instance
     /// changes the machine, the log, or what the member says of itself. Waits for a command that is
     /// being applied.
@@ -423,7 +435,7 @@ impl Node {
         self.0.end_tenure();
         *self.0.over.lock() = true;
         // A task of the library that panicked has been reported by the runtime.
-        let _ = self.0.raft.shutdown().await;
+        let _ = caught(self.0.raft.shutdown()).await;
         // The library's apply task goes on by itself.
         self.0.applied.end().await;
         Ended(self.0.clone())
@@ -437,6 +449,16 @@ impl Ended {
     /// Number of applied commands.
     pub(crate) fn applied_commands(&self) -> Index {
         self.0.applied.position().index()
+    }
+
+    /// Leaves log and state to another instance of the same member in the same history, once the disk
+    /// holds all of the log.
+    pub(crate) async fn resume(&self) -> Result<Inheritance, Stopped> {
+        self.0.log.settle().await.map_err(Stopped::because)?;
+        Ok(Inheritance {
+            log: self.0.log.clone(),
+            state: self.0.applied.inheritance(),
+        })
     }
 
     /// Leaves log and state to a successor, with what might have been committed elsewhere.

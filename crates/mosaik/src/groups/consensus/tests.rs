@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Node, NodeCore, NodeOptions, Peers,
+    Failure, Node, NodeCore, NodeOptions, Peers,
     leader::Proposed,
     pending_commands::{CommandOutcome, CommandRoute, PendingCommands, WaitFor},
 };
@@ -611,7 +611,7 @@ async fn a_panicking_machine_ends_the_group_on_its_node() {
         .await
         .unwrap()
         .clone();
-    assert!(reason.unwrap().contains("panicked"));
+    assert!(matches!(reason, Some(Failure::Broken(reason)) if reason.contains("panicked")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //!
 //! [`rules`] decides, without clock and connections; [`worker`] watches, and has carried out what
 //! concerns other [members](peers), [histories](lineages), the [membership](membership) and
-//! the [end](leave). Observers are no members, and have [sources](observing) instead.
+//! the [end](leave), and starts consensus again that has [crashed](recovery). Observers are no members, and have [sources](observing) instead.
 
 mod feeding;
 mod halt_detector;
@@ -11,6 +11,7 @@ mod lineages;
 mod membership;
 mod observing;
 mod peers;
+mod recovery;
 pub(crate) mod rules;
 mod sources;
 mod stalls;
