@@ -23,8 +23,8 @@ use tokio::{
 
 use super::{
     apply::{applied::Applied, task::Applier},
+    confirmations::LeadershipConfirmations,
     feed::Feed,
-    leadership::LeadershipConfirmations,
     pending_commands::PendingCommands,
     replication::{acks::Acks, commit_notices::CommitNotices, peers::Peers, progress::Progress},
     view::View,
@@ -78,12 +78,12 @@ pub(crate) struct NodeCore {
     pub(super) tenure_count: AtomicU64,
     /// Time until which this leader takes no commands.
     pub(super) rests_until: Mutex<Option<Instant>>,
-    /// CachedSnapshot while commands are taken from the queue and proposed: they must not overtake.
+    /// Held while commands are taken from the queue and proposed: they must not overtake.
     pub(super) propose_pending: Mutex<()>,
     /// Proposals whose fate is not known yet.
     pub(super) undecided: AtomicUsize,
     pub(super) contact: Mutex<Contact>,
-    /// True if this instance has ended. CachedSnapshot while it publishes what it knows.
+    /// True if this instance has ended. Held while it publishes what it knows.
     pub(super) over: Mutex<bool>,
     pub(super) caught_up: AtomicBool,
     /// Bounds what is prepared for members that catch up.

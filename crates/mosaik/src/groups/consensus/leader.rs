@@ -33,7 +33,7 @@ pub(crate) enum Refusal {
     Busy,
 }
 
-/// CommandOutcome of proposing commands to a leader.
+/// Outcome of proposing commands to a leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proposed {
     /// They are in the log from the command with this number on, which has this index.

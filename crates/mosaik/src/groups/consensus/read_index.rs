@@ -1,6 +1,6 @@
 //! Linearizable reads: up to where must be applied, to see all that was acknowledged before?
 //!
-//! A leader answers once a majority of voters stands by its term *after* the read began. MemberInfo
+//! A leader answers once a majority of voters stands by its term *after* the read began. Standing
 //! by a term means: to have given no vote for a later one. Votes are stored before they are given,
 //! so looking at the stored vote is enough, and no log entry and no turn of the consensus core is
 //! needed. A leader that was elected in a later term before the read had the vote of one member of
@@ -24,15 +24,15 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
 use super::{
+    confirmations::Round,
     core::NodeCore,
     elections::is_majority,
-    leadership::Round,
     replication::peers::Peers,
     wire::{self, Request, Response},
 };
 use crate::groups::model::{lineage::MemberId, member_stream::Gone};
 
-/// LeadershipConfirmations that may be under way at once; further reads wait, and share the next.
+/// Confirmations that may be under way at once; further reads wait, and share the next.
 const MAX_ROUNDS: usize = 4;
 
 /// A leader's question whether it still leads.

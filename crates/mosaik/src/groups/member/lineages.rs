@@ -473,7 +473,7 @@ impl Worker {
         self.watch_node();
     }
 
-    /// MemberInfo of this member and its number, for the next message.
+    /// Info of this member and its number, for the next message.
     pub(super) fn next_standing(&mut self) -> (u64, MemberInfo) {
         self.told_count += 1;
         (self.told_count, self.instance.standing())

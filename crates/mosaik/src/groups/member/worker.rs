@@ -46,7 +46,7 @@ pub(crate) struct Worker {
     pub(super) node: Option<NodeWatch>,
     /// The history that this member fetches from others before it is added to the membership.
     pub(super) fetching: Option<Lineage>,
-    /// MemberInfo that was last told to the others.
+    /// Info that was last told to the others.
     pub(super) told: MemberInfo,
     pub(super) told_at: Instant,
     /// Number of times that a standing was told.

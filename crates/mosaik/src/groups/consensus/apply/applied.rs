@@ -67,7 +67,7 @@ pub(crate) struct Applied {
     undecodable: Counter,
     undecodable_told: AtomicBool,
     replay: Mutex<Replay>,
-    /// CommitNotices after every turn of the apply task.
+    /// Notified after every turn of the apply task.
     listener: OnceLock<Listener>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Turn {
 
 type Listener = Box<dyn Fn() + Send + Sync>;
 
-/// CommandOutcome of replaying the commands that the log held when it was opened.
+/// Outcome of replaying the commands that the log held when it was opened.
 #[derive(Debug, Default)]
 struct Replay {
     /// The consensus index behind them.

@@ -1,4 +1,4 @@
-//! LeadershipConfirmations of questions whether a leader still leads, which reads that wait at the same time share.
+//! Leadership confirmations, shared by concurrent strong reads.
 
 use std::collections::VecDeque;
 
