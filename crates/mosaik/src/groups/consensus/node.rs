@@ -3,10 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -28,13 +25,17 @@ use super::{
         task::Applier,
     },
     config::raft_config,
-    core::{Consensus, NodeCore, caught},
-    feed::Feed,
+    core::NodeCore,
+    leader::Leader,
+    library::{Consensus, caught},
     pending_commands::PendingCommands,
     replication::{
         acks::Acks, commit_notices::CommitNotices, network::ClientFactory, peers::Peers,
     },
-    view::View,
+    state::{
+        candidacy::Candidacy, confirmations::LeadershipConfirmations, feed::Feed, health::Health,
+        view::View,
+    },
 };
 use crate::{
     groups::{
@@ -166,7 +167,20 @@ impl Node {
         .await
         .map_err(Stopped::because)?;
         progress.follow(raft.metrics());
-        let core = Arc::new_cyclic(|this| NodeCore {
+        let core = Arc::new_cyclic(|this: &Weak<NodeCore>| NodeCore {
+            leader: Leader::new(
+                raft.clone(),
+                applied.clone(),
+                options.pending_commands.clone(),
+                {
+                    let node = this.clone();
+                    move |none_is_open| {
+                        if let Some(node) = node.upgrade() {
+                            node.on_decided(none_is_open);
+                        }
+                    }
+                },
+            ),
             member: options.member,
             lineage: options.lineage,
             timing: options.timing,
@@ -177,23 +191,15 @@ impl Node {
             acks,
             progress,
             feed: Feed::new(options.observes),
-            rests_until: Mutex::new(None),
-            elects: AtomicBool::new(options.elects),
-            polling: AtomicBool::new(false),
-            rounds: Mutex::default(),
+            candidacy: Candidacy::new(options.elects),
+            confirmations: LeadershipConfirmations::default(),
             applied,
             pending_commands: options.pending_commands,
             status: options.status,
             peers: options.peers,
             view: watch::Sender::new(Arc::default()),
-            tenure: Mutex::new(None),
-            tenures: watch::Sender::new(0),
-            tenure_count: AtomicU64::new(0),
-            propose_pending: Mutex::new(()),
-            undecided: AtomicUsize::new(0),
-            contact: Mutex::default(),
+            health: Health::new(options.timing.election),
             over: Mutex::new(false),
-            caught_up: AtomicBool::new(false),
             supplies: Semaphore::new(MAX_SUPPLIES),
             partial: Mutex::new(None),
             scope: scope.child(),
@@ -243,7 +249,7 @@ impl Node {
 
     /// Proposes what is queued, if this member may.
     pub(crate) fn propose_pending(&self) {
-        self.0.propose_pending();
+        self.0.leader.propose_pending();
     }
 
     /// Looks at the clock: notices lost leaders, gives up calls that wait too long.
@@ -255,13 +261,13 @@ impl Node {
 
     /// Notes that the leader announced its departure.
     pub(crate) fn leader_left(&self) {
-        self.0.contact.lock().at = None;
+        self.0.health.leader_left();
         self.0.assess();
     }
 
     /// Returns whether this member leads, and has applied all that its predecessors committed.
     pub(crate) fn is_in_office(&self) -> bool {
-        *self.0.tenures.borrow() != 0
+        self.0.leader.accepts_commands()
     }
 
     /// Founds the group with these voters. To be called once, on one of them.
@@ -356,7 +362,7 @@ impl Node {
 
     /// An observer becomes a member, which may stand for election by itself.
     pub(crate) fn take_part(&self, elects: bool) {
-        self.0.elects.store(elects, Ordering::Relaxed);
+        self.0.candidacy.set_elects(elects);
         self.0.feed.take_part();
     }
 
@@ -374,7 +380,7 @@ impl Node {
 
     /// Takes no commands for a while, though this member leads: they wait.
     pub(crate) fn rest(&self, time: Duration) {
-        *self.0.rests_until.lock() = Some(Instant::now() + time);
+        self.0.leader.rest(time);
         self.0.reconsider();
     }
 
@@ -432,7 +438,7 @@ impl Node {
     /// being applied.
     pub(crate) async fn shutdown(&self) -> Ended {
         self.0.scope.cancel();
-        self.0.end_tenure();
+        self.0.leader.end();
         *self.0.over.lock() = true;
         // A task of the library that panicked has been reported by the runtime.
         let _ = caught(self.0.raft.shutdown()).await;

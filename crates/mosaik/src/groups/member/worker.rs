@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    feeding::Feeding, halt_detector::HaltDetector, recovery::Crashes, rules::Change, stalls::Stalls,
+    crashes::Crashes, feeding::Feeding, halt_detector::HaltDetector, rules::Change, stalls::Stalls,
 };
 use crate::{
     groups::{

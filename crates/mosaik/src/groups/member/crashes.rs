@@ -1,4 +1,4 @@
-//! Recovery of a member whose consensus library has panicked.
+//! Crashes of the consensus library on one member.
 //!
 //! The library checks its own state by assertions, so that a fault in it, or a message that no member
 //! should send, can end its task. Log, vote and machine are apart from it and as they were: the
@@ -8,9 +8,6 @@
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
-
-use super::worker::Worker;
-use crate::primitives::ShortFmtExt;
 
 /// Limit on crashes within [`CRASH_PERIOD`] after which the member starts again.
 const MAX_CRASHES: usize = 5;
@@ -23,27 +20,10 @@ pub(super) struct Crashes(VecDeque<Instant>);
 
 impl Crashes {
     /// Notes a crash; returns whether the member may start again.
-    fn note(&mut self, now: Instant) -> bool {
+    pub(super) fn note(&mut self, now: Instant) -> bool {
         self.0.retain(|at| now - *at < CRASH_PERIOD);
         self.0.push_back(now);
         self.0.len() <= MAX_CRASHES
-    }
-}
-
-impl Worker {
-    /// Starts consensus again with what this member has. Returns whether that was possible.
-    pub(super) async fn recover(&mut self, reason: &str, now: Instant) -> bool {
-        if self.instance.is_leaving() || !self.crashes.note(now) {
-            return false;
-        }
-        tracing::error!(
-            group = %self.instance.id().short(), %reason, "consensus has crashed, and starts again"
-        );
-        self.node = None;
-        self.changing = None;
-        let recovered = self.instance.resume().await;
-        self.watch_node();
-        recovered
     }
 }
 
