@@ -85,7 +85,16 @@ async fn execute(group: &Group<Numbers>, command: u64) {
 }
 
 async fn crash(group: &Group<Numbers>) {
-    let node = group.shared.instance.node().unwrap();
+    // A new instance may execute commands before it is there for others.
+    let started = async {
+        loop {
+            if let Some(node) = group.shared.instance.node() {
+                return node;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let node = within(started).await;
     node.crash().await;
     let mut failure = node.failure();
     within(failure.wait_for(Option::is_some)).await.unwrap();
