@@ -13,7 +13,6 @@ use super::{
     registered::{Place, Registered},
     reply,
     service::Work,
-    shares::Share,
 };
 use crate::{
     functions_layer::{
@@ -27,7 +26,7 @@ use crate::{
         close::{ProtocolViolation, Success},
         link::RecvError,
     },
-    primitives::{ShortFmtExt, TraceParent},
+    primitives::{Quota, Share, ShortFmtExt, TraceParent},
 };
 
 /// Timeout for the header of an accepted stream.
@@ -205,7 +204,7 @@ async fn reserve<'h>(
     link: &Link,
     header: &Header,
     registered: &Registered,
-) -> Result<Option<Share<'h>>, Unreserved> {
+) -> Result<Option<Share<&'h Quota>>, Unreserved> {
     if header.is_inline() {
         return Ok(None);
     }

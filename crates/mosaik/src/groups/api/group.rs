@@ -647,3 +647,7 @@ impl<M: StateMachine> fmt::Debug for Group<M> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod recovery_tests;

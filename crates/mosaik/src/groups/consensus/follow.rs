@@ -32,8 +32,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     core::NodeCore,
-    feed::MAX_DEPTH,
     replication::network::offer_snapshot,
+    state::feed::MAX_DEPTH,
     wire::{self, Fed, Follow, Taken},
 };
 use crate::groups::{
@@ -172,11 +172,10 @@ impl NodeCore {
     fn last_sign(&self) -> (Option<Duration>, Option<u64>) {
         let view = self.view().clone();
         if view.leading {
-            let lives = self.quorum_lives(&view);
+            let lives = self.has_majority(&view);
             return (lives.then_some(Duration::ZERO), None);
         }
-        let contact = self.contact.lock();
-        (contact.at.map(|at| at.elapsed()), contact.commit)
+        self.health.last_contact()
     }
 
     /// Brings an observer a snapshot; returns the index of the entry after it.

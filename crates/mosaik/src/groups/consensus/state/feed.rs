@@ -1,4 +1,4 @@
-//! Observers that are fed from here, and the source of an observer; see [`follow`](super::follow).
+//! Observers that are fed from here, and the source of an observer; see [`follow`](crate::groups::consensus::follow).
 
 use std::{
     collections::HashMap,
@@ -15,11 +15,11 @@ const MAX_CHILDREN: usize = 16;
 /// Observers that a leader lets come to it: it has other things to do.
 const LEADER_CHILDREN: usize = 4;
 /// Observers between an observer and the membership, at most.
-pub(super) const MAX_DEPTH: usize = 8;
+pub(crate) const MAX_DEPTH: usize = 8;
 
 /// Children and source of a member or observer.
 #[derive(Debug, Default)]
-pub(super) struct Feed {
+pub(crate) struct Feed {
     /// True of an observer, which gets its log from a source and not from the leader.
     observes: AtomicBool,
     /// Observers that are fed, each with the next entry that it lacks.
@@ -45,7 +45,7 @@ struct Source {
 }
 
 impl Feed {
-    pub(super) fn new(observes: bool) -> Self {
+    pub(crate) fn new(observes: bool) -> Self {
         Self {
             observes: AtomicBool::new(observes),
             ..Self::default()
@@ -53,27 +53,27 @@ impl Feed {
     }
 
     /// An observer has become a member.
-    pub(super) fn take_part(&self) {
+    pub(crate) fn take_part(&self) {
         self.observes.store(false, Ordering::Relaxed);
     }
 
-    pub(super) fn observes(&self) -> bool {
+    pub(crate) fn observes(&self) -> bool {
         self.observes.load(Ordering::Relaxed)
     }
 
     /// Something was heard of the leader.
-    pub(super) fn sign(&self) {
+    pub(crate) fn sign(&self) {
         self.signs.send_replace(());
     }
 
     /// Notes that a part of the log or of a snapshot has arrived.
-    pub(super) fn arrived(&self) {
+    pub(crate) fn arrived(&self) {
         self.arrivals.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The members and observers that a log comes through which this one hands on, itself last;
     /// `None` for an observer that is not fed.
-    pub(super) fn path(&self, own: MemberId) -> Option<Vec<MemberId>> {
+    pub(crate) fn path(&self, own: MemberId) -> Option<Vec<MemberId>> {
         if !self.observes() {
             return Some(vec![own]);
         }
@@ -83,16 +83,16 @@ impl Feed {
     }
 
     /// The next entry that a child lacks, for all of them.
-    pub(super) fn needs(&self) -> Vec<(MemberId, u64)> {
+    pub(crate) fn needs(&self) -> Vec<(MemberId, u64)> {
         self.children.lock().values().copied().collect()
     }
 
-    pub(super) fn source(&self) -> Option<MemberId> {
+    pub(crate) fn source(&self) -> Option<MemberId> {
         self.source.lock().as_ref().map(|source| source.member)
     }
 
     /// Notes that a source is followed from now on.
-    pub(super) fn follow(&self, member: MemberId) -> Following<'_> {
+    pub(crate) fn follow(&self, member: MemberId) -> Following<'_> {
         let number = self.streams.fetch_add(1, Ordering::Relaxed);
         *self.source.lock() = Some(Source {
             number,
@@ -104,7 +104,7 @@ impl Feed {
 
     /// Number of observers between the membership and one that would be fed from here; `None` if
     /// there is no room for another one.
-    pub(super) fn offer(&self, own: MemberId, leads: bool) -> Option<u8> {
+    pub(crate) fn offer(&self, own: MemberId, leads: bool) -> Option<u8> {
         let path = self.path(own)?;
         let most = if leads { LEADER_CHILDREN } else { MAX_CHILDREN };
         let is_free = self.children.lock().len() < most && path.len() <= MAX_DEPTH;
@@ -112,29 +112,29 @@ impl Feed {
     }
 
     /// Observers that are fed.
-    pub(super) fn children(&self) -> Vec<MemberId> {
+    pub(crate) fn children(&self) -> Vec<MemberId> {
         let children = self.children.lock();
         children.values().map(|(child, _)| *child).collect()
     }
 
     /// Number of arrivals from sources so far.
-    pub(super) fn arrivals(&self) -> u64 {
+    pub(crate) fn arrivals(&self) -> u64 {
         self.arrivals.load(Ordering::Relaxed)
     }
 
     /// Changes when something was heard of the leader.
-    pub(super) fn signs(&self) -> watch::Receiver<()> {
+    pub(crate) fn signs(&self) -> watch::Receiver<()> {
         self.signs.subscribe()
     }
 
     /// Number of observers and members that the log comes through.
-    pub(super) fn steps(&self) -> u32 {
+    pub(crate) fn steps(&self) -> u32 {
         let source = self.source.lock();
         let steps = source.as_ref().map_or(0, |source| source.path.len());
         u32::try_from(steps).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn admit(&self, child: MemberId, next: u64) -> Option<Child<'_>> {
+    pub(crate) fn admit(&self, child: MemberId, next: u64) -> Option<Child<'_>> {
         let mut children = self.children.lock();
         children.retain(|_, (other, _)| *other != child);
         if children.len() >= MAX_CHILDREN {
@@ -147,14 +147,14 @@ impl Feed {
 }
 
 /// A place among those who are fed, until it is dropped.
-pub(super) struct Child<'a> {
+pub(crate) struct Child<'a> {
     feed: &'a Feed,
     id: u64,
 }
 
 impl Child<'_> {
     /// Notes how far it has come; whoever has a later stream has lost its place here.
-    pub(super) fn set_next(&self, next: u64) -> Result<(), Gone> {
+    pub(crate) fn set_next(&self, next: u64) -> Result<(), Gone> {
         let mut children = self.feed.children.lock();
         let (_, lacks) = children.get_mut(&self.id).ok_or(Gone)?;
         *lacks = next.max(*lacks);
@@ -169,14 +169,14 @@ impl Drop for Child<'_> {
 }
 
 /// The source of an observer, until this is dropped.
-pub(super) struct Following<'a> {
+pub(crate) struct Following<'a> {
     feed: &'a Feed,
     number: u64,
 }
 
 impl Following<'_> {
     /// Notes through whom the log comes.
-    pub(super) fn set_path(&self, path: &[MemberId]) {
+    pub(crate) fn set_path(&self, path: &[MemberId]) {
         let mut source = self.feed.source.lock();
         if let Some(source) = source
             .as_mut()
