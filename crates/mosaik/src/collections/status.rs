@@ -23,6 +23,10 @@ use crate::{
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "answers to questions that are independent of each other"
+)]
 pub struct Status {
     /// True if a leader is known, and this node is in sync with it.
     pub is_online: bool,

@@ -183,7 +183,7 @@ fn order(map: &OrderedMap<String, Bare>) {
         map.range("a".to_owned()..).next(),
         map.range::<str, _>(between).next(),
     ];
-    let _: Option<(String, Bare)> = map.range::<str, _>(..).rev().next();
+    let _: Option<(String, Bare)> = map.range::<str, _>(..).next_back();
     let _: Option<(String, Bare)> = map.prefix("a/").next_back();
     let (_, _): (std::vec::Vec<(String, Bare)>, bool) = map.page(Some(&"a".to_owned()), 10);
     mutation::<()>(map.remove_range("a".to_owned()..));

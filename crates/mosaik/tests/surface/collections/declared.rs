@@ -107,7 +107,8 @@ fn every_kind_can_be_defined() {
     shared::<WriterOf<Gated>>();
     let _: Option<(ReaderOf<Gated>, ReaderOf<Feed>, WriterOf<Sink>)> = None;
     let _: Option<(mosaik::ReaderOf<Own>, collections::WriterOf<Own>)> = None;
-    let _ = (Gated, Gated::default(), format!("{Gated:?}"));
+    fn derives<T: std::fmt::Debug + Copy + Default>(_: T) {}
+    derives(Gated);
 }
 
 #[tokio::test(flavor = "multi_thread")]
