@@ -4,17 +4,14 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use openraft::{
-    alias::{EntryOf, LogIdOf, SnapshotOf, VoteOf},
-    entry::RaftEntry,
-    raft::{AppendEntriesRequest, AppendEntriesResponse},
-};
+use openraft::alias::{EntryOf, SnapshotOf, VoteOf};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
 };
 
 use super::{
+    committed::{index_after, is_installable},
     core::NodeCore,
     replication::peers::Peers,
     wire::{self, Layout, SnapshotReply},
@@ -81,11 +78,11 @@ impl NodeCore {
     async fn take_offer(&self, header: &Bytes, stream: MemberStream) -> Result<(), Gone> {
         let MemberStream { mut tx, mut rx } = stream;
         let header: SnapshotHeader = wire::decode(header)?;
-        // The consensus library takes it for granted, and panics otherwise.
-        if !header.vote.committed {
+        let id = header.id().ok_or(Gone)?;
+        let last = header.meta.last_log_id.ok_or(Gone)?;
+        if !is_installable(&header.vote, last, self.last_committed()) {
             return Err(Gone);
         }
-        let id = header.id().ok_or(Gone)?;
         let leader = header.vote.leader_id.voted_for;
         // They may go on to later ones while the leader is still counting.
         let holding = self.hold(id, leader);
@@ -117,8 +114,7 @@ impl NodeCore {
                 stored: partial.writer,
             }),
         };
-        let installing = self.raft.install_full_snapshot(header.vote, snapshot);
-        let installed = self.while_running(installing).await.ok_or(Gone)?;
+        let installed = self.install(header.vote, snapshot).await?;
         tx.send(&wire::encode(&SnapshotReply(installed))?).await?;
         tx.finish();
         Ok(())
@@ -255,7 +251,7 @@ impl NodeCore {
         let patience = self.applied.terms().fetch_timeout;
         let mut stream = self.peers.open(leader, Channel::Fetch).await?;
         loop {
-            let from = self.log.last_id().map_or(0, |last| last.index() + 1);
+            let from = index_after(self.last_committed());
             let asking = async {
                 stream
                     .tx
@@ -297,23 +293,7 @@ impl NodeCore {
             wire::decode::<Vec<EntryOf<Types>>>(&fetched.bytes)
         });
         let entries = decoding.await.map_err(|_| Gone)??;
-        let prev: Option<LogIdOf<Types>> = self.log.last_id();
-        let begin = prev.as_ref().map_or(0, |prev| prev.index() + 1);
-        let indices = entries.iter().map(RaftEntry::index);
-        if !indices.eq(begin..begin + entries.len() as u64) {
-            return Err(Gone);
-        }
-        let leader_commit = entries.last().map(|last| last.log_id);
-        let request = AppendEntriesRequest {
-            vote,
-            prev_log_id: prev,
-            entries,
-            leader_commit,
-        };
-        match self.raft.append_entries(request).await {
-            Ok(AppendEntriesResponse::Success) => Ok(()),
-            _ => Err(Gone),
-        }
+        self.take_committed(vote, entries).await.map(drop)
     }
 }
 

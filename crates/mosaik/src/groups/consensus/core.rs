@@ -10,7 +10,9 @@ use std::{
 };
 
 use openraft::{
-    Instant as _, Raft, ServerState, alias::WatchReceiverOf, async_runtime::watch::WatchReceiver,
+    Instant as _, Raft, ServerState,
+    alias::{LogIdOf, WatchReceiverOf},
+    async_runtime::watch::WatchReceiver,
     metrics::RaftServerMetrics,
 };
 use parking_lot::Mutex;
@@ -86,6 +88,8 @@ pub(crate) struct NodeCore {
     pub(super) caught_up: AtomicBool,
     /// Bounds what is prepared for members that catch up.
     pub(super) supplies: Semaphore,
+    /// The last entry that was taken as committed from others than the leader. Held while more is.
+    pub(super) committed: tokio::sync::Mutex<Option<LogIdOf<Types>>>,
     /// Snapshot that was fetched in part.
     pub(super) partial: Mutex<Option<Partial>>,
     /// Carries the instance's own tasks.

@@ -5,7 +5,7 @@
 //! committed one, and it may go on from another source at any time.
 //!
 //! ```text
-//! observer ── Follow { from, … } ──────► source       its log ends before this entry
+//! observer ── Follow { from, … } ──────► source       nothing before this entry is lacking
 //! observer ◄─ Fed { signs, entries } ─── source       at most a few without an answer
 //! observer ── Taken { next } ──────────► source
 //! observer ◄─ Fed { signs } ──────────── source       whenever it hears of the leader
@@ -23,14 +23,14 @@
 use std::{sync::Arc, time::Duration};
 
 use openraft::{
-    alias::{EntryOf, LogIdOf, VoteOf},
+    alias::{EntryOf, VoteOf},
     async_runtime::watch::WatchReceiver,
     entry::RaftEntry,
-    raft::{AppendEntriesRequest, AppendEntriesResponse},
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
+    committed::index_after,
     core::NodeCore,
     feed::MAX_DEPTH,
     replication::network::offer_snapshot,
@@ -182,6 +182,10 @@ impl NodeCore {
     /// Brings an observer a snapshot; returns the index of the entry after it.
     async fn feed_snapshot(&self, child: MemberId, held: Arc<CachedSnapshot>) -> Result<u64, Gone> {
         let vote = self.leaders_vote().ok_or(Gone)?;
+        // The leader of a later term is about to be known here as well.
+        if vote.leader_id.term < held.id.term {
+            return Err(Gone);
+        }
         let stream = self.peers.open(child, Channel::Snapshot).await?;
         let in_use = SnapshotLease::new(held);
         let held = &in_use.0;
@@ -195,12 +199,12 @@ impl NodeCore {
         let following = self.feed.follow(source);
         let opening = timeout(OPEN_TIMEOUT, self.peers.open(source, Channel::Follow));
         let MemberStream { mut tx, mut rx } = opening.await.map_err(|_| Gone)??;
-        let from = self.log.last_id().map_or(0, |last| last.index() + 1);
+        let from = index_after(self.last_committed());
         // A preference: where nobody can make one, the log does.
         let snapshot = from == 0 && self.applied.terms().snapshot_first;
         tx.send(&wire::encode(&Follow { from, snapshot })?).await?;
         let mut pace = Pace::new(self.applied.terms().fetch_rate);
-        let mut vote = None;
+        let (mut vote, mut next) = (None, from);
         loop {
             let frame = rx.recv().await?;
             let size = frame.len();
@@ -210,11 +214,10 @@ impl NodeCore {
             let answered = !fed.entries.is_empty();
             if answered || vote != Some(fed.vote) {
                 vote = Some(fed.vote);
-                self.take_fed(fed).await?;
+                next = self.take_committed(fed.vote, fed.entries).await?;
             }
             if answered {
                 self.feed.arrived();
-                let next = self.log.last_id().map_or(0, |last| last.index() + 1);
                 tx.send(&wire::encode(&Taken { next })?).await?;
                 pace.spend(size);
                 sleep_until(pace.next()).await;
@@ -240,30 +243,6 @@ impl NodeCore {
             self.on_contact_at(fed.vote.leader_id.term, fed.commit, at);
         }
         Ok(())
-    }
-
-    /// Takes committed entries in as if the leader had sent them.
-    async fn take_fed(&self, fed: Fed) -> Result<(), Gone> {
-        let prev: Option<LogIdOf<Types>> = self.log.last_id();
-        let begin = prev.as_ref().map_or(0, |prev| prev.index() + 1);
-        let mut entries = fed.entries;
-        // A snapshot may have brought them.
-        entries.retain(|entry| entry.index() >= begin);
-        let indices = entries.iter().map(RaftEntry::index);
-        if !indices.eq(begin..begin + entries.len() as u64) {
-            return Err(Gone);
-        }
-        let request = AppendEntriesRequest {
-            vote: fed.vote,
-            prev_log_id: prev,
-            leader_commit: entries.last().map(|last| last.log_id),
-            entries,
-        };
-        let appending = self.raft.append_entries(request);
-        match self.while_running(appending).await {
-            Some(AppendEntriesResponse::Success) => Ok(()),
-            _ => Err(Gone),
-        }
     }
 
     /// Observers that are fed from here.

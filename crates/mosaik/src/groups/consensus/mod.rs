@@ -5,7 +5,8 @@
 //! [leader](leader)'s acceptance of commands, and linearizable [reads](read_index). A member that
 //! lacks much [fetches it](catch_up_client) from [several others](catch_up_server), and
 //! [snapshots](super::catch_up::snapshot_cache) let the log be [cut off](compactor). Observers are
-//! [fed](follow) by the nearest member or observer that has room.
+//! [fed](follow) by the nearest member or observer that has room. What is [committed] may come from
+//! others than the leader.
 //!
 //! | task | started by | ends when |
 //! |---|---|---|
@@ -15,6 +16,7 @@
 mod apply;
 mod catch_up_client;
 mod catch_up_server;
+mod committed;
 mod compactor;
 mod config;
 mod core;

@@ -191,6 +191,7 @@ impl Node {
             over: Mutex::new(false),
             caught_up: AtomicBool::new(false),
             supplies: Semaphore::new(MAX_SUPPLIES),
+            committed: tokio::sync::Mutex::default(),
             partial: Mutex::new(None),
             scope: scope.child(),
             this: this.clone(),

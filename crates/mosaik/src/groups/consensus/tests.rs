@@ -7,7 +7,13 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{
+    EntryPayload,
+    alias::{CommittedLeaderIdOf, EntryOf, LogIdOf, VoteOf},
+    async_runtime::watch::WatchReceiver,
+    entry::RaftEntry,
+    raft::{AppendEntriesRequest, AppendEntriesResponse},
+};
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -21,7 +27,8 @@ use crate::{
     groups::{
         ApplyContext, ConsensusConfig, Cursor, InMemoryLogStore, Index, LogReplaySync, Snapshot,
         SnapshotStateMachine, SnapshotSync, StateMachine, Storage,
-        catch_up::wire::{Answer, Ask, SnapshotId, Whole},
+        catch_up::wire::{Answer, Ask, Manifest, SnapshotHeader, SnapshotId, Whole},
+        log::types::{Batch, Types},
         machine::{
             commands,
             log_storage::{CommandStore, StorageAdapter},
@@ -384,6 +391,14 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
 
     fn state(&self) -> Vec<u64> {
         self.replica.query(()).unwrap().0
+    }
+
+    async fn leads(&self) {
+        let mut leader = self.status.watch_leader();
+        let own = self.status.local();
+        let led = leader.wait_for(|leader| *leader == Some(own));
+        within(led).await.unwrap();
+        self.online().await;
     }
 
     async fn online(&self) {
@@ -1347,4 +1362,118 @@ async fn an_observer_that_takes_nothing_delays_nobody() {
     assert_eq!(entries, 4);
     drop(ours);
     assert!(within(serving).await.unwrap().is_err());
+}
+
+/// Entry of one command that a leader of this term has put at an index.
+fn entry(term: u64, index: u64, command: u64) -> EntryOf<Types> {
+    let id = LogIdOf::<Types>::new(CommittedLeaderIdOf::<Types>::new(term), index);
+    let batch = Batch {
+        origin: MemberId::default(),
+        first: index,
+        count: 1,
+        row: commands::encode(&[command]).unwrap(),
+    };
+    EntryOf::<Types>::new(id, EntryPayload::Normal(batch))
+}
+
+impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<M> {
+    fn vote(&self) -> VoteOf<Types> {
+        self.node.core().server.borrow_watched().vote
+    }
+
+    /// Copy of its log.
+    async fn log(&self) -> Vec<EntryOf<Types>> {
+        let log = &self.node.core().log;
+        log.read(0..u64::MAX, usize::MAX).await.unwrap()
+    }
+
+    /// Takes a log that begins with the first entry, of which this much is committed, from a leader
+    /// with this vote.
+    async fn append(&self, vote: VoteOf<Types>, log: Vec<EntryOf<Types>>, committed: usize) {
+        let request = AppendEntriesRequest {
+            vote,
+            prev_log_id: None,
+            leader_commit: committed.checked_sub(1).map(|last| log[last].log_id),
+            entries: log,
+        };
+        let appended = self.node.core().raft.append_entries(request).await;
+        assert!(matches!(appended, Ok(AppendEntriesResponse::Success)));
+    }
+}
+
+/// It once took the entries behind what its source had sent for committed, whoever had written them.
+#[tokio::test(start_paused = true)]
+async fn an_observer_drops_what_it_has_from_a_leader_that_could_not_commit_it() {
+    let (mesh, members) = three().await;
+    let [old, new] = [0, 1].map(|n| (leader(&members) + n) % 3);
+    assert_eq!(within(members[old].execute(&[1, 2])).await, done(1..=2));
+    let restarted = Observing::start(&mesh, Journal::default()).await;
+    let vote = members[old].vote();
+    let mut log = members[old].log().await;
+    let (term, next) = (vote.leader_id.term, log.len() as u64);
+    log.extend([entry(term, next, 91), entry(term, next + 1, 92)]);
+    restarted.member.append(vote, log, 0).await;
+
+    members[old].node.hand_over(members[new].id()).await;
+    members[new].leads().await;
+    for n in 3..=6 {
+        assert_eq!(within(members[new].execute(&[n])).await, done(n..=n));
+    }
+    let _following = restarted.follow(members[new].id());
+    restarted.member.reaches(6).await;
+    assert_eq!(restarted.member.state(), members[new].state());
+}
+
+/// As after a crash: what is committed is told on the disk a little later than it is written there.
+#[tokio::test(start_paused = true)]
+async fn an_observer_whose_log_is_ahead_of_what_it_knows_to_be_committed_comes_online() {
+    let (mesh, members) = three().await;
+    let leads = &members[leader(&members)];
+    assert_eq!(within(leads.execute(&[1, 2])).await, done(1..=2));
+    assert_eq!(within(leads.execute(&[3])).await, done(3..=3));
+    let restarted = Observing::start(&mesh, Journal::default()).await;
+    let log = leads.log().await;
+    let committed = log.len() - 1;
+    restarted.member.append(leads.vote(), log, committed).await;
+    restarted.member.reaches(2).await;
+    let _following = restarted.follow(leads.id());
+    restarted.member.reaches(3).await;
+    restarted.member.online().await;
+}
+
+/// The consensus library takes it for granted that nobody sends such a snapshot, and panics.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_no_honest_member_sends_is_refused() {
+    let mesh = Mesh::default();
+    let first = compacted(&mesh, 200).await;
+    let victim = Observing::start(&mesh, Compacting::default()).await;
+    let _following = victim.follow(first.id());
+    victim.member.online().await;
+    victim.member.reaches(200).await;
+    let held = first.node.core().applied.snapshot_cache.newest().unwrap();
+    let mut vote = first.vote();
+    let term = vote.leader_id.term;
+    let at = |term, index| LogIdOf::<Types>::new(CommittedLeaderIdOf::<Types>::new(term), index);
+    for (given, last) in [(term, at(term + 1, 100_000)), (term + 9, at(term + 9, 3))] {
+        vote.leader_id.term = given;
+        let mut meta = held.meta.clone();
+        meta.last_log_id = Some(last);
+        let header = SnapshotHeader {
+            vote,
+            meta: meta.into(),
+            head: held.head.clone(),
+        };
+        let (mut ours, theirs) = MemberStream::pair();
+        for frame in [
+            super::wire::encode(&header).unwrap(),
+            super::wire::encode(&Manifest(Vec::new())).unwrap(),
+        ] {
+            ours.tx.send(&frame).await.unwrap();
+        }
+        let core = victim.member.node.core().clone();
+        assert!(within(core.serve_snapshot(theirs)).await.is_err());
+        assert_eq!(*victim.member.node.failure().borrow(), None);
+    }
+    assert_eq!(within(first.execute(&[200])).await, done(201..=201));
+    victim.member.reaches(201).await;
 }
