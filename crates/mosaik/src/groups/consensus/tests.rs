@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -158,6 +161,8 @@ struct MeshState {
     scopes: Mutex<Vec<Scope>>,
     /// Latency of everything that is sent.
     latency: Mutex<Duration>,
+    /// Number of times that an observer was asked for a bond with a leader.
+    reached: AtomicUsize,
 }
 
 struct End {
@@ -204,7 +209,9 @@ impl Peers for End {
             .collect()
     }
 
-    fn reach(&self, _: MemberId) {}
+    fn reach(&self, _: MemberId) {
+        self.mesh.0.reached.fetch_add(1, Ordering::Relaxed);
+    }
 
     fn open(
         &self,
@@ -1439,6 +1446,22 @@ async fn an_observer_whose_log_is_ahead_of_what_it_knows_to_be_committed_comes_o
     let _following = restarted.follow(leads.id());
     restarted.member.reaches(3).await;
     restarted.member.online().await;
+}
+
+/// The bond that an observer has made for its commands is given up after a minute.
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_goes_on_writing_goes_on_asking_for_a_bond_with_the_leader() {
+    let (mesh, members) = three().await;
+    let leads = &members[leader(&members)];
+    let writing = Observing::start(&mesh, Journal::default()).await;
+    let _following = writing.follow(leads.id());
+    writing.member.online().await;
+    for n in 1..=90 {
+        assert_eq!(within(writing.member.execute(&[n])).await, done(n..=n));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let reached = mesh.0.reached.load(Ordering::Relaxed);
+    assert!((2..20).contains(&reached), "{reached} times");
 }
 
 /// The consensus library takes it for granted that nobody sends such a snapshot, and panics.
