@@ -13,7 +13,7 @@ use super::{
     machine::commands::{Row, has_exactly, skip},
     model::{
         lineage::{Ancestry, Branch, LogPoint, MemberId},
-        member_info::{LineageStanding, MemberInfo, Willingness},
+        member_info::{Feeds, LineageStanding, MemberInfo, Willingness},
     },
 };
 use crate::{
@@ -129,7 +129,10 @@ fn standing() -> MemberInfo {
         willingness: Willingness::Reluctant,
         catching_up: true,
         lineage: Some(lineage_standing()),
-        feeds: Some(1),
+        feeds: Some(Feeds {
+            depth: 1,
+            takes_guests: false,
+        }),
     }
 }
 

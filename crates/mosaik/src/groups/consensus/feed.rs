@@ -7,8 +7,9 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::groups::model::{lineage::MemberId, member_stream::Gone};
+use crate::groups::model::{lineage::MemberId, member_info::Feeds, member_stream::Gone};
 
 /// Observers that one member or observer feeds, at most.
 const MAX_CHILDREN: usize = 16;
@@ -22,8 +23,8 @@ pub(super) const MAX_DEPTH: usize = 8;
 pub(super) struct Feed {
     /// True of an observer, which gets its log from a source and not from the leader.
     observes: AtomicBool,
-    /// Observers that are fed, each with the next entry that it lacks.
-    children: Mutex<HashMap<u64, (MemberId, u64)>>,
+    /// Observers that are fed, by the number of their stream.
+    children: Mutex<HashMap<u64, ChildState>>,
     /// Number of streams so far, in both directions.
     streams: AtomicU64,
     source: Mutex<Option<Source>>,
@@ -31,6 +32,27 @@ pub(super) struct Feed {
     arrivals: AtomicU64,
     /// Changes when something was heard of the leader.
     signs: watch::Sender<()>,
+}
+
+/// An observer that is fed.
+#[derive(Debug)]
+struct ChildState {
+    member: MemberId,
+    /// The next entry that it lacks.
+    next: u64,
+    /// True of one that has not proven the write key that this member has.
+    is_guest: bool,
+    /// Set once its place is another one's.
+    displaced: CancellationToken,
+}
+
+/// An observer that wants to be fed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Applicant {
+    pub(super) member: MemberId,
+    /// The next entry that it lacks.
+    pub(super) next: u64,
+    pub(super) is_guest: bool,
 }
 
 /// Source of an observer's log.
@@ -84,7 +106,9 @@ impl Feed {
 
     /// The next entry that a child lacks, for all of them.
     pub(super) fn needs(&self) -> Vec<(MemberId, u64)> {
-        self.children.lock().values().copied().collect()
+        let children = self.children.lock();
+        let needs = children.values().map(|child| (child.member, child.next));
+        needs.collect()
     }
 
     pub(super) fn source(&self) -> Option<MemberId> {
@@ -102,19 +126,23 @@ impl Feed {
         Following { feed: self, number }
     }
 
-    /// Number of observers between the membership and one that would be fed from here; `None` if
-    /// there is no room for another one.
-    pub(super) fn offer(&self, own: MemberId, leads: bool) -> Option<u8> {
-        let path = self.path(own)?;
-        let most = if leads { LEADER_CHILDREN } else { MAX_CHILDREN };
-        let is_free = self.children.lock().len() < most && path.len() <= MAX_DEPTH;
-        u8::try_from(path.len() - 1).ok().filter(|_| is_free)
+    /// Offer to feed another observer; `None` if there is no room for one.
+    pub(super) fn offer(&self, own: MemberId, leads: bool) -> Option<Feeds> {
+        let path = self.path(own).filter(|path| path.len() <= MAX_DEPTH)?;
+        let children = self.children.lock();
+        let most = max_children(leads);
+        let proven = children.values().filter(|child| !child.is_guest).count();
+        let depth = u8::try_from(path.len() - 1).ok()?;
+        (proven < most).then(|| Feeds {
+            depth,
+            takes_guests: children.len() < most,
+        })
     }
 
     /// Observers that are fed.
     pub(super) fn children(&self) -> Vec<MemberId> {
         let children = self.children.lock();
-        children.values().map(|(child, _)| *child).collect()
+        children.values().map(|child| child.member).collect()
     }
 
     /// Number of arrivals from sources so far.
@@ -134,31 +162,68 @@ impl Feed {
         u32::try_from(steps).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn admit(&self, child: MemberId, next: u64) -> Option<Child<'_>> {
+    /// Gives an observer a place. Each peer has one, whatever it calls itself; one that has proven
+    /// the write key takes that of a guest where there is none left.
+    pub(super) fn admit(&self, applicant: Applicant, leads: bool) -> Option<Child<'_>> {
+        let Applicant {
+            member,
+            next,
+            is_guest,
+        } = applicant;
         let mut children = self.children.lock();
-        children.retain(|_, (other, _)| *other != child);
-        if children.len() >= MAX_CHILDREN {
-            return None;
+        let before = children.extract_if(|_, other| other.member.is_beside(&member));
+        before.for_each(|(_, before)| before.displaced.cancel());
+        if children.len() >= max_children(leads) {
+            // Who came last has the least behind it.
+            let guests = children.iter().filter(|(_, other)| other.is_guest);
+            let last = guests.map(|(id, _)| *id).max().filter(|_| !is_guest)?;
+            if let Some(guest) = children.remove(&last) {
+                guest.displaced.cancel();
+            }
         }
         let id = self.streams.fetch_add(1, Ordering::Relaxed);
-        children.insert(id, (child, next));
-        Some(Child { feed: self, id })
+        let displaced = CancellationToken::new();
+        children.insert(
+            id,
+            ChildState {
+                member,
+                next,
+                is_guest,
+                displaced: displaced.clone(),
+            },
+        );
+        Some(Child {
+            feed: self,
+            id,
+            displaced,
+        })
     }
+}
+
+/// Observers that are fed at a time, at most.
+fn max_children(leads: bool) -> usize {
+    if leads { LEADER_CHILDREN } else { MAX_CHILDREN }
 }
 
 /// A place among those who are fed, until it is dropped.
 pub(super) struct Child<'a> {
     feed: &'a Feed,
     id: u64,
+    displaced: CancellationToken,
 }
 
 impl Child<'_> {
     /// Notes how far it has come; whoever has a later stream has lost its place here.
     pub(super) fn set_next(&self, next: u64) -> Result<(), Gone> {
         let mut children = self.feed.children.lock();
-        let (_, lacks) = children.get_mut(&self.id).ok_or(Gone)?;
-        *lacks = next.max(*lacks);
+        let child = children.get_mut(&self.id).ok_or(Gone)?;
+        child.next = next.max(child.next);
         Ok(())
+    }
+
+    /// Resolves once the place is another one's.
+    pub(super) async fn displaced(&self) {
+        self.displaced.cancelled().await;
     }
 }
 
@@ -202,23 +267,72 @@ mod tests {
         MemberId::fresh(iroh::SecretKey::from_bytes(&[n; 32]).public())
     }
 
+    fn applicant(member: MemberId, next: u64, is_guest: bool) -> Applicant {
+        Applicant {
+            member,
+            next,
+            is_guest,
+        }
+    }
+
     #[test]
     fn no_more_than_so_many_are_fed_and_each_has_one_place() {
         let feed = Feed::new(false);
         let all: Vec<_> = (1..=17).map(member).collect();
+        let admit = |child, next| feed.admit(applicant(child, next, false), false);
         let mut places: Vec<_> = all[..MAX_CHILDREN]
             .iter()
-            .map(|child| feed.admit(*child, 1).unwrap())
+            .map(|child| admit(*child, 1).unwrap())
             .collect();
-        assert!(feed.admit(all[MAX_CHILDREN], 1).is_none());
+        assert!(admit(all[MAX_CHILDREN], 1).is_none());
         // A second stream of the same one takes the place of its first.
-        let again = feed.admit(all[0], 5).unwrap();
+        let again = admit(all[0], 5).unwrap();
         assert_eq!(feed.needs().len(), MAX_CHILDREN);
-        assert!(places[0].set_next(9).is_err());
+        assert!(places[0].set_next(9).is_err() && places[0].displaced.is_cancelled());
         again.set_next(7).unwrap();
         assert!(feed.needs().contains(&(all[0], 7)));
         places.clear();
         assert_eq!(feed.needs(), [(all[0], 7)]);
+    }
+
+    /// One peer could once take all places, by as many names.
+    #[test]
+    fn a_peer_has_one_place_whatever_it_calls_itself() {
+        let feed = Feed::new(false);
+        let streams: Vec<_> = (0..17)
+            .map(|_| feed.admit(applicant(member(1), 0, false), false).unwrap())
+            .collect();
+        assert_eq!(feed.children().len(), 1);
+        let displaced = streams
+            .iter()
+            .filter(|place| place.displaced.is_cancelled());
+        assert_eq!(displaced.count(), 16);
+    }
+
+    #[test]
+    fn who_has_proven_the_key_takes_the_place_of_a_guest() {
+        let feed = Feed::new(false);
+        let own = member(99);
+        let admit = |n, is_guest| feed.admit(applicant(member(n), 0, is_guest), true);
+        let offer = || feed.offer(own, true);
+        let feeds = |takes_guests| {
+            Some(Feeds {
+                depth: 0,
+                takes_guests,
+            })
+        };
+        let guests: Vec<_> = (1..=4).map(|n| admit(n, true).unwrap()).collect();
+        assert_eq!(offer(), feeds(false));
+        assert!(admit(5, true).is_none(), "a leader feeds four");
+        let mut proven = vec![admit(6, false).unwrap()];
+        assert!(guests[3].displaced.is_cancelled() && !guests[0].displaced.is_cancelled());
+        proven.extend((7..=9).map(|n| admit(n, false).unwrap()));
+        assert_eq!(offer(), None);
+        assert!(admit(10, false).is_none());
+        drop(proven.pop());
+        assert_eq!(offer(), feeds(true));
+        // It led with fewer places than it has now.
+        assert_eq!(feed.offer(own, false), feeds(true));
     }
 
     #[test]

@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{
     committed::index_after,
     core::NodeCore,
-    feed::MAX_DEPTH,
+    feed::{Applicant, MAX_DEPTH},
     replication::network::offer_snapshot,
     wire::{self, Fed, Follow, Taken},
 };
@@ -44,6 +44,7 @@ use crate::groups::{
     log::types::{Types, term_of},
     model::{
         lineage::MemberId,
+        member_info::Feeds,
         member_stream::{Channel, FrameSender, Gone, MemberStream},
     },
 };
@@ -58,8 +59,8 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(5);
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl NodeCore {
-    /// Number of observers between the membership and one that this member or observer would feed; `None` when it can't feed another one.
-    pub(crate) fn offers_to_feed(&self) -> Option<u8> {
+    /// Offer to feed another observer; `None` when this member or observer can't.
+    pub(crate) fn offers_to_feed(&self) -> Option<Feeds> {
         self.status.leader()?;
         self.feed.offer(self.member, self.view().leading)
     }
@@ -72,7 +73,13 @@ impl NodeCore {
     ) -> Result<(), Gone> {
         let MemberStream { mut tx, mut rx } = stream;
         let Follow { from, snapshot } = wire::decode(&rx.recv().await?)?;
-        let place = self.feed.admit(child, from).ok_or(Gone)?;
+        let applicant = Applicant {
+            member: child,
+            next: from,
+            is_guest: !self.peers.may_vote(&child),
+        };
+        let leads = self.view().leading;
+        let place = self.feed.admit(applicant, leads).ok_or(Gone)?;
         let mut signs = self.feed.signs();
         let (mut next, mut unanswered) = (from, 0_usize);
         let mut batch_due = Instant::now();
@@ -101,6 +108,7 @@ impl NodeCore {
             };
             tokio::select! {
                 biased;
+                () = place.displaced() => return Err(Gone),
                 frame = rx.recv() => {
                     let Taken { next } = wire::decode(&frame?)?;
                     place.set_next(next)?;

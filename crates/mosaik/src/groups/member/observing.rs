@@ -221,7 +221,19 @@ impl Worker {
         let free = feeding.candidates.iter().copied().filter(|peer| {
             !feeding.picks.contains_key(peer) && !feeding.avoided.contains_key(peer)
         });
-        for peer in free.choose_multiple(&mut rand::rng(), missing) {
+        // Members have the write key; of the many observers few do, and the others are guests.
+        let catalog = self.instance.discovery().catalog();
+        let has_key = self.instance.write_key().is_some();
+        let is_late = |peer: &PeerId| {
+            let entry = catalog.get(peer).filter(|_| has_key);
+            entry.is_some_and(|entry| self.instance.is_observers(entry))
+        };
+        let (late, early): (Vec<_>, Vec<_>) = free.partition(is_late);
+        let mut rng = rand::rng();
+        let mut chosen = early.into_iter().choose_multiple(&mut rng, missing);
+        let missing = missing - chosen.len();
+        chosen.extend(late.into_iter().choose_multiple(&mut rng, missing));
+        for peer in chosen {
             self.feeding.picks.insert(peer, now);
             if !self.instance.bonds().contains(&peer) && self.dials.want(peer) {
                 self.last_news = now;
@@ -239,13 +251,17 @@ impl Worker {
         let standing = bond.standing();
         let theirs = standing.lineage?;
         let follows = own.is_none_or(|own| own == theirs.id);
-        let depth = standing.feeds.filter(|_| follows && theirs.alive)?;
+        let feeds = standing.feeds.filter(|_| follows && theirs.alive)?;
+        // To that peer, this observer is a guest itself.
+        if !feeds.takes_guests && !bond.has_proven {
+            return None;
+        }
         Some(Offer {
             peer: bond.peer,
             member: standing.member,
             lineage: theirs.id,
             committed: theirs.committed,
-            rank: rank_of(bond, depth, theirs.leading),
+            rank: rank_of(bond, feeds.depth, theirs.leading),
         })
     }
 
