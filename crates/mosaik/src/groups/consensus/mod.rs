@@ -6,7 +6,7 @@
 //! lacks much [fetches it](catch_up_client) from [several others](catch_up_server), and
 //! [snapshots](super::catch_up::snapshot_cache) let the log be [cut off](compactor). Observers are
 //! [fed](follow) by the nearest member or observer that has room. What is [committed] may come from
-//! others than the leader.
+//! others than the leader. All that others open is served [here](channels).
 //!
 //! | task | started by | ends when |
 //! |---|---|---|
@@ -16,6 +16,7 @@
 mod apply;
 mod catch_up_client;
 mod catch_up_server;
+mod channels;
 mod committed;
 mod compactor;
 mod config;

@@ -237,14 +237,7 @@ impl Peers for End {
                     let _open = theirs;
                     return std::future::pending().await;
                 }
-                match channel {
-                    Channel::Append => target.serve_append(theirs).await,
-                    Channel::Snapshot => drop(target.serve_snapshot(theirs).await),
-                    Channel::Fetch => drop(target.serve_fetch(theirs).await),
-                    Channel::Offer => drop(target.serve_offer(theirs).await),
-                    Channel::Forward(origin) => drop(target.serve_forward(origin, theirs).await),
-                    Channel::Follow => drop(target.serve_follow(from, theirs).await),
-                }
+                target.serve(from, channel, theirs).await;
             });
             Ok(ours)
         }
@@ -1447,6 +1440,17 @@ async fn an_observer_whose_log_is_ahead_of_what_it_knows_to_be_committed_comes_o
     let _following = restarted.follow(leads.id());
     restarted.member.reaches(3).await;
     restarted.member.online().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_fed_by_an_instance_that_has_ended_is_told() {
+    let (mesh, members) = three().await;
+    let source = &members[(leader(&members) + 1) % 3];
+    let near = Observing::start(&mesh, Journal::default()).await;
+    let end = near.follow(source.id());
+    near.member.online().await;
+    source.node.shutdown().await;
+    assert!(within(end).await.is_err());
 }
 
 /// The bond that an observer has made for its commands is given up after a minute.
