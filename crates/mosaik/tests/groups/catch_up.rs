@@ -90,11 +90,16 @@ impl Trio {
 
     /// A fourth member, on a node of its own.
     async fn newcomer(&self) -> (Network, Group<Table>, Arc<Manner>) {
+        let manner = Manner::honest();
+        let (node, group) = self.newcomer_as(&manner).await;
+        (node, group, manner)
+    }
+
+    async fn newcomer_as(&self, manner: &Arc<Manner>) -> (Network, Group<Table>) {
         let first = &self.nodes[self.leader];
         let node = node_at(*first.network_id(), first.local().addr()).await;
-        let manner = Manner::honest();
-        let group = join(&node, self.key, &manner, 3);
-        (node, group, manner)
+        let group = join(&node, self.key, manner, 3);
+        (node, group)
     }
 }
 
@@ -150,6 +155,17 @@ async fn a_source_that_stalls_holds_nobody_up() {
     let (_node, newcomer, _) = trio.newcomer().await;
     has(&newcomer, 1450).await;
     trio.manners[stalling].allow(u64::MAX);
+}
+
+/// It was once taken for a founding that had failed, and began anew, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_comes_online_however_long_its_first_snapshot_takes() {
+    let trio = Trio::with_keys(1450).await;
+    // About six seconds, which is longer than anything else takes that it waits for.
+    let manner = Manner::observing(4 * 1024);
+    let (_node, newcomer) = trio.newcomer_as(&manner).await;
+    has(&newcomer, 1450).await;
+    assert!(manner.applied() < 200, "{} were replayed", manner.applied());
 }
 
 #[tokio::test(flavor = "multi_thread")]
