@@ -68,7 +68,12 @@ pub(crate) const TARGETS: &[Target] = &[
             snapshot: true,
         })]
     }),
-    Target::decoding::<Fed>("raft_fed", Vec::new),
+    Target::decoding::<Fed>("raft_fed", || {
+        vec![encoded(&Fed::Part {
+            bytes: Bytes::from_static(b"part"),
+            is_last: true,
+        })]
+    }),
     Target::decoding::<Taken>("raft_taken", || vec![encoded(&Taken { next: 300 })]),
     Target::new("raft_manifest", manifest, || {
         let piece = Piece::of(3, b"piece").expect("a small piece");

@@ -1,7 +1,7 @@
 //! Catch-up of a member: by a snapshot that its leader offers, unasked or asked, or by the log before
 //! it belongs to the membership.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use openraft::alias::{EntryOf, SnapshotOf, VoteOf};
@@ -13,7 +13,6 @@ use tokio::{
 use super::{
     committed::{index_after, is_installable},
     core::NodeCore,
-    replication::peers::Peers,
     wire::{self, Layout, SnapshotReply},
 };
 use crate::{
@@ -47,11 +46,15 @@ const FORGET: Duration = Duration::from_secs(60);
 const HOLD: Duration = Duration::from_secs(2);
 
 /// Sources of one history.
-struct Members<'a>(&'a Arc<dyn Peers>);
+struct Members<'a>(&'a NodeCore);
 
 impl Sources for Members<'_> {
     fn open(&self, member: MemberId) -> BoxFuture<'static, Result<MemberStream, Gone>> {
-        self.0.open(member, Channel::Fetch)
+        self.0.peers.open(member, Channel::Fetch)
+    }
+
+    fn arrived(&self) {
+        self.0.feed.arrived();
     }
 }
 
@@ -89,6 +92,8 @@ impl NodeCore {
         let (holding, manifest) = tokio::join!(holding, rx.recv());
         let Manifest(pieces) = wire::decode(&manifest?)?;
         let plan = Plan::new(Whole::Snapshot(id), 0, pieces).ok_or(Gone)?;
+        self.feed.described();
+        self.feed.arrived();
         self.falls_behind();
         let partial = tokio::select! {
             biased;
@@ -207,7 +212,7 @@ impl NodeCore {
             rate: terms.fetch_rate,
             patience: terms.fetch_timeout,
         };
-        let sources = Members(&self.peers);
+        let sources = Members(self);
         let leader = (leader != self.member).then_some(leader);
         fetch(order, &sources, &members, leader, out)
             .await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::core::NodeCore;
 use crate::groups::model::{
     lineage::MemberId,
-    member_stream::{Channel, MemberStream},
+    member_stream::{Channel, Gone, MemberStream},
 };
 
 impl NodeCore {
@@ -20,7 +20,7 @@ impl NodeCore {
         let serving = async {
             match channel {
                 Channel::Append => self.serve_append(stream).await,
-                Channel::Snapshot => drop(self.serve_snapshot(stream).await),
+                Channel::Snapshot => drop(self.serve_snapshot_of(from, stream).await),
                 Channel::Fetch => drop(self.serve_fetch(stream).await),
                 Channel::Forward(origin) if origin.is_beside(&from) => {
                     // However it ends: what was not applied is sent again.
@@ -37,6 +37,21 @@ impl NodeCore {
             biased;
             () = self.scope.cancelled() => {}
             () = serving => {}
+        }
+    }
+
+    /// Takes a snapshot from a member. An observer takes it from its source only, one at a time, and
+    /// for as long as that is its source: others would bring it the same once more.
+    async fn serve_snapshot_of(&self, from: MemberId, stream: MemberStream) -> Result<(), Gone> {
+        if !self.feed.observes() {
+            return self.serve_snapshot(stream).await;
+        }
+        let fetching = self.feed.fetch_from(from).ok_or(Gone)?;
+        self.feed.arrived();
+        tokio::select! {
+            biased;
+            () = fetching.ended() => Err(Gone),
+            served = self.serve_snapshot(stream) => served,
         }
     }
 }

@@ -64,6 +64,20 @@ struct Source {
     /// Members and observers that the log comes through, the source last; empty before it has said
     /// so.
     path: Vec<MemberId>,
+    transfer: Transfer,
+    /// Set once another stream counts, or none.
+    ended: CancellationToken,
+}
+
+/// State of a snapshot that an observer gets from its source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Transfer {
+    #[default]
+    None,
+    /// The source is about to say which pieces there are. That may take it a while.
+    Announced,
+    /// The pieces are fetched, or taken in.
+    Described,
 }
 
 impl Feed {
@@ -118,12 +132,49 @@ impl Feed {
     /// Notes that a source is followed from now on.
     pub(super) fn follow(&self, member: MemberId) -> Following<'_> {
         let number = self.streams.fetch_add(1, Ordering::Relaxed);
-        *self.source.lock() = Some(Source {
+        let source = Source {
             number,
             member,
             path: Vec::new(),
-        });
+            transfer: Transfer::None,
+            ended: CancellationToken::new(),
+        };
+        if let Some(before) = self.source.lock().replace(source) {
+            before.ended.cancel();
+        }
         Following { feed: self, number }
+    }
+
+    /// Begins to take a snapshot from a member; `None` unless it is the source, and gives none
+    /// already.
+    pub(super) fn fetch_from(&self, member: MemberId) -> Option<Fetching<'_>> {
+        let mut source = self.source.lock();
+        let source = source
+            .as_mut()
+            .filter(|source| source.member == member && source.transfer == Transfer::None)?;
+        source.transfer = Transfer::Announced;
+        Some(Fetching {
+            feed: self,
+            number: source.number,
+            ended: source.ended.clone(),
+        })
+    }
+
+    /// Notes that the source has said which pieces its snapshot has.
+    pub(super) fn described(&self) {
+        if let Some(source) = &mut *self.source.lock()
+            && source.transfer == Transfer::Announced
+        {
+            source.transfer = Transfer::Described;
+        }
+    }
+
+    /// State of the snapshot that the source gives.
+    pub(super) fn transfer(&self) -> Transfer {
+        let source = self.source.lock();
+        source
+            .as_ref()
+            .map_or(Transfer::None, |source| source.transfer)
     }
 
     /// Offer to feed another observer; `None` if there is no room for one.
@@ -233,6 +284,32 @@ impl Drop for Child<'_> {
     }
 }
 
+/// A snapshot that an observer takes from its source, until this is dropped.
+pub(super) struct Fetching<'a> {
+    feed: &'a Feed,
+    number: u64,
+    ended: CancellationToken,
+}
+
+impl Fetching<'_> {
+    /// Resolves once the source is none any more.
+    pub(super) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+}
+
+impl Drop for Fetching<'_> {
+    fn drop(&mut self) {
+        let mut source = self.feed.source.lock();
+        if let Some(source) = source
+            .as_mut()
+            .filter(|source| source.number == self.number)
+        {
+            source.transfer = Transfer::None;
+        }
+    }
+}
+
 /// The source of an observer, until this is dropped.
 pub(super) struct Following<'a> {
     feed: &'a Feed,
@@ -255,7 +332,9 @@ impl Following<'_> {
 impl Drop for Following<'_> {
     fn drop(&mut self) {
         let mut source = self.feed.source.lock();
-        source.take_if(|source| source.number == self.number);
+        if let Some(source) = source.take_if(|source| source.number == self.number) {
+            source.ended.cancel();
+        }
     }
 }
 
@@ -333,6 +412,31 @@ mod tests {
         assert_eq!(offer(), feeds(true));
         // It led with fewer places than it has now.
         assert_eq!(feed.offer(own, false), feeds(true));
+    }
+
+    #[test]
+    fn a_snapshot_comes_from_the_source_and_ends_with_it() {
+        let feed = Feed::new(true);
+        let [source, other] = [1, 2].map(member);
+        assert!(feed.fetch_from(source).is_none());
+        let following = feed.follow(source);
+        assert!(feed.fetch_from(other).is_none());
+        let fetching = feed.fetch_from(source).unwrap();
+        assert!(feed.fetch_from(source).is_none(), "one at a time");
+        assert_eq!(feed.transfer(), Transfer::Announced);
+        feed.described();
+        assert_eq!(feed.transfer(), Transfer::Described);
+        drop(fetching);
+        let fetching = feed.fetch_from(source).unwrap();
+        let _again = feed.follow(source);
+        assert!(fetching.ended.is_cancelled());
+        assert_eq!(feed.transfer(), Transfer::None);
+        let fetching = feed.fetch_from(source).unwrap();
+        drop(following);
+        assert!(
+            !fetching.ended.is_cancelled(),
+            "it was of an earlier stream"
+        );
     }
 
     #[test]

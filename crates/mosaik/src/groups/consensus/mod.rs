@@ -38,6 +38,7 @@ mod view;
 mod wire;
 
 pub(crate) use core::NodeCore;
+pub(crate) use feed::Transfer;
 pub(crate) use node::{Inheritance, Node, NodeOptions, Stopped};
 pub(crate) use replication::peers::Peers;
 pub(crate) use view::View;

@@ -22,8 +22,10 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Node, NodeCore, NodeOptions, Peers,
+    follow::PART_BYTES,
     leader::Proposed,
     pending_commands::{CommandOutcome, CommandRoute, PendingCommands, WaitFor},
+    wire::{Fed, Follow},
 };
 use crate::{
     Digest, UniqueId,
@@ -83,6 +85,16 @@ macro_rules! journal {
 }
 
 journal!([] Journal, LogReplaySync, LogReplaySync::default());
+
+/// Fetches this many bytes a second.
+#[derive(Default)]
+struct Paced<const RATE: u64>(Vec<(u64, Cursor, Cursor)>);
+
+journal!(
+    [const RATE: u64] Paced<RATE>,
+    LogReplaySync,
+    LogReplaySync::default().with_fetch_rate(std::num::NonZero::new(RATE).unwrap())
+);
 
 mod compacting {
     use std::num::NonZero;
@@ -1343,24 +1355,20 @@ async fn an_observer_that_takes_nothing_delays_nobody() {
     let core = first.node.core().clone();
     let asleep = MemberId::fresh(iroh::SecretKey::from_bytes(&rand::random()).public());
     let serving = tokio::spawn(async move { core.serve_follow(asleep, theirs).await });
-    let follow = super::wire::encode(&super::wire::Follow {
-        from: 0,
-        snapshot: false,
-    })
-    .unwrap();
-    ours.tx.send(&follow).await.unwrap();
+    ours.tx.send(&follow()).await.unwrap();
     for n in 1..=2000 {
         assert_eq!(within(first.execute(&[n])).await, done(n..=n));
     }
     quick.member.reaches(2000).await;
     assert!(!serving.is_finished());
     // So much and no more is sent without an answer.
-    let mut entries = 0;
+    let mut batches = 0;
     while let Some(Ok(frame)) = ours.rx.recv().now_or_never() {
-        let fed: super::wire::Fed = super::wire::decode(&frame).unwrap();
-        entries += usize::from(!fed.entries.is_empty());
+        if let Fed::Part { is_last, .. } = super::wire::decode(&frame).unwrap() {
+            batches += usize::from(is_last);
+        }
     }
-    assert_eq!(entries, 4);
+    assert_eq!(batches, 4);
     drop(ours);
     assert!(within(serving).await.unwrap().is_err());
 }
@@ -1443,6 +1451,51 @@ async fn an_observer_whose_log_is_ahead_of_what_it_knows_to_be_committed_comes_o
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_observer_that_changes_its_source_keeps_those_that_it_feeds() {
+    let (mesh, members) = three().await;
+    *mesh.0.latency.lock() = Duration::from_millis(40);
+    let leads = leader(&members);
+    let [one, two] = [1, 2].map(|n| members[(leads + n) % 3].id());
+    let near = Observing::start(&mesh, Journal::default()).await;
+    let far = Observing::start(&mesh, Journal::default()).await;
+    let _near = near.follow(one);
+    near.member.online().await;
+    let mut end = far.follow(near.member.id());
+    far.member.online().await;
+    for n in 1..=6 {
+        let _near = near.follow(if n % 2 == 0 { one } else { two });
+        assert_eq!(within(members[leads].execute(&[n])).await, done(n..=n));
+        far.member.reaches(n).await;
+    }
+    assert!(
+        end.try_recv()
+            .is_err_and(|error| error == oneshot::error::TryRecvError::Empty)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_takes_little_at_a_time_hears_of_the_leader_all_the_while() {
+    let (mesh, members) = three().await;
+    let leads = &members[leader(&members)];
+    let slow = Observing::start(&mesh, Paced::<100>::default()).await;
+    let _following = slow.follow(leads.id());
+    slow.member.online().await;
+    let online = slow.member.status.watch_online();
+    let before = online.borrow().count;
+    // Each batch is worth a few seconds at this rate.
+    for n in 1..=20 {
+        assert_eq!(
+            within(leads.execute(&[n; 40])).await,
+            done(n * 40 - 39..=n * 40)
+        );
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert!(slow.member.status.leader().is_some());
+    }
+    slow.member.reaches(800).await;
+    assert_eq!(online.borrow().count, before, "it has gone offline");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_fed_by_an_instance_that_has_ended_is_told() {
     let (mesh, members) = three().await;
     let source = &members[(leader(&members) + 1) % 3];
@@ -1504,4 +1557,94 @@ async fn a_snapshot_that_no_honest_member_sends_is_refused() {
     }
     assert_eq!(within(first.execute(&[200])).await, done(201..=201));
     victim.member.reaches(201).await;
+}
+
+/// The first frame of an observer without anything.
+fn follow() -> Bytes {
+    super::wire::encode(&Follow {
+        from: 0,
+        snapshot: false,
+    })
+    .unwrap()
+}
+
+/// A frame that took longer than an observer waits for something once never arrived.
+#[tokio::test(start_paused = true)]
+async fn a_large_entry_comes_in_parts_with_signs_between_them() {
+    let mesh = Mesh::default();
+    let first = Member::start(&mesh, Journal::default(), None).await;
+    let voters = BTreeSet::from([first.id()]);
+    first.node.found(voters).await.unwrap();
+    first.online().await;
+    let commands: Vec<_> = (0..150_000).collect();
+    assert_eq!(within(first.execute(&commands)).await, done(1..=150_000));
+
+    let peer = iroh::SecretKey::from_bytes(&rand::random()).public();
+    let (mut ours, theirs) = MemberStream::narrow_pair(2);
+    let core = first.node.core().clone();
+    let serving = async move { core.serve_follow(MemberId::fresh(peer), theirs).await };
+    let taking = async {
+        ours.tx.send(&follow()).await.unwrap();
+        let (mut bytes, mut signs) = (0, 0);
+        loop {
+            let frame = ours.rx.recv().await.unwrap();
+            assert!(frame.len() < PART_BYTES + 16, "a frame of {}", frame.len());
+            match super::wire::decode(&frame).unwrap() {
+                Fed::Sign(_) => signs += 1,
+                Fed::Part {
+                    bytes: part,
+                    is_last,
+                } => {
+                    bytes += part.len();
+                    if is_last && bytes > 900_000 {
+                        return signs;
+                    }
+                }
+            }
+            // The link is slow.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let signs = tokio::select! {
+        signs = tokio::time::timeout(Duration::from_secs(600), taking) => signs.unwrap(),
+        served = serving => panic!("{served:?}"),
+    };
+    assert!(signs > 3, "{signs} signs");
+
+    let observer = Observing::start(&mesh, Journal::default()).await;
+    let before = observer.member.node.core().arrivals();
+    let _following = observer.follow(first.id());
+    observer.member.reaches(150_000).await;
+    assert!(
+        observer.member.node.core().arrivals() - before > 12,
+        "each part counts"
+    );
+}
+
+/// Each attempt once began at once, and kept the snapshot, and the log behind it.
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_takes_no_snapshot_gets_the_next_one_ever_later() {
+    let mesh = Mesh::default();
+    let first = compacted(&mesh, 200).await;
+    let peer = iroh::SecretKey::from_bytes(&rand::random()).public();
+    // Nobody can bring it anything.
+    let child = MemberId::fresh(peer);
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        let (mut ours, theirs) = MemberStream::pair();
+        ours.tx.send(&follow()).await.unwrap();
+        let core = first.node.core().clone();
+        let begin = Instant::now();
+        assert!(within(core.serve_follow(child, theirs)).await.is_err());
+        waits.push(begin.elapsed().as_secs());
+        let mut signs = 0;
+        while let Some(Ok(frame)) = ours.rx.recv().now_or_never() {
+            signs += u64::from(matches!(super::wire::decode(&frame).unwrap(), Fed::Sign(_)));
+        }
+        assert!(
+            signs >= waits[waits.len() - 1],
+            "it hears of the leader meanwhile"
+        );
+    }
+    assert_eq!(waits, [0, 0, 0, 1, 2, 4]);
 }
