@@ -168,6 +168,32 @@ async fn an_observer_comes_online_however_long_its_first_snapshot_takes() {
     assert!(manner.applied() < 200, "{} were replayed", manner.applied());
 }
 
+/// To describe a large snapshot takes a while, and each further source once did it as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_has_one_source_describe_a_snapshot_however_long_that_takes() {
+    let trio = Trio::with_keys(1450).await;
+    for manner in &trio.manners {
+        manner.allow(0);
+    }
+    let (_node, newcomer) = trio.newcomer_as(&Manner::observing(1024 * 1024)).await;
+    let asked = |manner: &Arc<Manner>| {
+        let manner = manner.clone();
+        Box::pin(async move { manner.asked_for(1).await })
+    };
+    let first = futures::future::select_all(trio.manners.iter().map(asked));
+    let (_, first, _) = within(10, first).await;
+    let mut others = trio.manners.clone();
+    others.remove(first);
+    // Longer than a source may be silent otherwise.
+    let second = futures::future::select_all(others.iter().map(asked));
+    let second = tokio::time::timeout(Duration::from_secs(6), second).await;
+    assert!(second.is_err(), "a second source was asked");
+    for manner in &trio.manners {
+        manner.allow(u64::MAX);
+    }
+    has(&newcomer, 1450).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_lies_is_not_believed() {
     let trio = Trio::with_keys(1450).await;
