@@ -23,6 +23,10 @@ use crate::{
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "answers to questions that are independent of each other"
+)]
 pub struct Status {
     /// True if a leader is known, and this node is in sync with it.
     pub is_online: bool,
@@ -33,6 +37,10 @@ pub struct Status {
     /// have a [write key](super::CollectionConfig::with_write_key) and this node has none, or another
     /// one.
     pub may_write: bool,
+    /// True if this node keeps the content in its storage, as
+    /// [`durable`](super::CollectionConfig::durable) asks for. `false` also where that was asked for
+    /// and could not be had: without storage, or beside an earlier handle in memory.
+    pub is_durable: bool,
     /// Leader of the group; `None` while that is not known.
     pub leader: Option<PeerId>,
     /// Writers, as far as this node knows; readers follow them and are not listed.

@@ -61,7 +61,7 @@ pub struct Standing {
     pub willingness: u8,
     pub catching_up: bool,
     pub lineage: Option<Lineage>,
-    /// How far from the membership, and whether for guests.
+    /// Distance from the membership, and whether guests are fed.
     pub feeds: Option<(u8, bool)>,
 }
 

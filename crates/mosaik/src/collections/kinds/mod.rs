@@ -32,107 +32,51 @@ pub use sides::Cause;
 
 use super::engine::{Kind, Live};
 
-/// Common methods of every kind: constructors, the waiter, the version, the group, and `Debug`.
-macro_rules! constructors {
+/// Common parts of every kind: the way to open it, the waiter, the version, the group, and `Debug`.
+///
+/// The constructors that programs call name the network, and live in its layer.
+macro_rules! handles {
     (
         $name:ident<$($param:ident: $bound:ident),+ $(; const $cap:ident)?>,
         [$($type:ident),+],
-        $kind:ty,
-        $reader:ty
+        $kind:ty
     ) => {
-        impl<$($param: $bound,)+ $(const $cap: u64,)?> $name<$($param,)+ $($cap,)? true> {
-            /// Opens a writer with the default configuration; the same as [`writer`](Self::writer).
-            ///
-            /// # Panics
-            ///
-            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
-            /// has the same store id and type tag.
-            pub fn new(network: impl AsRef<Groups>, store_id: impl Into<StoreId>) -> Self {
-                Self::writer(network, store_id)
-            }
-
-            /// Opens a writer; the same as [`writer_with_config`](Self::writer_with_config).
-            ///
-            /// # Panics
-            ///
-            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
-            /// has the same store id and type tag.
-            pub fn new_with_config(
-                network: impl AsRef<Groups>,
-                store_id: impl Into<StoreId>,
-                config: impl Into<CollectionConfig>,
-            ) -> Self {
-                Self::writer_with_config(network, store_id, config)
-            }
-
-            /// Opens a writer with the default configuration. Returns at once; the node joins in
-            /// the background.
-            ///
-            /// # Panics
-            ///
-            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
-            /// has the same store id and type tag.
-            pub fn writer(network: impl AsRef<Groups>, store_id: impl Into<StoreId>) -> Self {
-                Self::writer_with_config(network, store_id, CollectionConfig::default())
-            }
-
-            /// Opens a writer. Returns at once; the node joins in the background.
-            ///
-            /// # Panics
-            ///
-            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
-            /// has the same store id and type tag.
-            pub fn writer_with_config(
-                network: impl AsRef<Groups>,
-                store_id: impl Into<StoreId>,
-                config: impl Into<CollectionConfig>,
-            ) -> Self {
-                let types = [$(core::any::type_name::<$type>()),+ $(, &$cap.to_string())?];
-                Self(Handle::open(
-                    network.as_ref(),
-                    store_id.into(),
-                    &types,
-                    None::<u64>$(.or(Some($cap)))?,
-                    &config.into(),
-                    Role::Writer,
-                ))
-            }
-        }
-
         impl<$($param: $bound,)+ $(const $cap: u64,)? const IS_WRITER: bool>
             $name<$($param,)+ $($cap,)? IS_WRITER>
         {
-            /// Opens a reader with the default configuration. Returns at once; the node joins in
-            /// the background.
-            ///
-            /// # Panics
-            ///
-            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
-            /// has the same store id and type tag.
-            pub fn reader(network: impl AsRef<Groups>, store_id: impl Into<StoreId>) -> $reader {
-                Self::reader_with_config(network, store_id, CollectionConfig::default())
+            /// Opens a handle; what can't be had of its configuration is logged.
+            pub(crate) fn open(
+                groups: &Groups,
+                store_id: StoreId,
+                config: &CollectionConfig,
+            ) -> Self {
+                Self(Self::opening(groups, store_id, config, Handle::open))
             }
 
-            /// Opens a reader. Returns at once; the node joins in the background.
-            ///
-            /// # Panics
-            ///
-            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
-            /// has the same store id and type tag.
-            pub fn reader_with_config(
-                network: impl AsRef<Groups>,
-                store_id: impl Into<StoreId>,
-                config: impl Into<CollectionConfig>,
-            ) -> $reader {
+            /// Opens a handle as configured, or not at all.
+            pub(crate) fn try_open(
+                groups: &Groups,
+                store_id: StoreId,
+                config: &CollectionConfig,
+            ) -> Result<Self, OpenError> {
+                Self::opening(groups, store_id, config, Handle::try_open).map(Self)
+            }
+
+            fn opening<R>(
+                groups: &Groups,
+                store_id: StoreId,
+                config: &CollectionConfig,
+                open: impl FnOnce(Opening<'_>) -> R,
+            ) -> R {
                 let types = [$(core::any::type_name::<$type>()),+ $(, &$cap.to_string())?];
-                $name(Handle::open(
-                    network.as_ref(),
-                    store_id.into(),
-                    &types,
-                    None::<u64>$(.or(Some($cap)))?,
-                    &config.into(),
-                    Role::Reader,
-                ))
+                open(Opening {
+                    groups,
+                    store_id,
+                    types: &types,
+                    capacity: None::<u64>$(.or(Some($cap)))?,
+                    config,
+                    is_writer: IS_WRITER,
+                })
             }
 
             /// Waits for conditions: being online, versions.
@@ -183,7 +127,7 @@ macro_rules! constructors {
         }
     };
 }
-use constructors;
+use handles;
 
 fn debug_snapshot<K: Kind>(name: &str, live: &Live<K>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.debug_struct(name)

@@ -36,8 +36,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{
     committed::index_after,
     core::NodeCore,
-    feed::{Applicant, Child, MAX_DEPTH, Transfer},
     replication::network::{NotTaken, note_sent, offer_snapshot},
+    state::feed::{Applicant, Child, MAX_DEPTH, Transfer},
     wire::{self, Fed, Follow, Sign, Taken},
 };
 use crate::{
@@ -116,11 +116,10 @@ impl NodeCore {
     fn last_sign(&self) -> (Option<Duration>, Option<u64>) {
         let view = self.view().clone();
         if view.leading {
-            let lives = self.quorum_lives(&view);
+            let lives = self.has_majority(&view);
             return (lives.then_some(Duration::ZERO), None);
         }
-        let contact = self.contact.lock();
-        (contact.at.map(|at| at.elapsed()), contact.commit)
+        self.health.last_contact()
     }
 
     /// Brings an observer a snapshot; returns the index of the entry after it. The vote is the last

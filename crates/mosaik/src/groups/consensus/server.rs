@@ -178,7 +178,7 @@ impl NodeCore {
         stream: MemberStream,
     ) -> Result<(), Gone> {
         let MemberStream { mut tx, mut rx } = stream;
-        let mut tenures = self.tenures.subscribe();
+        let mut tenures = self.leader.tenures();
         let patience = tokio::time::timeout(self.timing.election, tenures.wait_for(|t| *t != 0));
         let Ok(Ok(tenure)) = patience.await.map(|tenure| tenure.map(|tenure| *tenure)) else {
             return Err(Gone);
@@ -217,7 +217,7 @@ impl NodeCore {
             row,
             again,
         };
-        let proposed = self.propose(origin, parcel).map_err(|_| Gone)?;
+        let proposed = self.leader.propose(origin, parcel).map_err(|_| Gone)?;
         let new = match proposed {
             Proposed::New(first, index) => Some((first, index.0)),
             Proposed::Known | Proposed::Forgotten => None,

@@ -93,7 +93,7 @@ pub(crate) enum Fed {
     },
 }
 
-/// What a source knows of the leader, and of itself.
+/// Knowledge of a source about the leader and about itself.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) struct Sign {

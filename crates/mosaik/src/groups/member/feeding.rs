@@ -97,7 +97,7 @@ impl Feeding {
     }
 }
 
-/// What is seen of an observer and its source.
+/// State of an observer and its source, as its worker sees it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     pub(super) is_online: bool,
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(feeding.note(announced, after(30)), Some(Failing::Slow));
     }
 
-    /// What takes longer than the first patience once began anew with one source after the other.
+    /// A transfer that took longer than the first patience once began anew with each source.
     #[tokio::test(start_paused = true)]
     async fn where_all_sources_are_slow_each_gets_twice_the_time_of_the_one_before() {
         let begin = Instant::now();

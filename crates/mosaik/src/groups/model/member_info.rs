@@ -1,10 +1,10 @@
-//! MemberInfo of a member: what it tells every other member about itself.
+//! Info of a member: what it tells every other member about itself.
 
 use serde::{Deserialize, Serialize};
 
 use super::lineage::{Ancestry, Lineage, LogPoint, MemberId};
 
-/// MemberInfo of a member.
+/// Info of a member, as it tells it to every other one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MemberInfo {
     pub(crate) member: MemberId,

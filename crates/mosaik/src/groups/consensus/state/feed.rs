@@ -1,4 +1,4 @@
-//! Observers that are fed from here, and the source of an observer; see [`follow`](super::follow).
+//! Observers that are fed from here, and the source of an observer; see [`follow`](crate::groups::consensus::follow).
 
 use std::{
     collections::HashMap,
@@ -16,11 +16,11 @@ const MAX_CHILDREN: usize = 16;
 /// Observers that a leader lets come to it: it has other things to do.
 const LEADER_CHILDREN: usize = 4;
 /// Observers between an observer and the membership, at most.
-pub(super) const MAX_DEPTH: usize = 8;
+pub(crate) const MAX_DEPTH: usize = 8;
 
 /// Children and source of a member or observer.
 #[derive(Debug, Default)]
-pub(super) struct Feed {
+pub(crate) struct Feed {
     /// True of an observer, which gets its log from a source and not from the leader.
     observes: AtomicBool,
     /// Observers that are fed, by the number of their stream.
@@ -48,11 +48,11 @@ struct ChildState {
 
 /// An observer that wants to be fed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Applicant {
-    pub(super) member: MemberId,
+pub(crate) struct Applicant {
+    pub(crate) member: MemberId,
     /// The next entry that it lacks.
-    pub(super) next: u64,
-    pub(super) is_guest: bool,
+    pub(crate) next: u64,
+    pub(crate) is_guest: bool,
 }
 
 /// Source of an observer's log.
@@ -81,7 +81,7 @@ pub(crate) enum Transfer {
 }
 
 impl Feed {
-    pub(super) fn new(observes: bool) -> Self {
+    pub(crate) fn new(observes: bool) -> Self {
         Self {
             observes: AtomicBool::new(observes),
             ..Self::default()
@@ -89,27 +89,27 @@ impl Feed {
     }
 
     /// An observer has become a member.
-    pub(super) fn take_part(&self) {
+    pub(crate) fn take_part(&self) {
         self.observes.store(false, Ordering::Relaxed);
     }
 
-    pub(super) fn observes(&self) -> bool {
+    pub(crate) fn observes(&self) -> bool {
         self.observes.load(Ordering::Relaxed)
     }
 
     /// Something was heard of the leader.
-    pub(super) fn sign(&self) {
+    pub(crate) fn sign(&self) {
         self.signs.send_replace(());
     }
 
     /// Notes that a part of the log or of a snapshot has arrived.
-    pub(super) fn arrived(&self) {
+    pub(crate) fn arrived(&self) {
         self.arrivals.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The members and observers that a log comes through which this one hands on, itself last;
     /// `None` for an observer that is not fed.
-    pub(super) fn path(&self, own: MemberId) -> Option<Vec<MemberId>> {
+    pub(crate) fn path(&self, own: MemberId) -> Option<Vec<MemberId>> {
         if !self.observes() {
             return Some(vec![own]);
         }
@@ -119,18 +119,18 @@ impl Feed {
     }
 
     /// The next entry that a child lacks, for all of them.
-    pub(super) fn needs(&self) -> Vec<(MemberId, u64)> {
+    pub(crate) fn needs(&self) -> Vec<(MemberId, u64)> {
         let children = self.children.lock();
         let needs = children.values().map(|child| (child.member, child.next));
         needs.collect()
     }
 
-    pub(super) fn source(&self) -> Option<MemberId> {
+    pub(crate) fn source(&self) -> Option<MemberId> {
         self.source.lock().as_ref().map(|source| source.member)
     }
 
     /// Notes that a source is followed from now on.
-    pub(super) fn follow(&self, member: MemberId) -> Following<'_> {
+    pub(crate) fn follow(&self, member: MemberId) -> Following<'_> {
         let number = self.streams.fetch_add(1, Ordering::Relaxed);
         let source = Source {
             number,
@@ -147,7 +147,7 @@ impl Feed {
 
     /// Begins to take a snapshot from a member; `None` unless it is the source, and gives none
     /// already.
-    pub(super) fn fetch_from(&self, member: MemberId) -> Option<Fetching<'_>> {
+    pub(crate) fn fetch_from(&self, member: MemberId) -> Option<Fetching<'_>> {
         let mut source = self.source.lock();
         let source = source
             .as_mut()
@@ -161,7 +161,7 @@ impl Feed {
     }
 
     /// Notes that the source has said which pieces its snapshot has.
-    pub(super) fn described(&self) {
+    pub(crate) fn described(&self) {
         if let Some(source) = &mut *self.source.lock()
             && source.transfer == Transfer::Announced
         {
@@ -170,7 +170,7 @@ impl Feed {
     }
 
     /// State of the snapshot that the source gives.
-    pub(super) fn transfer(&self) -> Transfer {
+    pub(crate) fn transfer(&self) -> Transfer {
         let source = self.source.lock();
         source
             .as_ref()
@@ -178,7 +178,7 @@ impl Feed {
     }
 
     /// Offer to feed another observer; `None` if there is no room for one.
-    pub(super) fn offer(&self, own: MemberId, leads: bool) -> Option<Feeds> {
+    pub(crate) fn offer(&self, own: MemberId, leads: bool) -> Option<Feeds> {
         let path = self.path(own).filter(|path| path.len() <= MAX_DEPTH)?;
         let children = self.children.lock();
         let most = max_children(leads);
@@ -191,23 +191,23 @@ impl Feed {
     }
 
     /// Observers that are fed.
-    pub(super) fn children(&self) -> Vec<MemberId> {
+    pub(crate) fn children(&self) -> Vec<MemberId> {
         let children = self.children.lock();
         children.values().map(|child| child.member).collect()
     }
 
     /// Number of arrivals from sources so far.
-    pub(super) fn arrivals(&self) -> u64 {
+    pub(crate) fn arrivals(&self) -> u64 {
         self.arrivals.load(Ordering::Relaxed)
     }
 
     /// Changes when something was heard of the leader.
-    pub(super) fn signs(&self) -> watch::Receiver<()> {
+    pub(crate) fn signs(&self) -> watch::Receiver<()> {
         self.signs.subscribe()
     }
 
     /// Number of observers and members that the log comes through.
-    pub(super) fn steps(&self) -> u32 {
+    pub(crate) fn steps(&self) -> u32 {
         let source = self.source.lock();
         let steps = source.as_ref().map_or(0, |source| source.path.len());
         u32::try_from(steps).unwrap_or(u32::MAX)
@@ -215,7 +215,7 @@ impl Feed {
 
     /// Gives an observer a place. Each peer has one, whatever it calls itself; one that has proven
     /// the write key takes that of a guest where there is none left.
-    pub(super) fn admit(&self, applicant: Applicant, leads: bool) -> Option<Child<'_>> {
+    pub(crate) fn admit(&self, applicant: Applicant, leads: bool) -> Option<Child<'_>> {
         let Applicant {
             member,
             next,
@@ -257,7 +257,7 @@ fn max_children(leads: bool) -> usize {
 }
 
 /// A place among those who are fed, until it is dropped.
-pub(super) struct Child<'a> {
+pub(crate) struct Child<'a> {
     feed: &'a Feed,
     id: u64,
     displaced: CancellationToken,
@@ -265,7 +265,7 @@ pub(super) struct Child<'a> {
 
 impl Child<'_> {
     /// Notes how far it has come; whoever has a later stream has lost its place here.
-    pub(super) fn set_next(&self, next: u64) -> Result<(), Gone> {
+    pub(crate) fn set_next(&self, next: u64) -> Result<(), Gone> {
         let mut children = self.feed.children.lock();
         let child = children.get_mut(&self.id).ok_or(Gone)?;
         child.next = next.max(child.next);
@@ -273,7 +273,7 @@ impl Child<'_> {
     }
 
     /// Resolves once the place is another one's.
-    pub(super) async fn displaced(&self) {
+    pub(crate) async fn displaced(&self) {
         self.displaced.cancelled().await;
     }
 }
@@ -285,7 +285,7 @@ impl Drop for Child<'_> {
 }
 
 /// A snapshot that an observer takes from its source, until this is dropped.
-pub(super) struct Fetching<'a> {
+pub(crate) struct Fetching<'a> {
     feed: &'a Feed,
     number: u64,
     ended: CancellationToken,
@@ -293,7 +293,7 @@ pub(super) struct Fetching<'a> {
 
 impl Fetching<'_> {
     /// Resolves once the source is none any more.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.ended.cancelled().await;
     }
 }
@@ -311,14 +311,14 @@ impl Drop for Fetching<'_> {
 }
 
 /// The source of an observer, until this is dropped.
-pub(super) struct Following<'a> {
+pub(crate) struct Following<'a> {
     feed: &'a Feed,
     number: u64,
 }
 
 impl Following<'_> {
     /// Notes through whom the log comes.
-    pub(super) fn set_path(&self, path: &[MemberId]) {
+    pub(crate) fn set_path(&self, path: &[MemberId]) {
         let mut source = self.feed.source.lock();
         if let Some(source) = source
             .as_mut()
