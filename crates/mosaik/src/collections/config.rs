@@ -157,8 +157,9 @@ impl CollectionConfig {
     /// A mutation of a writer that lacks the key is [`Error::WriteRefused`](super::Error::WriteRefused),
     /// and [`Status::may_write`](super::Status::may_write) is `false` there. A writer without any key
     /// reads as a reader does. One with *another* key follows nobody and stays offline, with an error
-    /// in its log, as long as it is alone with that key. So does the first writer that brings a key to
-    /// a collection in operation without one: restart all writers with it.
+    /// in its log. So do all that have a key, as long as none of them holds the content and a writer
+    /// without the key does: a key that is brought to a collection in operation takes no content over.
+    /// The book has the ways of introducing and replacing a key without a loss.
     ///
     /// A reader without the key can't tell a writer from a member that poses as one: give it the key
     /// as well where that matters, and it follows holders of the key only. Members are those who know

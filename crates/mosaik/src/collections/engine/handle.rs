@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     collections_layer::{
-        CollectionConfig, Error, OpenError, Status, StoreId, Version, Watch, When,
+        CollectionConfig, Error, Ingredient, Mismatch, OpenError, Status, StoreId, Version, Watch,
+        When,
         adverts::Advert,
         engine::{
             command::{Command, Request},
@@ -147,8 +148,25 @@ impl<K: Kind> Handle<K> {
             log_position: group.log_position(),
             version,
             entries,
-            mismatches: mismatches(group.proposer().discovery(), &self.advert),
+            mismatches: self.mismatches(),
         }
+    }
+
+    /// Collections of others that differ, and those that differ in their write key alone: these find
+    /// each other.
+    fn mismatches(&self) -> Vec<Mismatch> {
+        let group = &self.submitter.group;
+        let mut all = mismatches(group.proposer().discovery(), &self.advert);
+        for peer in group.peers_with_another_key() {
+            match all.iter_mut().find(|mismatch| mismatch.peer == peer) {
+                Some(mismatch) => mismatch.ingredients.push(Ingredient::WriteKey),
+                None => all.push(Mismatch {
+                    peer,
+                    ingredients: vec![Ingredient::WriteKey],
+                }),
+            }
+        }
+        all
     }
 
     pub(crate) fn version(&self) -> Version {

@@ -440,6 +440,11 @@ impl<M: StateMachine> Group<M> {
         self.instance().is_write_refused()
     }
 
+    /// Peers that would write as this node does, and have another write key, or alone have one or none.
+    pub(crate) fn peers_with_another_key(&self) -> Vec<PeerId> {
+        self.instance().peers_with_another_key()
+    }
+
     /// Returns whether this member knows a leader and is in sync with it.
     pub(crate) fn is_online(&self) -> bool {
         self.instance().status().is_online()

@@ -120,9 +120,16 @@ async fn take(instance: &Arc<Instance>, bond: &Arc<BondCore>, message: Control) 
         Control::Leaving(member) if member.is_of(&bond.peer) => Event::Leaving(member),
         // Questions have been taken before; nobody speaks for others.
         Control::Ask { .. } | Control::Leaving(_) => return,
-        // Histories come and go at the word of writers.
-        Control::Rival(_) | Control::Dissolved { .. } if instance.is_guest(bond) => return,
-        Control::Removed(member) => Event::Removed(member),
+        // Histories and memberships come and go at the word of writers.
+        Control::Rival(_) | Control::Dissolved { .. } | Control::Removed(_)
+            if instance.is_guest(bond) =>
+        {
+            return;
+        }
+        Control::Removed(member) => Event::Removed {
+            member,
+            by: bond.member(),
+        },
         Control::Rival(standing) => Event::Rival(standing),
         Control::Dissolved {
             lineage,

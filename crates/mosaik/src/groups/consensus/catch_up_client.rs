@@ -83,7 +83,8 @@ impl NodeCore {
         let header: SnapshotHeader = wire::decode(header)?;
         let id = header.id().ok_or(Gone)?;
         let last = header.meta.last_log_id.ok_or(Gone)?;
-        if !is_installable(&header.vote, last, self.last_committed()) {
+        let is_sound = wire::is_in_bounds(&header.vote);
+        if !is_sound || !is_installable(&header.vote, last, self.last_committed()) {
             return Err(Gone);
         }
         let leader = header.vote.leader_id.voted_for;
@@ -265,7 +266,8 @@ impl NodeCore {
                 wire::decode::<Layout>(&stream.rx.recv().await?)
             };
             let layout = timeout(patience, asking).await.unwrap_or(Err(Gone))?;
-            if layout.vote.leader_id.voted_for != leader || !layout.vote.committed {
+            let is_leaders = layout.vote.leader_id.voted_for == leader && layout.vote.committed;
+            if !is_leaders || !wire::is_in_bounds(&layout.vote) {
                 return Err(Gone);
             }
             self.on_contact(layout.vote.leader_id.term, Some(layout.committed));

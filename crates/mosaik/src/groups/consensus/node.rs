@@ -233,6 +233,11 @@ impl Node {
         self.0.lineage
     }
 
+    /// Returns whether this member votes.
+    pub(crate) fn votes(&self) -> bool {
+        self.0.view().voters.contains(&self.0.member)
+    }
+
     /// Current view of consensus, and every change of it.
     pub(crate) fn view(&self) -> watch::Receiver<Arc<View>> {
         self.0.view.subscribe()

@@ -46,6 +46,8 @@ impl NodeCore {
     /// Answers a question of another member.
     pub(crate) async fn answer(&self, from: MemberId, request: &Bytes) -> Result<Bytes, Gone> {
         let response = match wire::decode(request)? {
+            Request::Heartbeat { append, .. } if !wire::is_in_bounds(&append.vote) => None,
+            Request::Vote(request) if !wire::is_in_bounds(&request.vote) => None,
             Request::Heartbeat { append, backed } => self.on_heartbeat(append, backed).await,
             Request::Vote(request) => {
                 let vote = self
@@ -155,6 +157,9 @@ impl NodeCore {
     /// Hands a request to the consensus library; the outcome is known once the entries are stored.
     fn append(self: &Arc<Self>, frame: &Bytes) -> Result<Appending, Gone> {
         let request: AppendEntriesRequest<Types> = wire::decode(frame)?;
+        if !wire::is_in_bounds(&request.vote) {
+            return Err(Gone);
+        }
         self.note(&request);
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);

@@ -151,6 +151,15 @@ pub(crate) struct Accepted {
     pub(crate) forgotten: bool,
 }
 
+/// Highest term that is believed of anybody. Terms count elections, so no group comes near it; and a
+/// candidate adds one to the highest that it has seen.
+const MAX_TERM: u64 = 1 << 62;
+
+/// Returns whether a vote may have come about by elections.
+pub(crate) fn is_in_bounds(vote: &VoteOf<Types>) -> bool {
+    vote.leader_id.term <= MAX_TERM
+}
+
 pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Bytes, Gone> {
     encoding::try_serialize(message).map_err(|_| Gone)
 }

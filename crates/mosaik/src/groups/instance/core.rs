@@ -58,6 +58,8 @@ pub(crate) struct Instance {
     preference: Mutex<LeadershipPreference>,
     /// The first one that any handle has brought.
     pub(super) write_key: Mutex<Option<WriteKey>>,
+    /// True once the lack of the right to write counts: see [`Instance::settle_right`].
+    pub(super) refusal_settled: AtomicBool,
     /// Members that must have met before one is founded: the most that any handle has asked for.
     min_members: AtomicUsize,
     pub(super) status: Arc<Status>,
@@ -142,6 +144,7 @@ impl Instance {
             session: rand::random(),
             preference: Mutex::new(options.preference),
             write_key: Mutex::new(options.write_key),
+            refusal_settled: AtomicBool::new(false),
             min_members: AtomicUsize::new(options.config.consensus().min_members),
             status,
             pending_commands,
@@ -329,7 +332,7 @@ impl Instance {
         let willingness = match self.preference() {
             LeadershipPreference::Observer => Willingness::Observer,
             // It could answer nothing, and hand on nothing.
-            _ if self.replica.is_stale() || self.is_write_refused() => Willingness::Never,
+            _ if self.replica.is_stale() || self.lacks_right() => Willingness::Never,
             LeadershipPreference::Normal => Willingness::Normal,
             LeadershipPreference::Reluctant { .. } => Willingness::Reluctant,
         };

@@ -85,6 +85,8 @@ pub(crate) struct Worker {
     pub(super) refused: HashSet<PeerId>,
     /// Time of their next check.
     pub(super) refused_at: Instant,
+    /// Time since which this member has lacked the right to write.
+    pub(super) lacks_right_since: Option<Instant>,
     /// Set once it was said that this member lacks the right to write.
     pub(super) told_of_write_key: bool,
 }
@@ -134,6 +136,7 @@ impl Worker {
             feeding: Feeding::new(now),
             refused: HashSet::new(),
             refused_at: now,
+            lacks_right_since: None,
             told_of_write_key: false,
             instance,
         }
@@ -234,9 +237,10 @@ impl Worker {
                 self.on_departure(member);
                 self.work_on_membership();
             }
-            Event::Removed(member) => {
+            Event::Removed { member, by } => {
                 if let Some(watch) = &self.node
                     && member == self.instance.member()
+                    && watch.view.borrow().leader == Some(by)
                 {
                     tracing::debug!(group = %self.instance.id().short(), "removed by the leader");
                     // Being bonded it is added again; until then it has no say.
@@ -290,7 +294,7 @@ impl Worker {
             return true;
         }
         self.check_bonds(now);
-        self.check_write_key();
+        self.check_write_key(now);
         self.dials.tick(now);
         self.catch_up().await;
         self.feed(now).await;
@@ -349,7 +353,7 @@ impl Worker {
 /// Returns whether nobody else has this history, among as many as could found another one: a member
 /// that is alone may be needed by those who have it.
 fn is_shared_by_nobody(instance: &Instance, lineage: Lineage) -> bool {
-    let bonds = instance.bonds().all();
+    let bonds = instance.trusted_bonds();
     let shares = |standing: &MemberInfo| {
         let theirs = standing.lineage.as_ref();
         theirs.is_some_and(|theirs| theirs.id == lineage)

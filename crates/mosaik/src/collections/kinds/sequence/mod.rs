@@ -92,7 +92,7 @@ impl<T: Value, const IS_WRITER: bool> Vec<T, IS_WRITER> {
     pub fn range(&self, range: impl RangeBounds<u64>) -> std::vec::Vec<T> {
         let state = self.0.snapshot().state;
         let (start, end) = kind::clip(&range, state.len() as u64);
-        let elements = (start..end).filter_map(|index| state.get(index));
+        let elements = state.range(start, end);
         elements.map(|element| element.value.clone()).collect()
     }
 
@@ -399,7 +399,8 @@ impl<T: Value> VecSnapshot<T> {
     /// The elements of a range of indices; what is out of range is passed over.
     pub fn range(&self, range: impl RangeBounds<u64>) -> impl Iterator<Item = &T> + Send {
         let (start, end) = kind::clip(&range, self.0.state.len() as u64);
-        (start..end).filter_map(|index| self.get(index))
+        let elements = self.0.state.range(start, end);
+        elements.map(|element| &element.value)
     }
 
     /// All elements, by index.

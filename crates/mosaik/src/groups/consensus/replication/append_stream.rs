@@ -1,11 +1,11 @@
 //! The leader's end of one pipelined stream of log entries.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::{
     EntryPayload,
-    alias::EntryOf,
+    alias::{EntryOf, LogIdOf},
     raft::{AppendEntriesRequest, StreamAppendResult},
 };
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -37,9 +37,26 @@ pub(super) struct AppendStream<S> {
     input: S,
     input_ended: bool,
     /// Requests that were sent and not acknowledged yet.
-    unacknowledged: usize,
+    unacknowledged: VecDeque<Sent>,
     stream: MemberStream,
     notices: Notices,
+}
+
+/// What an append request reaches from and to: its answer names one of the two.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) prev: Option<LogIdOf<Types>>,
+    pub(super) last: Option<LogIdOf<Types>>,
+}
+
+impl Sent {
+    pub(super) fn of(request: &AppendEntriesRequest<Types>) -> Self {
+        let last = request.entries.last().map(|entry| entry.log_id);
+        Self {
+            prev: request.prev_log_id,
+            last: last.or(request.prev_log_id),
+        }
+    }
 }
 
 /// Schedule of commit notices, if nothing else is to be sent.
@@ -80,21 +97,25 @@ where
             commit_notices,
             input,
             input_ended: false,
-            unacknowledged: 0,
+            unacknowledged: VecDeque::new(),
             stream,
         }
     }
 
-    /// Sends what there is to send until the next acknowledgement arrives; `None` when all is
-    /// sent and acknowledged.
-    pub(super) async fn next_result(&mut self) -> Result<Option<StreamAppendResult<Types>>, Gone> {
-        while !self.input_ended || self.unacknowledged > 0 {
+    /// Sends what there is to send until the next acknowledgement arrives, and names the request that
+    /// it answers; `None` when all is sent and acknowledged.
+    pub(super) async fn next_result(
+        &mut self,
+    ) -> Result<Option<(Sent, StreamAppendResult<Types>)>, Gone> {
+        while !self.input_ended || !self.unacknowledged.is_empty() {
             let holding = self.notices.held.is_some();
             tokio::select! {
                 biased;
                 frame = self.stream.rx.recv() => {
-                    self.unacknowledged = self.unacknowledged.saturating_sub(1);
-                    return wire::decode(&frame?).map(Some);
+                    let result = wire::decode(&frame?)?;
+                    // An answer to nothing comes from no honest member.
+                    let sent = self.unacknowledged.pop_front().ok_or(Gone)?;
+                    return Ok(Some((sent, result)));
                 }
                 request = self.input.next(), if !self.input_ended => match request {
                     Some(request) if self.notices.may_wait(&request) => {
@@ -132,7 +153,7 @@ where
             self.commit_notices.note(committed);
             self.notices.sending(&next, &self.target);
             self.stream.tx.queue(&wire::encode(&next)?)?;
-            self.unacknowledged += 1;
+            self.unacknowledged.push_back(Sent::of(&next));
             if remaining == 0 {
                 break;
             }
