@@ -60,7 +60,7 @@ impl Advert {
             match ingredient {
                 Ingredient::Kind => add(kind.as_bytes()),
                 Ingredient::Types => {
-                    match config.type_tag {
+                    match &config.type_tag {
                         Some(tag) => add(tag.as_bytes()),
                         None => {
                             for name in types {

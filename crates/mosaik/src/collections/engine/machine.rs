@@ -309,6 +309,7 @@ mod tests {
             live: Live {
                 state: (0..100).collect(),
                 version: Version(Index(1)),
+                clock_millis: 0,
             },
             ..Frozen::default()
         };

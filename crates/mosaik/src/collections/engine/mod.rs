@@ -26,7 +26,7 @@ mod wire;
 #[cfg(test)]
 pub(super) use changes::Changes;
 pub use handle::Outcome;
-pub(super) use handle::{Handle, Role, Submitter};
+pub(super) use handle::{Handle, Opening, Submitter};
 pub(super) use kind::{Alarm, Applied, Clock, Kind, Limits, Place, Tick};
 pub(super) use machine::ITEM;
 pub(super) use observer::{Everything, Select};

@@ -429,6 +429,11 @@ impl<M: StateMachine> Group<M> {
         self.instance().admits_itself()
     }
 
+    /// Returns whether this member is kept on disk.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.instance().is_durable()
+    }
+
     /// Returns whether commands of this node are refused, because others have a write key and it has
     /// none or another one.
     pub(crate) fn is_write_refused(&self) -> bool {
@@ -647,3 +652,7 @@ impl<M: StateMachine> fmt::Debug for Group<M> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod recovery_tests;

@@ -26,7 +26,7 @@ use crate::{
 /// Questions that are answered at once; reading waits when there are more.
 const MAX_OPEN_QUESTIONS: usize = 256;
 
-/// KeepAlive of an observer's bond within the time after which a silent one counts as dead.
+/// Keep-alives of an observer's bond within the time after which a silent one counts as dead.
 const OBSERVERS_BEATS: u32 = 4;
 
 /// Serves a bond until it ends.

@@ -42,7 +42,7 @@ impl NodeCore {
         loop {
             match wire::decode(&rx.recv().await?)? {
                 Ask::Hold(id) => {
-                    _held = self.applied.snapshot_cache.find(id).map(SnapshotLease::new)
+                    _held = self.applied.snapshot_cache.find(id).map(SnapshotLease::new);
                 }
                 Ask::Layout { from } => {
                     let turn = self.supplies.acquire().await.map_err(|_| Gone)?;

@@ -48,7 +48,7 @@ impl Instance {
         bonds
     }
 
-    /// MemberInfo of a peer, as far as it may be believed: a guest neither votes nor leads. It may
+    /// Info of a peer, as far as it may be believed: a guest neither votes nor leads. It may
     /// observe.
     pub(crate) fn standing_of(&self, bond: &BondCore) -> MemberInfo {
         let mut standing = bond.standing();

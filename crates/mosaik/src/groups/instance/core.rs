@@ -73,7 +73,7 @@ pub(crate) struct Instance {
     pub(super) dialling: Mutex<HashMap<PeerId, Instant>>,
     pub(super) member: Mutex<MemberId>,
     pub(super) node: RwLock<Option<Node>>,
-    /// CachedSnapshot while the history is being changed.
+    /// Held while the history is being changed.
     pub(super) switch: tokio::sync::Mutex<()>,
     /// This member does not want to be added to the membership yet.
     pub(super) catching_up: AtomicBool,
@@ -327,7 +327,7 @@ impl Instance {
         *self.member.lock()
     }
 
-    /// MemberInfo of this member, as told to others.
+    /// Info of this member, as told to others.
     pub(crate) fn standing(&self) -> MemberInfo {
         let willingness = match self.preference() {
             LeadershipPreference::Observer => Willingness::Observer,

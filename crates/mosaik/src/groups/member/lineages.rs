@@ -448,6 +448,21 @@ impl Worker {
         }
     }
 
+    /// Starts consensus again with what this member has. Returns whether that was possible.
+    pub(super) async fn recover(&mut self, reason: &str, now: Instant) -> bool {
+        if self.instance.is_leaving() || !self.crashes.note(now) {
+            return false;
+        }
+        tracing::error!(
+            group = %self.instance.id().short(), %reason, "consensus has crashed, and starts again"
+        );
+        self.node = None;
+        self.changing = None;
+        let recovered = self.instance.resume().await;
+        self.watch_node();
+        recovered
+    }
+
     pub(super) async fn abandon(&mut self, lineage: Lineage) {
         self.node = None;
         self.changing = None;
@@ -494,7 +509,7 @@ impl Worker {
         self.watch_node();
     }
 
-    /// MemberInfo of this member and its number, for the next message.
+    /// Info of this member and its number, for the next message.
     pub(super) fn next_standing(&mut self) -> (u64, MemberInfo) {
         self.told_count += 1;
         (self.told_count, self.instance.standing())

@@ -12,12 +12,14 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{feeding::Feeding, halt_detector::HaltDetector, rules::Change, stalls::Stalls};
+use super::{
+    crashes::Crashes, feeding::Feeding, halt_detector::HaltDetector, rules::Change, stalls::Stalls,
+};
 use crate::{
     groups::{
         bond::wire::Control,
         bonding::dial::Dials,
-        consensus::{Node, Stopped, View},
+        consensus::{Failure, Node, Stopped, View},
         instance::Instance,
         model::{
             event::Event,
@@ -44,7 +46,7 @@ pub(crate) struct Worker {
     pub(super) node: Option<NodeWatch>,
     /// The history that this member fetches from others before it is added to the membership.
     pub(super) fetching: Option<Lineage>,
-    /// MemberInfo that was last told to the others.
+    /// Info that was last told to the others.
     pub(super) told: MemberInfo,
     pub(super) told_at: Instant,
     /// Number of times that a standing was told.
@@ -61,6 +63,7 @@ pub(crate) struct Worker {
     /// Time at which this member stands for election by itself, if it does.
     pub(super) stand_at: Option<Instant>,
     pub(super) quorum: HaltDetector,
+    pub(super) crashes: Crashes,
     /// Time since which this history has had neither a leader nor a majority.
     pub(super) halted_since: Option<Instant>,
     /// Rival histories, with the first and the last time that they were said to be alive.
@@ -92,7 +95,7 @@ pub(crate) struct Worker {
 pub(super) struct NodeWatch {
     pub(super) node: Node,
     pub(super) view: tokio::sync::watch::Receiver<Arc<View>>,
-    pub(super) failure: tokio::sync::watch::Receiver<Option<String>>,
+    pub(super) failure: tokio::sync::watch::Receiver<Option<Failure>>,
     pub(super) since: Instant,
     /// True if a leader was ever known.
     pub(super) alive: bool,
@@ -121,6 +124,7 @@ impl Worker {
             next_change: now,
             stand_at: None,
             quorum: HaltDetector::default(),
+            crashes: Crashes::default(),
             halted_since: None,
             rivals_at: now,
             rivals_seen: HashMap::new(),
@@ -305,9 +309,13 @@ impl Worker {
         if let Some(watch) = &mut self.node {
             watch.node.tick(now);
             let failure = watch.failure.borrow().clone();
-            if let Some(reason) = failure {
-                self.fail(&reason);
-                return true;
+            match failure {
+                None => {}
+                Some(Failure::Crashed(reason)) if self.recover(&reason, now).await => return false,
+                Some(Failure::Crashed(reason) | Failure::Broken(reason)) => {
+                    self.fail(&reason);
+                    return true;
+                }
             }
             watch.alive |= self.instance.status().leader().is_some();
             // A founding that never got a majority together has no history to lose.
@@ -319,7 +327,9 @@ impl Worker {
                 || (watch.node.last_entry().is_none()
                     && is_shared_by_nobody(&self.instance, lineage));
             let late = !watch.alive && now - watch.since > patience;
-            if late && founded && self.fetching.is_none() && is_stillborn(&self.instance) {
+            // Who fetches a history, or is fed with one, has founded none.
+            let founds = self.fetching.is_none() && !self.instance.observes();
+            if late && founded && founds && is_stillborn(&self.instance) {
                 tracing::debug!(group = %self.instance.id().short(), "a founding that failed is given up");
                 self.abandon(lineage).await;
                 return false;

@@ -220,18 +220,29 @@ impl Client {
         let is_sound =
             |reply: &SnapshotResponse<Types>| reply.vote == vote || self.may_tell_of(&reply.vote);
         let sent = sent.and_then(|reply| is_sound(&reply).then_some(reply).ok_or(NotTaken::Gone));
-        let is_failing = match sent {
-            Err(NotTaken::Overrun) => self.progress.note_overrun(self.target),
-            _ => self.progress.note_snapshot(self.target, sent.is_ok()),
-        };
-        if is_failing {
-            held.let_go();
-            tracing::warn!(
-                member = %self.target, index = held.0.id.index,
-                "a member takes no snapshot: it gets the next one after a while"
-            );
-        }
+        let noted = sent.as_ref().map(|_| ()).map_err(|not_taken| *not_taken);
+        note_sent(&self.progress, self.target, &mut held, noted);
         sent.map_err(|_| Gone)
+    }
+}
+
+/// Notes how sending a snapshot has ended. Nothing is kept for a member that fails again and again.
+pub(crate) fn note_sent(
+    progress: &Progress,
+    member: MemberId,
+    held: &mut SnapshotLease,
+    sent: Result<(), NotTaken>,
+) {
+    let is_failing = match sent {
+        Err(NotTaken::Overrun) => progress.note_overrun(member),
+        _ => progress.note_snapshot(member, sent.is_ok()),
+    };
+    if is_failing {
+        held.let_go();
+        tracing::warn!(
+            %member, index = held.0.id.index,
+            "a member takes no snapshot: it gets the next one after a while"
+        );
     }
 }
 
