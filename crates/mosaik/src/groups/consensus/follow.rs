@@ -225,6 +225,7 @@ impl NodeCore {
     fn check_sign(&self, source: MemberId, sign: &Sign) -> Result<(), Gone> {
         let is_circle = sign.path.contains(&self.member);
         if !sign.vote.committed
+            || !wire::is_in_bounds(&sign.vote)
             || is_circle
             || sign.path.last() != Some(&source)
             || sign.path.len() > MAX_DEPTH + 1
