@@ -2,7 +2,7 @@
 
 use crate::{
     collections_layer::{Mismatch, Version},
-    groups::Membership,
+    groups::{Cursor, Membership},
     primitives::PeerId,
 };
 
@@ -47,6 +47,9 @@ pub struct Status {
     pub membership: Membership,
     /// The version of the local content.
     pub version: Version,
+    /// Position of the last mutation in this node's log, which may not be committed: of several
+    /// survivors of a lost majority, the one with the greatest has most. See `reform()` of the writers.
+    pub log_position: Cursor,
     /// Number of entries in the local content.
     pub entries: usize,
     /// Peers that have a collection with this store id and other ingredients, which is another one.

@@ -13,7 +13,7 @@ use super::{
     machine::commands::{Row, has_exactly, skip},
     model::{
         lineage::{Ancestry, Branch, LogPoint, MemberId},
-        member_info::{LineageStanding, MemberInfo, Willingness},
+        member_info::{Feeds, LineageStanding, MemberInfo, Willingness},
     },
 };
 use crate::{
@@ -68,7 +68,12 @@ pub(crate) const TARGETS: &[Target] = &[
             snapshot: true,
         })]
     }),
-    Target::decoding::<Fed>("raft_fed", Vec::new),
+    Target::decoding::<Fed>("raft_fed", || {
+        vec![encoded(&Fed::Part {
+            bytes: Bytes::from_static(b"part"),
+            is_last: true,
+        })]
+    }),
     Target::decoding::<Taken>("raft_taken", || vec![encoded(&Taken { next: 300 })]),
     Target::new("raft_manifest", manifest, || {
         let piece = Piece::of(3, b"piece").expect("a small piece");
@@ -129,7 +134,10 @@ fn standing() -> MemberInfo {
         willingness: Willingness::Reluctant,
         catching_up: true,
         lineage: Some(lineage_standing()),
-        feeds: Some(1),
+        feeds: Some(Feeds {
+            depth: 1,
+            takes_guests: false,
+        }),
     }
 }
 

@@ -71,6 +71,47 @@ async fn who_has_the_key_writes_and_who_has_not_reads() {
     assert!(!voters.contains(&nodes[2].local().id()));
 }
 
+/// A leader feeds four, and those without the key are of no use to the one that has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_without_the_key_take_no_place_from_one_that_has_it() {
+    let nodes = fleet(2).await;
+    let key = WriteKey::random();
+    let one = writer(&nodes[0], key);
+    within(10, one.when().online()).await;
+    let mut fed = Vec::new();
+    for _ in 0..4 {
+        let (guest, lineage) = bonded(&one, &nodes[0]).await;
+        let stream = guest.fed(lineage).await;
+        fed.push((guest, stream));
+    }
+    let verified = Map::<u32, u32>::reader_with_config(&nodes[1], "guarded", config(key));
+    within(10, verified.when().online()).await;
+    let version = one.insert(1, 1).await.unwrap();
+    within(10, verified.when().reaches(version)).await;
+    // The last of them has lost its place.
+    let (_guest, (_send, mut recv)) = fed.pop().unwrap();
+    within(10, async {
+        while !matches!(recv.read(&mut [0; 1024]).await, Ok(None) | Err(_)) {}
+    })
+    .await;
+}
+
+/// Each name once took a place of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_goes_by_many_names_takes_no_place_from_readers() {
+    let nodes = fleet(2).await;
+    let one = Map::<u32, u32>::writer(&nodes[0], "guarded");
+    within(10, one.when().online()).await;
+    let (mut greedy, lineage) = bonded(&one, &nodes[0]).await;
+    let mut fed = Vec::new();
+    for incarnation in 1..=17 {
+        greedy.own.incarnation = incarnation;
+        fed.push(greedy.fed(lineage).await);
+    }
+    let reader = Map::<u32, u32>::reader(&nodes[1], "guarded");
+    within(10, reader.when().online()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_without_the_key_reads_and_neither_writes_nor_votes_nor_leads() {
     let nodes = fleet(3).await;

@@ -25,6 +25,7 @@ const CONTROL_DISSOLVED: u8 = 8;
 pub const APPEND: u8 = 0;
 pub const SNAPSHOT: u8 = 1;
 pub const FORWARD: u8 = 3;
+const FOLLOW: u8 = 5;
 /// Numbers of questions.
 pub const PRE_VOTE: u8 = 2;
 pub const READ_INDEX: u8 = 5;
@@ -60,7 +61,8 @@ pub struct Standing {
     pub willingness: u8,
     pub catching_up: bool,
     pub lineage: Option<Lineage>,
-    pub feeds: Option<u8>,
+    /// Distance from the membership, and whether guests are fed.
+    pub feeds: Option<(u8, bool)>,
 }
 
 /// A bond with a node.
@@ -208,6 +210,21 @@ impl Bonded {
         let mut code = [0; 4];
         within(5, recv.read_exact(&mut code)).await.unwrap();
         Reply::Closed(u32::from_le_bytes(code).into())
+    }
+}
+
+impl Bonded {
+    /// Asks to be fed as a reader, and waits until something comes, or the stream ends.
+    pub async fn fed(&self, lineage: Digest) -> (SendStream, RecvStream) {
+        let head = (
+            (CHANNEL, self.group, self.bond, lineage),
+            (self.own, self.theirs.member, FOLLOW),
+        );
+        let follow = (0u64, false);
+        let bytes = [frame(&head), frame(&follow)].concat();
+        let (send, mut recv) = say(&self.connection, &bytes).await;
+        let _ = within(5, recv.read(&mut [0; 4])).await;
+        (send, recv)
     }
 }
 

@@ -144,6 +144,7 @@ impl<K: Kind> Handle<K> {
             is_durable: group.is_durable(),
             leader: group.leader(),
             membership: group.membership(),
+            log_position: group.log_position(),
             version,
             entries,
             mismatches: mismatches(group.proposer().discovery(), &self.advert),
@@ -184,6 +185,18 @@ impl<K: Kind> Handle<K> {
         show: fn(Live<K>) -> S,
     ) -> Watch<S, K::Change> {
         Observer::resume(self.submitter.replica.clone(), version, show)
+    }
+
+    /// See [`Group::reform`](crate::groups::Group::reform).
+    pub(crate) fn reform(&self) -> impl Future<Output = bool> + Send + Sync + 'static + use<K> {
+        self.submitter.group.reform()
+    }
+
+    /// See [`Group::abandon_history`](crate::groups::Group::abandon_history).
+    pub(crate) fn abandon_history(
+        &self,
+    ) -> impl Future<Output = bool> + Send + Sync + 'static + use<K> {
+        self.submitter.group.abandon_history()
     }
 
     /// A barrier: afterwards the local content reflects all that was acknowledged before the call.

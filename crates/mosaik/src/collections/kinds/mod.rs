@@ -116,6 +116,53 @@ macro_rules! handles {
             + use<$($param,)+ $($cap,)? IS_WRITER> {
                 self.0.sync()
             }
+
+            /// Gives up the content and the history that this node holds, and takes part anew, with
+            /// nothing: the operator's way out when a durable member holds a history that lives
+            /// nowhere else, or that the others have replaced. What only it held is lost, also on its
+            /// disk. Returns whether there was a history to give up.
+            ///
+            /// Nodes with the content in memory give way by themselves when two histories of a
+            /// collection meet; durable ones never do, and say so in their log.
+            ///
+            /// # Cancel safety
+            ///
+            /// Nothing happens before the first poll; once begun it is carried out, also when the
+            /// future is dropped.
+            pub fn abandon_history(
+                &self,
+            ) -> impl Future<Output = bool>
+            + Send
+            + Sync
+            + 'static
+            + use<$($param,)+ $($cap,)? IS_WRITER> {
+                self.0.abandon_history()
+            }
+        }
+
+        impl<$($param: $bound,)+ $(const $cap: u64)?> $name<$($param,)+ $($cap,)? true> {
+            /// Founds a new history from this writer's log and content: the way out when a majority
+            /// of the writers is lost for good. To be called on the survivor with the greatest
+            /// [`log_position`](crate::collections::Status::log_position); the others follow it
+            /// within some seconds. What only the lost had is gone, and so is what another survivor
+            /// had beyond this one.
+            ///
+            /// Returns whether it was done. Not while a leader with a majority is known, here or to
+            /// a node that this one has a bond with.
+            ///
+            /// **Availability over consistency**: if the lost majority still lives, both sides go on,
+            /// and the mutations of one side are discarded when they meet. An operator's decision, to
+            /// be made on one node.
+            ///
+            /// # Cancel safety
+            ///
+            /// Nothing happens before the first poll; once begun it is carried out, also when the
+            /// future is dropped.
+            pub fn reform(
+                &self,
+            ) -> impl Future<Output = bool> + Send + Sync + 'static + use<$($param,)+ $($cap)?> {
+                self.0.reform()
+            }
         }
 
         impl<$($param: $bound,)+ $(const $cap: u64,)? const IS_WRITER: bool> fmt::Debug

@@ -6,8 +6,11 @@ use std::{
 };
 
 use openraft::{
-    Instant as _, ServerState, alias::WatchReceiverOf, async_runtime::watch::WatchReceiver,
-    error::Fatal, metrics::RaftServerMetrics,
+    Instant as _, ServerState,
+    alias::{LogIdOf, WatchReceiverOf},
+    async_runtime::watch::WatchReceiver,
+    error::Fatal,
+    metrics::RaftServerMetrics,
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -66,6 +69,8 @@ pub(crate) struct NodeCore {
     pub(super) over: Mutex<bool>,
     /// Bounds what is prepared for members that catch up.
     pub(super) supplies: Semaphore,
+    /// The last entry that was taken as committed from others than the leader. Held while more is.
+    pub(super) committed: tokio::sync::Mutex<Option<LogIdOf<Types>>>,
     /// Snapshot that was fetched in part.
     pub(super) partial: Mutex<Option<Partial>>,
     /// Carries the instance's own tasks.

@@ -5,7 +5,8 @@
 //! [leader](leader)'s acceptance of commands, and linearizable [reads](read_index). A member that
 //! lacks much [fetches it](catch_up_client) from [several others](catch_up_server), and
 //! [snapshots](super::catch_up::snapshot_cache) let the log be [cut off](compactor). Observers are
-//! [fed](follow) by the nearest member or observer that has room.
+//! [fed](follow) by the nearest member or observer that has room. What is [committed] may come from
+//! others than the leader. All that others open is served [here](channels).
 //!
 //! What an instance knows has an owner each, with its lock: the [leader](leader)'s right to put commands
 //! into the log, and the parts in [state]. [`NodeCore`] holds them together, with what all need.
@@ -18,6 +19,8 @@
 mod apply;
 mod catch_up_client;
 mod catch_up_server;
+mod channels;
+mod committed;
 mod compactor;
 mod config;
 mod core;
@@ -40,7 +43,7 @@ pub(crate) use apply::applied::Failure;
 pub(crate) use core::NodeCore;
 pub(crate) use node::{Inheritance, Node, NodeOptions, Stopped};
 pub(crate) use replication::peers::Peers;
-pub(crate) use state::view::View;
+pub(crate) use state::{feed::Transfer, view::View};
 
 #[cfg(test)]
 mod tests;

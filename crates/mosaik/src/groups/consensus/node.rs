@@ -201,6 +201,7 @@ impl Node {
             health: Health::new(options.timing.election),
             over: Mutex::new(false),
             supplies: Semaphore::new(MAX_SUPPLIES),
+            committed: tokio::sync::Mutex::default(),
             partial: Mutex::new(None),
             scope: scope.child(),
             this: this.clone(),

@@ -8,6 +8,8 @@ use openraft::{
     raft::{AppendEntriesRequest, StreamAppendResult},
 };
 
+use tokio::time::Instant;
+
 use super::{
     core::NodeCore,
     leader::Proposed,
@@ -33,6 +35,9 @@ const MAX_OPEN_APPENDS: usize = 64;
 const FORWARD_RETRY: Duration = Duration::from_millis(20);
 /// A stream to the leader that can't be opened within this time is tried anew.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Interval in which an observer that sends commands asks for the bond with the leader again: it is
+/// given up some time after that.
+const REACH_INTERVAL: Duration = Duration::from_secs(15);
 
 /// An append request on its way to the disk; `None` when consensus has stopped.
 type Appending = BoxFuture<'static, Option<StreamAppendResult<Types>>>;
@@ -252,13 +257,18 @@ impl NodeCore {
         (view != self.member).then_some(view)
     }
 
+    /// Has an observer, which has bonds with a few only, make one with the leader, or keep it.
+    fn reach(&self, leader: MemberId) {
+        if self.feed.observes() {
+            self.peers.reach(leader);
+        }
+    }
+
     /// One forwarding session; ends when the leader does or another one is known.
     async fn forward_to(&self, leader: MemberId, route: CommandRoute) -> Result<(), Gone> {
         let mut view = self.subscribe();
-        if self.feed.observes() {
-            // It has bonds with a few only.
-            self.peers.reach(leader);
-        }
+        self.reach(leader);
+        let mut reached = Instant::now();
         let channel = Channel::Forward(self.pending_commands.origin());
         let opening = tokio::time::timeout(OPEN_TIMEOUT, self.peers.open(leader, channel));
         let MemberStream { mut tx, mut rx } = tokio::select! {
@@ -280,6 +290,10 @@ impl NodeCore {
                 };
                 tx.queue(&wire::encode(&forward)?)?;
                 queued = true;
+            }
+            if queued && reached.elapsed() >= REACH_INTERVAL {
+                self.reach(leader);
+                reached = Instant::now();
             }
             if queued {
                 // A leader that takes nothing any more must not keep the next one waiting.

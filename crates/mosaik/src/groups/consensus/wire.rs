@@ -1,7 +1,7 @@
 //! Messages between members' consensus instances.
 
 use openraft::{
-    alias::{EntryOf, LogIdOf, VoteOf},
+    alias::{LogIdOf, VoteOf},
     raft::{
         AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
         TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -83,7 +83,20 @@ pub(crate) struct Follow {
 /// Message of a source to an observer.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
-pub(crate) struct Fed {
+pub(crate) enum Fed {
+    Sign(Sign),
+    /// A part of a batch. All of them make a vector of entries that the source has applied, in order,
+    /// under the leader that was named last.
+    Part {
+        bytes: Bytes,
+        is_last: bool,
+    },
+}
+
+/// Knowledge of a source about the leader and about itself.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct Sign {
     /// The leader's.
     pub(crate) vote: VoteOf<Types>,
     /// Time since the leader was heard of, in milliseconds; `None` if it was not.
@@ -92,8 +105,6 @@ pub(crate) struct Fed {
     pub(crate) commit: Option<u64>,
     /// Path of the log: a member, and observers, the source last.
     pub(crate) path: Vec<MemberId>,
-    /// Entries that the source has applied, in order.
-    pub(crate) entries: Vec<EntryOf<Types>>,
 }
 
 /// An observer has taken a batch in.

@@ -15,4 +15,5 @@ mod peers;
 pub(crate) mod rules;
 mod sources;
 mod stalls;
+mod strikes;
 pub(crate) mod worker;

@@ -323,7 +323,9 @@ impl Worker {
                 || (watch.node.last_entry().is_none()
                     && is_shared_by_nobody(&self.instance, lineage));
             let late = !watch.alive && now - watch.since > patience;
-            if late && founded && self.fetching.is_none() && is_stillborn(&self.instance) {
+            // Who fetches a history, or is fed with one, has founded none.
+            let founds = self.fetching.is_none() && !self.instance.observes();
+            if late && founded && founds && is_stillborn(&self.instance) {
                 tracing::debug!(group = %self.instance.id().short(), "a founding that failed is given up");
                 self.abandon(lineage).await;
                 return false;

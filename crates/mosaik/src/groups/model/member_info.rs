@@ -13,9 +13,17 @@ pub(crate) struct MemberInfo {
     pub(crate) catching_up: bool,
     /// The history that the member belongs to, if any.
     pub(crate) lineage: Option<LineageStanding>,
-    /// Number of observers between the membership and one that the sender would feed; `None` if it
-    /// would feed none.
-    pub(crate) feeds: Option<u8>,
+    /// Offer to feed an observer; `None` if the member would feed none.
+    pub(crate) feeds: Option<Feeds>,
+}
+
+/// Offer to feed an observer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Feeds {
+    /// Number of observers between the membership and the one that would be fed.
+    pub(crate) depth: u8,
+    /// False if there is only room for one that has proven the sender's write key.
+    pub(crate) takes_guests: bool,
 }
 
 /// Willingness of a member to vote and lead.

@@ -185,18 +185,29 @@ impl Client {
         let stream = self.peers.open(self.target, Channel::Snapshot).await?;
         let mut held = SnapshotLease::new(held);
         let sent = offer_snapshot(&held.0, vote, snapshot.meta, stream).await;
-        let is_failing = match sent {
-            Err(NotTaken::Overrun) => self.progress.note_overrun(self.target),
-            _ => self.progress.note_snapshot(self.target, sent.is_ok()),
-        };
-        if is_failing {
-            held.let_go();
-            tracing::warn!(
-                member = %self.target, index = held.0.id.index,
-                "a member takes no snapshot: it gets the next one after a while"
-            );
-        }
+        let noted = sent.as_ref().map(|_| ()).map_err(|not_taken| *not_taken);
+        note_sent(&self.progress, self.target, &mut held, noted);
         sent.map_err(|_| Gone)
+    }
+}
+
+/// Notes how sending a snapshot has ended. Nothing is kept for a member that fails again and again.
+pub(crate) fn note_sent(
+    progress: &Progress,
+    member: MemberId,
+    held: &mut SnapshotLease,
+    sent: Result<(), NotTaken>,
+) {
+    let is_failing = match sent {
+        Err(NotTaken::Overrun) => progress.note_overrun(member),
+        _ => progress.note_snapshot(member, sent.is_ok()),
+    };
+    if is_failing {
+        held.let_go();
+        tracing::warn!(
+            %member, index = held.0.id.index,
+            "a member takes no snapshot: it gets the next one after a while"
+        );
     }
 }
 
