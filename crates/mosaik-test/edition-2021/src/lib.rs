@@ -86,7 +86,7 @@ pub fn open(network: &Network) {
     ::core::mem::drop((streams, functions, collections));
 }
 
-/// What opens a side and waits for it can be sent to a task.
+/// Sends the openings that wait for their side to a task.
 pub fn spawnable(network: &Network) {
     fn task(_: impl ::core::future::Future + ::core::marker::Send + 'static) {}
     task(Prices::online_producer(network));

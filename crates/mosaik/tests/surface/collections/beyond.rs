@@ -50,7 +50,7 @@ fn names_and_bounds() {
     let _: SyncConfig = SyncConfig::default().with_strategy(SyncStrategy::LogReplay);
 }
 
-/// What mutations tell is plain: made and taken apart by its fields.
+/// Outcomes are made, and taken apart, by their fields.
 #[test]
 fn outcomes_are_plain() {
     let version = Version::default();
@@ -363,7 +363,7 @@ async fn a_barrier_and_a_watch() {
     assert!(watch.next().now_or_never().is_none() && !watch.is_terminated());
 }
 
-/// What can't be had is an error of the openings that can fail.
+/// Openings that can fail return what is in the way.
 #[cfg(feature = "storage")]
 #[tokio::test(flavor = "multi_thread")]
 async fn durable_content_that_can_not_be_had_is_an_error() {

@@ -139,8 +139,7 @@ fn queue<const CAP: u64>(
     mutation::<()>(queue.clear());
 }
 
-/// What a mutation made is read by the handle that it was made with, and a mutation without effect
-/// has a version too.
+/// Reads of a handle see its own mutations, and a mutation without effect has a version too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_caller_reads_its_own_writes() {
     let node = node(random_network()).await;
