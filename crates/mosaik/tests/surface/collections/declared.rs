@@ -153,7 +153,7 @@ async fn declarations_open_both_sides() {
     let sink: VecWriter<u8> = Feed::writer(&node);
     let feed: VecReader<u8> = Sink::reader(&node);
     assert_eq!(sink.group_id(), feed.group_id());
-    assert!(Feed::try_reader(&node).is_ok() && Feed::try_writer(&node).is_ok());
+    assert!(Feed::try_reader(&node).is_ok() && Sink::try_writer(&node).is_ok());
     let bounded = Bounded::<u8>::writer(&node);
     let named = PriorityQueue::<u8, String, u8, 3>::reader(&node, "bounded");
     assert_eq!(bounded.group_id(), named.group_id());
