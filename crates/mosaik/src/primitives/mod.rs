@@ -13,10 +13,13 @@ mod format;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod ids;
+pub(crate) mod names;
 mod one_or_many;
 mod reach;
+pub(crate) mod record;
 mod scope;
 mod signal;
+mod tally;
 mod trace;
 
 pub use backoff::BackoffFactory;
@@ -35,4 +38,5 @@ pub use one_or_many::{IntoIterOrSingle, Variant};
 pub(crate) use reach::Reach;
 pub(crate) use scope::Scope;
 pub(crate) use signal::{Signal, WakerSlot};
+pub(crate) use tally::Tally;
 pub(crate) use trace::TraceParent;
