@@ -36,6 +36,7 @@ mod config;
 pub mod consumer;
 mod criteria;
 mod definition;
+mod describe;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod guard;
@@ -43,6 +44,7 @@ mod handle;
 mod hub;
 mod metrics;
 pub mod producer;
+mod report;
 pub mod status;
 mod warnings;
 mod wire;
@@ -51,7 +53,9 @@ pub use config::{Config, ConfigBuilder, ConfigBuilderError};
 pub use consumer::Consumer;
 pub use criteria::Criteria;
 pub use definition::StreamDef;
+pub(crate) use handle::StreamReports;
 pub use handle::Streams;
 pub use producer::Producer;
+pub use report::{CutReport, StreamReport, StreamSide, SubscriptionReport, SubscriptionState};
 
 pub use crate::primitives::{StreamId, backoff};

@@ -12,6 +12,7 @@ use crate::{
         adverts::Advert,
         engine::{
             command::{Command, Request},
+            describe::{Described, Profile},
             keeper,
             kind::{Kind, Limits},
             machine::{Machine, Settings},
@@ -113,6 +114,9 @@ impl<K: Kind> Handle<K> {
                 );
             }
         }
+        if let Some(label) = &config.label {
+            builder = builder.with_label(label);
+        }
         if let Some(key) = config.write_key {
             builder = builder.with_write_key(key);
         }
@@ -124,6 +128,8 @@ impl<K: Kind> Handle<K> {
         if Arc::ptr_eq(&own, &replica) {
             replica.show_once(|| Shown::register::<K>(group.network_id(), group.id()));
             let discovery = group.proposer().discovery().clone();
+            let profile = Profile::new(&replica, types, discovery.clone(), advert);
+            group.set_content(Arc::new(Described::new(profile)));
             let published = Published::new(discovery, store_id, advert);
             keeper::start(group.proposer(), replica.clone(), published);
         } else {

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::{registry::Registry, shares::Shares};
-use crate::functions_layer::{core::Core, metrics::HandlerMetrics};
+use crate::functions_layer::{core::Core, metrics::HandlerMetrics, report::FunctionReport};
 
 /// Accepted streams whose header has not arrived yet, of all peers and of one; more are refused.
 const MAX_HALF_OPEN: usize = 4096;
@@ -47,6 +47,12 @@ impl Handlers {
             requests: messages(),
             replies: messages(),
         }
+    }
+
+    /// Describes the functions that are served now.
+    pub(in crate::functions_layer) fn describe(&self) -> Vec<FunctionReport> {
+        let all = self.registry.all();
+        all.iter().map(|function| function.describe()).collect()
     }
 
     /// Ends all handlers. Waits, for a bounded time, until the replies under way have arrived, and
