@@ -399,7 +399,8 @@ impl Registry {
             scope: self.scope.child(),
         });
         let machine = names::short_type_name(core::any::type_name::<M>());
-        instance.profile().set_machine(machine);
+        let bare = machine.split('<').next().unwrap_or_default();
+        instance.profile().set_machine(bare.to_owned());
         if let Some(label) = label {
             instance.profile().set_label(label);
         }

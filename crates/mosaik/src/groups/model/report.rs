@@ -16,7 +16,7 @@ pub struct GroupReport {
     pub group: GroupId,
     /// Name that the program gave it.
     pub label: Option<String>,
-    /// Short name of the machine's type.
+    /// Short name of the machine's type, without its parameters.
     pub machine: String,
     /// The history that the member belongs to; `None` before the first one.
     pub lineage: Option<Digest>,
