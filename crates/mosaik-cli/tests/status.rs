@@ -1,5 +1,11 @@
 //! Runs the real program against real nodes on loopback.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests fail by panicking")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "tests spawn what they need and fail by panicking"
+)]
 
 use std::{
     io::{BufRead, BufReader},

@@ -128,7 +128,7 @@ mod tests {
         });
         assert_eq!(
             answers.count(),
-            (MAX_BURST_BYTES / MIN_ANSWER_BYTES) as usize
+            usize::try_from(MAX_BURST_BYTES / MIN_ANSWER_BYTES).unwrap()
         );
         budgets.leave(&peer(0));
         assert!(
@@ -138,7 +138,7 @@ mod tests {
         assert!(!budgets.may_ask(&peer(0), now));
         let later = now + Duration::from_secs(1);
         assert!(budgets.may_ask(&peer(0), later));
-        budgets.charge(&peer(0), MAX_BYTES_PER_SECOND as usize);
+        budgets.charge(&peer(0), usize::try_from(MAX_BYTES_PER_SECOND).unwrap());
         assert!(!budgets.may_ask(&peer(0), later));
     }
 

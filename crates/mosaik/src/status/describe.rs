@@ -139,7 +139,7 @@ impl Sources {
         let refused = figures.refused.into_iter().filter(|(_, count)| *count > 0);
         let duplicate = self.discovery.duplicate();
         let duplicate = duplicate.borrow().clone();
-        let storage = self.groups.store_failure();
+        let (has_storage, storage_failure) = self.groups.store_state();
         NodeReport {
             peer: *entry.id(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
@@ -175,8 +175,8 @@ impl Sources {
                 let addresses = other.address.ip_addrs().map(ToString::to_string);
                 addresses.collect::<Vec<_>>().join(", ")
             }),
-            has_storage: storage.is_some(),
-            storage_failure: storage.flatten(),
+            has_storage,
+            storage_failure,
         }
     }
 

@@ -94,11 +94,14 @@ impl Groups {
         with_content.collect()
     }
 
-    /// The failure of the node's store, if it has one that has failed; `None` without a store.
-    pub(crate) fn store_failure(&self) -> Option<Option<String>> {
-        let store = self.0.host.store.as_ref()?;
-        let failure = store.failure().borrow().as_ref().map(ToString::to_string);
-        Some(failure)
+    /// Returns whether the node has a store, and its failure, if it has failed.
+    pub(crate) fn store_state(&self) -> (bool, Option<String>) {
+        let store = self.0.host.store.as_ref();
+        let failure = store.and_then(|store| {
+            let failure = store.failure();
+            failure.borrow().as_ref().map(ToString::to_string)
+        });
+        (store.is_some(), failure)
     }
 
     /// Leaves all groups in order, see [`Registry::shutdown`].
