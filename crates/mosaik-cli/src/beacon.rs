@@ -1,14 +1,11 @@
 //! `mosaik beacon`: a node that does nothing but be there.
 
-use std::{fmt::Display, io::Write, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt::Display, io::Write, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use mosaik::{
-    Digest, Network, NetworkId, PeerId, SecretKey, Tag, discovery,
-    iroh::{EndpointAddr, RelayMode},
-};
+use mosaik::{Digest, Network, NetworkId, SecretKey, discovery, iroh::RelayMode};
 
-use crate::stop::Stop;
+use crate::{peer::Peer, stop::Stop};
 
 /// Timeout for the first relay; the addresses are printed without it after that.
 const RELAY_PATIENCE: Duration = Duration::from_secs(3);
@@ -63,47 +60,6 @@ pub(crate) struct Options {
     mdns: bool,
 }
 
-/// A peer to dial.
-#[derive(Debug, Clone)]
-enum Peer {
-    At(EndpointAddr),
-    AtHost(PeerId, String),
-}
-
-impl Peer {
-    fn id(&self) -> PeerId {
-        match self {
-            Self::At(addr) => addr.id,
-            Self::AtHost(id, _) => *id,
-        }
-    }
-}
-
-impl FromStr for Peer {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        let (id, host) = match text.split_once('@') {
-            Some((id, host)) => (id, Some(host)),
-            None => (text, None),
-        };
-        let id = id
-            .parse::<PeerId>()
-            .context("not a peer id of 64 hex digits")?;
-        let Some(host) = host else {
-            return Ok(Self::At(id.into()));
-        };
-        if let Ok(addr) = host.parse() {
-            return Ok(Self::At(EndpointAddr::new(id).with_ip_addr(addr)));
-        }
-        let (name, port) = host.rsplit_once(':').context("there is no port")?;
-        port.parse::<u16>().context("not a port")?;
-        // A name with colons is an address that was mistyped.
-        anyhow::ensure!(!name.is_empty() && !name.contains(':'), "not a host name");
-        Ok(Self::AtHost(id, host.to_owned()))
-    }
-}
-
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let network_id = options.network;
@@ -113,20 +69,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         RelayMode::Default
     };
     let mut discovery = discovery::Config::builder()
-        .with_tags(
-            options
-                .tags
-                .iter()
-                .map(|tag| Tag::from(tag.as_str()))
-                .collect::<Vec<_>>(),
-        )
+        .with_tags(options.tags.iter().map(String::as_str))
         .with_no_dht_bootstrap(options.no_dht)
         .with_dht_nodes(options.dht_node.clone());
-    for peer in options.peers.iter().cloned() {
-        discovery = match peer {
-            Peer::At(addr) => discovery.with_bootstrap(addr),
-            Peer::AtHost(id, host) => discovery.with_bootstrap_host(id, host),
-        };
+    for peer in &options.peers {
+        discovery = peer.bootstrap(discovery);
     }
     let mut builder = Network::builder(network_id)
         .with_relay_mode(relay_mode)

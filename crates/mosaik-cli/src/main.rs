@@ -1,15 +1,27 @@
-//! `mosaik`: runs bootstrap nodes and inspects networks.
+//! `mosaik`: runs nodes, and shows how networks are.
+//!
+//! Data goes to standard output, everything else to standard error.
 
 mod beacon;
 mod dht;
+mod doctor;
+mod id;
+mod lists;
+mod observe;
+mod output;
+mod peer;
+mod ping;
 mod stop;
+mod up;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-/// Runs bootstrap nodes of mosaik networks and inspects how nodes find each other.
+use crate::lists::List;
+
+/// Runs nodes of mosaik networks, and shows how networks are.
 #[derive(Debug, Parser)]
 #[command(name = "mosaik", version, arg_required_else_help = true)]
 struct Cli {
@@ -21,8 +33,28 @@ struct Cli {
 enum Command {
     /// Run a bootstrap node until interrupted.
     Beacon(beacon::Options),
+    /// Run a node until interrupted, with a key of its own.
+    Up(up::Options),
     /// Show the peers that a network published in the DHT.
     Dht(dht::Options),
+    /// List the nodes of a network.
+    Peers(lists::Options),
+    /// List producers and consumers.
+    Streams(lists::Options),
+    /// List handlers and callers.
+    Functions(lists::Options),
+    /// List the members of groups.
+    Groups(lists::Options),
+    /// List collections.
+    Collections(lists::Options),
+    /// Say what is wrong, and what to do.
+    Doctor(doctor::Options),
+    /// Say in one line how things are, for monitoring: exit code 0, 1 for a warning, 2 for an error.
+    Check(doctor::Options),
+    /// Measure how fast nodes answer.
+    Ping(ping::Options),
+    /// Print the identifiers that texts stand for.
+    Id(id::Options),
 }
 
 #[tokio::main]
@@ -36,16 +68,30 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let result = match cli.command {
-        Command::Beacon(options) => beacon::run(options).await,
-        Command::Dht(options) => dht::run(options).await,
+        Command::Beacon(options) => done(beacon::run(options).await),
+        Command::Up(options) => done(up::run(options).await),
+        Command::Dht(options) => done(dht::run(options).await),
+        Command::Peers(options) => done(lists::run(List::Peers, options).await),
+        Command::Streams(options) => done(lists::run(List::Streams, options).await),
+        Command::Functions(options) => done(lists::run(List::Functions, options).await),
+        Command::Groups(options) => done(lists::run(List::Groups, options).await),
+        Command::Collections(options) => done(lists::run(List::Collections, options).await),
+        Command::Doctor(options) => doctor::doctor(options).await,
+        Command::Check(options) => doctor::check(options).await,
+        Command::Ping(options) => ping::run(options).await,
+        Command::Id(options) => done(id::run(options)),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

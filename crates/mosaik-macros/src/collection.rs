@@ -141,7 +141,9 @@ impl Declaration {
             };
             entry.call(method)
         });
-        quote!(#base #(#entries)*)
+        // Not by the id, which is what lets others in.
+        let name = self.head.name();
+        quote!(#base #(#entries)* .__or_label(#name))
     }
 }
 

@@ -93,6 +93,18 @@ impl Head {
         })
     }
 
+    /// The declared name.
+    pub(crate) fn name(&self) -> String {
+        self.name.unraw().to_string()
+    }
+
+    /// The call that names what is declared, for people: by its id, or else by the declared type.
+    pub(crate) fn label(&self, id: Option<&str>) -> TokenStream {
+        let name = self.name();
+        let label = id.unwrap_or(&name);
+        quote!(.with_label(#label))
+    }
+
     /// Returns whether this declaration generates the given side.
     pub(crate) fn declares(&self, side: Side) -> bool {
         self.side.is_none_or(|only| only == side)

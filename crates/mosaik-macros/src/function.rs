@@ -6,7 +6,7 @@ use syn::parse::{ParseStream, Parser};
 use syn::{GenericArgument, PathArguments, Token, Type, parse_quote};
 
 use crate::declaration::{Head, Side, Sides, hidden, online};
-use crate::settings::{Entry, Settings};
+use crate::settings::{Entry, Id, Settings};
 
 const SIDES: Sides = Sides {
     provider: "handler",
@@ -197,7 +197,9 @@ impl Declaration {
             .entries
             .iter()
             .filter_map(|entry| setter(entry, side));
-        quote!(.with_function_id(#id) #(#entries)*)
+        let text = self.settings.id.as_ref().and_then(Id::text);
+        let label = self.head.label(text);
+        quote!(.with_function_id(#id) #(#entries)* #label)
     }
 
     /// The written id, or one from the names of the declared type, the request and the response,

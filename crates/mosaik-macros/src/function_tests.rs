@@ -32,12 +32,7 @@ fn setters(expansion: &str, side: &str) -> String {
     let rest = &expansion[start..];
     let open = "(network . functions () ,)";
     let start = rest.find(open).expect("the builder is opened") + open.len();
-    let last = if side == "handler" {
-        ". serve (serve)"
-    } else {
-        ". build ()"
-    };
-    let end = rest.find(last).expect("the builder is finished");
+    let end = rest.find(". with_label").expect("the builder is named");
     rest[start..end].trim().to_owned()
 }
 
@@ -80,6 +75,7 @@ fn default_form_declares_both_sides() {
             {
                 m::functions::Functions::handler::<Order, Quote, ()>(network.functions(),)
                     .with_function_id(#id)
+                    .with_label("Price")
                     .serve(serve)
             }
         }
@@ -90,6 +86,7 @@ fn default_form_declares_both_sides() {
             fn caller(network: &m::network::Network) -> Self::Caller {
                 m::functions::Functions::caller::<Order, Quote, ()>(network.functions(),)
                     .with_function_id(#id)
+                    .with_label("Price")
                     .build()
             }
 

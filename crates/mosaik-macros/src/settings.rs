@@ -10,8 +10,8 @@ use crate::digest::digest_of;
 
 /// The identifier written after the declared type.
 pub(crate) enum Id {
-    /// A string literal, as its digest.
-    Literal([u8; 32]),
+    /// A string literal, and its digest.
+    Literal { text: String, digest: [u8; 32] },
     /// Anything that converts into an identifier, evaluated each time a handle is opened.
     Expression(Box<Expr>),
 }
@@ -27,14 +27,27 @@ impl Id {
             Expr::Lit(ExprLit {
                 lit: Lit::Str(text),
                 ..
-            }) => Self::Literal(digest_of(&text.value())),
+            }) => {
+                let text = text.value();
+                let digest = digest_of(&text);
+                Self::Literal { text, digest }
+            }
             _ => Self::Expression(Box::new(expression)),
         }
     }
 
+    /// The written text, unless it is only the digits of an identifier.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Literal { text, .. } => Some(text).filter(|text| text.len() != 64),
+            Self::Expression(_) => None,
+        }
+        .map(String::as_str)
+    }
+
     pub(crate) fn argument(&self, mosaik: &TokenStream) -> TokenStream {
         match self {
-            Self::Literal(bytes) => {
+            Self::Literal { digest: bytes, .. } => {
                 quote!(#mosaik::primitives::Digest::from_bytes([#(#bytes),*]))
             }
             Self::Expression(expression) => expression.to_token_stream(),

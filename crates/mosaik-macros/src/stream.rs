@@ -6,7 +6,7 @@ use syn::Type;
 use syn::parse::{ParseStream, Parser};
 
 use crate::declaration::{Head, Side, Sides, hidden, online};
-use crate::settings::{Entry, Settings};
+use crate::settings::{Entry, Id, Settings};
 
 const SIDES: Sides = Sides {
     provider: "producer",
@@ -133,7 +133,9 @@ impl Declaration {
             .entries
             .iter()
             .filter_map(|entry| setter(entry, side));
-        quote!(#id #(#entries)*)
+        let text = self.settings.id.as_ref().and_then(Id::text);
+        let label = self.head.label(text);
+        quote!(#id #(#entries)* #label)
     }
 }
 

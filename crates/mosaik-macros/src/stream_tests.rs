@@ -35,12 +35,7 @@ fn setters(expansion: &str, side: &str) -> String {
     let rest = &expansion[start..];
     let open = "(network . streams ())";
     let start = rest.find(open).expect("the builder is opened") + open.len();
-    let end = if side == "producer" {
-        ". open ()"
-    } else {
-        ". build ()"
-    };
-    let end = rest.find(end).expect("the builder is finished");
+    let end = rest.find(". with_label").expect("the builder is named");
     rest[start..end].trim().to_owned()
 }
 
@@ -60,7 +55,9 @@ fn default_form_declares_a_unit_struct_and_both_sides() {
             type Producer = m::streams::Producer<Order>;
 
             fn producer(network: &m::network::Network) -> Self::Producer {
-                m::streams::Streams::producer::<Order>(network.streams()).open()
+                m::streams::Streams::producer::<Order>(network.streams())
+                    .with_label("Orders")
+                    .open()
             }
 
             fn online_producer(
@@ -81,7 +78,9 @@ fn default_form_declares_a_unit_struct_and_both_sides() {
             type Consumer = m::streams::Consumer<Order>;
 
             fn consumer(network: &m::network::Network) -> Self::Consumer {
-                m::streams::Streams::consumer::<Order>(network.streams()).build()
+                m::streams::Streams::consumer::<Order>(network.streams())
+                    .with_label("Orders")
+                    .build()
             }
 
             fn online_consumer(
@@ -158,6 +157,10 @@ fn a_string_literal_id_is_computed_at_compile_time() {
     let expansion = items(quote!([m] Orders = Order, "orders"));
     assert_eq!(setters(&expansion, "producer"), expected);
     assert_eq!(setters(&expansion, "consumer"), expected);
+    assert!(
+        expansion.contains(r#". with_label ("orders")"#),
+        "{expansion}"
+    );
 
     let hex = "0f".repeat(32);
     let bytes = [0x0f_u8; 32];

@@ -12,6 +12,7 @@
 //! | [`functions`] | typed calls to the handler that serves them best | [`Network::functions`] |
 //! | [`groups`] | replicated state machines under Raft | [`Network::groups`] |
 //! | [`collections`] | replicated maps, sequences, sets, cells and queues on groups | [`collections::Map`] |
+//! | [`status`] | what nodes tell about themselves, and findings | [`Network::status_of`] |
 //! | [`tickets`] | credentials in the catalog that gate all of these | [`tickets::Jwt`] |
 //! | [`declare`] | one line that gives a stream or function its name, types, id and requirements | [`stream!`], [`function!`] |
 //!
@@ -94,6 +95,7 @@ pub mod network;
 #[cfg(feature = "otel")]
 pub mod otel;
 pub mod primitives;
+pub mod status;
 #[path = "streams/mod.rs"]
 mod streams_layer;
 pub mod tickets;

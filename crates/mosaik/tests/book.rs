@@ -14,6 +14,7 @@ const CHAPTERS: &[(&str, &[&str])] = &[
     ("functions.md", &["functions"]),
     ("groups.md", &["groups"]),
     ("collections.md", &["collections"]),
+    ("status.md", &["status"]),
 ];
 
 fn crate_root() -> &'static Path {

@@ -20,6 +20,7 @@ mod discovery;
 mod functions;
 mod groups;
 mod net;
+mod status;
 mod streams;
 mod support;
 mod surface;

@@ -24,6 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["discovery"],
     &["streams", "functions", "groups"],
     &["collections"],
+    &["status"],
     &["network", "otel"],
 ];
 

@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     groups::{SnapshotStateMachine, SnapshotSync, WriteKey},
+    primitives::names,
     tickets::TicketValidator,
 };
 
@@ -32,6 +33,7 @@ pub struct CollectionConfig {
     pub(super) type_tag: Option<Cow<'static, str>>,
     pub(super) watch_buffer: usize,
     pub(super) write_key: Option<WriteKey>,
+    pub(super) label: Option<String>,
 }
 
 /// Bytes of changes that are kept for watches by default.
@@ -49,6 +51,7 @@ impl Default for CollectionConfig {
             type_tag: None,
             watch_buffer: WATCH_BUFFER,
             write_key: None,
+            label: None,
         }
     }
 }
@@ -142,6 +145,24 @@ impl CollectionConfig {
     #[must_use]
     pub const fn with_watch_buffer(mut self, bytes: usize) -> Self {
         self.watch_buffer = bytes;
+        self
+    }
+
+    /// Names the collection for people who look at the network's status, where every member of the
+    /// network sees it: the store id itself is shown to nobody, as it is what lets others in. Changes
+    /// nothing else. Default: none. The first handle of a node that has one decides. Cut at 64
+    /// characters.
+    #[must_use]
+    pub fn with_label(mut self, label: impl AsRef<str>) -> Self {
+        self.label = names::label(label.as_ref());
+        self
+    }
+
+    /// Names the collection unless it has a label, for declarations.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn __or_label(mut self, label: &str) -> Self {
+        self.label = self.label.or_else(|| names::label(label));
         self
     }
 

@@ -8,6 +8,7 @@ mod error;
 mod identity;
 mod kinds;
 mod mismatch;
+mod report;
 mod state;
 mod status;
 mod version;
@@ -15,6 +16,7 @@ mod when;
 
 pub use config::{CollectionConfig, SyncConfig, SyncStrategy};
 pub use element::{Key, OrderedKey, Value};
+pub(crate) use engine::Described;
 pub use engine::{Event, Outcome, Watch};
 pub use error::{Error, OpenError};
 pub use kinds::{
@@ -27,6 +29,7 @@ pub use kinds::{
     VecWriter,
 };
 pub use mismatch::{Ingredient, Mismatch};
+pub use report::{CollectionReport, MismatchReport};
 pub use status::Status;
 pub use version::Version;
 pub use when::When;

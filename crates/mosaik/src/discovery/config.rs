@@ -6,7 +6,7 @@ use iroh::EndpointAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    primitives::{IntoIterOrSingle, PeerId, Tag},
+    primitives::{IntoIterOrSingle, PeerId, Tag, names},
     tickets::MAX_TAGS,
 };
 
@@ -249,7 +249,7 @@ impl ConfigBuilder {
     /// Adds tags to the local entry.
     #[must_use]
     pub fn with_tags<V>(mut self, tags: impl IntoIterOrSingle<Tag, V>) -> Self {
-        for tag in tags.iterator() {
+        for tag in names::named_tags(|| tags.iterator().into_iter().collect()) {
             if !self.0.tags.contains(&tag) {
                 self.0.tags.push(tag);
             }

@@ -31,7 +31,7 @@ use super::{
         ping::{PING_TIMEOUT, Pinger},
         rtt_probes::RttProbes,
     },
-    metrics::DiscoveryMetrics,
+    metrics::{DiscoveryMetrics, Figures},
     store::{SharedStore, Store},
     supervision::keep_running,
     suspicions::Suspicions,
@@ -42,7 +42,7 @@ use crate::{
     net::{Links, LocalNode, Router, close::Cancelled},
     primitives::{
         FunctionId, GroupId, IntoIterOrSingle, NetworkId, PeerId, Scope, ShortFmtExt, StreamId,
-        Tag, TicketClass, UniqueId,
+        Tag, TicketClass, UniqueId, names,
     },
     tickets::{
         InvalidTicket, LimitError, PeerEntry, PeerInfo, SignedPeerEntry, Ticket, TicketCache,
@@ -325,7 +325,7 @@ impl Discovery {
     /// An entry that has no room for them stays as it is, with an error in the log:
     /// [`try_add_tags`](Self::try_add_tags) returns it.
     pub fn add_tags<V>(&self, tags: impl IntoIterOrSingle<Tag, V>) {
-        let tags: Vec<Tag> = tags.iterator().into_iter().collect();
+        let tags = names::named_tags(|| tags.iterator().into_iter().collect());
         self.0.store.update_local(|entry| entry.add_tags(tags));
     }
 
@@ -335,7 +335,7 @@ impl Discovery {
     ///
     /// [`Error::EntryFull`]: the entry holds 1024 tags and 256 KiB at most, and stays as it is.
     pub fn try_add_tags<V>(&self, tags: impl IntoIterOrSingle<Tag, V>) -> Result<(), Error> {
-        let tags: Vec<Tag> = tags.iterator().into_iter().collect();
+        let tags = names::named_tags(|| tags.iterator().into_iter().collect());
         self.try_update(|entry| entry.add_tags(tags))
     }
 
@@ -474,6 +474,21 @@ impl Discovery {
         validators: &[Arc<dyn TicketValidator>],
     ) -> Result<Validity, InvalidTicket> {
         self.0.ticket_cache.validate(entry, validators)
+    }
+
+    /// Figures of this node's discovery, for status reports.
+    pub(crate) fn figures(&self) -> Figures {
+        self.0.store.metrics.figures()
+    }
+
+    /// Difference between clocks that is put up with.
+    pub(crate) fn max_time_drift(&self) -> Duration {
+        self.0.config.max_time_drift
+    }
+
+    /// The current time by the clock that entries are stamped with, in milliseconds of Unix time.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.0.store.clock.now_ms()
     }
 
     /// Takes a round-trip time sample in.

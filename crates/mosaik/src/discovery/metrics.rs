@@ -1,17 +1,20 @@
 //! Metrics of discovery.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use metrics::{Counter, Gauge};
 
 use super::{Event, state::Refusal};
-use crate::primitives::{NetworkId, ShortFmtExt};
+use crate::primitives::{NetworkId, ShortFmtExt, Tally};
 
 /// Handles to the metrics of one node's discovery, registered once.
 pub(crate) struct DiscoveryMetrics {
     network: String,
-    refused: [Counter; Refusal::ALL.len()],
-    rivalled: Counter,
+    refused: [Tally; Refusal::ALL.len()],
+    rivalled: Tally,
     dials_failed: Counter,
     catalog_size: Gauge,
     discovered: Counter,
@@ -21,6 +24,17 @@ pub(crate) struct DiscoveryMetrics {
     sync_bytes: Counter,
     announce_bytes: Counter,
     neighbors: Gauge,
+    neighbor_count: AtomicUsize,
+}
+
+/// Figures of discovery, as status reports show them.
+pub(crate) struct Figures {
+    /// Refused entries, by reason.
+    pub(crate) refused: Vec<(&'static str, u64)>,
+    /// Encounters with another process of the same identity.
+    pub(crate) conflicts: u64,
+    /// Neighbours in gossip.
+    pub(crate) neighbors: usize,
 }
 
 impl DiscoveryMetrics {
@@ -32,9 +46,10 @@ impl DiscoveryMetrics {
             refused: Refusal::ALL.map(|refusal| {
                 metrics::counter!("mosaik.discovery.entries.refused",
                     "network" => network.clone(), "reason" => refusal.label())
+                .into()
             }),
             dials_failed: counter("mosaik.discovery.dials.failed"),
-            rivalled: counter("mosaik.discovery.identity.conflicts"),
+            rivalled: counter("mosaik.discovery.identity.conflicts").into(),
             catalog_size: gauge("mosaik.discovery.catalog.size"),
             discovered: counter("mosaik.discovery.peers.discovered"),
             updated: counter("mosaik.discovery.peers.updated"),
@@ -43,6 +58,7 @@ impl DiscoveryMetrics {
             sync_bytes: counter("mosaik.discovery.sync.bytes"),
             announce_bytes: counter("mosaik.discovery.announce.bytes"),
             neighbors: gauge("mosaik.discovery.gossip.neighbors"),
+            neighbor_count: AtomicUsize::new(0),
             network,
         }
     }
@@ -97,6 +113,18 @@ impl DiscoveryMetrics {
     #[expect(clippy::cast_precision_loss, reason = "a node has few neighbours")]
     pub(crate) fn neighbors(&self, neighbors: usize) {
         self.neighbors.set(neighbors as f64);
+        self.neighbor_count.store(neighbors, Ordering::Relaxed);
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        let refused = Refusal::ALL.iter().zip(&self.refused);
+        Figures {
+            refused: refused
+                .map(|(refusal, count)| (refusal.label(), count.total()))
+                .collect(),
+            conflicts: self.rivalled.total(),
+            neighbors: self.neighbor_count.load(Ordering::Relaxed),
+        }
     }
 }
 

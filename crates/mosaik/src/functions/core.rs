@@ -1,10 +1,14 @@
 //! State shared by the handlers and callers of one node.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::{Config, route::Routes};
+use super::{Config, report::FunctionReport, route::Routes};
 use crate::{discovery::Discovery, net::Links, primitives::Scope};
 
 /// Peers whose distance is measured at the same time.
@@ -19,6 +23,13 @@ pub(crate) struct Core {
     /// A permit for each measurement.
     pub(super) measuring: Arc<Semaphore>,
     pub(super) scope: Scope,
+    /// The callers that are open, to describe them.
+    callers: Mutex<Vec<Weak<dyn Described>>>,
+}
+
+/// A caller that can be described.
+pub(super) trait Described: Send + Sync {
+    fn describe(&self, discovery: &Discovery) -> FunctionReport;
 }
 
 impl Core {
@@ -30,7 +41,24 @@ impl Core {
             routes: Routes::default(),
             measuring: Arc::new(Semaphore::new(MAX_MEASUREMENTS)),
             scope,
+            callers: Mutex::default(),
         }
+    }
+
+    /// Enters a caller, until it is dropped.
+    pub(super) fn enter(&self, caller: Weak<dyn Described>) {
+        let mut callers = self.callers.lock();
+        callers.retain(|caller| caller.strong_count() > 0);
+        callers.push(caller);
+    }
+
+    /// The callers that are open now.
+    pub(super) fn callers(&self) -> Vec<Arc<dyn Described>> {
+        self.callers
+            .lock()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 }
 

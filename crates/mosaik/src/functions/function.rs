@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::CallContext;
 use crate::{
-    primitives::{Datum, Digest, FunctionId, UniqueId},
+    primitives::{Datum, Digest, FunctionId, UniqueId, names},
     tickets::TicketValidator,
 };
 
@@ -75,6 +75,13 @@ pub trait Function: Send + Sync + 'static {
 /// The id of a function that has no name: of its request and response types.
 pub(super) fn derived_id<Req, Res>() -> FunctionId {
     id_from_names(&[core::any::type_name::<Req>(), core::any::type_name::<Res>()])
+}
+
+/// The short names of request and response, for people.
+pub(super) fn type_names<Req, Res>() -> String {
+    let request = names::short_type_name(core::any::type_name::<Req>());
+    let response = names::short_type_name(core::any::type_name::<Res>());
+    format!("{request} -> {response}")
 }
 
 /// The id under which a function is advertised: other credentials make another function.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use futures::future::BoxFuture;
 
 use super::{
-    Config, Function, FunctionDef,
+    Config, Function, FunctionDef, FunctionReport,
     caller::{self, watch_connections},
     core::Core,
     function::derived_id,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     discovery::Discovery,
     net::{Links, Router},
-    primitives::{Datum, FunctionId, PeerId, Scope},
+    primitives::{Datum, FunctionId, PeerId, Scope, names},
 };
 
 /// Serves and calls functions: opens handlers and callers.
@@ -24,6 +24,23 @@ use crate::{
 pub struct Functions {
     core: Arc<Core>,
     handlers: Arc<Handlers>,
+}
+
+/// Describes the functions of a node, also after its [`Functions`] are gone.
+#[derive(Clone)]
+pub(crate) struct FunctionReports {
+    core: Arc<Core>,
+    handlers: Arc<Handlers>,
+}
+
+impl FunctionReports {
+    pub(crate) fn all(&self) -> Vec<FunctionReport> {
+        let mut all = self.handlers.describe();
+        let callers = self.core.callers();
+        all.extend(callers.iter().map(|c| c.describe(&self.core.discovery)));
+        all.sort_by_key(|report| (report.function, report.side as u8));
+        all
+    }
 }
 
 impl Functions {
@@ -97,7 +114,16 @@ impl Functions {
     /// Starts to configure a caller of a [`Function`]; its id is
     /// [`F::signature()`](Function::signature).
     pub fn caller_for<F: Function>(&self) -> caller::Builder<'_, F::Req, F::Res, F::Err> {
-        caller::Builder::new(&self.core, F::signature())
+        let name = names::short_type_name(core::any::type_name::<F>());
+        caller::Builder::new(&self.core, F::signature()).with_label(name)
+    }
+
+    /// Source of reports about the functions of this node.
+    pub(crate) fn reports(&self) -> FunctionReports {
+        FunctionReports {
+            core: self.core.clone(),
+            handlers: self.handlers.clone(),
+        }
     }
 
     /// The configuration.

@@ -1,10 +1,10 @@
 //! Metrics of functions, registered once per node, handler and caller.
 
-use std::fmt;
+use std::{fmt, sync::atomic::AtomicU64};
 
 use metrics::{Counter, Gauge};
 
-use crate::primitives::{FunctionId, NetworkId, ShortFmtExt};
+use crate::primitives::{FunctionId, NetworkId, ShortFmtExt, Tally};
 
 /// Metrics of the handlers of a node.
 #[derive(Clone)]
@@ -41,9 +41,13 @@ impl fmt::Debug for HandlerMetrics {
 
 /// Metrics of one caller.
 pub(super) struct CallerMetrics {
-    pub(super) attempts: Counter,
+    pub(super) attempts: Tally,
     /// Calls that a function answered, with a value or with its own error.
-    pub(super) completed: Counter,
+    pub(super) completed: Tally,
+    /// Calls that ended otherwise, those among them that were dropped.
+    pub(super) failed: AtomicU64,
+    /// Calls that have neither ended nor been dropped.
+    pub(super) running: AtomicU64,
 }
 
 impl CallerMetrics {
@@ -51,8 +55,10 @@ impl CallerMetrics {
         let (network, function) = (network.short().to_string(), function.short().to_string());
         let counter = |name| metrics::counter!(name, "network" => network.clone(), "function" => function.clone());
         Self {
-            attempts: counter("mosaik.functions.calls.attempts"),
-            completed: counter("mosaik.functions.calls.completed"),
+            attempts: counter("mosaik.functions.calls.attempts").into(),
+            completed: counter("mosaik.functions.calls.completed").into(),
+            failed: AtomicU64::new(0),
+            running: AtomicU64::new(0),
         }
     }
 }

@@ -100,6 +100,8 @@ pub use machine::{
 };
 #[doc(hidden)]
 pub use model::key::WriteKey;
+#[doc(hidden)]
+pub use model::report::{BondReport, GroupReport, GroupRole, GroupStorage};
 pub use model::{
     config::{
         Config, ConfigBuilder, ConfigBuilderError, ConsensusConfig, ConsensusConfigBuilder,

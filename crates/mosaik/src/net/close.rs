@@ -1,7 +1,7 @@
 //! Numbered reasons for which a stream or connection was closed.
 //!
 //! Codes 0–199 are transport faults, 200 and up are outcomes of protocols; streams use the
-//! 10 000s, functions the 11 000s and groups the 30 000s. Two reasons are equal when their
+//! 10 000s, functions the 11 000s, status the 12 000s and groups the 30 000s. Two reasons are equal when their
 //! numbers are, whatever the text.
 
 use iroh::endpoint::{ApplicationClose, VarInt};
@@ -154,6 +154,8 @@ const NAMES: &[(u32, &str)] = &[
     (11_409, "SchemaMismatch"),
     (11_500, "HandlerFailure"),
     (11_509, "NoCapacity"),
+    (12_403, "NotAllowed"),
+    (12_429, "TooManyRequests"),
     (30_400, "InvalidHandshake"),
     (30_403, "NotAllowed"),
     (30_404, "GroupNotFound"),

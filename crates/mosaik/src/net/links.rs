@@ -30,6 +30,7 @@ use super::{
     link::{Link, LinkReceiver, LinkSender, LinkState, OpenError},
     local::{LocalNode, WeakEndpoint},
     metrics::{Refusal, TransportMetrics},
+    report::{self, LinkReport},
 };
 use crate::primitives::{NetworkId, PeerId, Scope};
 
@@ -210,6 +211,18 @@ impl Links {
             *protocol == alpn && slot.connections.lock().iter().any(Pooled::is_live)
         });
         live.map(|((peer, _), _)| *peer).collect()
+    }
+
+    /// Describes the standing connections, one report for each peer.
+    pub(crate) fn reports(&self) -> Vec<LinkReport> {
+        let slots: Vec<_> = self.0.pool.lock().values().cloned().collect();
+        let standing = slots.iter().flat_map(|slot| {
+            let connections = slot.connections.lock();
+            let live = connections.iter().filter(|pooled| pooled.is_live());
+            live.map(|pooled| pooled.connection.clone())
+                .collect::<Vec<_>>()
+        });
+        report::describe(standing)
     }
 
     /// Stores the addresses that a peer states itself, until it is [forgotten](Self::forget).

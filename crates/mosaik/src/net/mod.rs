@@ -32,6 +32,7 @@ mod links;
 mod local;
 mod metrics;
 mod process_nodes;
+mod report;
 mod router;
 mod whole;
 
@@ -43,6 +44,7 @@ pub(crate) use endpoint::{
 pub(crate) use link::{Link, LinkReceiver, LinkSender};
 pub(crate) use links::Links;
 pub use local::LocalNode;
+pub use report::{LinkPath, LinkReport};
 pub(crate) use router::Router;
 
 /// Derives a secret that only the two ends of this connection share.

@@ -9,7 +9,7 @@ use crate::{
     functions_layer, groups,
     net::EndpointHook,
     primitives::NetworkId,
-    streams_layer as streams,
+    status, streams_layer as streams,
 };
 
 /// The options of a network, in plain fields.
@@ -35,6 +35,8 @@ pub struct NetworkConfig {
     pub functions: functions_layer::ConfigBuilder,
     /// The configuration of groups.
     pub groups: groups::ConfigBuilder,
+    /// Settings of what the node tells others about itself.
+    pub status: status::ConfigBuilder,
     /// Directory of the state that must survive the node's end. Default nowhere.
     #[cfg(feature = "storage")]
     pub storage: Option<std::path::PathBuf>,
@@ -89,6 +91,7 @@ impl Default for NetworkBuilder {
                 streams: streams::ConfigBuilder::default(),
                 functions: functions_layer::ConfigBuilder::default(),
                 groups: groups::ConfigBuilder::default(),
+                status: status::ConfigBuilder::default(),
                 #[cfg(feature = "storage")]
                 storage: None,
                 #[cfg(feature = "prometheus")]
@@ -171,6 +174,24 @@ impl NetworkBuilder {
     #[must_use]
     pub fn with_groups(mut self, value: groups::ConfigBuilder) -> Self {
         self.config.groups = value;
+        self
+    }
+
+    /// Sets who may ask this node about itself. Default: every member of the network.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mosaik::{Network, status, tickets::{Hs256, Jwt}};
+    ///
+    /// let operators = Jwt::with_key(Hs256::new([7; 32])).allow_issuer("operations");
+    /// let builder = Network::builder("example")
+    ///     .with_status(status::Config::builder().require_ticket(operators));
+    /// # drop(builder);
+    /// ```
+    #[must_use]
+    pub fn with_status(mut self, value: status::ConfigBuilder) -> Self {
+        self.config.status = value;
         self
     }
 

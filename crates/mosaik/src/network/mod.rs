@@ -13,6 +13,7 @@
 //! | `with_secret_key` | a random identity, or that of the storage |
 //! | `with_mdns_discovery` | off |
 //! | `with_discovery`, `with_streams`, `with_functions`, `with_groups` | the defaults of these |
+//! | `with_status` | every member of the network may ask |
 //! | `with_storage` | nothing survives the node |
 //! | `with_prometheus_addr` | metrics are not served |
 //!

@@ -6,6 +6,8 @@ use std::hash::{Hash, Hasher};
 use iroh::SecretKey;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::names;
+
 const LEN: usize = 32;
 const HEX_LEN: usize = LEN * 2;
 
@@ -135,7 +137,11 @@ impl Digest {
 
 impl From<&str> for Digest {
     fn from(text: &str) -> Self {
-        Self::from_text(text.as_bytes())
+        let digest = Self::from_text(text.as_bytes());
+        if text.len() != HEX_LEN {
+            names::heard(text, digest.as_bytes());
+        }
+        digest
     }
 }
 

@@ -13,11 +13,14 @@ mod format;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod ids;
+pub(crate) mod names;
 mod one_or_many;
 mod quota;
 mod reach;
+pub(crate) mod record;
 mod scope;
 mod signal;
+mod tally;
 mod trace;
 
 pub use backoff::BackoffFactory;
@@ -37,4 +40,5 @@ pub(crate) use quota::{Quota, Share};
 pub(crate) use reach::Reach;
 pub(crate) use scope::Scope;
 pub(crate) use signal::{Signal, WakerSlot};
+pub(crate) use tally::Tally;
 pub(crate) use trace::TraceParent;

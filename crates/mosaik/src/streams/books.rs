@@ -106,6 +106,12 @@ impl<P> Producers<P> {
     pub(super) fn len(&self) -> usize {
         self.open.lock().by_stream.len()
     }
+
+    /// The producers that are open now.
+    pub(super) fn all(&self) -> Vec<Arc<P>> {
+        let open = self.open.lock();
+        open.by_stream.values().filter_map(Weak::upgrade).collect()
+    }
 }
 
 /// The consumers of a node.
@@ -148,5 +154,10 @@ impl<C> Consumers<C> {
 
     pub(super) fn len(&self) -> usize {
         self.0.lock().all.len()
+    }
+
+    /// The consumers that are open now.
+    pub(super) fn all(&self) -> Vec<Arc<C>> {
+        self.0.lock().all.iter().filter_map(Weak::upgrade).collect()
     }
 }

@@ -135,6 +135,10 @@ pub(super) struct Channel {
 }
 
 impl Channel {
+    pub(super) const fn info(&self) -> &ChannelInfo {
+        &self.info
+    }
+
     pub(super) const fn stats(&self) -> &Stats {
         &self.info.stats
     }

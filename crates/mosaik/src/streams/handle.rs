@@ -6,10 +6,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use super::{
-    Config, Consumer, Producer, StreamDef,
+    Config, Consumer, Producer, StreamDef, StreamReport,
     acceptor::StreamsAcceptor,
     books::{Consumers, Producers},
     consumer::{self, ConsumerCore},
+    describe,
     hub::Hub,
     producer::{self, Handles},
 };
@@ -42,7 +43,29 @@ use crate::{
 pub struct Streams {
     hub: Arc<Hub>,
     producers: Arc<Producers<Handles>>,
-    consumers: Consumers<ConsumerCore>,
+    consumers: Arc<Consumers<ConsumerCore>>,
+}
+
+/// Describes the streams of a node, also after its [`Streams`] are gone.
+#[derive(Clone)]
+pub(crate) struct StreamReports {
+    hub: Arc<Hub>,
+    producers: Arc<Producers<Handles>>,
+    consumers: Arc<Consumers<ConsumerCore>>,
+}
+
+impl StreamReports {
+    pub(crate) fn all(&self) -> Vec<StreamReport> {
+        let producers = self.producers.all();
+        let produced = producers.iter().map(|p| describe::producer(p.core()));
+        let consumers = self.consumers.all();
+        let consumed = consumers
+            .iter()
+            .map(|core| describe::consumer(core, &self.hub.discovery));
+        let mut all: Vec<_> = produced.chain(consumed).collect();
+        all.sort_by_key(|report| (report.stream, report.side as u8));
+        all
+    }
 }
 
 impl Streams {
@@ -62,7 +85,7 @@ impl Streams {
         Self {
             hub,
             producers,
-            consumers: Consumers::new(),
+            consumers: Arc::new(Consumers::new()),
         }
     }
 
@@ -109,6 +132,15 @@ impl Streams {
         match def.stream_id {
             Some(id) => self.consumer().with_stream_id(id),
             None => self.consumer(),
+        }
+    }
+
+    /// Source of reports about the streams of this node.
+    pub(crate) fn reports(&self) -> StreamReports {
+        StreamReports {
+            hub: self.hub.clone(),
+            producers: self.producers.clone(),
+            consumers: self.consumers.clone(),
         }
     }
 

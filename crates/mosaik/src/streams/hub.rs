@@ -91,6 +91,10 @@ impl DatumType {
         }
     }
 
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// # Panics
     ///
     /// When the types differ.

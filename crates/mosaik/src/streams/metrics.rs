@@ -1,10 +1,10 @@
 //! Metrics of streams; handles are made once per node, producer and consumer.
 
-use core::fmt;
+use core::{fmt, sync::atomic::AtomicU64};
 
 use metrics::{Counter, Gauge};
 
-use crate::primitives::{NetworkId, ShortFmtExt, StreamId};
+use crate::primitives::{NetworkId, ShortFmtExt, StreamId, Tally};
 
 /// Metrics of a node.
 pub(super) struct NodeMetrics {
@@ -33,15 +33,17 @@ impl NodeMetrics {
 pub(super) struct ProducerMetrics {
     /// Current subscriptions.
     pub(super) consumers: Gauge,
-    pub(super) accepted: Counter,
-    pub(super) rejected: Counter,
+    pub(super) accepted: Tally,
+    pub(super) rejected: Tally,
+    /// Of those rejected, the ones whose entry or tickets didn't suffice.
+    pub(super) not_allowed: AtomicU64,
     /// Per datum and consumer, when handed to the link.
-    pub(super) items_sent: Counter,
-    pub(super) bytes_sent: Counter,
+    pub(super) items_sent: Tally,
+    pub(super) bytes_sent: Tally,
     /// Per datum and consumer, withheld because the consumer lags.
-    pub(super) items_dropped: Counter,
+    pub(super) items_dropped: Tally,
     /// Subscriptions that this side ended, by reason.
-    cut: [Counter; Cut::ALL.len()],
+    cut: [Tally; Cut::ALL.len()],
     pub(super) traffic: Traffic,
 }
 
@@ -73,15 +75,23 @@ impl ProducerMetrics {
         let labels = Labels::new(network, stream);
         Self {
             consumers: labels.gauge("mosaik.streams.producer.consumers"),
-            accepted: labels.counter("mosaik.streams.producer.consumers.accepted"),
-            rejected: labels.counter("mosaik.streams.producer.consumers.rejected"),
-            items_sent: labels.counter("mosaik.streams.producer.items.sent"),
-            bytes_sent: labels.counter("mosaik.streams.producer.bytes.sent"),
-            items_dropped: labels.counter("mosaik.streams.producer.items.dropped"),
+            accepted: labels
+                .counter("mosaik.streams.producer.consumers.accepted")
+                .into(),
+            rejected: labels
+                .counter("mosaik.streams.producer.consumers.rejected")
+                .into(),
+            not_allowed: AtomicU64::new(0),
+            items_sent: labels.counter("mosaik.streams.producer.items.sent").into(),
+            bytes_sent: labels.counter("mosaik.streams.producer.bytes.sent").into(),
+            items_dropped: labels
+                .counter("mosaik.streams.producer.items.dropped")
+                .into(),
             cut: Cut::ALL.map(|cut| {
                 metrics::counter!("mosaik.streams.producer.consumers.cut",
                     "stream" => labels.stream.clone(), "network" => labels.network.clone(),
                     "reason" => cut.label())
+                .into()
             }),
             traffic: Traffic::register(&labels),
         }
@@ -89,6 +99,11 @@ impl ProducerMetrics {
 
     pub(super) fn cut(&self, cut: Cut) {
         self.cut[cut as usize].increment(1);
+    }
+
+    /// Subscriptions that this side ended.
+    pub(super) fn cuts(&self) -> u64 {
+        self.cut.iter().map(Tally::total).sum()
     }
 }
 
@@ -99,12 +114,12 @@ pub(super) struct ConsumerMetrics {
     /// Current subscriptions.
     pub(super) producers: Gauge,
     /// Taken by the application.
-    pub(super) items_received: Counter,
-    pub(super) bytes_received: Counter,
+    pub(super) items_received: Tally,
+    pub(super) bytes_received: Tally,
     /// Known to be missed.
-    pub(super) items_lost: Counter,
+    pub(super) items_lost: Tally,
     /// Arrived and of no use.
-    pub(super) items_undecodable: Counter,
+    pub(super) items_undecodable: Tally,
     pub(super) traffic: Traffic,
 }
 
@@ -114,10 +129,16 @@ impl ConsumerMetrics {
         Self {
             active: labels.gauge("mosaik.streams.consumers.active"),
             producers: labels.gauge("mosaik.streams.consumer.producers"),
-            items_received: labels.counter("mosaik.streams.consumer.items.received"),
-            bytes_received: labels.counter("mosaik.streams.consumer.bytes.received"),
-            items_lost: labels.counter("mosaik.streams.consumer.items.lost"),
-            items_undecodable: labels.counter("mosaik.streams.consumer.items.undecodable"),
+            items_received: labels
+                .counter("mosaik.streams.consumer.items.received")
+                .into(),
+            bytes_received: labels
+                .counter("mosaik.streams.consumer.bytes.received")
+                .into(),
+            items_lost: labels.counter("mosaik.streams.consumer.items.lost").into(),
+            items_undecodable: labels
+                .counter("mosaik.streams.consumer.items.undecodable")
+                .into(),
             traffic: Traffic::register(&labels),
         }
     }

@@ -37,6 +37,7 @@ mod config;
 pub mod consumer;
 mod criteria;
 mod definition;
+mod describe;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod guard;
@@ -44,6 +45,7 @@ mod handle;
 mod hub;
 mod metrics;
 pub mod producer;
+mod report;
 pub mod status;
 mod warnings;
 mod wire;
@@ -52,7 +54,9 @@ pub use config::{Config, ConfigBuilder, ConfigBuilderError};
 pub use consumer::Consumer;
 pub use criteria::Criteria;
 pub use definition::StreamDef;
+pub(crate) use handle::StreamReports;
 pub use handle::Streams;
 pub use producer::Producer;
+pub use report::{CutReport, StreamReport, StreamSide, SubscriptionReport, SubscriptionState};
 
 pub use crate::primitives::{StreamId, backoff};

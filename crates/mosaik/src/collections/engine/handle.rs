@@ -13,6 +13,7 @@ use crate::{
         adverts::Advert,
         engine::{
             command::{Command, Request},
+            describe::{Described, Profile},
             keeper,
             kind::{Kind, Limits},
             machine::{Machine, Settings},
@@ -103,6 +104,8 @@ impl<K: Kind> Handle<K> {
         if Arc::ptr_eq(&own, &replica) {
             replica.show_once(|| Shown::register::<K>(group.network_id(), group.id()));
             let discovery = group.proposer().discovery().clone();
+            let profile = Profile::new(&replica, opening.types, discovery.clone(), advert);
+            group.set_content(Arc::new(Described::new(profile)));
             let published = Published::new(discovery, opening.store_id, advert);
             keeper::start(group.proposer(), replica.clone(), published);
         } else {
@@ -327,6 +330,9 @@ impl<'a> Opening<'a> {
         #[cfg(feature = "storage")]
         if config.durable && self.groups.has_storage() {
             builder = builder.kept_on_disk();
+        }
+        if let Some(label) = &config.label {
+            builder = builder.with_label(label);
         }
         if let Some(key) = config.write_key {
             builder = builder.with_write_key(key);

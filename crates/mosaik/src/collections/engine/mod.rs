@@ -13,6 +13,7 @@
 
 mod changes;
 mod command;
+mod describe;
 mod handle;
 mod keeper;
 mod kind;
@@ -25,6 +26,7 @@ mod wire;
 
 #[cfg(test)]
 pub(super) use changes::Changes;
+pub(crate) use describe::Described;
 pub use handle::Outcome;
 pub(super) use handle::{Handle, Opening, Submitter};
 pub(super) use kind::{Alarm, Applied, Clock, Kind, Limits, Place, Tick};

@@ -3,17 +3,17 @@
 use core::{fmt, marker::PhantomData};
 use std::{sync::Arc, time::Duration};
 
-use super::{Caller, Config, dispatch::Dispatcher, follower::Follower};
+use super::{Caller, Config, dispatch::Dispatcher, follower::Follower, profile::Profile};
 use crate::{
     functions_layer::{
         candidates::Candidates,
-        core::Core,
-        function::effective_id,
+        core::{Core, Described},
+        function::{effective_id, type_names},
         metrics::CallerMetrics,
         status::{HandlerConditions, When},
         wire::schema_tag,
     },
-    primitives::{Datum, FunctionId, ShortFmtExt},
+    primitives::{Datum, FunctionId, ShortFmtExt, names},
     tickets::{PeerInfo, TicketValidator},
 };
 
@@ -29,6 +29,8 @@ type OnlineWhen = Box<dyn Fn(HandlerConditions) -> HandlerConditions + Send + Sy
 pub struct Builder<'f, Req: Datum, Res: Datum, E: Datum = ()> {
     core: &'f Arc<Core>,
     function_id: FunctionId,
+    label: Option<String>,
+    id_text: Option<String>,
     require: Vec<Predicate>,
     handler_auth: Vec<Arc<dyn TicketValidator>>,
     caller_auth: Vec<Arc<dyn TicketValidator>>,
@@ -45,6 +47,8 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
         Self {
             core,
             function_id,
+            label: None,
+            id_text: None,
             require: Vec::new(),
             handler_auth: Vec::new(),
             caller_auth: Vec::new(),
@@ -59,7 +63,15 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
 
     /// Sets the base id, instead of one derived from type names.
     pub fn with_function_id(mut self, id: impl Into<FunctionId>) -> Self {
-        self.function_id = id.into();
+        (self.function_id, self.id_text) = names::named(id);
+        self
+    }
+
+    /// Names the function for people who look at the network's status; changes nothing else.
+    /// Default: the text of [`with_function_id`](Self::with_function_id), if that was given one. Cut
+    /// at 64 characters.
+    pub fn with_label(mut self, label: impl AsRef<str>) -> Self {
+        self.label = names::label(label.as_ref());
         self
     }
 
@@ -166,6 +178,16 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
         scope.spawn_orderly(follower.run());
         let when = When::new(candidates.clone(), &config.online_when);
         let metrics = CallerMetrics::register(core.discovery.network_id(), &config.function_id);
+        let metrics = Arc::new(metrics);
+        let profile = Arc::new(Profile {
+            function: config.function_id,
+            label: self.label.or(self.id_text),
+            types: type_names::<Req, Res>(),
+            candidates: candidates.clone(),
+            metrics: metrics.clone(),
+        });
+        let described: Arc<dyn Described> = profile.clone();
+        core.enter(Arc::downgrade(&described));
         Caller::new(
             Dispatcher {
                 core,
@@ -174,6 +196,7 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
                 metrics,
                 line: Arc::default(),
                 scope,
+                _profile: profile,
             },
             when,
         )

@@ -1,6 +1,9 @@
 //! One call: attempt after attempt, until there is an answer or the budget is used up.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures::future::{Either, select};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -12,6 +15,7 @@ use super::{
     introduction::{deliver_own_entry, introduce},
     line::{Line, Turn},
     measure::measure_near,
+    profile::Profile,
     search::{Failure, Search},
 };
 use crate::{
@@ -35,14 +39,48 @@ pub(super) struct Dispatcher {
     pub(super) core: Arc<Core>,
     pub(super) config: Arc<Config>,
     pub(super) candidates: Candidates,
-    pub(super) metrics: CallerMetrics,
+    pub(super) metrics: Arc<CallerMetrics>,
     pub(super) line: Arc<Line>,
     pub(super) scope: Scope,
+    /// Entry among the callers of the node.
+    pub(super) _profile: Arc<Profile>,
+}
+
+/// One call, counted as running until it is dropped.
+struct Running<'m> {
+    metrics: &'m CallerMetrics,
+    is_answered: bool,
+}
+
+impl<'m> Running<'m> {
+    fn begin(metrics: &'m CallerMetrics) -> Self {
+        metrics.running.fetch_add(1, Ordering::Relaxed);
+        Self {
+            metrics,
+            is_answered: false,
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.metrics.running.fetch_sub(1, Ordering::Relaxed);
+        if !self.is_answered {
+            self.metrics.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Dispatcher {
     /// Finds a handler for a request, and its answer.
     pub(super) async fn dispatch(&self, request: &Request) -> Result<Answer, Failure> {
+        let mut running = Running::begin(&self.metrics);
+        let result = self.search(request).await;
+        running.is_answered = result.is_ok();
+        result
+    }
+
+    async fn search(&self, request: &Request) -> Result<Answer, Failure> {
         let mut search = Search::default();
         let mut turn = None;
         loop {

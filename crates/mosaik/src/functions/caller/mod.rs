@@ -12,6 +12,7 @@ mod introduction;
 mod line;
 mod measure;
 mod probe;
+mod profile;
 mod replies;
 mod search;
 mod watchdog;

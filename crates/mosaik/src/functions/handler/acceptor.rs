@@ -116,6 +116,7 @@ async fn run(handlers: &Handlers, mut link: Link, header: &Header, admitted: Adm
         Err(Unreserved::Left) => return,
     };
     let Some(place) = registered.begin() else {
+        registered.refused(&NoCapacity.into());
         return refuse(handlers, link, NoCapacity.into()).await;
     };
     let work = match receive_request(&mut link, header, &place, context, deadline).await {

@@ -52,22 +52,26 @@ pub(super) fn admit(
             .discovery
             .authorize(&caller, &registered.config.caller_auth)
             .is_ok();
+    let refused = |refusal: ApplicationClose| {
+        registered.refused(&refusal);
+        Err(refusal)
+    };
     if !is_allowed {
-        return Err(NotAllowed.into());
+        return refused(NotAllowed.into());
     }
     if let (Some(own), Some(theirs)) = (&registered.config.schema, &header.schema)
         && own != theirs
     {
         registered.warn_of_schema(peer, own, theirs);
-        return Err(schema_mismatch(own, theirs));
+        return refused(schema_mismatch(own, theirs));
     }
     let is_well_formed = registered.service.kind() == header.kind
         && header.request_bytes <= core.config.max_message_bytes as u64;
     if !is_well_formed {
-        return Err(ProtocolViolation.into());
+        return refused(ProtocolViolation.into());
     }
     if handlers.replies.is_spent(peer) {
-        return Err(NoCapacity.into());
+        return refused(NoCapacity.into());
     }
     Ok(Admitted {
         context: CallContext::called_by(caller),

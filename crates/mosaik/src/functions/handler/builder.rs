@@ -8,16 +8,16 @@ use futures::Stream;
 use super::{
     BuilderError, Handler, HandlerConfig,
     handlers::Handlers,
-    registered::Registered,
+    registered::{Named, Registered},
     service::{Service, Streaming, Unary},
 };
 use crate::{
     functions_layer::{
         CallContext, Function,
-        function::{derived_id, effective_id},
+        function::{derived_id, effective_id, type_names},
         wire::schema_tag,
     },
-    primitives::{Datum, FunctionId},
+    primitives::{Datum, FunctionId, names},
     tickets::{PeerInfo, TicketValidator},
 };
 
@@ -40,6 +40,8 @@ type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
 pub struct Builder<'f, Req: Datum, Res: Datum, E: Datum = ()> {
     handlers: &'f Arc<Handlers>,
     function_id: Option<FunctionId>,
+    label: Option<String>,
+    id_text: Option<String>,
     require: Vec<Predicate>,
     caller_auth: Vec<Arc<dyn TicketValidator>>,
     handler_auth: Vec<Arc<dyn TicketValidator>>,
@@ -54,6 +56,8 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
         Self {
             handlers,
             function_id: None,
+            label: None,
+            id_text: None,
             require: Vec::new(),
             caller_auth: Vec::new(),
             handler_auth: Vec::new(),
@@ -66,7 +70,17 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
 
     /// Sets the base id, instead of one derived from type names.
     pub fn with_function_id(mut self, id: impl Into<FunctionId>) -> Self {
-        self.function_id = Some(id.into());
+        let (id, text) = names::named(id);
+        self.function_id = Some(id);
+        self.id_text = text;
+        self
+    }
+
+    /// Names the function for people who look at the network's status; changes nothing else.
+    /// Default: the text of [`with_function_id`](Self::with_function_id), if that was given one. Cut
+    /// at 64 characters.
+    pub fn with_label(mut self, label: impl AsRef<str>) -> Self {
+        self.label = names::label(label.as_ref());
         self
     }
 
@@ -219,6 +233,10 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
         };
         let registered = Registered::new(
             effective_id(base, &config.caller_auth, &config.handler_auth),
+            Named {
+                label: self.label.or(self.id_text),
+                types: type_names::<Req, Res>(),
+            },
             config,
             Box::new(service),
             self.handlers.metrics.clone(),

@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::registry::Registry;
 use crate::{
-    functions_layer::{core::Core, metrics::HandlerMetrics},
+    functions_layer::{core::Core, metrics::HandlerMetrics, report::FunctionReport},
     primitives::Quota,
 };
 
@@ -50,6 +50,12 @@ impl Handlers {
             requests: messages(),
             replies: messages(),
         }
+    }
+
+    /// Describes the functions that are served now.
+    pub(in crate::functions_layer) fn describe(&self) -> Vec<FunctionReport> {
+        let all = self.registry.all();
+        all.iter().map(|function| function.describe()).collect()
     }
 
     /// Ends all handlers. Waits, for a bounded time, until the replies under way have arrived, and

@@ -1,8 +1,17 @@
 //! A registered function, and the places for its calls.
 
 use core::panic::AssertUnwindSafe;
-use std::{fmt, panic::catch_unwind, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    panic::catch_unwind,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use iroh::endpoint::ApplicationClose;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -10,7 +19,11 @@ use tokio_util::sync::WaitForCancellationFuture;
 
 use super::{HandlerConfig, Stats, service::Service};
 use crate::{
-    functions_layer::metrics::HandlerMetrics,
+    functions_layer::{
+        metrics::HandlerMetrics,
+        report::{FunctionReport, FunctionSide},
+        wire::NotAllowed,
+    },
     primitives::{FunctionId, PeerId, Scope, ShortFmtExt},
     tickets::PeerInfo,
 };
@@ -18,12 +31,22 @@ use crate::{
 /// The least time between two warnings of callers with another schema.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
+/// Names of a function and its types, for people.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) label: Option<String>,
+    pub(super) types: String,
+}
+
 /// A function that is served by this node.
 pub(super) struct Registered {
     pub(super) id: FunctionId,
     pub(super) config: HandlerConfig,
     pub(super) service: Box<dyn Service>,
     pub(super) stats: Stats,
+    named: Named,
+    refused: AtomicU64,
+    not_allowed: AtomicU64,
     metrics: Arc<HandlerMetrics>,
     scope: Scope,
     /// Time of the last warning about a caller with another schema.
@@ -33,6 +56,7 @@ pub(super) struct Registered {
 impl Registered {
     pub(super) fn new(
         id: FunctionId,
+        named: Named,
         config: HandlerConfig,
         service: Box<dyn Service>,
         metrics: Arc<HandlerMetrics>,
@@ -43,6 +67,9 @@ impl Registered {
             config,
             service,
             stats: Stats::default(),
+            named,
+            refused: AtomicU64::new(0),
+            not_allowed: AtomicU64::new(0),
             metrics,
             scope,
             warned: Mutex::default(),
@@ -65,6 +92,33 @@ impl Registered {
             *warned = Some(Instant::now());
             tracing::warn!(function = %self.id.short(), peer = %caller.short(), schema = own,
                 caller_schema = ?theirs, "caller with another schema refused");
+        }
+    }
+
+    /// Counts a call that was refused.
+    pub(super) fn refused(&self, refusal: &ApplicationClose) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        if NotAllowed == *refusal {
+            self.not_allowed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn describe(&self) -> FunctionReport {
+        let max = self.config.max_concurrent;
+        FunctionReport {
+            function: self.id,
+            label: self.named.label.clone(),
+            types: self.named.types.clone(),
+            side: FunctionSide::Handler,
+            answered: self.stats.served() as u64,
+            failed: self.stats.failed() as u64,
+            refused: self.refused.load(Ordering::Relaxed),
+            not_allowed: self.not_allowed.load(Ordering::Relaxed),
+            running: self.stats.inflight() as u64,
+            max_running: (max != usize::MAX).then_some(max as u64),
+            attempts: 0,
+            eligible: 0,
+            handlers_known: 0,
         }
     }
 

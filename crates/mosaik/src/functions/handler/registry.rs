@@ -53,6 +53,11 @@ impl Registry {
         }
     }
 
+    /// The functions that are served now.
+    pub(super) fn all(&self) -> Vec<Arc<Registered>> {
+        self.functions.read().values().cloned().collect()
+    }
+
     /// Takes all functions away, at the end of the node.
     pub(super) fn close(&self) {
         let _changing = self.changing.lock();

@@ -458,6 +458,11 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
+    /// Describes what is in the group, for reports; the first description stays.
+    pub(crate) fn set_content(&self, content: Arc<dyn core::any::Any + Send + Sync>) {
+        self.instance().profile().set_content(content);
+    }
+
     pub(super) fn instance(&self) -> &Arc<Instance> {
         &self.shared.instance
     }

@@ -1,6 +1,6 @@
 //! The groups of a node.
 
-use core::fmt;
+use core::{any::Any, fmt};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use crate::{
     discovery::Discovery,
     groups::{
-        Config, GroupBuilder, GroupKey,
+        Config, GroupBuilder, GroupId, GroupKey, GroupReport,
         bond::{keep_alive::KeepAlive, wire::ALPN},
         bonding::acceptor::GroupsAcceptor,
         instance::{Host, registry::Registry},
@@ -25,6 +25,15 @@ use crate::{
 /// life.
 #[derive(Clone)]
 pub struct Groups(Arc<Registry>);
+
+/// Description of what is in a group, by the layer that put it there.
+pub(crate) struct Content {
+    pub(crate) group: GroupId,
+    pub(crate) label: Option<String>,
+    /// True if this node only observes.
+    pub(crate) observes: bool,
+    pub(crate) description: Arc<dyn Any + Send + Sync>,
+}
 
 impl Groups {
     /// Starts to serve bonds; groups are joined later.
@@ -63,6 +72,36 @@ impl Groups {
     #[cfg(feature = "storage")]
     pub(crate) fn has_storage(&self) -> bool {
         self.0.host.store.is_some()
+    }
+
+    /// Describes the groups that the node has joined.
+    pub(crate) fn reports(&self) -> Vec<GroupReport> {
+        let all = self.0.instances();
+        all.iter().map(|instance| instance.describe()).collect()
+    }
+
+    /// Descriptions of what is in the groups, as their layers have set them.
+    pub(crate) fn contents(&self) -> Vec<Content> {
+        let all = self.0.instances();
+        let with_content = all.iter().filter_map(|instance| {
+            Some(Content {
+                group: instance.id(),
+                label: instance.profile().label().map(str::to_owned),
+                observes: instance.observes(),
+                description: instance.profile().content()?,
+            })
+        });
+        with_content.collect()
+    }
+
+    /// Returns whether the node has a store, and its failure, if it has failed.
+    pub(crate) fn store_state(&self) -> (bool, Option<String>) {
+        let store = self.0.host.store.as_ref();
+        let failure = store.and_then(|store| {
+            let failure = store.failure();
+            failure.borrow().as_ref().map(ToString::to_string)
+        });
+        (store.is_some(), failure)
     }
 
     /// Leaves all groups in order, see [`Registry::shutdown`].

@@ -13,7 +13,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tokio::{sync::mpsc, time::Instant};
 
-use super::persistent_identity::PersistentIdentity;
+use super::{persistent_identity::PersistentIdentity, profile::Profile};
 use crate::{
     discovery::Discovery,
     groups::{
@@ -84,6 +84,7 @@ pub(crate) struct Instance {
     /// Failure for which this member can't take part in any history.
     failure: Mutex<Option<String>>,
     pub(super) metrics: Arc<GroupMetrics>,
+    profile: Profile,
     pub(super) scope: Scope,
     pub(super) this: Weak<Self>,
 }
@@ -162,6 +163,7 @@ impl Instance {
             leaving: AtomicBool::new(false),
             failure: Mutex::default(),
             metrics: Arc::new(metrics),
+            profile: Profile::default(),
             scope: options.scope,
             host: options.host,
             config: options.config,
@@ -271,6 +273,11 @@ impl Instance {
 
     pub(crate) fn metrics(&self) -> &Arc<GroupMetrics> {
         &self.metrics
+    }
+
+    /// Names of this group, for people.
+    pub(crate) fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     pub(crate) fn scope(&self) -> &Scope {

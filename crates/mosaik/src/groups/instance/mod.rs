@@ -7,9 +7,11 @@
 mod access;
 mod bonds;
 mod core;
+mod describe;
 mod history;
 mod peers;
 pub(crate) mod persistent_identity;
+mod profile;
 pub(crate) mod registry;
 
 pub(crate) use core::{Host, Instance, InstanceOptions, Wishes};

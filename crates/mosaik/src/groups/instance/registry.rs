@@ -52,6 +52,14 @@ impl Registry {
         self.joined.lock().len()
     }
 
+    /// The groups that the node has joined, in the order of their ids.
+    pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
+        let joined = self.joined.lock();
+        let mut all: Vec<_> = joined.values().map(|j| j.instance.clone()).collect();
+        all.sort_by_key(|instance| instance.id());
+        all
+    }
+
     /// The last handle to this instance is gone.
     pub(crate) fn leave(&self, instance: &Arc<Instance>) {
         let mut joined = self.joined.lock();

@@ -99,6 +99,11 @@ impl Ancestry {
         Self(std::iter::once(branch).chain(older).collect())
     }
 
+    /// Returns whether a history is among these.
+    pub(crate) fn contains(&self, lineage: &Lineage) -> bool {
+        self.branch_from(lineage).is_some()
+    }
+
     /// Points at which the history branched off from an earlier one, directly or by those in between.
     pub(crate) fn branch_from(&self, lineage: &Lineage) -> Option<&Branch> {
         self.0.iter().find(|branch| branch.lineage == *lineage)

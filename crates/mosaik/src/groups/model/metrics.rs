@@ -1,5 +1,7 @@
 //! Metrics of groups.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use metrics::{Counter, Gauge};
 use parking_lot::Mutex;
 
@@ -26,6 +28,7 @@ pub(crate) struct GroupMetrics {
     non_voters: Gauge,
     size: Gauge,
     shown: Mutex<Shown>,
+    is_halted: AtomicBool,
 }
 
 /// Shares of this joining in gauges.
@@ -62,6 +65,7 @@ impl GroupMetrics {
             non_voters: handle!(gauge, "mosaik.groups.raft.committee.non_voters"),
             size: handle!(gauge, "mosaik.groups.raft.committee.size"),
             shown: Mutex::default(),
+            is_halted: AtomicBool::new(false),
         };
         registered.active.increment(1);
         registered.bonds.increment(0);
@@ -90,7 +94,13 @@ impl GroupMetrics {
 
     /// Records whether the group can't go on for lack of a leader.
     pub(crate) fn halted(&self, halted: bool) {
+        self.is_halted.store(halted, Ordering::Relaxed);
         self.show(&self.halted, u64::from(halted));
+    }
+
+    /// Returns whether the group can't go on for lack of a leader.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.is_halted.load(Ordering::Relaxed)
     }
 
     pub(crate) fn committee(&self, voters: usize, non_voters: usize) {

@@ -13,4 +13,5 @@ pub(crate) mod member_stream;
 pub(crate) mod membership;
 pub(crate) mod metrics;
 pub(crate) mod position;
+pub(crate) mod report;
 pub(crate) mod status;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Consumer, ConsumerConfig, ConsumerCore};
 use crate::{
-    primitives::{BackoffFactory, Datum, Short, StreamId, backoff::Backoff},
+    primitives::{BackoffFactory, Datum, Short, StreamId, backoff::Backoff, names},
     streams_layer::{
         Criteria, books::Consumers, channel::OnlineWhen, config::factory, definition, hub::Hub,
         status::ChannelConditions, wire,
@@ -38,6 +38,8 @@ pub struct Builder<'s, D: Datum> {
     hub: &'s Arc<Hub>,
     books: &'s Consumers<ConsumerCore>,
     stream_id: Option<StreamId>,
+    label: Option<String>,
+    id_text: Option<String>,
     criteria: Criteria,
     requirements: Vec<Predicate>,
     ticket_validators: Vec<Arc<dyn TicketValidator>>,
@@ -55,6 +57,8 @@ impl<'s, D: Datum> Builder<'s, D> {
     ) -> Self {
         Self {
             stream_id: None,
+            label: None,
+            id_text: None,
             criteria: Criteria::default(),
             requirements: Vec::new(),
             ticket_validators: Vec::new(),
@@ -123,7 +127,18 @@ impl<'s, D: Datum> Builder<'s, D> {
     /// [`Datum::derived_stream_id`].
     #[must_use]
     pub fn with_stream_id(mut self, id: impl Into<StreamId>) -> Self {
-        self.stream_id = Some(id.into());
+        let (id, text) = names::named(id);
+        self.stream_id = Some(id);
+        self.id_text = text;
+        self
+    }
+
+    /// Names the stream for people who look at the network's status; changes nothing else. Default:
+    /// the text of [`with_stream_id`](Self::with_stream_id), if that was given one. Cut at 64
+    /// characters.
+    #[must_use]
+    pub fn with_label(mut self, label: impl AsRef<str>) -> Self {
+        self.label = names::label(label.as_ref());
         self
     }
 
@@ -170,7 +185,8 @@ impl<'s, D: Datum> Builder<'s, D> {
             receive_buffer_bytes: self.receive_buffer_bytes,
             schema: self.schema,
         };
-        Consumer::start(self.hub.clone(), self.books, config, requires_nothing)
+        let name = self.label.or(self.id_text);
+        Consumer::start(self.hub.clone(), self.books, config, name, requires_nothing)
     }
 }
 

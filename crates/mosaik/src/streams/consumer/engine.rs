@@ -7,16 +7,28 @@ use tokio::sync::broadcast;
 
 use super::{ConsumerConfig, Event, events::MAX_KEPT_EVENTS, queue::Intake, seen::Memory};
 use crate::{
-    primitives::{Scope, ShortFmtExt, Signal},
+    primitives::{Scope, ShortFmtExt, Signal, StreamId},
     streams_layer::{
-        channel::Presence, hub::Hub, metrics::ConsumerMetrics, status::Stats, warnings::Warnings,
+        channel::Presence,
+        hub::Hub,
+        metrics::ConsumerMetrics,
+        status::{ChannelInfo, Stats},
+        warnings::Warnings,
     },
 };
+
+/// Names of a consumer's stream and datums, for people.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) label: Option<String>,
+    pub(super) datum: &'static str,
+}
 
 /// A consumer, without the type of its datums.
 pub(in crate::streams_layer) struct ConsumerCore {
     pub(super) hub: Arc<Hub>,
     pub(super) config: ConsumerConfig,
+    named: Named,
     /// True if `require` accepts every producer.
     pub(super) requires_nothing: bool,
     pub(super) presence: Arc<Presence>,
@@ -34,6 +46,7 @@ impl ConsumerCore {
     pub(super) fn new(
         hub: Arc<Hub>,
         config: ConsumerConfig,
+        named: Named,
         requires_nothing: bool,
         intake: Arc<dyn Intake>,
     ) -> Arc<Self> {
@@ -45,6 +58,7 @@ impl ConsumerCore {
             scope: hub.scope.child(),
             hub,
             config,
+            named,
             requires_nothing,
             intake,
             metrics,
@@ -53,6 +67,30 @@ impl ConsumerCore {
             memory: Memory::default(),
             warnings: Warnings::default(),
         })
+    }
+
+    pub(in crate::streams_layer) const fn stream(&self) -> &StreamId {
+        &self.config.stream_id
+    }
+
+    pub(in crate::streams_layer) fn label(&self) -> Option<&str> {
+        self.named.label.as_deref()
+    }
+
+    pub(in crate::streams_layer) const fn datum_name(&self) -> &'static str {
+        self.named.datum
+    }
+
+    pub(in crate::streams_layer) const fn metrics(&self) -> &ConsumerMetrics {
+        &self.metrics
+    }
+
+    pub(in crate::streams_layer) fn channels(&self) -> Vec<ChannelInfo> {
+        self.presence.channels().iter().collect()
+    }
+
+    pub(in crate::streams_layer) fn is_online(&self) -> bool {
+        self.presence.when().is_online()
     }
 
     /// Ends all subscriptions; what was received can still be taken.

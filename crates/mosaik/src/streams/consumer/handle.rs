@@ -16,7 +16,9 @@ use tokio::{
 };
 
 use super::{
-    ConsumerConfig, ConsumerCore, Event, manager,
+    ConsumerConfig, ConsumerCore, Event,
+    engine::Named,
+    manager,
     queue::{Queue, Received},
 };
 use crate::{
@@ -71,10 +73,15 @@ impl<D: Datum> Consumer<D> {
         hub: Arc<Hub>,
         books: &Consumers<ConsumerCore>,
         config: ConsumerConfig,
+        label: Option<String>,
         requires_nothing: bool,
     ) -> Self {
         let queue = Queue::new(config.receive_buffer_bytes);
-        let core = ConsumerCore::new(hub, config, requires_nothing, queue.clone());
+        let named = Named {
+            label,
+            datum: core::any::type_name::<D>(),
+        };
+        let core = ConsumerCore::new(hub, config, named, requires_nothing, queue.clone());
         if books.enter(&core) {
             core.scope.spawn(manager::run(core.clone()));
         } else {

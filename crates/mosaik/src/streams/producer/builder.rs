@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Handles, LagPolicy, Producer, ProducerConfig, ProducerCore};
 use crate::{
-    primitives::{Datum, Short, ShortFmtExt, StreamId},
+    primitives::{Datum, Short, ShortFmtExt, StreamId, names},
     streams_layer::{
         books::{Entry, Producers},
         channel::OnlineWhen,
@@ -48,6 +48,8 @@ pub struct Builder<'s, D: Datum> {
     hub: &'s Arc<Hub>,
     books: &'s Arc<Producers<Handles>>,
     stream_id: Option<StreamId>,
+    label: Option<String>,
+    id_text: Option<String>,
     requirements: Vec<Predicate>,
     ticket_validators: Vec<Arc<dyn TicketValidator>>,
     online_when: OnlineWhen,
@@ -68,6 +70,8 @@ impl<'s, D: Datum> Builder<'s, D> {
             hub,
             books,
             stream_id: None,
+            label: None,
+            id_text: None,
             requirements: Vec::new(),
             ticket_validators: Vec::new(),
             online_when: Box::new(|subscribed| subscribed.minimum_of(1)),
@@ -171,7 +175,18 @@ impl<'s, D: Datum> Builder<'s, D> {
     /// [`Datum::derived_stream_id`].
     #[must_use]
     pub fn with_stream_id(mut self, id: impl Into<StreamId>) -> Self {
-        self.stream_id = Some(id.into());
+        let (id, text) = names::named(id);
+        self.stream_id = Some(id);
+        self.id_text = text;
+        self
+    }
+
+    /// Names the stream for people who look at the network's status; changes nothing else. Default:
+    /// the text of [`with_stream_id`](Self::with_stream_id), if that was given one. Cut at 64
+    /// characters.
+    #[must_use]
+    pub fn with_label(mut self, label: impl AsRef<str>) -> Self {
+        self.label = names::label(label.as_ref());
         self
     }
 
@@ -252,6 +267,7 @@ impl<'s, D: Datum> Builder<'s, D> {
             books.clone(),
             config,
             DatumType::of::<D>(),
+            self.label.or(self.id_text),
             undelivered,
         );
         match books.enter(stream_id, || Handles::new(core.clone())) {

@@ -26,6 +26,7 @@ pub(super) fn note(core: &ProducerCore, consumer: &PeerId, reason: &ApplicationC
         return;
     };
     core.metrics.cut(cut);
+    core.remember_cut(*consumer, cut);
     if cut != Cut::NotAllowed && core.warnings.is_due() {
         tracing::warn!(%peer, %stream, reason = cut.label(), "consumer cut off");
     } else {

@@ -1,8 +1,8 @@
 //! State shared by all handles of a producer.
 
-use core::{any::Any, fmt};
+use core::{any::Any, fmt, time::Duration};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -11,7 +11,7 @@ use std::{
 
 use iroh::endpoint::ApplicationClose;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{ProducerConfig, backlog::CursorId, log::Log, warden};
 use crate::{
@@ -22,7 +22,9 @@ use crate::{
         channel::Presence,
         close::NoCapacity,
         hub::{DRAIN_TIMEOUT, DatumType, Hub},
-        metrics::ProducerMetrics,
+        metrics::{Cut, ProducerMetrics},
+        report::{CutReport, MAX_REPORTED_CUTS},
+        status::ChannelInfo,
         warnings::Warnings,
     },
 };
@@ -42,6 +44,9 @@ pub(in crate::streams_layer) struct ProducerCore {
     pub(super) scope: Scope,
     config: ProducerConfig,
     datum_type: DatumType,
+    label: Option<String>,
+    /// The latest consumers that were cut off.
+    cuts: Mutex<VecDeque<(PeerId, Cut, Instant)>>,
     /// An `UnboundedSender` of the datum type.
     undelivered: Option<Box<dyn Any + Send + Sync>>,
     places: AtomicUsize,
@@ -56,6 +61,8 @@ pub(in crate::streams_layer) struct ProducerCore {
 struct Subscriber {
     peer: PeerId,
     control: Arc<Control>,
+    /// Status of the subscription, once it is listed.
+    info: Option<ChannelInfo>,
 }
 
 impl ProducerCore {
@@ -64,6 +71,7 @@ impl ProducerCore {
         books: Arc<Producers<Handles>>,
         config: ProducerConfig,
         datum_type: DatumType,
+        label: Option<String>,
         undelivered: Option<Box<dyn Any + Send + Sync>>,
     ) -> Arc<Self> {
         let metrics = ProducerMetrics::register(&config.network_id, &config.stream_id);
@@ -79,6 +87,8 @@ impl ProducerCore {
             books,
             config,
             datum_type,
+            label,
+            cuts: Mutex::default(),
             undelivered,
             places: AtomicUsize::new(0),
             subscribers: Mutex::default(),
@@ -104,12 +114,81 @@ impl ProducerCore {
         &self.config.stream_id
     }
 
-    pub(super) const fn datum_type(&self) -> &DatumType {
+    pub(in crate::streams_layer) const fn datum_type(&self) -> &DatumType {
         &self.datum_type
     }
 
     pub(super) fn undelivered(&self) -> Option<&(dyn Any + Send + Sync)> {
         self.undelivered.as_deref()
+    }
+
+    // ---- for reports
+
+    pub(in crate::streams_layer) fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    pub(in crate::streams_layer) const fn metrics(&self) -> &ProducerMetrics {
+        &self.metrics
+    }
+
+    pub(in crate::streams_layer) fn is_online(&self) -> bool {
+        self.presence.when().is_online()
+    }
+
+    /// Datums that may wait for one consumer.
+    pub(in crate::streams_layer) const fn buffer(&self) -> u64 {
+        self.config.buffer_size as u64
+    }
+
+    /// Returns whether a sender waits for room.
+    pub(in crate::streams_layer) fn is_waited_for(&self) -> bool {
+        self.log.is_waited_for()
+    }
+
+    /// The subscriptions, with the datums that each has not taken, and the time for which it has held
+    /// up others lately.
+    pub(in crate::streams_layer) fn lags(&self) -> Vec<(ChannelInfo, u64, Duration)> {
+        let listed: Vec<_> = {
+            let subscribers = self.subscribers.lock();
+            subscribers
+                .iter()
+                .filter_map(|(cursor, subscriber)| Some((*cursor, subscriber.info.clone()?)))
+                .collect()
+        };
+        let lags = self.log.lags();
+        let with_lag = |(cursor, info)| {
+            let (lag, held) = lags.get(&cursor).copied().unwrap_or_default();
+            (info, lag, held)
+        };
+        listed.into_iter().map(with_lag).collect()
+    }
+
+    pub(in crate::streams_layer) fn latest_cuts(&self) -> Vec<CutReport> {
+        let cuts = self.cuts.lock();
+        cuts.iter()
+            .rev()
+            .map(|(peer, cut, at)| CutReport {
+                peer: *peer,
+                reason: cut.label().to_owned(),
+                ago_ms: u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX),
+            })
+            .collect()
+    }
+
+    pub(super) fn remember_cut(&self, peer: PeerId, cut: Cut) {
+        let mut cuts = self.cuts.lock();
+        if cuts.len() == MAX_REPORTED_CUTS {
+            cuts.pop_front();
+        }
+        cuts.push_back((peer, cut, Instant::now()));
+    }
+
+    /// A subscription is listed.
+    pub(super) fn entered(&self, cursor: CursorId, info: &ChannelInfo) {
+        if let Some(subscriber) = self.subscribers.lock().get_mut(&cursor) {
+            subscriber.info = Some(info.clone());
+        }
     }
 
     // ---- subscriptions
@@ -148,6 +227,7 @@ impl ProducerCore {
             Subscriber {
                 peer,
                 control: control.clone(),
+                info: None,
             },
         );
         Ok(Subscription {

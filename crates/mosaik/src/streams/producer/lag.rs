@@ -50,6 +50,11 @@ impl Pace {
         }
     }
 
+    /// Time for which it has held up others lately.
+    pub(super) const fn held(&self) -> Duration {
+        self.held
+    }
+
     /// Returns whether it held up others lately.
     pub(super) const fn is_suspect(&self) -> bool {
         !self.held.is_zero()

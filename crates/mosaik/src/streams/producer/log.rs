@@ -18,8 +18,14 @@
 //! everybody takes that much within moments: large datums then move on while they are still in the
 //! processor's caches, which carries a third more of them.
 
-use core::task::{Context, Poll};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use core::{
+    task::{Context, Poll},
+    time::Duration,
+};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+};
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
@@ -275,6 +281,21 @@ impl Log {
     }
 
     // ---- lag
+
+    /// Datums that each subscription has not taken, and the time for which it has held up others
+    /// lately.
+    pub(super) fn lags(&self) -> HashMap<CursorId, (u64, Duration)> {
+        let state = self.state.lock();
+        let cursors = state.cursors.iter();
+        cursors
+            .map(|(id, cursor)| (*id, (state.head - cursor.written, cursor.pace.held())))
+            .collect()
+    }
+
+    /// Returns whether a sender waits for room.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst)
+    }
 
     /// Resolves when a sender finds no slot.
     pub(super) async fn pressure(&self) {

@@ -97,12 +97,16 @@ pub(in crate::streams_layer) async fn serve(
         peer: admitted.info.shared_entry(),
     };
     let channel = core.presence.open(parties, State::Connected);
+    core.entered(subscription.cursor, channel.info());
     let credit = Credit::new(request.credit);
     run(subscription, channel, link, admitted, credit).await;
 }
 
 async fn refuse(core: &ProducerCore, link: Link, reason: ApplicationClose) {
     core.metrics.rejected.increment(1);
+    if NotAllowed == reason {
+        core.metrics.not_allowed.fetch_add(1, Ordering::Relaxed);
+    }
     tracing::debug!(peer = %link.peer().short(), stream = %core.stream().short(),
         code = %reason.error_code, "subscription refused");
     link.close_now(reason).await;

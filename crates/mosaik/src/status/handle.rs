@@ -1,0 +1,31 @@
+//! The node's own part in status: describing itself, and asking others.
+
+use iroh::EndpointAddr;
+
+use super::{
+    Config, Error, Report, acceptor::StatusAcceptor, ask, sources::Sources, wire::STATUS_ALPN,
+};
+use crate::net::Router;
+
+/// Describes this node, and asks others.
+pub(crate) struct Status(Sources);
+
+impl Status {
+    /// Begins to answer others.
+    pub(crate) fn start(config: Config, sources: Sources, router: &Router) -> Self {
+        router.install(STATUS_ALPN, StatusAcceptor::new(config, sources.clone()));
+        Self(sources)
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        self.0.report()
+    }
+
+    pub(crate) fn ask(
+        &self,
+        peer: EndpointAddr,
+    ) -> impl Future<Output = Result<Report, Error>> + Send + 'static + use<> {
+        let sources = self.0.clone();
+        Box::pin(async move { ask::ask(&sources, peer).await })
+    }
+}
