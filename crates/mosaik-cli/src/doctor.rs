@@ -1,6 +1,6 @@
 //! `mosaik doctor` and `mosaik check`: what is wrong, for people and for monitoring systems.
 
-use std::process::ExitCode;
+use std::{fmt::Write as _, process::ExitCode};
 
 use mosaik::{
     primitives::ShortFmtExt,
@@ -145,7 +145,7 @@ fn verdicts(examined: &Examined, styled: bool) -> String {
             format!("{number} {severity}")
         };
         let sentence = printable(&format!("{}: {}.", finding.peer.short(), finding.text));
-        text += &format!("{head} {sentence}\n     {}\n", finding.way_on);
+        let _ = writeln!(text, "{head} {sentence}\n     {}", finding.way_on);
     }
     match examined.findings.len() {
         0 => text + &format!("{}\n", summary(examined)),

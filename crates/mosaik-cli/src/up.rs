@@ -1,6 +1,7 @@
 //! `mosaik up`: a node that stays, for services that need one on a machine.
 
 use std::{
+    fmt::Write as _,
     io::Write,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -89,7 +90,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let addr = network.local().addr();
     let mut lines = format!("{}\n", network.local().id());
     for ip in addr.ip_addrs() {
-        lines += &format!("{}@{ip}\n", network.local().id());
+        let _ = writeln!(lines, "{}@{ip}", network.local().id());
     }
     print(&lines)?;
     eprintln!("up: {} addresses; stops at Ctrl+C", addr.ip_addrs().count());

@@ -6,7 +6,10 @@
 //!
 //! Numbers never change their meaning, and none is used again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use serde::Serialize;
 
@@ -170,7 +173,7 @@ pub const RULES: &[Rule] = &[
         way_on: "Give it the address of a running node as bootstrap, and compare the network's name.",
         find: |observed| {
             in_each(observed, |report, found| {
-                found.extend(no_neighbours(report))
+                found.extend(no_neighbours(report));
             })
         },
     },
@@ -497,8 +500,9 @@ pub fn examine(observed: &Observed) -> Vec<Finding> {
 pub fn table() -> String {
     let mut table = String::from("| number | severity | condition | way on |\n|---|---|---|---|\n");
     for rule in RULES {
-        table += &format!(
-            "| {} | {} | {} | {} |\n",
+        let _ = writeln!(
+            table,
+            "| {} | {} | {} | {} |",
             rule.number,
             rule.severity.as_str(),
             rule.condition,
@@ -860,7 +864,7 @@ fn list(names: impl Iterator<Item = String>) -> String {
     names.truncate(LISTED);
     let mut text = names.join(", ");
     if left_off > 0 {
-        text += &format!(" and {left_off} more");
+        let _ = write!(text, " and {left_off} more");
     }
     text
 }

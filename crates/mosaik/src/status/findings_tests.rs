@@ -261,7 +261,7 @@ fn m102_clock_drift() {
 fn m103_version_mix() {
     let text = "the node runs version 0.2.0, and 2 of 3 run 0.1.0";
     is_found("M103", 2, text, |nodes| {
-        nodes[1].node.build = "0.2.0".into()
+        nodes[1].node.build = "0.2.0".into();
     });
 }
 

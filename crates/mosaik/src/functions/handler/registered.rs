@@ -20,9 +20,9 @@ use tokio_util::sync::WaitForCancellationFuture;
 use super::{HandlerConfig, Stats, service::Service};
 use crate::{
     functions_layer::{
+        close::NotAllowed,
         metrics::HandlerMetrics,
         report::{FunctionReport, FunctionSide},
-        wire::NotAllowed,
     },
     primitives::{FunctionId, PeerId, Scope, ShortFmtExt},
     tickets::PeerInfo,

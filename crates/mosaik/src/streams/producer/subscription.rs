@@ -32,7 +32,7 @@ use crate::{
     primitives::{Bytes, ShortFmtExt},
     streams_layer::{
         channel::{Channel, Parties},
-        close::{NoCapacity, TooSlow},
+        close::{NoCapacity, NotAllowed, TooSlow},
         hub::DRAIN_TIMEOUT,
         status::State,
         wire::{self, Accepted, Subscribe},
