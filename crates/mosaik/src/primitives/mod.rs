@@ -18,6 +18,9 @@ mod reach;
 mod scope;
 mod signal;
 mod trace;
+#[cfg(test)]
+pub(crate) mod vectors;
+pub(crate) mod wire;
 
 pub use backoff::BackoffFactory;
 pub use bytes::{self, Bytes, BytesMut};

@@ -191,3 +191,7 @@ mod tests {
         );
     }
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod vectors;
