@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use openraft::{
-    alias::{EntryOf, LogIdOf, SnapshotOf, VoteOf},
+    alias::{LogIdOf, SnapshotOf, VoteOf},
     entry::RaftEntry,
     raft::{AppendEntriesRequest, AppendEntriesResponse},
 };
@@ -26,7 +26,7 @@ use crate::{
             snapshot_data::{FetchedSnapshot, Partial, SnapshotData},
             wire::{Ask, Fetched, Manifest, Overrun, Plan, SnapshotHeader, SnapshotId, Whole},
         },
-        log::{disk_log::append, types::Types},
+        log::{disk_log::append, format::decode_entries, types::Types},
         machine::snapshot::Encoded,
         model::{
             lineage::MemberId,
@@ -119,7 +119,8 @@ impl NodeCore {
         };
         let installing = self.raft.install_full_snapshot(header.vote, snapshot);
         let installed = self.while_running(installing).await.ok_or(Gone)?;
-        tx.send(&wire::encode(&SnapshotReply(installed))?).await?;
+        tx.send(&wire::encode(&SnapshotReply::from(installed))?)
+            .await?;
         tx.finish();
         Ok(())
     }
@@ -293,10 +294,8 @@ impl NodeCore {
 
     /// Takes committed entries as if the leader had sent them.
     async fn take_entries(&self, vote: VoteOf<Types>, fetched: Fetched) -> Result<(), Gone> {
-        let decoding = tokio::task::spawn_blocking(move || {
-            wire::decode::<Vec<EntryOf<Types>>>(&fetched.bytes)
-        });
-        let entries = decoding.await.map_err(|_| Gone)??;
+        let decoding = tokio::task::spawn_blocking(move || decode_entries(&fetched.bytes));
+        let entries = decoding.await.map_err(|_| Gone)?.map_err(|_| Gone)?;
         let prev: Option<LogIdOf<Types>> = self.log.last_id();
         let begin = prev.as_ref().map_or(0, |prev| prev.index() + 1);
         let indices = entries.iter().map(RaftEntry::index);

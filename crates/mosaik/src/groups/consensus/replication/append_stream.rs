@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::commit_notices::CommitNotices;
 use crate::groups::{
-    consensus::wire,
+    consensus::wire::{self, AppendEntries, AppendReply},
     log::types::Types,
     model::{
         lineage::MemberId,
@@ -94,7 +94,8 @@ where
                 biased;
                 frame = self.stream.rx.recv() => {
                     self.unacknowledged = self.unacknowledged.saturating_sub(1);
-                    return wire::decode(&frame?).map(Some);
+                    let reply: AppendReply = wire::decode(&frame?)?;
+                    return Ok(Some(reply.into()));
                 }
                 request = self.input.next(), if !self.input_ended => match request {
                     Some(request) if self.notices.may_wait(&request) => {
@@ -131,7 +132,9 @@ where
             let committed = next.leader_commit.as_ref().map(openraft::LogId::index);
             self.commit_notices.note(committed);
             self.notices.sending(&next, &self.target);
-            self.stream.tx.queue(&wire::encode(&next)?)?;
+            self.stream
+                .tx
+                .queue(&wire::encode(&AppendEntries::from(next))?)?;
             self.unacknowledged += 1;
             if remaining == 0 {
                 break;

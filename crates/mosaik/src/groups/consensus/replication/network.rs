@@ -139,8 +139,10 @@ impl Client {
         let matched = append.prev_log_id;
         let asked = Instant::now();
         let backed = self.acks.is_backed();
+        let append = append.into();
         match self.ask(&Request::Heartbeat { append, backed }).await? {
-            Response::Heartbeat(result) => {
+            Response::Heartbeat(reply) => {
+                let result: StreamAppendResult<Types> = reply.into();
                 if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
                     self.acks.note(self.target, asked);
                 }
@@ -237,7 +239,7 @@ pub(crate) async fn offer_snapshot(
     tokio::select! {
         reply = rx.recv() => {
             let reply: SnapshotReply = wire::decode(&reply?)?;
-            Ok(reply.0)
+            Ok(reply.into())
         }
         overrun = held.given_up() => {
             // A receiver that this does not reach finds its transfer ended.
@@ -315,8 +317,8 @@ impl RaftNetworkV2<Types> for Client {
         if !self.peers.may_vote(&self.target) {
             return refused();
         }
-        match self.ask(&Request::Vote(request)).await? {
-            Response::Vote(response) => Ok(response),
+        match self.ask(&Request::Vote(request.into())).await? {
+            Response::Vote(reply) => Ok(reply.into()),
             _ => refused(),
         }
     }
@@ -344,8 +346,8 @@ impl RaftNetworkV2<Types> for Client {
         request: TransferLeaderRequest<Types>,
         _: RPCOption,
     ) -> Rpc<TransferLeaderResponse<Types>> {
-        match self.ask(&Request::Transfer(request)).await? {
-            Response::Transfer(response) => Ok(response),
+        match self.ask(&Request::Transfer(request.into())).await? {
+            Response::Transfer(reply) => Ok(reply.into()),
             _ => refused(),
         }
     }
