@@ -252,3 +252,13 @@ impl<K: Kind> Snapshot for Frozen<K> {
         self.items = OnceLock::new();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_items_are_as_they_were_recorded() {
+        assert_eq!((HEADER, ITEM), (0, 1));
+    }
+}

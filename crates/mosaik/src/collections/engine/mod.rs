@@ -25,6 +25,8 @@ mod wire;
 
 #[cfg(test)]
 pub(super) use changes::Changes;
+#[cfg(test)]
+pub(super) use command::{Command, Request};
 pub use handle::Outcome;
 pub(super) use handle::{Handle, Role, Submitter};
 pub(super) use kind::{Alarm, Applied, Clock, Kind, Limits, Place, Tick};

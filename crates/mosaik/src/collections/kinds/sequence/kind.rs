@@ -462,3 +462,7 @@ impl<T: Value> State<T> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "kind_tests.rs"]
+mod tests;
