@@ -13,3 +13,7 @@ pub(crate) mod persistent_identity;
 pub(crate) mod registry;
 
 pub(crate) use core::{Host, Instance, InstanceOptions, Wishes};
+
+#[cfg(test)]
+#[cfg(feature = "storage")]
+mod stored_tests;
