@@ -110,6 +110,6 @@ fn the_id_of_a_group_is_as_it_was_recorded() {
             "group id",
             config.group_id().as_bytes(),
             "e71dfa99a371bf95b9b3dfedc2166fa1710aaf1c23754dde50e9a75d1fa16c4a",
-        )
+        );
     });
 }

@@ -14,7 +14,7 @@ fn files_are_as_they_were_recorded() {
             "watermark",
             &read("watermark"),
             "2c01 00*6 a49fa26726afc532",
-        )
+        );
     });
     assert_eq!(directory.database(), dir.path().join("store.redb"));
     let key = SecretKey::from_bytes(&[3; 32]);
