@@ -6,8 +6,8 @@ use mosaik_sim::{Conditions, bound, invariants::ghosts};
 
 use crate::support::{Formed, change_reaches, forgotten};
 
-/// Twice the promise of the defaults, which the benchmark measures: the machine may be busy.
-const GONE_WITHIN: Duration = Duration::from_secs(20);
+/// The promise of the defaults.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crashed_node_is_soon_gone_from_all_catalogs() {

@@ -26,7 +26,6 @@ pub(crate) struct Options {
         default_value_t = true,
         default_missing_value = "true",
         num_args = 0..=1,
-        require_equals = true,
         action = clap::ArgAction::Set
     )]
     check_status: bool,

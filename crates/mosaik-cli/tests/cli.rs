@@ -96,6 +96,7 @@ fn wrong_arguments_exit_with_2_and_usage() {
         &["beacon", "-n", "x", "--external", "no-address"],
         &["dht", "-n", "x", "--timeout", "0"],
         &["dht", "-n", "x", "--check-status=maybe"],
+        &["dht", "-n", "x", "--check-status", "maybe"],
         &["beacon", "-n", "x", "--secret", "a", "--secret-file", "b"],
     ] {
         let output = run(arguments);
@@ -321,8 +322,13 @@ fn the_dht_shows_who_published() {
     );
     assert!(text.contains("status: healthy (uptime: "), "{text}");
     assert!(text.ends_with("healthy: 1, unhealthy: 0\n"), "{text}");
-    let quiet = stdout(&inspect(&["--check-status=false"]));
-    assert!(!quiet.contains("healthy"), "{quiet}");
+    for off in [&["--check-status", "false"][..], &["--check-status=false"]] {
+        let quiet = stdout(&inspect(off));
+        assert!(
+            quiet.contains("summary: ") && !quiet.contains("healthy"),
+            "{quiet}"
+        );
+    }
 }
 
 #[test]
@@ -333,7 +339,8 @@ fn a_dht_that_does_not_answer_is_an_error() {
         "dht",
         "-n",
         "x",
-        "--check-status=false",
+        "--check-status",
+        "false",
         "--dht-node",
         &node,
     ]);

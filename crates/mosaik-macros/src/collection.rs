@@ -2,8 +2,8 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
-use syn::Type;
 use syn::parse::{ParseStream, Parser};
+use syn::{Ident, Type};
 
 use crate::declaration::{Head, Side, Sides, hidden, online, open_online};
 use crate::settings::{Entry, Id, Settings};
@@ -64,14 +64,17 @@ impl Declaration {
     fn side(&self, side: Side, name: &str) -> TokenStream {
         let (mosaik, kind) = (&self.head.mosaik, &self.kind);
         let open = format_ident!("{}", SIDES.word(side));
-        let open_with_config = format_ident!("{open}_with_config");
+        let try_open = format_ident!("try_{open}");
         let handle = format_ident!("{name}");
         let definition = quote!(#mosaik::collections::CollectionFromDef);
         let opened = quote!(<#kind as #definition>::#handle);
         let (network, id, config) = (hidden("network"), self.id.argument(mosaik), self.config());
-        let body = quote! {
-            <#kind as #definition>::#open_with_config(#network, #id, #config)
+        let open_as = |open: &Ident| {
+            let open_with_config = format_ident!("{open}_with_config");
+            quote!(<#kind as #definition>::#open_with_config(#network, #id, #config))
         };
+        let (body, try_body) = (open_as(&open), open_as(&try_open));
+        let tried = |handle: TokenStream| quote!(::core::result::Result<#handle, #mosaik::collections::OpenError>);
         if self.head.declares(side) {
             let declared = format_ident!("Collection{name}");
             let trait_path = quote!(#mosaik::collections::#declared);
@@ -81,6 +84,7 @@ impl Declaration {
                 SIDES.word(side),
                 &quote!(Self::#handle),
             );
+            let tried_handle = tried(quote!(Self::#handle));
             return self.head.implement(
                 &trait_path,
                 &quote! {
@@ -90,15 +94,25 @@ impl Declaration {
                         #body
                     }
 
+                    fn #try_open(#network: &#mosaik::network::Network) -> #tried_handle {
+                        #try_body
+                    }
+
                     #online
                 },
             );
         }
+        let tried_handle = tried(quote!(#opened));
         let online = open_online(mosaik, &quote!(Self::#open), SIDES.word(side), &opened);
         self.head.implement_inherently(&quote! {
             #[allow(dead_code, reason = "the side that is not declared need not be used")]
             pub(crate) fn #open(#network: &#mosaik::network::Network) -> #opened {
                 #body
+            }
+
+            #[allow(dead_code, reason = "the side that is not declared need not be used")]
+            pub(crate) fn #try_open(#network: &#mosaik::network::Network) -> #tried_handle {
+                #try_body
             }
 
             #[allow(dead_code, reason = "the side that is not declared need not be used")]

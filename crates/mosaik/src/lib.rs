@@ -189,7 +189,7 @@ pub mod collections {
         Batch, BatchOutcome, BoundedPriorityQueue, Cause, Cell, CellChange, CellReader,
         CellSnapshot, CellWriter, CollectionConfig, Error, Event, Exchange, Expected, Ingredient,
         Key, Map, MapChange, MapReader, MapSnapshot, MapWriter, Mismatch, Once, OnceChange,
-        OnceReader, OnceSnapshot, OnceWriter, OrderedKey, OrderedMap, OrderedMapReader,
+        OnceReader, OnceSnapshot, OnceWriter, OpenError, OrderedKey, OrderedMap, OrderedMapReader,
         OrderedMapSnapshot, OrderedMapWriter, Outcome, PriorityQueue, PriorityQueueReader,
         PriorityQueueSnapshot, PriorityQueueWriter, QueueChange, Set, SetBatch, SetChange,
         SetReader, SetSnapshot, SetWriter, Status, StoreId, SyncConfig, SyncStrategy,

@@ -27,7 +27,7 @@ const PART_BYTES: usize = 4;
 const ADVERT_BYTES: usize = STORE_BYTES + PART_BYTES * Ingredient::ALL.len();
 /// Adverts of one node that are read: as many as it can have groups.
 const MAX_ADVERTS: usize = 1024;
-/// Part of an ingredient that there is none of.
+/// Part of an ingredient that is not told.
 const ABSENT: [u8; PART_BYTES] = [0; PART_BYTES];
 
 fn class() -> Digest {
@@ -60,7 +60,7 @@ impl Advert {
             match ingredient {
                 Ingredient::Kind => add(kind.as_bytes()),
                 Ingredient::Types => {
-                    match config.type_tag {
+                    match &config.type_tag {
                         Some(tag) => add(tag.as_bytes()),
                         None => {
                             for name in types {
@@ -88,10 +88,9 @@ impl Advert {
                         add(validator.signature().as_bytes());
                     }
                 }
-                Ingredient::WriteKey => match &config.write_key {
-                    Some(key) => add(key.secret().as_bytes()),
-                    None => return ABSENT,
-                },
+                // The two find each other, and tell by a proof. A hash of the key here would be an
+                // oracle for whoever tries keys.
+                Ingredient::WriteKey => return ABSENT,
             }
             let hash = hasher.finalize();
             let mut part = [0; PART_BYTES];
@@ -105,6 +104,11 @@ impl Advert {
             store,
             parts: Ingredient::ALL.map(part),
         }
+    }
+
+    /// Returns whether an entry has this very advert.
+    pub(crate) fn is_in(&self, entry: &PeerEntry) -> bool {
+        adverts_of_store(entry, self.store).any(|advert| advert == *self)
     }
 
     /// Adds this advert to a node's own entry.
@@ -129,10 +133,7 @@ impl Advert {
     /// none of these, or one that is the same.
     pub(crate) fn differences(&self, entry: &PeerEntry) -> Vec<Ingredient> {
         let mut all = BTreeSet::new();
-        for theirs in adverts_of(entry)
-            .into_iter()
-            .filter(|a| a.store == self.store)
-        {
+        for theirs in adverts_of_store(entry, self.store) {
             let parts = self.parts.iter().zip(&theirs.parts);
             let differing: Vec<_> = Ingredient::ALL
                 .into_iter()
@@ -166,11 +167,28 @@ impl Advert {
 }
 
 impl Ingredient {
-    /// Comparison of two parts; `true` if the collections differ in this. Readers have no write key.
+    /// Comparison of two parts; `true` if the collections differ in this.
     fn differ(self, own: [u8; PART_BYTES], theirs: [u8; PART_BYTES]) -> bool {
-        let compared = self != Self::WriteKey || (own != ABSENT && theirs != ABSENT);
-        compared && own != theirs
+        self != Self::WriteKey && own != theirs
     }
+}
+
+/// The adverts of one store in an entry. They lie side by side, as all are sorted, and are looked up
+/// without decoding the rest: each collection of a node does so for each change of an entry.
+fn adverts_of_store(
+    entry: &PeerEntry,
+    store: [u8; STORE_BYTES],
+) -> impl Iterator<Item = Advert> + '_ {
+    let tickets = entry.tickets_of(class());
+    tickets.flat_map(move |ticket| {
+        let (adverts, _) = ticket.data().as_chunks::<ADVERT_BYTES>();
+        let adverts = &adverts[..adverts.len().min(MAX_ADVERTS)];
+        let begin = adverts.partition_point(|advert| advert[..STORE_BYTES] < store[..]);
+        let found = adverts[begin..].iter();
+        found
+            .map_while(|advert| Advert::decode(advert))
+            .take_while(move |advert| advert.store == store)
+    })
 }
 
 /// The adverts in an entry, as far as they can be read.
@@ -215,7 +233,7 @@ mod tests {
             v.bytes(
                 "advert",
                 &encoded,
-                "7c32745d2bf06eed87ccee6021977a730b352d26b9a19cbb79c1d9e9a169a465",
+                "7c32745d2bf06eed87ccee6021977a730b352d26b9a19cbb79c1d9e900000000",
             );
             v.bytes(
                 "identity of a collection",
@@ -241,7 +259,7 @@ mod tests {
 
     #[test]
     fn every_ingredient_is_told_apart() {
-        use Ingredient::{Kind, Limits, Sync, Tickets, Types, WriteKey};
+        use Ingredient::{Kind, Limits, Sync, Tickets, Types};
         let config = CollectionConfig::default;
         let own = advert(&config());
         assert_eq!(differences(own, own), []);
@@ -262,8 +280,7 @@ mod tests {
         let both = advert(&limited.with_type_tag("tag"));
         assert_eq!(differences(own, both), [Types, Limits]);
         let keyed = |key: &str| advert(&config().with_write_key(key));
-        assert_eq!(differences(own, keyed("a")), [], "a reader has no key");
-        assert_eq!(differences(keyed("a"), keyed("b")), [WriteKey]);
+        assert_eq!(keyed("a"), own, "nothing tells of a key");
         let other = Advert::new("another".into(), "vec", &["u8"], None, &config());
         assert_eq!(differences(own, other), [], "another store");
     }
@@ -293,6 +310,13 @@ mod tests {
         let full = with(entry(), &adverts);
         full.check_limits().unwrap();
         assert_eq!(adverts_of(&full), adverts);
+        for advert in &adverts {
+            assert!(advert.is_in(&full) && advert.differences(&full).is_empty());
+        }
+        let config = config.with_max_entries(9);
+        let other = Advert::new("7".into(), "map", &["u8"], None, &config);
+        assert!(!other.is_in(&full));
+        assert_eq!(other.differences(&full), [Ingredient::Limits]);
         let odd = Ticket::new(class(), Bytes::from_static(&[7; 3 * ADVERT_BYTES - 1]));
         assert_eq!(adverts_of(&entry().add_ticket(odd)).len(), 1);
     }

@@ -1,7 +1,7 @@
 //! Settings of a collection.
 
 use core::{fmt, num::NonZero, time::Duration};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     groups::{SnapshotStateMachine, SnapshotSync, WriteKey},
@@ -29,7 +29,7 @@ pub struct CollectionConfig {
     pub(super) min_writers: usize,
     pub(super) max_entries: u64,
     pub(super) max_bytes: u64,
-    pub(super) type_tag: Option<&'static str>,
+    pub(super) type_tag: Option<Cow<'static, str>>,
     pub(super) watch_buffer: usize,
     pub(super) write_key: Option<WriteKey>,
 }
@@ -77,12 +77,30 @@ impl CollectionConfig {
 
     /// Keeps this member's content in the node's storage, as
     /// [`GroupBuilder::durable`](crate::groups::GroupBuilder::durable) does: what was acknowledged
-    /// survives a restart of all members that are durable. Each member's own affair. Without storage
-    /// on the node, the content stays in memory, and an error in the log says so.
+    /// survives a restart of all members that are durable. Each member's own affair.
     ///
-    /// The first handle of a collection on a node decides: where one without it is open, readers
-    /// included, the content stays in memory, and an error in the log says so. Ask for it on every
-    /// handle of the node.
+    /// It needs the node's
+    /// [storage](crate::network::NetworkBuilder::with_storage), and the first handle of a collection
+    /// on a node decides: beside one without it, readers included, the content stays in memory. So
+    /// ask for it on every handle of the node. Where it can't be had, `try_writer_with_config`,
+    /// `try_reader_with_config` and their like of the definitions return
+    /// [`OpenError::NoStorage`](super::OpenError::NoStorage) or
+    /// [`NotDurable`](super::OpenError::NotDurable); the other ways to open a collection never fail:
+    /// they keep the content in memory, with an error in the log and
+    /// [`Status::is_durable`](super::Status::is_durable) `false`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use mosaik::collections::{CollectionConfig, Map};
+    ///
+    /// # fn example(network: mosaik::Network) -> anyhow::Result<()> {
+    /// let config = CollectionConfig::default().durable();
+    /// let prices = Map::<String, u64>::try_writer_with_config(&network, "prices", config)?;
+    /// assert!(prices.status().is_durable);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "storage")]
     #[must_use]
     pub const fn durable(mut self) -> Self {
@@ -139,8 +157,9 @@ impl CollectionConfig {
     /// A mutation of a writer that lacks the key is [`Error::WriteRefused`](super::Error::WriteRefused),
     /// and [`Status::may_write`](super::Status::may_write) is `false` there. A writer without any key
     /// reads as a reader does. One with *another* key follows nobody and stays offline, with an error
-    /// in its log, as long as it is alone with that key. So does the first writer that brings a key to
-    /// a collection in operation without one: restart all writers with it.
+    /// in its log. So do all that have a key, as long as none of them holds the content and a writer
+    /// without the key does: a key that is brought to a collection in operation takes no content over.
+    /// The book has the ways of introducing and replacing a key without a loss.
     ///
     /// A reader without the key can't tell a writer from a member that poses as one: give it the key
     /// as well where that matters, and it follows holders of the key only. Members are those who know
@@ -168,8 +187,8 @@ impl CollectionConfig {
     /// Names the element types in the collection's identity, in place of the names that Rust gives
     /// them: a type that is moved or renamed keeps its collection. Default: the types' names.
     #[must_use]
-    pub const fn with_type_tag(mut self, type_tag: &'static str) -> Self {
-        self.type_tag = Some(type_tag);
+    pub fn with_type_tag(mut self, type_tag: impl Into<Cow<'static, str>>) -> Self {
+        self.type_tag = Some(type_tag.into());
         self
     }
 }

@@ -1,8 +1,68 @@
-//! Errors of mutations.
+//! Errors of opening a collection, and of mutations.
 
 use core::fmt;
 
-use crate::primitives::encoding::EncodeError;
+use crate::{
+    groups::JoinError,
+    primitives::{GroupId, ShortFmtExt, encoding::EncodeError},
+};
+
+/// Error of opening a collection exactly as configured, from `try_writer_with_config` and
+/// `try_reader_with_config`. No handle was opened, and nothing has changed on the node.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mosaik::collections::{CollectionConfig, Map, OpenError};
+///
+/// # fn example(network: mosaik::Network) {
+/// let config = CollectionConfig::default();
+/// # #[cfg(feature = "storage")]
+/// let config = config.durable();
+/// match Map::<String, u64>::try_writer_with_config(&network, "prices", config) {
+///     Ok(prices) => println!("{} entries", prices.len()),
+///     Err(OpenError::NoStorage) => eprintln!("start the node with a directory"),
+///     Err(error) => eprintln!("{error}"),
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The content is to be [durable](super::CollectionConfig::durable), and the node has nothing to
+    /// keep it in.
+    #[error("this node has no storage: give it a directory with NetworkBuilder::with_storage")]
+    NoStorage,
+    /// The content is to be [durable](super::CollectionConfig::durable), and another handle of this
+    /// node has opened the collection in memory. Open the durable one first, or drop the others
+    /// before.
+    #[error("collection {} is open on this node in memory, and can't be made durable", .0.short())]
+    NotDurable(GroupId),
+    /// A handle with other element types is open on this node, under the same store id and type tag.
+    #[error("collection {} is open on this node with other element types", .0.short())]
+    OtherTypes(GroupId),
+    /// The collection can't be advertised: the node's catalog entry holds 1024 groups, and 256 KiB
+    /// in all. Others must go first.
+    #[error("the local entry has no room: {len} {what}, at most {max} allowed")]
+    EntryFull {
+        /// The resource that would exceed its limit.
+        what: &'static str,
+        /// The amount with the addition.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl From<JoinError> for OpenError {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::EntryFull { what, len, max } => Self::EntryFull { what, len, max },
+            JoinError::NotDurable(group) => Self::NotDurable(group),
+            JoinError::OtherMachine(group) => Self::OtherTypes(group),
+        }
+    }
+}
 
 /// Error of a mutation. `T` holds its arguments, for another try.
 #[derive(Debug)]

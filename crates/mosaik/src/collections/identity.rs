@@ -26,7 +26,7 @@ pub(super) fn signature(
     };
     part(b"mosaik.collections.v1");
     part(kind.as_bytes());
-    match config.type_tag {
+    match &config.type_tag {
         Some(tag) => {
             part(b"tag");
             part(tag.as_bytes());

@@ -19,8 +19,9 @@ pub enum Ingredient {
     Limits,
     /// The validators of tickets, and their order.
     Tickets,
-    /// The [write key](super::CollectionConfig::with_write_key), where both sides have one. It is
-    /// not part of the identity: the two find each other, and refuse each other's writes.
+    /// The [write key](super::CollectionConfig::with_write_key) of a writer: another one, or none on one
+    /// of the two sides. It is not part of the identity: the two find each other, and who has a key
+    /// refuses the other's writes.
     WriteKey,
 }
 

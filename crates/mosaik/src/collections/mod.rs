@@ -16,7 +16,7 @@ mod when;
 pub use config::{CollectionConfig, SyncConfig, SyncStrategy};
 pub use element::{Key, OrderedKey, Value};
 pub use engine::{Event, Outcome, Watch};
-pub use error::Error;
+pub use error::{Error, OpenError};
 pub use kinds::{
     Batch, BatchOutcome, BoundedPriorityQueue, Cause, Cell, CellChange, CellReader, CellSnapshot,
     CellWriter, Exchange, Expected, Map, MapChange, MapReader, MapSnapshot, MapWriter, Once,

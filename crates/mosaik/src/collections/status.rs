@@ -2,7 +2,7 @@
 
 use crate::{
     collections_layer::{Mismatch, Version},
-    groups::Membership,
+    groups::{Cursor, Membership},
     primitives::PeerId,
 };
 
@@ -23,6 +23,10 @@ use crate::{
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "answers to questions that are independent of each other"
+)]
 pub struct Status {
     /// True if a leader is known, and this node is in sync with it.
     pub is_online: bool,
@@ -33,12 +37,19 @@ pub struct Status {
     /// have a [write key](super::CollectionConfig::with_write_key) and this node has none, or another
     /// one.
     pub may_write: bool,
+    /// True if this node keeps the content in its storage, as
+    /// [`durable`](super::CollectionConfig::durable) asks for. `false` also where that was asked for
+    /// and could not be had: without storage, or beside an earlier handle in memory.
+    pub is_durable: bool,
     /// Leader of the group; `None` while that is not known.
     pub leader: Option<PeerId>,
     /// Writers, as far as this node knows; readers follow them and are not listed.
     pub membership: Membership,
     /// The version of the local content.
     pub version: Version,
+    /// Position of the last mutation in this node's log, which may not be committed: of several
+    /// survivors of a lost majority, the one with the greatest has most. See `reform()` of the writers.
+    pub log_position: Cursor,
     /// Number of entries in the local content.
     pub entries: usize,
     /// Peers that have a collection with this store id and other ingredients, which is another one.

@@ -1,6 +1,6 @@
 //! Configuration of discovery.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use iroh::EndpointAddr;
 use serde::{Deserialize, Serialize};
@@ -46,24 +46,36 @@ const MIN_PAUSE: Duration = Duration::from_millis(1);
 /// The configuration of discovery. Made by [`Config::builder`].
 ///
 /// Only `max_time_drift` and `purge_after` should be alike on all nodes of a network; nothing
-/// here is part of the network's identity. Intervals and ages are at most a year; waits between
-/// two rounds of anything are at least 1 ms.
+/// here is part of the network's identity. An interval or an age of more than a year counts as a
+/// year, so [`Duration::MAX`] is as good as never; waits between two rounds of anything are at least
+/// 1 ms. Read from a text, what it leaves out has its default.
+///
+/// # Examples
+///
+/// ```
+/// use mosaik::discovery::Config;
+///
+/// let config: Config = serde_json::from_str(r#"{ "no_dht_bootstrap": true }"#)?;
+/// assert_eq!(config, Config::builder().no_dht_bootstrap().build()?);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Config {
-    /// Events that a slow receiver may lag behind before it loses some. Default 100; from 1 to
-    /// 65 536. The memory for them is taken at the start.
+    /// Events that a slow receiver may lag behind before it loses some. Default 100; not 0. More
+    /// than 65 536 count as 65 536: the memory for them is taken at the start.
     pub events_backlog: usize,
     /// Peers that are dialed at start, and again while they can't be reached. Default none.
     pub bootstrap_peers: Vec<EndpointAddr>,
     /// Bootstrap peers whose address is a name, as `host:port`, which is looked up at each attempt.
     /// Default none.
-    #[serde(default)]
     pub bootstrap_hosts: Vec<(PeerId, String)>,
     /// Tags in the local entry from the start. Default none; at most 1024.
     pub tags: Vec<Tag>,
     /// Age of an entry's update after which it is hidden and removed. Default 300 s; not 0.
     pub purge_after: Duration,
-    /// Largest accepted difference between two peers' clocks. Default 10 s; at most a day.
+    /// Largest accepted difference between two peers' clocks. Default 10 s; more than a day counts as
+    /// a day.
     pub max_time_drift: Duration,
     /// Period of re-announcement. Default 15 s; not 0.
     pub announce_interval: Duration,
@@ -82,8 +94,8 @@ pub struct Config {
     pub rtt_probe_interval: Duration,
     /// Peers with a greater smoothed round-trip time are hidden. Default `None`.
     pub max_rtt: Option<Duration>,
-    /// Time that a shutdown gives the announcement of departure to propagate. Default 500 ms; at
-    /// most a minute.
+    /// Time that a shutdown gives the announcement of departure to propagate. Default 500 ms; more
+    /// than a minute counts as a minute.
     pub graceful_departure_window: Duration,
     /// Limit on the peers in the catalog; beyond, the longest silent of those that this node was
     /// never in contact with is dropped, the newcomer among them. Default 16 384; from 1 to 32 768.
@@ -138,14 +150,7 @@ impl Config {
             if interval == Some(Duration::ZERO) {
                 return Err(format!("{name} must be greater than zero").into());
             }
-            at_most(name, interval.unwrap_or_default(), MAX_INTERVAL)?;
         }
-        at_most("max_time_drift", self.max_time_drift, MAX_MAX_TIME_DRIFT)?;
-        at_most(
-            "graceful_departure_window",
-            self.graceful_departure_window,
-            MAX_GRACEFUL_DEPARTURE_WINDOW,
-        )?;
         let has_port = |node: &String| {
             node.rsplit_once(':').is_some_and(|(host, port)| {
                 !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
@@ -163,7 +168,6 @@ impl Config {
                 .to_owned()
                 .into());
         }
-        at_most("events_backlog", self.events_backlog, MAX_EVENTS_BACKLOG)?;
         at_most("max_peers", self.max_peers, MAX_MAX_PEERS)?;
         at_most("the number of tags", self.tags.len(), MAX_TAGS)?;
         if !(0.0..=1.0).contains(&self.announce_jitter) {
@@ -172,17 +176,31 @@ impl Config {
         }
         Ok(())
     }
+
+    /// The same configuration with what is larger than can be carried out cut down to that.
+    fn bounded(self) -> Self {
+        let interval = |interval: Duration| interval.min(MAX_INTERVAL);
+        Self {
+            events_backlog: self.events_backlog.min(MAX_EVENTS_BACKLOG),
+            purge_after: interval(self.purge_after),
+            max_time_drift: self.max_time_drift.min(MAX_MAX_TIME_DRIFT),
+            announce_interval: interval(self.announce_interval),
+            dht_publish_interval: self.dht_publish_interval.map(interval),
+            dht_poll_interval: self.dht_poll_interval.map(interval),
+            rtt_probe_interval: interval(self.rtt_probe_interval),
+            graceful_departure_window: self
+                .graceful_departure_window
+                .min(MAX_GRACEFUL_DEPARTURE_WINDOW),
+            ..self
+        }
+    }
 }
 
-fn at_most<T: PartialOrd + fmt::Debug>(
-    name: &str,
-    value: T,
-    max: T,
-) -> Result<(), ConfigBuilderError> {
+fn at_most(name: &str, value: usize, max: usize) -> Result<(), ConfigBuilderError> {
     if value <= max {
         return Ok(());
     }
-    Err(format!("{name} must be at most {max:?}, not {value:?}").into())
+    Err(format!("{name} must be at most {max}, not {value}").into())
 }
 
 /// The wait before the next round: an interval times a factor.
@@ -239,7 +257,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the age after which entries are stale.
+    /// Sets the age after which entries are stale. Never, with [`Duration::MAX`].
     #[must_use]
     pub const fn with_purge_after(mut self, age: Duration) -> Self {
         self.0.purge_after = age;
@@ -369,7 +387,7 @@ impl From<String> for ConfigBuilderError {
 /// A configuration, or a builder of one.
 #[doc(hidden)]
 pub trait IntoConfig {
-    /// The checked configuration.
+    /// The checked configuration, as it can be carried out.
     ///
     /// # Errors
     ///
@@ -380,13 +398,13 @@ pub trait IntoConfig {
 impl IntoConfig for Config {
     fn into_config(self) -> Result<Config, ConfigBuilderError> {
         self.validate()?;
-        Ok(self)
+        Ok(self.bounded())
     }
 }
 
 impl IntoConfig for ConfigBuilder {
     fn into_config(self) -> Result<Config, ConfigBuilderError> {
-        self.build()
+        self.0.into_config()
     }
 }
 
@@ -418,20 +436,9 @@ mod tests {
             Config::builder().with_dht_nodes("router.example.net"),
             Config::builder().with_bootstrap_host(peer, "example.net"),
             Config::builder().with_dht_nodes(["127.0.0.1:1", "127.0.0.1:0"]),
-            Config::builder().with_announce_interval(Duration::MAX),
-            Config::builder().with_purge_after(Duration::MAX),
-            Config::builder().with_rtt_probe_interval(Duration::MAX),
-            Config::builder().with_dht_poll_interval(Duration::MAX),
-            Config::builder().with_dht_publish_interval(Duration::MAX),
-            Config::builder().with_max_time_drift(Duration::MAX),
-            Config::builder().with_events_backlog(usize::MAX),
             Config::builder().with_max_peers(0),
             Config::builder().with_max_peers(usize::MAX),
             Config::builder().with_tags((0..1025u32).map(Tag::from_u32).collect::<Vec<_>>()),
-            ConfigBuilder(Config {
-                graceful_departure_window: Duration::MAX,
-                ..Config::default()
-            }),
             Config::builder().with_announce_jitter(1.5),
             Config::builder().with_announce_jitter(f32::INFINITY),
             Config::builder().with_announce_jitter(-0.1),
@@ -450,5 +457,38 @@ mod tests {
                 .build()
                 .is_ok()
         );
+    }
+    #[test]
+    fn what_is_more_than_can_be_carried_out_counts_as_the_most_that_can() {
+        let endless = Config {
+            graceful_departure_window: Duration::MAX,
+            ..Config::default()
+        };
+        let endless = ConfigBuilder(endless)
+            .with_announce_interval(Duration::MAX)
+            .with_purge_after(Duration::MAX)
+            .with_rtt_probe_interval(Duration::MAX)
+            .with_dht_poll_interval(Duration::MAX)
+            .with_dht_publish_interval(Duration::MAX)
+            .with_max_time_drift(Duration::MAX)
+            .with_events_backlog(usize::MAX);
+        let built = endless.clone().build().unwrap();
+        assert_eq!(built.purge_after, Duration::MAX, "as it was set");
+        let carried_out = built.into_config().unwrap();
+        assert_eq!(endless.into_config().unwrap(), carried_out);
+        assert_eq!(carried_out.purge_after, MAX_INTERVAL);
+        assert_eq!(carried_out.dht_poll_interval, Some(MAX_INTERVAL));
+        assert_eq!(carried_out.max_time_drift, MAX_MAX_TIME_DRIFT);
+        assert_eq!(carried_out.events_backlog, MAX_EVENTS_BACKLOG);
+        assert_eq!(
+            carried_out.graceful_departure_window,
+            MAX_GRACEFUL_DEPARTURE_WINDOW
+        );
+    }
+
+    #[test]
+    fn a_text_needs_no_field() {
+        let empty: Config = serde_json::from_str("{}").unwrap();
+        assert_eq!(empty, Config::default());
     }
 }

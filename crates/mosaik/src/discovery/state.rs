@@ -319,9 +319,10 @@ impl State {
         }
         let previous = self.catalog.unsigned.get(&id).cloned();
         let mut effects = vec![Effect::Learn(entry.address().clone())];
-        let changed = previous
-            .as_ref()
-            .is_none_or(|old| old.content_digest() != entry.content_digest());
+        let changed = previous.as_ref().is_none_or(|old| {
+            old.content_digest() != entry.content_digest()
+                || old.version().start_ms() != entry.version().start_ms()
+        });
         self.catalog.unsigned.insert_mut(id, entry.clone().into());
         if changed {
             effects.push(Effect::Event(if previous.is_some() {

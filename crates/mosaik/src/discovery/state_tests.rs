@@ -240,6 +240,16 @@ fn unsigned_entries_are_local_and_give_way() {
     let effects = world.state.insert_unsigned(unsigned.clone()).unwrap();
     assert_eq!(events(effects), [Event::PeerDiscovered(unsigned)]);
     assert_eq!(world.state.catalog().unsigned_peers().count(), 1);
+    let again = peer.at(NOW, NOW + 1).into_unsigned();
+    let effects = world.state.insert_unsigned(again).unwrap();
+    assert_eq!(events(effects), [], "nothing but its version is new");
+    let restarted = peer.at(NOW + 2, NOW + 2).into_unsigned();
+    let effects = world.state.insert_unsigned(restarted.clone()).unwrap();
+    assert_eq!(events(effects), [Event::PeerUpdated(restarted)]);
+    let effects = world
+        .state
+        .insert_unsigned(peer.at(NOW, NOW).into_unsigned());
+    assert_eq!(events(effects.unwrap()).len(), 1, "another run again");
     assert_eq!(
         world.state.catalog().iter_signed().count(),
         1,

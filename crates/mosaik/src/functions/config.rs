@@ -120,7 +120,6 @@ impl ConfigBuilder {
 
 /// Errors of an invalid configuration.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ConfigBuilderError {
     /// A value is missing.
     #[error("`{0}` must be initialized")]

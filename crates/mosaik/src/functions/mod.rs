@@ -32,6 +32,7 @@
 
 pub mod caller;
 mod candidates;
+pub(crate) mod close;
 mod config;
 mod context;
 mod core;

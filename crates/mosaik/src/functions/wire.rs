@@ -3,10 +3,8 @@
 use iroh::endpoint::ApplicationClose;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    net::close::make_close_reason,
-    primitives::{Digest, FunctionId, TraceParent, encoding},
-};
+use super::close::SchemaMismatch;
+use crate::primitives::{Digest, FunctionId, TraceParent, encoding};
 
 pub(crate) const FUNCTIONS_ALPN: &[u8] = b"/mosaik/functions/1.0";
 
@@ -87,14 +85,6 @@ impl Header {
     }
 }
 
-make_close_reason!(
-    /// The caller doesn't meet the handler's requirements.
-    pub(crate) struct NotAllowed, 11_403
-);
-make_close_reason!(
-    /// The function is not registered here, or was dropped while it ran.
-    pub(crate) struct FunctionNotFound, 11_404
-);
 /// Longest schema tag that is kept as it is, in bytes.
 const MAX_SCHEMA_BYTES: usize = 256;
 
@@ -117,19 +107,6 @@ pub(super) fn schema_mismatch(handler: &str, caller: &str) -> ApplicationClose {
     reason
 }
 
-make_close_reason!(
-    /// Handler and caller have different schema tags, which the text names.
-    pub(crate) struct SchemaMismatch, 11_409
-);
-make_close_reason!(
-    /// The function panicked, or its reply has no encoding.
-    pub(crate) struct HandlerFailure, 11_500
-);
-make_close_reason!(
-    /// As many calls are running as the handler allows.
-    pub(crate) struct NoCapacity, 11_509
-);
-
 /// Returns whether a close is a handler's verdict on a call; any other is a failure of the
 /// transport.
 pub(super) fn is_verdict(close: &ApplicationClose) -> bool {
@@ -143,6 +120,7 @@ pub(super) fn is_verdict(close: &ApplicationClose) -> bool {
 mod tests {
     use super::*;
     use crate::{
+        functions_layer::close::{FunctionNotFound, HandlerFailure, NoCapacity, NotAllowed},
         id,
         net::close::{Cancelled, DifferentNetwork, GracefulShutdown, ProtocolViolation, Success},
     };

@@ -6,13 +6,13 @@ use super::{
     catch_up::wire::{Answer, Ask, Piece, Plan, SnapshotId, Whole},
     consensus::fuzz::{
         Accepted, AppendEntries, Fed, Follow, Forward, Layout, Manifest, Overrun, Request,
-        Response, SnapshotHeader, SnapshotReply, Taken, append, fed, layout, snapshot_header,
+        Response, SnapshotHeader, SnapshotReply, Taken, append, layout, sign, snapshot_header,
         snapshot_reply,
     },
     machine::commands::{Row, has_exactly, skip},
     model::{
         lineage::{Ancestry, Branch, LogPoint, MemberId},
-        member_info::{LineageStanding, MemberInfo, Willingness},
+        member_info::{Feeds, LineageStanding, MemberInfo, Willingness},
     },
 };
 use crate::{
@@ -76,7 +76,13 @@ pub(crate) const TARGETS: &[Target] = &[
             snapshot: true,
         })]
     }),
-    Target::decoding::<Fed>("raft_fed", || vec![encoded(&fed())]),
+    Target::decoding::<Fed>("raft_fed", || {
+        let part = Fed::Part {
+            bytes: Bytes::from_static(b"part"),
+            is_last: true,
+        };
+        vec![encoded(&Fed::Sign(sign())), encoded(&part)]
+    }),
     Target::decoding::<Taken>("raft_taken", || vec![encoded(&Taken { next: 300 })]),
     Target::new("raft_manifest", manifest, || {
         let piece = Piece::of(3, b"piece").expect("a small piece");
@@ -137,7 +143,10 @@ fn standing() -> MemberInfo {
         willingness: Willingness::Reluctant,
         catching_up: true,
         lineage: Some(lineage_standing()),
-        feeds: Some(1),
+        feeds: Some(Feeds {
+            depth: 1,
+            takes_guests: false,
+        }),
     }
 }
 

@@ -87,6 +87,7 @@ pub use api::{
     handle::Groups,
     when::{CursorWatcher, When},
 };
+pub(crate) use bond::close;
 pub use machine::{
     query::{CommittedQueryResult, Consistency, QueryResultAt},
     snapshot::{Snapshot, SnapshotItem, SnapshotStateMachine},

@@ -20,7 +20,7 @@ mod acceptors;
 mod activity;
 mod addresses;
 mod bindings;
-pub mod close;
+pub(crate) mod close;
 mod endpoint;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;

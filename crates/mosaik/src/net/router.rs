@@ -14,9 +14,9 @@ use super::{
     handshake,
     limits::{HANDSHAKE_TIMEOUT, MAX_UNI_STREAMS_PER_CONNECTION},
     metrics::Refusal,
-    whole::{Accepted, count_until_closed},
+    whole::{self, count_until_closed},
 };
-use crate::primitives::Scope;
+use crate::primitives::{Quota, Scope};
 
 /// Accepts connections and dispatches them by protocol.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ impl Router {
 
     async fn accept_connections(&self) {
         let half_open = Arc::<HalfOpen>::default();
-        let whole = Arc::<Accepted>::default();
+        let whole = whole::quota();
         while let Some(incoming) = self.endpoint.accept().await {
             let source = incoming.remote_addr();
             let is_claim =
@@ -104,7 +104,7 @@ impl Router {
         &self,
         incoming: Incoming,
         place: &Place,
-        whole: &Arc<Accepted>,
+        whole: &Arc<Quota>,
     ) -> Option<(Connection, Arc<dyn ConnectionAcceptor>)> {
         let Some(connection) = establish(incoming).await else {
             self.links.metrics().connection_refused(Refusal::Unfinished);
@@ -113,7 +113,7 @@ impl Router {
         match self.prove(&connection, place).await {
             Ok((alpn, Service::Links(_))) => self.links.adopt_accepted(alpn, connection),
             Ok((_, Service::Connections(acceptor))) => {
-                if let Some(counted) = whole.enter(connection.remote_id()) {
+                if let Some(counted) = whole.try_take_owned(connection.remote_id(), 1) {
                     let streams = MAX_UNI_STREAMS_PER_CONNECTION.into();
                     connection.set_max_concurrent_uni_streams(streams);
                     let metrics = self.links.metrics();

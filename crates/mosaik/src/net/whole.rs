@@ -3,10 +3,10 @@
 //! Their connections are proven, bounded and counted like all others. The proof of the dialing
 //! side is made right after the transport's handshake, before the protocol gets the connection.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use iroh::endpoint::{AfterHandshakeOutcome, ApplicationClose, Connection, EndpointHooks, Side};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use tokio_util::sync::DropGuard;
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     limits::{MAX_CONNECTIONS_PER_PEER, MAX_UNI_STREAMS_PER_CONNECTION, MAX_WHOLE_CONNECTIONS},
     metrics::TransportMetrics,
 };
-use crate::primitives::{NetworkId, PeerId, Scope};
+use crate::primitives::{NetworkId, Quota, Scope};
 
 /// The names of such protocols.
 ///
@@ -75,42 +75,9 @@ impl fmt::Debug for DialerProof {
     }
 }
 
-/// Number of connections of such protocols that each peer has open towards this node.
-#[derive(Debug, Default)]
-pub(super) struct Accepted(Mutex<HashMap<PeerId, usize>>);
-
-/// One of them, until it is dropped.
-#[derive(Debug)]
-pub(super) struct Counted {
-    table: Arc<Accepted>,
-    peer: PeerId,
-}
-
-impl Accepted {
-    /// Counts one more, unless this peer or all together have enough.
-    pub(super) fn enter(self: &Arc<Self>, peer: PeerId) -> Option<Counted> {
-        let mut counts = self.0.lock();
-        let total: usize = counts.values().sum();
-        let own = counts.get(&peer).copied().unwrap_or_default();
-        if own >= MAX_CONNECTIONS_PER_PEER || total >= MAX_WHOLE_CONNECTIONS {
-            return None;
-        }
-        counts.insert(peer, own + 1);
-        Some(Counted {
-            table: self.clone(),
-            peer,
-        })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut counts = self.table.0.lock();
-        match counts.get_mut(&self.peer) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(counts.remove(&self.peer)),
-        }
-    }
+/// Quota of connections of such protocols that peers have open towards this node.
+pub(super) fn quota() -> Arc<Quota> {
+    Arc::new(Quota::new(MAX_WHOLE_CONNECTIONS, MAX_CONNECTIONS_PER_PEER))
 }
 
 /// Counts a connection as open, and holds its place, until it is closed.
@@ -183,24 +150,5 @@ mod tests {
         assert_eq!(accepted.unwrap().unwrap().remote_id(), friend.local.id());
         assert_eq!(connection.close_reason(), None);
         assert!(taken.try_recv().is_err(), "nothing of the stranger's");
-    }
-
-    #[test]
-    fn connections_are_bounded_per_peer_and_in_total() {
-        let table = Arc::<Accepted>::default();
-        let peer = || iroh::SecretKey::generate().public();
-        let one = peer();
-        let mut held: Vec<_> = (0..MAX_CONNECTIONS_PER_PEER)
-            .map(|_| table.enter(one).unwrap())
-            .collect();
-        assert!(table.enter(one).is_none());
-        held.pop();
-        held.push(table.enter(one).unwrap());
-        while let Some(counted) = table.enter(peer()) {
-            held.push(counted);
-        }
-        assert_eq!(held.len(), MAX_WHOLE_CONNECTIONS);
-        held.clear();
-        assert!(table.0.lock().is_empty());
     }
 }

@@ -8,7 +8,7 @@ use core::{fmt, marker::PhantomData};
 use super::Network;
 use crate::collections_layer::{
     Cell, CellReader, CellWriter, CollectionConfig, Key, Map, MapReader, MapWriter, Once,
-    OnceReader, OnceWriter, OrderedKey, OrderedMap, OrderedMapReader, OrderedMapWriter,
+    OnceReader, OnceWriter, OpenError, OrderedKey, OrderedMap, OrderedMapReader, OrderedMapWriter,
     PriorityQueue, PriorityQueueReader, PriorityQueueWriter, Set, SetReader, SetWriter, StoreId,
     Value, Vec, VecReader, VecWriter,
 };
@@ -44,6 +44,34 @@ pub trait CollectionFromDef {
         store_id: StoreId,
         config: CollectionConfig,
     ) -> Self::Writer;
+
+    /// Opens a reader exactly as configured, or says what is in the way. Provided for types of your
+    /// own: opens it [as ever](Self::reader_with_config).
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    fn try_reader_with_config(
+        network: &Network,
+        store_id: StoreId,
+        config: CollectionConfig,
+    ) -> Result<Self::Reader, OpenError> {
+        Ok(Self::reader_with_config(network, store_id, config))
+    }
+
+    /// Opens a writer exactly as configured, or says what is in the way. Provided for types of your
+    /// own: opens it [as ever](Self::writer_with_config).
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    fn try_writer_with_config(
+        network: &Network,
+        store_id: StoreId,
+        config: CollectionConfig,
+    ) -> Result<Self::Writer, OpenError> {
+        Ok(Self::writer_with_config(network, store_id, config))
+    }
 }
 
 macro_rules! from_definitions {
@@ -71,6 +99,22 @@ macro_rules! from_definitions {
                     config: CollectionConfig,
                 ) -> Self::Writer {
                     Self::Writer::writer_with_config(network, store_id, config)
+                }
+
+                fn try_reader_with_config(
+                    network: &Network,
+                    store_id: StoreId,
+                    config: CollectionConfig,
+                ) -> Result<Self::Reader, OpenError> {
+                    Self::Reader::try_reader_with_config(network, store_id, config)
+                }
+
+                fn try_writer_with_config(
+                    network: &Network,
+                    store_id: StoreId,
+                    config: CollectionConfig,
+                ) -> Result<Self::Writer, OpenError> {
+                    Self::Writer::try_writer_with_config(network, store_id, config)
                 }
             }
         )*
@@ -217,6 +261,24 @@ impl<C: CollectionFromDef> CollectionDef<C> {
     pub fn writer(&self, network: &Network) -> C::Writer {
         C::writer_with_config(network, self.store_id, self.make_config())
     }
+
+    /// Opens a reader on this node exactly as configured, or says what is in the way.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn try_reader(&self, network: &Network) -> Result<C::Reader, OpenError> {
+        C::try_reader_with_config(network, self.store_id, self.make_config())
+    }
+
+    /// Opens a writer on this node exactly as configured, or says what is in the way.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn try_writer(&self, network: &Network) -> Result<C::Writer, OpenError> {
+        C::try_writer_with_config(network, self.store_id, self.make_config())
+    }
 }
 
 impl<C: CollectionFromDef> ReaderDef<C> {
@@ -224,12 +286,30 @@ impl<C: CollectionFromDef> ReaderDef<C> {
     pub fn open(&self, network: &Network) -> C::Reader {
         C::reader_with_config(network, self.store_id, self.make_config())
     }
+
+    /// Opens a reader on this node exactly as configured, or says what is in the way.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn try_open(&self, network: &Network) -> Result<C::Reader, OpenError> {
+        C::try_reader_with_config(network, self.store_id, self.make_config())
+    }
 }
 
 impl<C: CollectionFromDef> WriterDef<C> {
     /// Opens a writer on this node.
     pub fn open(&self, network: &Network) -> C::Writer {
         C::writer_with_config(network, self.store_id, self.make_config())
+    }
+
+    /// Opens a writer on this node exactly as configured, or says what is in the way.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn try_open(&self, network: &Network) -> Result<C::Writer, OpenError> {
+        C::try_writer_with_config(network, self.store_id, self.make_config())
     }
 }
 
@@ -246,6 +326,16 @@ pub trait CollectionReader {
     fn online_reader(
         network: &Network,
     ) -> impl Future<Output = Self::Reader> + Send + Sync + 'static;
+
+    /// Opens a reader on this node exactly as configured, or says what is in the way. Provided for
+    /// types of your own: opens it [as ever](Self::reader).
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    fn try_reader(network: &Network) -> Result<Self::Reader, OpenError> {
+        Ok(Self::reader(network))
+    }
 }
 
 /// A declaration that writers can be opened from; implemented by
@@ -261,6 +351,16 @@ pub trait CollectionWriter {
     fn online_writer(
         network: &Network,
     ) -> impl Future<Output = Self::Writer> + Send + Sync + 'static;
+
+    /// Opens a writer on this node exactly as configured, or says what is in the way. Provided for
+    /// types of your own: opens it [as ever](Self::writer).
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    fn try_writer(network: &Network) -> Result<Self::Writer, OpenError> {
+        Ok(Self::writer(network))
+    }
 }
 
 /// The reader of a declaration.

@@ -20,6 +20,8 @@
 //! does the same in the background. [`close`] has the codes with which streams and connections end.
 
 mod builder;
+pub mod close;
+mod collection_constructors;
 mod declared_collections;
 mod declared_functions;
 mod declared_streams;
@@ -48,6 +50,6 @@ pub use node::Network;
 pub use shutdown::LeftBehind;
 
 pub use crate::{
-    net::{CloseReason, LocalNode, close, close::make_close_reason, link},
+    net::{CloseReason, LocalNode, close::make_close_reason, link},
     primitives::{NetworkId, PeerId},
 };

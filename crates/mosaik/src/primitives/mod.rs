@@ -14,6 +14,7 @@ mod format;
 pub(crate) mod fuzz;
 mod ids;
 mod one_or_many;
+mod quota;
 mod reach;
 mod scope;
 mod signal;
@@ -35,6 +36,7 @@ pub use ids::{
 };
 #[doc(hidden)]
 pub use one_or_many::{IntoIterOrSingle, Variant};
+pub(crate) use quota::{Quota, Share};
 pub(crate) use reach::Reach;
 pub(crate) use scope::Scope;
 pub(crate) use signal::{Signal, WakerSlot};

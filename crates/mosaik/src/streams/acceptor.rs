@@ -1,16 +1,16 @@
 //! The accepting side of the protocol: from a new link to its producer.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use iroh::endpoint::ApplicationClose;
-use parking_lot::Mutex;
 
 use super::{
     books::Producers,
+    close::{NoCapacity, StreamNotFound},
     hub::Hub,
     producer::{self, Handles},
-    wire::{MAX_CONTROL_FRAME_BYTES, NoCapacity, StreamNotFound, Subscribe},
+    wire::{MAX_CONTROL_FRAME_BYTES, Subscribe},
 };
 use crate::{
     net::{
@@ -18,7 +18,7 @@ use crate::{
         close::{Cancelled, ProtocolViolation, UnexpectedClose, UnknownPeer},
         link::RecvError,
     },
-    primitives::{PeerId, ShortFmtExt},
+    primitives::{Quota, ShortFmtExt},
 };
 
 /// Timeout for a consumer to send its request.
@@ -31,7 +31,7 @@ const MAX_HALF_OPEN_PER_PEER: usize = 64;
 pub(super) struct StreamsAcceptor {
     hub: Arc<Hub>,
     producers: Arc<Producers<Handles>>,
-    half_open: Arc<HalfOpen>,
+    half_open: Arc<Quota>,
 }
 
 impl StreamsAcceptor {
@@ -39,7 +39,7 @@ impl StreamsAcceptor {
         Self {
             hub,
             producers,
-            half_open: Arc::default(),
+            half_open: Arc::new(Quota::new(MAX_HALF_OPEN, MAX_HALF_OPEN_PER_PEER)),
         }
     }
 }
@@ -78,11 +78,11 @@ impl Acceptor for StreamsAcceptor {
 /// Receives the request of a new link, which is closed if that fails.
 async fn subscribe(
     hub: &Hub,
-    half_open: &Arc<HalfOpen>,
+    half_open: &Quota,
     mut link: Link,
 ) -> Result<(Link, Subscribe), ApplicationClose> {
     let peer = link.peer();
-    let refusal = match half_open.enter(peer) {
+    let refusal = match half_open.try_take(peer, 1) {
         None => NoCapacity.into(),
         Some(_entered) if hub.discovery.knows(&peer) => {
             link.receiver.set_max_frame_bytes(MAX_CONTROL_FRAME_BYTES);
@@ -97,57 +97,4 @@ async fn subscribe(
     };
     link.close_now(refusal.clone()).await;
     Err(refusal)
-}
-
-/// Counts links that have not said what they want.
-#[derive(Default)]
-struct HalfOpen(Mutex<HashMap<PeerId, usize>>);
-
-impl HalfOpen {
-    fn enter(self: &Arc<Self>, peer: PeerId) -> Option<Entered> {
-        let mut counts = self.0.lock();
-        let total: usize = counts.values().sum();
-        let own = counts.get(&peer).copied().unwrap_or_default();
-        if total >= MAX_HALF_OPEN || own >= MAX_HALF_OPEN_PER_PEER {
-            return None;
-        }
-        counts.insert(peer, own + 1);
-        Some(Entered(self.clone(), peer))
-    }
-}
-
-struct Entered(Arc<HalfOpen>, PeerId);
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let mut counts = self.0.0.lock();
-        match counts.get_mut(&self.1) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(counts.remove(&self.1)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_open_links_are_bounded_per_peer_and_in_total() {
-        let half_open = Arc::<HalfOpen>::default();
-        let peer = || iroh::SecretKey::generate().public();
-        let one = peer();
-        let mut held: Vec<_> = (0..MAX_HALF_OPEN_PER_PEER)
-            .map(|_| half_open.enter(one).unwrap())
-            .collect();
-        assert!(half_open.enter(one).is_none());
-        held.pop();
-        held.push(half_open.enter(one).unwrap());
-        while let Some(entered) = half_open.enter(peer()) {
-            held.push(entered);
-        }
-        assert_eq!(held.len(), MAX_HALF_OPEN);
-        held.clear();
-        assert!(half_open.0.lock().is_empty());
-    }
 }

@@ -114,7 +114,6 @@ impl fmt::Debug for ConfigBuilder {
 
 /// Errors of building a [`Config`].
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ConfigBuilderError {
     /// A required value is missing.
     #[error("`{0}` must be initialized")]

@@ -32,6 +32,7 @@
 mod acceptor;
 mod books;
 mod channel;
+pub(crate) mod close;
 mod config;
 pub mod consumer;
 mod criteria;

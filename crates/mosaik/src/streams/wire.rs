@@ -24,7 +24,7 @@
 use iroh::endpoint::ApplicationClose;
 use serde::{Deserialize, Serialize};
 
-use super::Criteria;
+use super::{Criteria, close::SchemaMismatch};
 use crate::{
     net::{
         close::{GracefulShutdown, make_close_reason},
@@ -127,31 +127,12 @@ make_close_reason!(
     /// Datums were withheld: how many is the text. The subscription goes on.
     pub(super) struct Skipped, 10_206
 );
-make_close_reason!(
-    /// The requirements or tickets of a subscription fail.
-    pub(super) struct NotAllowed, 10_403
-);
-make_close_reason!(
-    /// The stream is not produced here.
-    pub(super) struct StreamNotFound, 10_404
-);
-make_close_reason!(
-    /// Producer and consumer have different schema tags, which the text names.
-    pub(super) struct SchemaMismatch, 10_409
-);
-make_close_reason!(
-    /// The consumer held up the others, or took nothing for too long.
-    pub(super) struct TooSlow, 10_413
-);
-make_close_reason!(
-    /// The producer serves as many consumers as it may.
-    pub(super) struct NoCapacity, 10_509
-);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::net::link::{Frame, FrameBuffer};
+    use crate::streams_layer::close::TooSlow;
 
     #[test]
     fn a_notice_says_how_many_datums_were_withheld() {

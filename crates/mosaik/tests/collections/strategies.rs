@@ -1,5 +1,7 @@
 //! Ways of catching up that a member prefers, and which one was taken.
 
+use std::time::Duration;
+
 use mosaik::{
     Network,
     collections::{Event, Map, MapReader, SyncConfig, SyncStrategy},
@@ -84,4 +86,29 @@ async fn an_empty_collection_has_no_snapshot_to_give() {
     let version = writer.insert(1, 1).await.unwrap();
     within(10, reader.when().reaches(version)).await;
     assert_eq!((given(&nodes[0]), reader.get(&1)), (0, Some(1)));
+}
+
+/// The leader once said nothing until the whole content was encoded, by when the newcomer had asked
+/// again, and it took the log in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_content_comes_as_a_snapshot_however_long_that_takes_to_encode() {
+    const MANY: u32 = 200_000;
+    count();
+    let nodes = fleet(2).await;
+    let sync = || SyncConfig::default().with_fetch_timeout(Duration::from_millis(100));
+    let writer = |node: &Network, strategy| {
+        Map::<u32, u32>::writer_with_config(node, "large", sync().with_strategy(strategy))
+    };
+    let first = writer(&nodes[0], SyncStrategy::LogReplay);
+    within(10, first.when().online()).await;
+    for from in (0..MANY).step_by(10_000) {
+        let entries = (from..from + 10_000).map(|n| (n, n));
+        first.extend(entries).await.unwrap();
+    }
+    let second = writer(&nodes[1], SyncStrategy::Snapshot);
+    let mut told = second.watch();
+    within(60, second.when().online()).await;
+    assert_eq!((given(&nodes[0]), second.len()), (1, MANY as usize));
+    let told = within(10, told.recv()).await;
+    assert!(matches!(told, Some(Event::Lagged { .. })));
 }

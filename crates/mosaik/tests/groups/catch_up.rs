@@ -90,11 +90,16 @@ impl Trio {
 
     /// A fourth member, on a node of its own.
     async fn newcomer(&self) -> (Network, Group<Table>, Arc<Manner>) {
+        let manner = Manner::honest();
+        let (node, group) = self.newcomer_as(&manner).await;
+        (node, group, manner)
+    }
+
+    async fn newcomer_as(&self, manner: &Arc<Manner>) -> (Network, Group<Table>) {
         let first = &self.nodes[self.leader];
         let node = node_at(*first.network_id(), first.local().addr()).await;
-        let manner = Manner::honest();
-        let group = join(&node, self.key, &manner, 3);
-        (node, group, manner)
+        let group = join(&node, self.key, manner, 3);
+        (node, group)
     }
 }
 
@@ -150,6 +155,43 @@ async fn a_source_that_stalls_holds_nobody_up() {
     let (_node, newcomer, _) = trio.newcomer().await;
     has(&newcomer, 1450).await;
     trio.manners[stalling].allow(u64::MAX);
+}
+
+/// It was once taken for a founding that had failed, and began anew, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_comes_online_however_long_its_first_snapshot_takes() {
+    let trio = Trio::with_keys(1450).await;
+    // About six seconds, which is longer than anything else takes that it waits for.
+    let manner = Manner::observing(4 * 1024);
+    let (_node, newcomer) = trio.newcomer_as(&manner).await;
+    has(&newcomer, 1450).await;
+    assert!(manner.applied() < 200, "{} were replayed", manner.applied());
+}
+
+/// To describe a large snapshot takes a while, and each further source once did it as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_has_one_source_describe_a_snapshot_however_long_that_takes() {
+    let trio = Trio::with_keys(1450).await;
+    for manner in &trio.manners {
+        manner.allow(0);
+    }
+    let (_node, newcomer) = trio.newcomer_as(&Manner::observing(1024 * 1024)).await;
+    let asked = |manner: &Arc<Manner>| {
+        let manner = manner.clone();
+        Box::pin(async move { manner.asked_for(1).await })
+    };
+    let first = futures::future::select_all(trio.manners.iter().map(asked));
+    let (_, first, _) = within(10, first).await;
+    let mut others = trio.manners.clone();
+    others.remove(first);
+    // Longer than a source may be silent otherwise.
+    let second = futures::future::select_all(others.iter().map(asked));
+    let second = tokio::time::timeout(Duration::from_secs(6), second).await;
+    assert!(second.is_err(), "a second source was asked");
+    for manner in &trio.manners {
+        manner.allow(u64::MAX);
+    }
+    has(&newcomer, 1450).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

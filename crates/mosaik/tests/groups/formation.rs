@@ -15,7 +15,7 @@ use mosaik::{
 use super::machines::{
     Ledger, agreed, formed_of, join, join_with, leader_of, nodes, observer, reaches, until_members,
 };
-use crate::support::within;
+use crate::support::{node, random_network, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lone_node_leads_within_a_second() {
@@ -57,6 +57,44 @@ async fn three_nodes_form_one_group() {
     assert_eq!(other.id(), same.id());
     assert_eq!(*other.peer().id(), nodes[1].local().id());
     assert!(!other.is_terminated());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_dial_each_other_at_once_have_one_bond() {
+    let network = random_network();
+    let nodes = [node(network).await, node(network).await];
+    let peers = [nodes[0].local().id(), nodes[1].local().id()];
+    let key = GroupKey::random();
+    let consensus = ConsensusConfig::builder().with_min_members(2);
+    let consensus = consensus.build().unwrap();
+    // Both list the group before they know each other, so both dial when they meet.
+    let join = |node| join_with(node, key, Ledger::default(), consensus.clone());
+    let groups: Vec<_> = nodes.iter().map(join).collect();
+    let meet = |from: usize, to: usize| {
+        let discovery = nodes[from].discovery();
+        discovery.sync_with(nodes[to].local().addr())
+    };
+    let (one, two) = within(5, futures::future::join(meet(0, 1), meet(1, 0))).await;
+    assert!(one.is_ok() && two.is_ok());
+    for group in &groups {
+        within(10, group.when().online()).await;
+    }
+    loop {
+        let bonds = [groups[0].bonds(), groups[1].bonds()];
+        let changes = bonds.iter().map(|bonds| Box::pin(bonds.changed()));
+        let changed = futures::future::select_all(changes);
+        let ends = [bonds[0].get(&peers[1]), bonds[1].get(&peers[0])];
+        if let [Some(one), Some(other)] = ends
+            && one.id() == other.id()
+        {
+            break;
+        }
+        within(5, changed).await;
+    }
+    assert_eq!((groups[0].bonds().len(), groups[1].bonds().len()), (1, 1));
+    for group in &groups {
+        within(5, group.execute(1)).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

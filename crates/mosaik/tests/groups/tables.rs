@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZero,
     ops::Range,
     sync::{
         Arc,
@@ -12,7 +13,10 @@ use std::{
 
 use mosaik::{
     UniqueId,
-    groups::{ApplyContext, Snapshot, SnapshotStateMachine, SnapshotSync, StateMachine},
+    groups::{
+        ApplyContext, LeadershipPreference, Snapshot, SnapshotStateMachine, SnapshotSync,
+        StateMachine,
+    },
     id,
 };
 use tokio::sync::watch;
@@ -27,16 +31,28 @@ pub(crate) struct Manner {
     /// Runs that may be encoded; a request for more waits.
     allowed: watch::Sender<u64>,
     pub(crate) lies: AtomicBool,
+    /// Bytes that it fetches a second, if it is an observer.
+    observes: Option<NonZero<u64>>,
 }
 
 impl Manner {
     pub(crate) fn honest() -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::new(None))
+    }
+
+    /// An observer that fetches this many bytes a second.
+    pub(crate) fn observing(rate: u64) -> Arc<Self> {
+        Arc::new(Self::new(NonZero::new(rate)))
+    }
+
+    fn new(observes: Option<NonZero<u64>>) -> Self {
+        Self {
             applied: AtomicU64::new(0),
             encoded: watch::Sender::new(0),
             allowed: watch::Sender::new(u64::MAX),
             lies: AtomicBool::new(false),
-        })
+            observes,
+        }
     }
 
     pub(crate) fn applied(&self) -> u64 {
@@ -106,10 +122,21 @@ impl StateMachine for Table {
     }
 
     fn state_sync(&self) -> Self::StateSync {
-        SnapshotSync::default()
+        let sync = SnapshotSync::default()
             .with_interval(100.try_into().unwrap())
             .with_batch_size(5.try_into().unwrap())
-            .with_kept_commands(4)
+            .with_kept_commands(4);
+        match self.manner.observes {
+            Some(rate) => sync.with_fetch_rate(rate),
+            None => sync,
+        }
+    }
+
+    fn leadership_preference(&self) -> LeadershipPreference {
+        match self.manner.observes {
+            Some(_) => LeadershipPreference::Observer,
+            None => LeadershipPreference::Normal,
+        }
     }
 }
 

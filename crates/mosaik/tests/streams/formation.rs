@@ -69,6 +69,22 @@ async fn one_consumer_takes_from_all_producers_and_one_producer_serves_all() {
     assert_eq!(within(1, other.recv()).await, Some(3));
 }
 
+/// The producer answers 401, is told of the consumer, and admits it: within the page's 2 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_does_not_know_its_consumer_learns_of_it() {
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    let mut producer = a.streams().produce::<u32>();
+    let mut consumer = b.streams().consume::<u32>();
+    assert!(a.discovery().catalog().get(&b.local().id()).is_none());
+    assert!(b.discovery().feed(a.discovery().me()));
+    within(2, consumer.when().subscribed()).await;
+    within(1, producer.when().online()).await;
+    within(1, producer.send(1)).await.unwrap();
+    assert_eq!(within(1, consumer.recv()).await, Some(1));
+    assert!(a.discovery().catalog().get(&b.local().id()).is_some());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_does_not_subscribe_to_itself() {
     let (a, b) = pair().await;

@@ -20,12 +20,15 @@ const BOND: u8 = 0;
 const CHANNEL: u8 = 1;
 const CONTROL_ASK: u8 = 3;
 const CONTROL_ANSWER: u8 = 4;
+const CONTROL_REMOVED: u8 = 6;
 const CONTROL_DISSOLVED: u8 = 8;
 /// Numbers of channels.
 pub const APPEND: u8 = 0;
 pub const SNAPSHOT: u8 = 1;
 pub const FORWARD: u8 = 3;
+const FOLLOW: u8 = 5;
 /// Numbers of questions.
+pub const HEARTBEAT: u8 = 0;
 pub const PRE_VOTE: u8 = 2;
 pub const READ_INDEX: u8 = 5;
 /// The answer of a member that does not answer.
@@ -60,7 +63,8 @@ pub struct Standing {
     pub willingness: u8,
     pub catching_up: bool,
     pub lineage: Option<Lineage>,
-    pub feeds: Option<u8>,
+    /// Distance from the membership, and whether guests are fed.
+    pub feeds: Option<(u8, bool)>,
 }
 
 /// A bond with a node.
@@ -83,6 +87,17 @@ impl Bonded {
         group: Digest,
         key: Digest,
         proof: Option<[u8; 32]>,
+    ) -> Self {
+        Self::introduced(target, group, key, proof, |_| {}).await
+    }
+
+    /// Likewise, and says of itself what the function makes of a newcomer's standing.
+    pub async fn introduced(
+        target: &Network,
+        group: Digest,
+        key: Digest,
+        proof: Option<[u8; 32]>,
+        pose: impl FnOnce(&mut Standing),
     ) -> Self {
         let intruder = Intruder::new().await;
         let connection = intruder.join(target, GROUPS_ALPN).await;
@@ -122,13 +137,14 @@ impl Bonded {
         };
         let now = now_ms();
         let entry = dated(*target.network_id(), &intruder.secret, version(now, now));
-        let standing = Standing {
+        let mut standing = Standing {
             member: own,
             willingness: 0,
             catching_up: false,
             lineage: None,
             feeds: None,
         };
+        pose(&mut standing);
         let introduction = frame(&(entry, 1u64, standing, proof));
         send.write_all(&introduction).await.unwrap();
         let established = received(&mut recv).await;
@@ -162,6 +178,29 @@ impl Bonded {
         };
         let told = frame(&(CONTROL_DISSOLVED, lineage, u64::MAX, winner));
         self.send.write_all(&told).await.unwrap();
+    }
+
+    /// Says that a member is out of the membership; returns whether the bond still exists.
+    pub async fn remove(&mut self, member: MemberId) -> bool {
+        let told = frame(&(CONTROL_REMOVED, member));
+        self.send.write_all(&told).await.is_ok()
+    }
+
+    /// Waits for the node's next question of a kind, and answers it.
+    pub async fn answer(&mut self, kind: u8, response: &impl Serialize) {
+        loop {
+            let message = received(&mut self.recv).await;
+            if message[0] != CONTROL_ASK {
+                continue;
+            }
+            type Ask = (u8, u64, Digest, MemberId, MemberId, Vec<u8>);
+            let (_, id, _, _, _, request): Ask = decoded(&message);
+            if request[0] == kind {
+                let answer = frame(&(CONTROL_ANSWER, id, Some(encoded(response))));
+                self.send.write_all(&answer).await.unwrap();
+                return;
+            }
+        }
     }
 
     /// Asks the node's consensus instance in a history; none without such an instance.
@@ -211,6 +250,21 @@ impl Bonded {
     }
 }
 
+impl Bonded {
+    /// Asks to be fed as a reader, and waits until something comes, or the stream ends.
+    pub async fn fed(&self, lineage: Digest) -> (SendStream, RecvStream) {
+        let head = (
+            (CHANNEL, self.group, self.bond, lineage),
+            (self.own, self.theirs.member, FOLLOW),
+        );
+        let follow = (0u64, false);
+        let bytes = [frame(&head), frame(&follow)].concat();
+        let (send, mut recv) = say(&self.connection, &bytes).await;
+        let _ = within(5, recv.read(&mut [0; 4])).await;
+        (send, recv)
+    }
+}
+
 /// Reaction of a node to a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -223,6 +277,12 @@ pub fn forward(command: &[u8]) -> impl Serialize {
     let len = u32::try_from(command.len()).unwrap();
     let row = [&len.to_le_bytes()[..], command].concat();
     (1u64, 1u32, row, false)
+}
+
+/// The answer to a heartbeat of a member that has voted for somebody, or follows it.
+pub fn higher_vote(term: u64, voted_for: MemberId) -> impl Serialize {
+    // A result that is an error, and which one.
+    ((HEARTBEAT, 1u8, 1u8), (term, Some(voted_for)), true)
 }
 
 fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> T {

@@ -42,6 +42,56 @@ fn names_and_bounds() {
 }
 
 #[test]
+fn a_configuration_is_read_from_the_fields_of_the_page() {
+    let seconds = |secs: u64| serde_json::json!({ "secs": secs, "nanos": 0 });
+    let text = serde_json::json!({
+        "events_backlog": 7,
+        "bootstrap_peers": [],
+        "tags": [Digest::from("a")],
+        "purge_after": seconds(60),
+        "max_time_drift": seconds(5),
+        "announce_interval": seconds(9),
+        "announce_jitter": 0.25,
+        "dht_publish_interval": null,
+        "dht_poll_interval": seconds(8),
+        "no_dht_bootstrap": true,
+        "rtt_probe_interval": seconds(7),
+        "max_rtt": null,
+        "graceful_departure_window": seconds(1),
+    });
+    let config: Config = serde_json::from_str(&text.to_string()).unwrap();
+    let built = Config::builder()
+        .with_events_backlog(7)
+        .with_tags("a")
+        .with_purge_after(Duration::from_secs(60))
+        .with_max_time_drift(Duration::from_secs(5))
+        .with_announce_interval(Duration::from_secs(9))
+        .with_announce_jitter(0.25)
+        .with_dht_publish_interval(None)
+        .with_dht_poll_interval(Duration::from_secs(8))
+        .no_dht_bootstrap()
+        .with_rtt_probe_interval(Duration::from_secs(7))
+        .build()
+        .unwrap();
+    let expected = Config {
+        graceful_departure_window: Duration::from_secs(1),
+        ..built
+    };
+    assert_eq!(config, expected);
+    let again: Config = serde_json::from_value(serde_json::to_value(&config).unwrap()).unwrap();
+    assert_eq!(again, config);
+}
+
+#[test]
+fn never_is_a_configuration_too() {
+    let config = Config::builder()
+        .with_purge_after(Duration::MAX)
+        .with_max_time_drift(Duration::MAX)
+        .with_events_backlog(usize::MAX);
+    assert!(config.clone().build().is_ok() && config.into_config().is_ok());
+}
+
+#[test]
 fn arguments_are_one_or_many() {
     let key = SecretKey::generate().public();
     let addr = EndpointAddr::from(key);

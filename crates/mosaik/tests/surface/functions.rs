@@ -7,7 +7,7 @@ use mosaik::{
     HandlerOf, Network, UniqueId,
     discovery::PeerEntry,
     functions::{
-        CallError, Caller, Config, ConfigBuilder, FunctionDef, Handler,
+        CallError, Caller, Config, ConfigBuilder, ConfigBuilderError, FunctionDef, Handler,
         caller::{self, CallError as CallerCallError},
         handler::{self, BuilderError, HandlerConfig, Stats},
         status::{CandidateInfo, CandidatesMap, HandlerConditions, When},
@@ -122,6 +122,10 @@ fn names_and_bounds() {
     let builder: ConfigBuilder = Config::builder().with_call_timeout(Duration::from_secs(1));
     let _ = Network::builder("x").with_functions(builder);
     // Exhaustive, as users match them.
+    let _ = |error: ConfigBuilderError| match error {
+        ConfigBuilderError::UninitializedField(field) => field.len(),
+        ConfigBuilderError::ValidationError(text) => text.len(),
+    };
     let _ = |error: BuilderError| match error {
         BuilderError::AlreadyExists => {}
         BuilderError::EntryFull {

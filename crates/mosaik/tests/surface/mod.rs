@@ -9,6 +9,7 @@
     reason = "forms are spelled out to see that they compile"
 )]
 
+mod collections;
 mod discovery;
 mod functions;
 mod glob;

@@ -63,6 +63,75 @@ fn programs_make_their_own_close_reasons() {
     assert_eq!(MarketClosed.to_string(), "MarketClosed");
 }
 
+#[test]
+fn built_in_close_reasons_have_paths_and_numbers() {
+    fn code(reason: impl CloseReason) -> u64 {
+        let close: ApplicationClose = reason.into();
+        close.error_code.into_inner()
+    }
+    for (code, expected) in [
+        (code(close::InvalidAlpn), 100),
+        (code(close::DifferentNetwork), 101),
+        (code(close::Cancelled), 102),
+        (code(close::UnexpectedClose), 103),
+        (code(close::Success), 200),
+        (code(close::GracefulShutdown), 204),
+        (code(close::ProtocolViolation), 400),
+        (code(close::UnknownPeer), 401),
+        (code(close::streams::NotAllowed), 10_403),
+        (code(close::streams::StreamNotFound), 10_404),
+        (code(close::streams::SchemaMismatch), 10_409),
+        (code(close::streams::TooSlow), 10_413),
+        (code(close::streams::NoCapacity), 10_509),
+        (code(close::functions::NotAllowed), 11_403),
+        (code(close::functions::FunctionNotFound), 11_404),
+        (code(close::functions::SchemaMismatch), 11_409),
+        (code(close::functions::HandlerFailure), 11_500),
+        (code(close::functions::NoCapacity), 11_509),
+        (code(close::groups::InvalidHandshake), 30_400),
+        (code(close::groups::NotAllowed), 30_403),
+        (code(close::groups::GroupNotFound), 30_404),
+        (code(close::groups::InvalidProof), 30_405),
+        (code(close::groups::Timeout), 30_408),
+        (code(close::groups::IdentityInUse), 30_409),
+        (code(close::groups::AlreadyBonded), 30_429),
+    ] {
+        assert_eq!(code, expected);
+    }
+}
+
+#[tokio::test]
+async fn of_an_option_that_is_set_twice_the_last_value_counts() {
+    let id = random_network();
+    let (first, last) = (SecretKey::generate(), SecretKey::generate());
+    let network = Network::builder("first")
+        .with_network_id(id)
+        .with_secret_key(first)
+        .with_secret_key(last.clone())
+        .with_relay_mode(RelayMode::Default)
+        .with_relay_mode(RelayMode::Disabled)
+        // An address that no machine has: reserved for documentation.
+        .with_addresses(["192.0.2.1:9".parse().unwrap()])
+        .with_addresses(["127.0.0.1:0".parse().unwrap()])
+        .with_mdns_discovery(true)
+        .with_mdns_discovery(false)
+        .with_discovery(discovery::Config::builder().with_tags("first"))
+        .with_discovery(
+            discovery::Config::builder()
+                .no_dht_bootstrap()
+                .with_tags("last"),
+        )
+        .build()
+        .await
+        .unwrap();
+    assert_eq!(network.local().network_id(), &id);
+    assert_eq!(network.local().id(), last.public());
+    let me = network.discovery().me();
+    assert_eq!(me.tags(), &BTreeSet::from([Tag::from("last")]));
+    assert!(me.address().ip_addrs().all(|addr| addr.ip().is_loopback()));
+    network.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_builder_without_a_network_id_says_so() {
     let error = NetworkBuilder::default().build().await.err().unwrap();

@@ -66,6 +66,11 @@ fn policies() {
     assert_eq!(factory().next_backoff(), Some(Duration::from_secs(1)));
     let builder: ConfigBuilder = ConfigBuilder::default().with_backoff(Steady);
     let _ = Network::builder("x").with_streams(builder.clone());
+    // Exhaustive, as users match it.
+    let _ = |error: ConfigBuilderError| match error {
+        ConfigBuilderError::UninitializedField(field) => field.len(),
+        ConfigBuilderError::ValidationError(text) => text.len(),
+    };
     let error: fn(ConfigBuilderError) -> NetworkError = NetworkError::StreamsConfig;
     assert_eq!(
         error(ConfigBuilderError::ValidationError("bad".into())).to_string(),

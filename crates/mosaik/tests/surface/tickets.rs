@@ -57,6 +57,51 @@ fn names_and_bounds() {
     validator(Arc::new(Password) as Arc<dyn TicketValidator>);
 }
 
+/// Accepts one word, as a ticket of the common class.
+struct Word(&'static str);
+
+impl TicketValidator for Word {
+    fn class(&self) -> TicketClass {
+        CLASS
+    }
+
+    fn signature(&self) -> mosaik::UniqueId {
+        unique_id!("word.v1").derive(self.0)
+    }
+
+    fn validate(&self, ticket: &[u8], _: &PeerEntry) -> Result<Expiration, InvalidTicket> {
+        (ticket == self.0.as_bytes())
+            .then_some(Expiration::Never)
+            .ok_or(InvalidTicket)
+    }
+}
+
+#[test]
+fn validators_of_one_class_may_take_a_ticket_each() {
+    let both: [Arc<dyn TicketValidator>; 2] = [Arc::new(Word("one")), Arc::new(Word("two"))];
+    let ticket = |word: &'static str| Ticket::new(CLASS, Bytes::from(word));
+    let half = entry().add_ticket(ticket("one")).add_ticket(ticket("none"));
+    assert_eq!(half.validate_tickets(&both), Err(InvalidTicket));
+    let whole = half.add_ticket(ticket("two"));
+    assert_eq!(whole.validate_tickets(&both), Ok(Some(Expiration::Never)));
+}
+
+#[test]
+fn fallible_constructors_of_all_keys() {
+    assert_eq!(Hs256::try_new([1; 32]), Ok(Hs256::new([1; 32])));
+    assert_eq!(Hs384::try_new([1; 48]), Ok(Hs384::new([1; 48])));
+    assert_eq!(Hs512::try_new([1; 64]), Ok(Hs512::new([1; 64])));
+    assert!(Es256::try_new([0; 33]).is_err() && Es384::try_new([0; 49]).is_err());
+    assert!(Es512::try_new([0; 67]).is_err() && Es256k::try_new([0; 33]).is_err());
+    assert!(EdDsa::try_from_hex("").is_err());
+    assert!(Es256SigningKey::try_from_bytes([0; 32]).is_err());
+    assert!(Es384SigningKey::try_from_bytes([0; 48]).is_err());
+    assert!(Es512SigningKey::try_from_bytes([0; 66]).is_err());
+    assert!(Es256kSigningKey::try_from_bytes([0; 32]).is_err());
+    assert!(EdDsaSigningKey::try_from_bytes([0; 32]).is_ok());
+    assert!(Hs256::try_from_hex("zz").is_err());
+}
+
 #[test]
 fn tickets_are_opaque() {
     let ticket = Ticket::new(CLASS, Bytes::from("secret"));

@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     collections_layer::{
-        CollectionConfig, Error, Status, StoreId, Version, Watch, When,
+        CollectionConfig, Error, Ingredient, Mismatch, OpenError, Status, StoreId, Version, Watch,
+        When,
         adverts::Advert,
         engine::{
             command::{Command, Request},
@@ -22,8 +23,8 @@ use crate::{
         identity,
     },
     groups::{
-        CommandError, ConsensusConfig, Consistency, Group, GroupId, Groups, Index,
-        LeadershipPreference, Proposer, QueryError,
+        CommandError, ConsensusConfig, Consistency, Group, GroupBuilder, GroupId, Groups,
+        InMemoryLogStore, Index, LeadershipPreference, Proposer, QueryError,
     },
     primitives::{Bytes, ShortFmtExt, encoding::EncodeError},
 };
@@ -34,6 +35,8 @@ pub(crate) struct Handle<K: Kind> {
     when: When,
     advert: Advert,
 }
+
+type Joining<'a, K> = GroupBuilder<'a, InMemoryLogStore<Command<K>>, Machine<K>>;
 
 /// Submits operations; keeps the node in the collection's group as a handle does.
 pub(crate) struct Submitter<K: Kind> {
@@ -52,7 +55,6 @@ impl<K: Kind> Clone for Submitter<K> {
 
 /// Outcome of a mutation, and the version that it made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Outcome<T> {
     /// The version that the mutation made, also when it had no effect.
     pub version: Version,
@@ -60,74 +62,51 @@ pub struct Outcome<T> {
     pub value: T,
 }
 
-/// Role of a handle in its collection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Writer,
-    Reader,
+/// A collection that is about to be opened.
+pub(crate) struct Opening<'a> {
+    pub(crate) groups: &'a Groups,
+    pub(crate) store_id: StoreId,
+    pub(crate) types: &'a [&'a str],
+    pub(crate) capacity: Option<u64>,
+    pub(crate) config: &'a CollectionConfig,
+    pub(crate) is_writer: bool,
 }
 
 impl<K: Kind> Handle<K> {
-    /// Joins the collection's group, or finds it joined on this node.
-    pub(crate) fn open(
-        groups: &Groups,
-        store_id: StoreId,
-        types: &[&str],
-        capacity: Option<u64>,
-        config: &CollectionConfig,
-        role: Role,
-    ) -> Self {
-        let advert = Advert::new(store_id, K::NAME, types, capacity, config);
-        let settings = Settings {
-            signature: identity::signature(K::NAME, types, capacity, config),
-            sync: config.sync.clone(),
-            preference: match role {
-                Role::Writer => LeadershipPreference::Normal,
-                Role::Reader => LeadershipPreference::Observer,
-            },
-        };
-        let limits = Limits {
-            entries: config.max_entries,
-            bytes: config.max_bytes,
-        };
-        let consensus = ConsensusConfig {
-            min_members: config.min_writers,
-            ..ConsensusConfig::default()
-        };
-        let mut builder = groups
-            .with_key(identity::group_key(store_id))
-            .with_consensus_config(consensus)
-            .founding_unadmitted();
-        for validator in &config.validators {
-            builder = builder.require_ticket(validator.clone());
+    /// Joins the collection's group, or finds it joined on this node. What can't be had of the
+    /// configuration is logged.
+    pub(crate) fn open(opening: Opening<'_>) -> Self {
+        if opening.lacks_storage() {
+            tracing::error!(
+                store = %opening.store_id.short(),
+                "a durable collection without storage: its content is kept in memory; give the \
+                 node a directory with NetworkBuilder::with_storage"
+            );
         }
-        #[cfg(feature = "storage")]
-        if config.durable {
-            if groups.has_storage() {
-                builder = builder.kept_on_disk();
-            } else {
-                tracing::error!(
-                    store = %store_id.short(),
-                    "a durable collection without storage: its content is kept in memory; give the \
-                     node a directory with NetworkBuilder::with_storage"
-                );
-            }
+        let (builder, own) = opening.prepare();
+        Self::start(builder.join(), own, &opening)
+    }
+
+    /// Joins the collection's group as configured, or finds it joined so on this node.
+    pub(crate) fn try_open(opening: Opening<'_>) -> Result<Self, OpenError> {
+        if opening.lacks_storage() {
+            return Err(OpenError::NoStorage);
         }
-        if let Some(key) = config.write_key {
-            builder = builder.with_write_key(key);
-        }
-        let own = Arc::new(Replica::new(limits, config.watch_buffer));
-        let machine = Machine::new(own.clone(), settings);
-        let group = builder.with_state_machine(machine).join();
+        let (builder, own) = opening.prepare();
+        Ok(Self::start(builder.try_join()?, own, &opening))
+    }
+
+    fn start(group: Group<Machine<K>>, own: Arc<Replica<K>>, opening: &Opening<'_>) -> Self {
+        let advert = opening.advert::<K>();
         // Another handle may have joined before: this one shares its replica.
         let replica = group.with_machine(|machine| machine.replica().clone());
         if Arc::ptr_eq(&own, &replica) {
             replica.show_once(|| Shown::register::<K>(group.network_id(), group.id()));
             let discovery = group.proposer().discovery().clone();
-            let published = Published::new(discovery, store_id, advert);
+            let published = Published::new(discovery, opening.store_id, advert);
             keeper::start(group.proposer(), replica.clone(), published);
         } else {
-            replica.ring().enlarge(config.watch_buffer);
+            replica.ring().enlarge(opening.config.watch_buffer);
         }
         let when = When::new(group.when().clone(), replica.watch_version());
         let submitter = Submitter {
@@ -163,12 +142,31 @@ impl<K: Kind> Handle<K> {
             is_online: group.is_online(),
             is_admitted: group.admits_itself(),
             may_write: !group.is_write_refused(),
+            is_durable: group.is_durable(),
             leader: group.leader(),
             membership: group.membership(),
+            log_position: group.log_position(),
             version,
             entries,
-            mismatches: mismatches(group.proposer().discovery(), &self.advert),
+            mismatches: self.mismatches(),
         }
+    }
+
+    /// Collections of others that differ, and those that differ in their write key alone: these find
+    /// each other.
+    fn mismatches(&self) -> Vec<Mismatch> {
+        let group = &self.submitter.group;
+        let mut all = mismatches(group.proposer().discovery(), &self.advert);
+        for peer in group.peers_with_another_key() {
+            match all.iter_mut().find(|mismatch| mismatch.peer == peer) {
+                Some(mismatch) => mismatch.ingredients.push(Ingredient::WriteKey),
+                None => all.push(Mismatch {
+                    peer,
+                    ingredients: vec![Ingredient::WriteKey],
+                }),
+            }
+        }
+        all
     }
 
     pub(crate) fn version(&self) -> Version {
@@ -205,6 +203,18 @@ impl<K: Kind> Handle<K> {
         show: fn(Live<K>) -> S,
     ) -> Watch<S, K::Change> {
         Observer::resume(self.submitter.replica.clone(), version, show)
+    }
+
+    /// See [`Group::reform`](crate::groups::Group::reform).
+    pub(crate) fn reform(&self) -> impl Future<Output = bool> + Send + Sync + 'static + use<K> {
+        self.submitter.group.reform()
+    }
+
+    /// See [`Group::abandon_history`](crate::groups::Group::abandon_history).
+    pub(crate) fn abandon_history(
+        &self,
+    ) -> impl Future<Output = bool> + Send + Sync + 'static + use<K> {
+        self.submitter.group.abandon_history()
     }
 
     /// A barrier: afterwards the local content reflects all that was acknowledged before the call.
@@ -261,6 +271,69 @@ impl<K: Kind> Handle<K> {
             .field("version", &self.version())
             .field("entries", &self.read(K::len))
             .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Opening<'a> {
+    /// Returns whether the content is to be kept on disk, by a node that has none.
+    #[cfg(feature = "storage")]
+    fn lacks_storage(&self) -> bool {
+        self.config.durable && !self.groups.has_storage()
+    }
+
+    #[cfg(not(feature = "storage"))]
+    const fn lacks_storage(&self) -> bool {
+        false
+    }
+
+    fn advert<K: Kind>(&self) -> Advert {
+        Advert::new(
+            self.store_id,
+            K::NAME,
+            self.types,
+            self.capacity,
+            self.config,
+        )
+    }
+
+    /// The way to join the group, and the replica of a handle that is the first on its node.
+    fn prepare<K: Kind>(&self) -> (Joining<'a, K>, Arc<Replica<K>>) {
+        let config = self.config;
+        let settings = Settings {
+            signature: identity::signature(K::NAME, self.types, self.capacity, config),
+            sync: config.sync.clone(),
+            preference: if self.is_writer {
+                LeadershipPreference::Normal
+            } else {
+                LeadershipPreference::Observer
+            },
+        };
+        let limits = Limits {
+            entries: config.max_entries,
+            bytes: config.max_bytes,
+        };
+        let consensus = ConsensusConfig {
+            min_members: config.min_writers,
+            ..ConsensusConfig::default()
+        };
+        let mut builder = self
+            .groups
+            .with_key(identity::group_key(self.store_id))
+            .with_consensus_config(consensus)
+            .founding_unadmitted();
+        for validator in &config.validators {
+            builder = builder.require_ticket(validator.clone());
+        }
+        #[cfg(feature = "storage")]
+        if config.durable && self.groups.has_storage() {
+            builder = builder.kept_on_disk();
+        }
+        if let Some(key) = config.write_key {
+            builder = builder.with_write_key(key);
+        }
+        let own = Arc::new(Replica::new(limits, config.watch_buffer));
+        let machine = Machine::new(own.clone(), settings);
+        (builder.with_state_machine(machine), own)
     }
 }
 

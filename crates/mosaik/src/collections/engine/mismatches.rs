@@ -33,6 +33,10 @@ impl Published {
 
     fn publish(&self) {
         let advert = self.advert;
+        // Each collection of the node comes here for each change of the entry.
+        if advert.is_in(&self.discovery.me()) {
+            return;
+        }
         if let Err(error) = self.discovery.update_own(|entry| advert.publish(entry)) {
             tracing::debug!(
                 store = %self.store_id.short(), %error,

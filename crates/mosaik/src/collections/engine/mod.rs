@@ -28,7 +28,7 @@ pub(super) use changes::Changes;
 #[cfg(test)]
 pub(super) use command::{Command, Request};
 pub use handle::Outcome;
-pub(super) use handle::{Handle, Role, Submitter};
+pub(super) use handle::{Handle, Opening, Submitter};
 pub(super) use kind::{Alarm, Applied, Clock, Kind, Limits, Place, Tick};
 pub(super) use machine::ITEM;
 pub(super) use observer::{Everything, Select};

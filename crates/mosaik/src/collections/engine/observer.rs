@@ -89,7 +89,8 @@ impl<K: Kind, F: Select<K>, S: Send + Sync + 'static> Observer<K, F, S> {
         let key = select.key();
         let (live, id, position) = replica.observe(|live, ring| {
             let id = ring.register(key);
-            (live.clone(), id, ring.position(live.version))
+            let position = ring.position(live.version);
+            (live, id, position)
         });
         // Selected with no lock held: a large part takes its time.
         let snapshot = show(select.content(&live));
@@ -122,7 +123,7 @@ impl<K: Kind, F: Select<K>, S: Send + Sync + 'static> Observer<K, F, S> {
         let (live, position, oldest, discarded) = self.replica.observe(|live, ring| {
             let position = ring.position(live.version);
             let discarded = ring.given_up_since(&self.position);
-            (live.clone(), position, ring.oldest(), discarded)
+            (live, position, ring.oldest(), discarded)
         });
         let from = core::mem::replace(&mut self.position, position).version;
         let now = (self.show)(self.select.content(&live));
@@ -169,14 +170,8 @@ impl<K: Kind, S: Send + Sync + 'static> Observer<K, Everything, S> {
             let id = ring.register(None);
             let position = ring.position(version);
             let ahead = (live.version < version).then_some(version);
-            (
-                live.clone(),
-                id,
-                position,
-                ring.oldest(),
-                ring.since(version),
-                ahead,
-            )
+            let (oldest, since) = (ring.oldest(), ring.since(version));
+            (live, id, position, oldest, since, ahead)
         });
         let mut first = None;
         match since {

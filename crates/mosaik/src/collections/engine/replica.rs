@@ -84,6 +84,8 @@ impl RunningClock {
 pub(crate) struct Live<K: Kind> {
     pub(crate) state: K::State,
     pub(crate) version: Version,
+    /// Reading of the log's clock on this node when it was taken from the replica; 0 inside of it.
+    pub(crate) clock_millis: u64,
 }
 
 impl<K: Kind> Clone for Live<K> {
@@ -91,6 +93,7 @@ impl<K: Kind> Clone for Live<K> {
         Self {
             state: self.state.clone(),
             version: self.version,
+            clock_millis: self.clock_millis,
         }
     }
 }
@@ -100,6 +103,7 @@ impl<K: Kind> Default for Live<K> {
         Self {
             state: K::State::default(),
             version: Version::default(),
+            clock_millis: 0,
         }
     }
 }
@@ -159,9 +163,16 @@ impl<K: Kind> Replica<K> {
         read(&self.live.read().state)
     }
 
-    /// The content and its version.
+    /// The content and its version, with the present reading of the clock.
     pub(crate) fn snapshot(&self) -> Live<K> {
-        self.live.read().clone()
+        self.taken_from(&self.live.read())
+    }
+
+    fn taken_from(&self, live: &Live<K>) -> Live<K> {
+        Live {
+            clock_millis: self.clock.borrow().millis(),
+            ..live.clone()
+        }
     }
 
     pub(crate) fn version(&self) -> Version {
@@ -264,12 +275,10 @@ impl<K: Kind> Replica<K> {
     }
 
     /// Looks at the content and at the changes that led to it, as of one version.
-    pub(crate) fn observe<R>(
-        &self,
-        observe: impl FnOnce(&Live<K>, &mut Ring<K::Change>) -> R,
-    ) -> R {
+    pub(crate) fn observe<R>(&self, observe: impl FnOnce(Live<K>, &mut Ring<K::Change>) -> R) -> R {
         let live = self.live.read();
-        observe(&live, &mut self.ring.lock())
+        let taken = self.taken_from(&live);
+        observe(taken, &mut self.ring.lock())
     }
 
     /// Ends all watches, after what they have not yet seen.

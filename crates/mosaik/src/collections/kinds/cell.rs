@@ -4,10 +4,10 @@ use core::{fmt, marker::PhantomData};
 use std::sync::Arc;
 
 use super::super::{
-    CollectionConfig, Error, Status, StoreId, Value, Version, Watch, When,
+    CollectionConfig, Error, OpenError, Status, StoreId, Value, Version, Watch, When,
     engine::{
-        Applied, Element, Everything, Handle, ITEM, Kind, Live, Outcome, Place, Print, Reader,
-        Role, Writer,
+        Applied, Element, Everything, Handle, ITEM, Kind, Live, Opening, Outcome, Place, Print,
+        Reader, Writer,
     },
 };
 use super::Exchange;
@@ -280,8 +280,8 @@ impl<const FINAL: bool, T: Value> Kind for PlaceKind<FINAL, T> {
     }
 }
 
-super::constructors!(Cell<T: Value>, [T], CellKind<T>, CellReader<T>);
-super::constructors!(Once<T: Value>, [T], OnceKind<T>, OnceReader<T>);
+super::handles!(Cell<T: Value>, [T], CellKind<T>);
+super::handles!(Once<T: Value>, [T], OnceKind<T>);
 
 macro_rules! reads {
     ($name:ident, $snapshot:ident, $kind:ident) => {

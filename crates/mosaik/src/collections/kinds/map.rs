@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        CollectionConfig, Error, Key, Status, StoreId, Value, Version, Watch, When,
-        engine::{Everything, Handle, Live, Outcome, Role},
+        CollectionConfig, Error, Key, OpenError, Status, StoreId, Value, Version, Watch, When,
+        engine::{Everything, Handle, Live, Opening, Outcome},
         state::{Keyed, Trie},
     },
     keyed::{
@@ -77,7 +77,7 @@ impl<K: Key, V: Value> Container<K, V> for Trie<Entry<K, V>> {
     }
 }
 
-super::constructors!(Map<K: Key, V: Value>, [K, V], MapKind<K, V>, MapReader<K, V>);
+super::handles!(Map<K: Key, V: Value>, [K, V], MapKind<K, V>);
 
 impl<K: Key, V: Value, const IS_WRITER: bool> Map<K, V, IS_WRITER> {
     /// Number of entries.
@@ -163,7 +163,6 @@ keyed_writes!(Map<Key, V>, MapSnapshot);
 
 /// Result of a compare-exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Exchange<V> {
     /// True if the value was the expected one, and was replaced.
     pub applied: bool,
@@ -233,6 +232,25 @@ impl<K: Key, V: Value> MapSnapshot<K, V> {
     {
         let entry = self.0.state.entries.get(key)?;
         Some((&entry.value, entry.version))
+    }
+
+    /// The values of several keys, in the order of the keys given.
+    pub fn get_many<'q, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> std::vec::Vec<Option<&V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized + 'q,
+    {
+        keys.into_iter().map(|key| self.get(key)).collect()
+    }
+
+    /// The time that a key had left when the snapshot was made; `None` when it is absent or does not
+    /// expire. In the snapshot of a watch that goes on from an older version, also when the key was
+    /// changed since.
+    pub fn ttl(&self, key: &K) -> Option<Duration> {
+        self.0.state.ttl(key, self.0.clock_millis)
     }
 
     /// All entries; the order is unspecified.

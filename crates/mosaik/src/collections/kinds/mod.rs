@@ -32,107 +32,51 @@ pub use sides::Cause;
 
 use super::engine::{Kind, Live};
 
-/// Common methods of every kind: constructors, the waiter, the version, the group, and `Debug`.
-macro_rules! constructors {
+/// Common parts of every kind: the way to open it, the waiter, the version, the group, and `Debug`.
+///
+/// The constructors that programs call name the network, and live in its layer.
+macro_rules! handles {
     (
         $name:ident<$($param:ident: $bound:ident),+ $(; const $cap:ident)?>,
         [$($type:ident),+],
-        $kind:ty,
-        $reader:ty
+        $kind:ty
     ) => {
-        impl<$($param: $bound,)+ $(const $cap: u64,)?> $name<$($param,)+ $($cap,)? true> {
-            /// Opens a writer with the default configuration; the same as [`writer`](Self::writer).
-            ///
-            /// # Panics
-            ///
-            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
-            /// has the same store id and type tag.
-            pub fn new(network: impl AsRef<Groups>, store_id: impl Into<StoreId>) -> Self {
-                Self::writer(network, store_id)
-            }
-
-            /// Opens a writer; the same as [`writer_with_config`](Self::writer_with_config).
-            ///
-            /// # Panics
-            ///
-            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
-            /// has the same store id and type tag.
-            pub fn new_with_config(
-                network: impl AsRef<Groups>,
-                store_id: impl Into<StoreId>,
-                config: impl Into<CollectionConfig>,
-            ) -> Self {
-                Self::writer_with_config(network, store_id, config)
-            }
-
-            /// Opens a writer with the default configuration. Returns at once; the node joins in
-            /// the background.
-            ///
-            /// # Panics
-            ///
-            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
-            /// has the same store id and type tag.
-            pub fn writer(network: impl AsRef<Groups>, store_id: impl Into<StoreId>) -> Self {
-                Self::writer_with_config(network, store_id, CollectionConfig::default())
-            }
-
-            /// Opens a writer. Returns at once; the node joins in the background.
-            ///
-            /// # Panics
-            ///
-            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
-            /// has the same store id and type tag.
-            pub fn writer_with_config(
-                network: impl AsRef<Groups>,
-                store_id: impl Into<StoreId>,
-                config: impl Into<CollectionConfig>,
-            ) -> Self {
-                let types = [$(core::any::type_name::<$type>()),+ $(, &$cap.to_string())?];
-                Self(Handle::open(
-                    network.as_ref(),
-                    store_id.into(),
-                    &types,
-                    None::<u64>$(.or(Some($cap)))?,
-                    &config.into(),
-                    Role::Writer,
-                ))
-            }
-        }
-
         impl<$($param: $bound,)+ $(const $cap: u64,)? const IS_WRITER: bool>
             $name<$($param,)+ $($cap,)? IS_WRITER>
         {
-            /// Opens a reader with the default configuration. Returns at once; the node joins in
-            /// the background.
-            ///
-            /// # Panics
-            ///
-            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
-            /// has the same store id and type tag.
-            pub fn reader(network: impl AsRef<Groups>, store_id: impl Into<StoreId>) -> $reader {
-                Self::reader_with_config(network, store_id, CollectionConfig::default())
+            /// Opens a handle; what can't be had of its configuration is logged.
+            pub(crate) fn open(
+                groups: &Groups,
+                store_id: StoreId,
+                config: &CollectionConfig,
+            ) -> Self {
+                Self(Self::opening(groups, store_id, config, Handle::open))
             }
 
-            /// Opens a reader. Returns at once; the node joins in the background.
-            ///
-            /// # Panics
-            ///
-            /// Outside a Tokio runtime; and where a handle of other types is open on this node that
-            /// has the same store id and type tag.
-            pub fn reader_with_config(
-                network: impl AsRef<Groups>,
-                store_id: impl Into<StoreId>,
-                config: impl Into<CollectionConfig>,
-            ) -> $reader {
+            /// Opens a handle as configured, or not at all.
+            pub(crate) fn try_open(
+                groups: &Groups,
+                store_id: StoreId,
+                config: &CollectionConfig,
+            ) -> Result<Self, OpenError> {
+                Self::opening(groups, store_id, config, Handle::try_open).map(Self)
+            }
+
+            fn opening<R>(
+                groups: &Groups,
+                store_id: StoreId,
+                config: &CollectionConfig,
+                open: impl FnOnce(Opening<'_>) -> R,
+            ) -> R {
                 let types = [$(core::any::type_name::<$type>()),+ $(, &$cap.to_string())?];
-                $name(Handle::open(
-                    network.as_ref(),
-                    store_id.into(),
-                    &types,
-                    None::<u64>$(.or(Some($cap)))?,
-                    &config.into(),
-                    Role::Reader,
-                ))
+                open(Opening {
+                    groups,
+                    store_id,
+                    types: &types,
+                    capacity: None::<u64>$(.or(Some($cap)))?,
+                    config,
+                    is_writer: IS_WRITER,
+                })
             }
 
             /// Waits for conditions: being online, versions.
@@ -172,6 +116,53 @@ macro_rules! constructors {
             + use<$($param,)+ $($cap,)? IS_WRITER> {
                 self.0.sync()
             }
+
+            /// Gives up the content and the history that this node holds, and takes part anew, with
+            /// nothing: the operator's way out when a durable member holds a history that lives
+            /// nowhere else, or that the others have replaced. What only it held is lost, also on its
+            /// disk. Returns whether there was a history to give up.
+            ///
+            /// Nodes with the content in memory give way by themselves when two histories of a
+            /// collection meet; durable ones never do, and say so in their log.
+            ///
+            /// # Cancel safety
+            ///
+            /// Nothing happens before the first poll; once begun it is carried out, also when the
+            /// future is dropped.
+            pub fn abandon_history(
+                &self,
+            ) -> impl Future<Output = bool>
+            + Send
+            + Sync
+            + 'static
+            + use<$($param,)+ $($cap,)? IS_WRITER> {
+                self.0.abandon_history()
+            }
+        }
+
+        impl<$($param: $bound,)+ $(const $cap: u64)?> $name<$($param,)+ $($cap,)? true> {
+            /// Founds a new history from this writer's log and content: the way out when a majority
+            /// of the writers is lost for good. To be called on the survivor with the greatest
+            /// [`log_position`](crate::collections::Status::log_position); the others follow it
+            /// within some seconds. What only the lost had is gone, and so is what another survivor
+            /// had beyond this one.
+            ///
+            /// Returns whether it was done. Not while a leader with a majority is known, here or to
+            /// a node that this one has a bond with.
+            ///
+            /// **Availability over consistency**: if the lost majority still lives, both sides go on,
+            /// and the mutations of one side are discarded when they meet. An operator's decision, to
+            /// be made on one node.
+            ///
+            /// # Cancel safety
+            ///
+            /// Nothing happens before the first poll; once begun it is carried out, also when the
+            /// future is dropped.
+            pub fn reform(
+                &self,
+            ) -> impl Future<Output = bool> + Send + Sync + 'static + use<$($param,)+ $($cap)?> {
+                self.0.reform()
+            }
         }
 
         impl<$($param: $bound,)+ $(const $cap: u64,)? const IS_WRITER: bool> fmt::Debug
@@ -183,7 +174,7 @@ macro_rules! constructors {
         }
     };
 }
-use constructors;
+use handles;
 
 fn debug_snapshot<K: Kind>(name: &str, live: &Live<K>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.debug_struct(name)

@@ -12,8 +12,9 @@ use rpds::RedBlackTreeMapSync;
 
 use super::{
     super::{
-        CollectionConfig, Error, OrderedKey, Status, StoreId, Value, Version, Watch, When,
-        engine::{Everything, Handle, Live, Outcome, Role, Select},
+        CollectionConfig, Error, OpenError, OrderedKey, Status, StoreId, Value, Version, Watch,
+        When,
+        engine::{Everything, Handle, Live, Opening, Outcome, Select},
     },
     keyed::{
         Batch, Container, Entry, KeyedKind, MapChange, Name, OneKey, keyed_writes, millis, op,
@@ -109,11 +110,10 @@ impl<K: OrderedKey, V: Value> Container<K, V> for Tree<K, V> {
     }
 }
 
-super::constructors!(
+super::handles!(
     OrderedMap<K: OrderedKey, V: Value>,
     [K, V],
-    OrderedMapKind<K, V>,
-    OrderedMapReader<K, V>
+    OrderedMapKind<K, V>
 );
 
 impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER> {
@@ -416,6 +416,22 @@ impl<K: OrderedKey, V: Value> OrderedMapSnapshot<K, V> {
         Some((&entry.value, entry.version))
     }
 
+    /// The values of several keys, in the order of the keys given.
+    pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<&V>>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized + 'q,
+    {
+        keys.into_iter().map(|key| self.get(key)).collect()
+    }
+
+    /// The time that a key had left when the snapshot was made; `None` when it is absent or does not
+    /// expire. In the snapshot of a watch that goes on from an older version, also when the key was
+    /// changed since.
+    pub fn ttl(&self, key: &K) -> Option<Duration> {
+        self.0.state.ttl(key, self.0.clock_millis)
+    }
+
     /// The entry with the smallest key.
     pub fn first(&self) -> Option<(&K, &V)> {
         self.iter().next()
@@ -427,7 +443,7 @@ impl<K: OrderedKey, V: Value> OrderedMapSnapshot<K, V> {
     }
 
     /// The entries whose key, a text or bytes, begins with this, in order.
-    pub fn prefix<Q>(&self, prefix: &Q) -> impl Iterator<Item = (&K, &V)> + Send
+    pub fn prefix<Q>(&self, prefix: &Q) -> impl DoubleEndedIterator<Item = (&K, &V)> + Send
     where
         K: Borrow<Q>,
         Q: Ord + AsRef<[u8]> + ?Sized,

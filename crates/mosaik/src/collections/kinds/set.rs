@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        CollectionConfig, Error, Key, Status, StoreId, Version, Watch, When,
-        engine::{Everything, Handle, Live, Outcome, Role},
+        CollectionConfig, Error, Key, OpenError, Status, StoreId, Version, Watch, When,
+        engine::{Everything, Handle, Live, Opening, Outcome},
         state::{Keyed, Trie},
     },
     keyed::{Batch, Entry, KeyedKind, Name, OneKey, SetBatch, SetChange, millis, op},
@@ -45,7 +45,7 @@ impl Name for SetName {
 
 pub(crate) type SetKind<T> = KeyedKind<SetName, Trie<Entry<T, ()>>, T, ()>;
 
-super::constructors!(Set<T: Key>, [T], SetKind<T>, SetReader<T>);
+super::handles!(Set<T: Key>, [T], SetKind<T>);
 
 impl<T: Key, const IS_WRITER: bool> Set<T, IS_WRITER> {
     /// Number of elements.
@@ -290,6 +290,13 @@ impl<T: Key> SetSnapshot<T> {
     /// Returns whether the other set has every element of this one.
     pub fn is_subset(&self, other: &Self) -> bool {
         self.len() <= other.len() && self.iter().all(|value| other.contains(value))
+    }
+
+    /// The time that an element had left when the snapshot was made; `None` when it is absent or does not
+    /// expire. In the snapshot of a watch that goes on from an older version, also when it was
+    /// changed since.
+    pub fn ttl(&self, value: &T) -> Option<Duration> {
+        self.0.state.ttl(value, self.0.clock_millis)
     }
 
     /// All elements; the order is unspecified.

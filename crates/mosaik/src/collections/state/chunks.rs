@@ -3,6 +3,7 @@
 //! Elements lie in chunks of up to [`CHUNK`], which snapshots share. A write copies the list of
 //! chunks and one chunk when a snapshot still shares them, and never an element.
 
+use core::ops::Range;
 use std::{collections::VecDeque, sync::Arc};
 
 /// Elements of a chunk at most.
@@ -52,6 +53,20 @@ impl<T> Chunks<T> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
 
+    /// The elements of a range of indices; what is out of range is passed over.
+    pub(crate) fn range(&self, range: Range<usize>) -> impl Iterator<Item = &Arc<T>> + Send
+    where
+        T: Send + Sync,
+    {
+        let (at, offset) = self.find(range.start).unwrap_or((self.chunks.len(), 0));
+        let mut chunks = self.chunks.range(at..);
+        let first = chunks.next().into_iter();
+        first
+            .flat_map(move |chunk| chunk.range(offset..))
+            .chain(chunks.flat_map(|chunk| chunk.iter()))
+            .take(range.len())
+    }
+
     pub(crate) fn push_back(&mut self, element: Arc<T>) {
         let chunks = Arc::make_mut(&mut self.chunks);
         match chunks.back_mut() {
@@ -98,16 +113,75 @@ impl<T> Chunks<T> {
         Some(core::mem::replace(place, element))
     }
 
-    pub(crate) fn remove(&mut self, index: usize) -> Option<Arc<T>> {
-        let (at, offset) = self.find(index)?;
+    /// Inserts many before `index`, which is at most the length.
+    pub(crate) fn insert_all(&mut self, index: usize, elements: &[Arc<T>]) {
+        let Some((at, offset)) = self.find(index).filter(|_| elements.len() > 1) else {
+            for (n, element) in elements.iter().enumerate() {
+                self.insert(index + n, element.clone());
+            }
+            return;
+        };
         let chunks = Arc::make_mut(&mut self.chunks);
-        let chunk = Arc::make_mut(&mut chunks[at]);
-        let removed = chunk.remove(offset)?;
-        if chunk.is_empty() {
-            chunks.remove(at);
+        let rest = (offset > 0).then(|| Arc::make_mut(&mut chunks[at]).split_off(offset));
+        let after = chunks.split_off(at + usize::from(offset > 0));
+        let runs = elements.chunks(CHUNK);
+        chunks.extend(runs.map(|run| Arc::new(run.iter().cloned().collect())));
+        chunks.extend(rest.map(Arc::new));
+        chunks.extend(after);
+        self.len += elements.len();
+    }
+
+    /// Removes the elements of a range of indices; what is out of range is passed over.
+    pub(crate) fn remove_range(&mut self, range: Range<usize>) {
+        let end = range.end.min(self.len);
+        let Some(last) = end.checked_sub(1).filter(|last| range.start <= *last) else {
+            return;
+        };
+        let (Some((first, from)), Some((last, to))) = (self.find(range.start), self.find(last))
+        else {
+            return;
+        };
+        let chunks = Arc::make_mut(&mut self.chunks);
+        if first == last {
+            Arc::make_mut(&mut chunks[first]).drain(from..=to);
+        } else {
+            Arc::make_mut(&mut chunks[first]).truncate(from);
+            Arc::make_mut(&mut chunks[last]).drain(..=to);
+            chunks.drain(first + 1..last);
         }
-        self.len -= 1;
-        Some(removed)
+        // What is left of the two, now side by side.
+        for at in [first + 1, first] {
+            if chunks.get(at).is_some_and(|chunk| chunk.is_empty()) {
+                chunks.remove(at);
+            }
+        }
+        self.len -= end - range.start;
+    }
+
+    /// Removes the elements with these indices, in ascending order; returns those that there were.
+    pub(crate) fn remove_all(&mut self, indices: &[usize]) -> Vec<Arc<T>> {
+        let mut removed = Vec::new();
+        let mut indices = indices.iter().copied().peekable();
+        let mut begin = 0;
+        let chunks = Arc::make_mut(&mut self.chunks);
+        for chunk in chunks.iter_mut() {
+            let end = begin + chunk.len();
+            if indices.peek().is_some_and(|index| *index < end) {
+                let mut kept = VecDeque::with_capacity(chunk.len());
+                for (index, element) in (begin..).zip(chunk.iter()) {
+                    if indices.next_if_eq(&index).is_some() {
+                        removed.push(element.clone());
+                    } else {
+                        kept.push_back(element.clone());
+                    }
+                }
+                *chunk = Arc::new(kept);
+            }
+            begin = end;
+        }
+        chunks.retain(|chunk| !chunk.is_empty());
+        self.len -= removed.len();
+        removed
     }
 
     /// Exchanges two elements; returns whether both exist.
@@ -129,6 +203,7 @@ impl<T> Chunks<T> {
         if index >= self.len / 2 {
             let mut end = self.len;
             for (at, chunk) in self.chunks.iter().enumerate().rev() {
+                steps::count();
                 let begin = end - chunk.len();
                 if index >= begin {
                     return Some((at, index - begin));
@@ -139,12 +214,33 @@ impl<T> Chunks<T> {
         }
         let mut begin = 0;
         for (at, chunk) in self.chunks.iter().enumerate() {
+            steps::count();
             if index < begin + chunk.len() {
                 return Some((at, index - begin));
             }
             begin += chunk.len();
         }
         None
+    }
+}
+
+/// Chunks that were passed over in search of an element, which tests count.
+pub(crate) mod steps {
+    #[cfg(test)]
+    thread_local!(static STEPS: core::cell::Cell<usize> = const { core::cell::Cell::new(0) });
+
+    #[cfg(test)]
+    pub(super) fn count() {
+        STEPS.set(STEPS.get() + 1);
+    }
+
+    #[cfg(not(test))]
+    pub(super) const fn count() {}
+
+    /// The number of them on this thread since the last call.
+    #[cfg(test)]
+    pub(crate) fn taken() -> usize {
+        STEPS.take()
     }
 }
 
@@ -210,7 +306,7 @@ mod tests {
         let mut snapshots = Vec::new();
         for n in 0..20_000u32 {
             let index = random.random_range(0..=model.len() + 1);
-            match random.random_range(0..9) {
+            match random.random_range(0..12) {
                 0 | 1 => {
                     chunks.push_back(Arc::new(n));
                     model.push(n);
@@ -226,19 +322,48 @@ mod tests {
                     }
                 }
                 5 => {
-                    let removed = (index < model.len()).then(|| model.remove(index));
-                    assert_eq!(chunks.remove(index).map(|e| *e), removed);
+                    chunks.remove_range(index..index + 1);
+                    if index < model.len() {
+                        model.remove(index);
+                    }
                 }
                 6 => {
-                    let last = chunks
-                        .len()
-                        .checked_sub(1)
-                        .and_then(|last| chunks.remove(last));
-                    assert_eq!(last.map(|e| *e), model.pop());
+                    if let Some(last) = chunks.len().checked_sub(1) {
+                        chunks.remove_range(last..usize::MAX);
+                    }
+                    model.pop();
                 }
                 7 => {
-                    let removed = (!model.is_empty()).then(|| model.remove(0));
-                    assert_eq!(chunks.remove(0).map(|e| *e), removed);
+                    chunks.remove_range(0..1);
+                    model.drain(..model.len().min(1));
+                }
+                8 => {
+                    let count = random.random_range(0..4) * random.random_range(0..400);
+                    let many: Vec<_> = (n..n + count).map(Arc::new).collect();
+                    let index = index.min(model.len());
+                    chunks.insert_all(index, &many);
+                    model.splice(index..index, n..n + count);
+                }
+                9 => {
+                    let count = random.random_range(0..4) * random.random_range(0..400);
+                    let end = (index + count).min(model.len());
+                    let start = index.min(end);
+                    let range = chunks.range(index..index + count).map(|e| **e);
+                    assert!(range.eq(model[start..end].iter().copied()));
+                    chunks.remove_range(index..index + count);
+                    model.drain(start..end);
+                }
+                10 => {
+                    let step = random.random_range(1..500);
+                    let gone: Vec<_> = (index..index + 900).step_by(step).collect();
+                    let removed = chunks.remove_all(&gone);
+                    let mut expected = Vec::new();
+                    for index in gone.into_iter().rev() {
+                        if index < model.len() {
+                            expected.insert(0, model.remove(index));
+                        }
+                    }
+                    assert!(removed.iter().map(|e| **e).eq(expected));
                 }
                 _ => {
                     let other = random.random_range(0..=model.len());

@@ -5,5 +5,7 @@ mod hash;
 mod trie;
 
 pub(super) use chunks::Chunks;
+#[cfg(test)]
+pub(super) use chunks::steps;
 pub(super) use hash::hash_of;
 pub(super) use trie::{Keyed, Trie};

@@ -13,7 +13,7 @@
 //! part. Entries travel in turns of bounded size.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -38,7 +38,7 @@ use crate::{
         close::{ProtocolViolation, Success},
         link::{LinkError, RecvError},
     },
-    primitives::{PeerId, Scope, ShortFmtExt},
+    primitives::{PeerId, Quota, Scope, ShortFmtExt},
     tickets::{PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
 };
 
@@ -86,8 +86,7 @@ struct Inner {
     gossip: GossipHandle,
     suspicions: Arc<Suspicions>,
     scope: Scope,
-    served: Semaphore,
-    serving: PerPeer,
+    served: Quota,
     background: Semaphore,
     requested: Mutex<HashSet<PeerId>>,
 }
@@ -106,8 +105,7 @@ impl Syncer {
             gossip,
             suspicions,
             scope,
-            served: Semaphore::new(MAX_SERVED),
-            serving: PerPeer::default(),
+            served: Quota::new(MAX_SERVED, MAX_SERVED_PER_PEER),
             background: Semaphore::new(MAX_BACKGROUND),
             requested: Mutex::default(),
         }))
@@ -205,7 +203,6 @@ impl Syncer {
     async fn respond(&self, mut link: Link) {
         link.receiver.set_max_frame_bytes(MAX_OPENING_FRAME_BYTES);
         // Begins with the first message: who has said nothing yet takes no place from others.
-        let own_places = self.0.serving.of(link.peer());
         let mut serving = None;
         for _ in 0..MAX_TURNS {
             let turn = match link.recv_within(TURN_TIMEOUT).await {
@@ -221,13 +218,9 @@ impl Syncer {
             let (session, ..) = match &mut serving {
                 Some(serving) => serving,
                 None => {
-                    let (Ok(own), Ok(place)) =
-                        (own_places.acquire().await, self.0.served.acquire().await)
-                    else {
-                        return;
-                    };
+                    let place = self.0.served.take(link.peer(), 1).await;
                     link.receiver.set_max_frame_bytes(MAX_SYNC_FRAME_BYTES);
-                    serving.insert((Session::new(&self.0, &link), own, place))
+                    serving.insert((Session::new(&self.0, &link), place))
                 }
             };
             let reply = session.reply(turn).await;
@@ -253,19 +246,6 @@ impl Inner {
     fn finished(&self, link: &Link) {
         self.store.metrics.synced();
         self.store.record_rtt(link.peer(), link.rtt());
-    }
-}
-
-/// The places of each peer that is being served.
-#[derive(Debug, Default)]
-struct PerPeer(Mutex<HashMap<PeerId, Arc<Semaphore>>>);
-
-impl PerPeer {
-    fn of(&self, peer: PeerId) -> Arc<Semaphore> {
-        let mut peers = self.0.lock();
-        peers.retain(|_, places| Arc::strong_count(places) > 1);
-        let places = || Arc::new(Semaphore::new(MAX_SERVED_PER_PEER));
-        peers.entry(peer).or_insert_with(places).clone()
     }
 }
 

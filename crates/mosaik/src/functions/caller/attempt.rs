@@ -8,12 +8,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::{
     functions_layer::{
         candidates::Candidate,
+        close::{HandlerFailure, NoCapacity},
         core::Core,
         route::Load,
-        wire::{
-            FUNCTIONS_ALPN, HandlerFailure, Header, Kind, MAX_HEADER_BYTES, NoCapacity, TAG_BYTES,
-            Tag, is_verdict,
-        },
+        wire::{FUNCTIONS_ALPN, Header, Kind, MAX_HEADER_BYTES, TAG_BYTES, Tag, is_verdict},
     },
     net::{
         Link,

@@ -17,9 +17,10 @@ use super::{
 use crate::{
     functions_layer::{
         candidates::{Candidate, Candidates},
+        close::NotAllowed,
         core::Core,
         metrics::CallerMetrics,
-        wire::{Kind, NotAllowed},
+        wire::Kind,
     },
     net::close::UnknownPeer,
     primitives::{Digest, Scope},

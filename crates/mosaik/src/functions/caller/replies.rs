@@ -20,7 +20,10 @@ use super::{
     search::Failure,
 };
 use crate::{
-    functions_layer::wire::{FRAMES_PER_RECEIPT, NotAllowed, TAG_BYTES, is_verdict},
+    functions_layer::{
+        close::NotAllowed,
+        wire::{FRAMES_PER_RECEIPT, TAG_BYTES, is_verdict},
+    },
     net::{
         Link,
         close::Success,

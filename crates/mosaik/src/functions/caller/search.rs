@@ -9,7 +9,7 @@ use super::attempt::Miss;
 use crate::{
     functions_layer::{
         candidates::{Candidate, Snapshot},
-        wire::{NoCapacity, NotAllowed, SchemaMismatch},
+        close::{NoCapacity, NotAllowed, SchemaMismatch},
     },
     net::{
         close::{DifferentNetwork, ProtocolViolation},
@@ -172,5 +172,29 @@ impl Search {
             (None, Some(error)) => Failure::Transport(error),
             (None, None) => Failure::Timeout,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_from_25_ms_to_a_second() {
+        let mut search = Search::default();
+        for longest in [25, 50, 100, 200, 400, 800, 1000, 1000] {
+            let (pause, longest) = (search.pause(), Duration::from_millis(longest));
+            assert!(longest / 2 <= pause && pause <= longest, "{pause:?}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_asked_for_every_100_ms() {
+        let mut search = Search {
+            refusal: Some(NoCapacity.into()),
+            ..Search::default()
+        };
+        let longest = (0..20).map(|_| search.pause()).max();
+        assert!(longest <= Some(MAX_PAUSE_WHEN_FULL));
     }
 }

@@ -13,23 +13,20 @@ use super::{
     registered::{Place, Registered},
     reply,
     service::Work,
-    shares::Share,
 };
 use crate::{
     functions_layer::{
         CallContext,
+        close::{FunctionNotFound, NoCapacity},
         tenure::until_denied,
-        wire::{
-            FunctionNotFound, Header, Kind, MAX_HEADER_BYTES, MAX_INLINE_REQUEST_BYTES, NoCapacity,
-            Tag,
-        },
+        wire::{Header, Kind, MAX_HEADER_BYTES, MAX_INLINE_REQUEST_BYTES, Tag},
     },
     net::{
         Acceptor, Link,
         close::{ProtocolViolation, Success},
         link::RecvError,
     },
-    primitives::{ShortFmtExt, TraceParent},
+    primitives::{Quota, Share, ShortFmtExt, TraceParent},
 };
 
 /// Timeout for the header of an accepted stream.
@@ -207,7 +204,7 @@ async fn reserve<'h>(
     link: &Link,
     header: &Header,
     registered: &Registered,
-) -> Result<Option<Share<'h>>, Unreserved> {
+) -> Result<Option<Share<&'h Quota>>, Unreserved> {
     if header.is_inline() {
         return Ok(None);
     }

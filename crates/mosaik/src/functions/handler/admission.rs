@@ -8,8 +8,9 @@ use super::{handlers::Handlers, registered::Registered};
 use crate::{
     functions_layer::{
         CallContext,
+        close::{FunctionNotFound, NoCapacity, NotAllowed},
         core::Core,
-        wire::{FunctionNotFound, Header, Kind, NoCapacity, NotAllowed, schema_mismatch},
+        wire::{Header, Kind, schema_mismatch},
     },
     net::close::{ProtocolViolation, UnknownPeer},
     primitives::{FunctionId, PeerId},

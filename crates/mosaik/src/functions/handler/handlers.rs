@@ -5,8 +5,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::{registry::Registry, shares::Shares};
-use crate::functions_layer::{core::Core, metrics::HandlerMetrics};
+use super::registry::Registry;
+use crate::{
+    functions_layer::{core::Core, metrics::HandlerMetrics},
+    primitives::Quota,
+};
 
 /// Accepted streams whose header has not arrived yet, of all peers and of one; more are refused.
 const MAX_HALF_OPEN: usize = 4096;
@@ -27,23 +30,23 @@ pub(crate) struct Handlers {
     /// Counts the calls that run here, until their outcome has arrived.
     pub(super) running: TaskTracker,
     /// Streams without a header.
-    pub(super) half_open: Shares,
+    pub(super) half_open: Quota,
     /// Bytes of requests that are on their way.
-    pub(super) requests: Shares,
+    pub(super) requests: Quota,
     /// Bytes of replies that are on their way.
-    pub(super) replies: Shares,
+    pub(super) replies: Quota,
 }
 
 impl Handlers {
     pub(in crate::functions_layer) fn new(core: Arc<Core>) -> Self {
         let largest = core.config.max_message_bytes;
-        let messages = || Shares::new(MESSAGE_BYTES.max(largest), MESSAGE_BYTES_EACH.max(largest));
+        let messages = || Quota::new(MESSAGE_BYTES.max(largest), MESSAGE_BYTES_EACH.max(largest));
         Self {
             metrics: Arc::new(HandlerMetrics::register(core.discovery.network_id())),
             core,
             registry: Registry::default(),
             running: TaskTracker::new(),
-            half_open: Shares::new(MAX_HALF_OPEN, MAX_HALF_OPEN_EACH),
+            half_open: Quota::new(MAX_HALF_OPEN, MAX_HALF_OPEN_EACH),
             requests: messages(),
             replies: messages(),
         }

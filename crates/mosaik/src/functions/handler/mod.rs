@@ -11,7 +11,6 @@ mod registered;
 mod registry;
 mod reply;
 mod service;
-mod shares;
 mod stats;
 
 pub(super) use acceptor::FunctionsAcceptor;

@@ -13,18 +13,18 @@ use tokio::{
 use super::{
     registered::{Place, Registered},
     service::Failure,
-    shares::Shares,
 };
 use crate::{
-    functions_layer::wire::{
-        FunctionNotFound, HandlerFailure, MAX_RECEIPT_BYTES, MAX_WRITES_AHEAD, NotAllowed, Tag,
+    functions_layer::{
+        close::{FunctionNotFound, HandlerFailure, NotAllowed},
+        wire::{MAX_RECEIPT_BYTES, MAX_WRITES_AHEAD, Tag},
     },
     net::{
         Link, LinkSender,
         close::{Success, Undelivered},
         link::RecvError,
     },
-    primitives::BytesMut,
+    primitives::{BytesMut, Quota},
 };
 
 /// Run time after which a function tells its caller that it runs.
@@ -62,7 +62,7 @@ pub(super) async fn one(
     mut work: BoxFuture<'static, Framed>,
     mut place: Place,
     deadline: Instant,
-    undelivered: &Shares,
+    undelivered: &Quota,
 ) {
     // Most functions are done at the first poll, and need nobody to watch them.
     let outcome = match futures::poll!(&mut work) {
@@ -138,7 +138,7 @@ pub(super) async fn many(
     mut work: BoxStream<'static, Framed>,
     place: Place,
     deadline: Instant,
-    undelivered: &Shares,
+    undelivered: &Quota,
     denied: impl Future<Output = ()>,
 ) {
     let mut delivery = Delivery {
@@ -212,7 +212,7 @@ struct Delivery<'c> {
     link: &'c mut Link,
     registered: &'c Registered,
     deadline: Instant,
-    undelivered: &'c Shares,
+    undelivered: &'c Quota,
     written_bytes: u64,
     /// Ends of the writes that the caller has not taken in yet.
     ahead: VecDeque<u64>,

@@ -429,10 +429,20 @@ impl<M: StateMachine> Group<M> {
         self.instance().admits_itself()
     }
 
+    /// Returns whether this member is kept on disk.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.instance().is_durable()
+    }
+
     /// Returns whether commands of this node are refused, because others have a write key and it has
     /// none or another one.
     pub(crate) fn is_write_refused(&self) -> bool {
         self.instance().is_write_refused()
+    }
+
+    /// Peers that would write as this node does, and have another write key, or alone have one or none.
+    pub(crate) fn peers_with_another_key(&self) -> Vec<PeerId> {
+        self.instance().peers_with_another_key()
     }
 
     /// Returns whether this member knows a leader and is in sync with it.
@@ -642,3 +652,7 @@ impl<M: StateMachine> fmt::Debug for Group<M> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod recovery_tests;

@@ -71,13 +71,6 @@ impl Groups {
     }
 }
 
-/// Functions that take a [`Network`](crate::Network) for its groups also take them by themselves.
-impl AsRef<Self> for Groups {
-    fn as_ref(&self) -> &Self {
-        self
-    }
-}
-
 impl fmt::Debug for Groups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Groups")

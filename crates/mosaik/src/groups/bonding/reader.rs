@@ -26,7 +26,7 @@ use crate::{
 /// Questions that are answered at once; reading waits when there are more.
 const MAX_OPEN_QUESTIONS: usize = 256;
 
-/// KeepAlive of an observer's bond within the time after which a silent one counts as dead.
+/// Keep-alives of an observer's bond within the time after which a silent one counts as dead.
 const OBSERVERS_BEATS: u32 = 4;
 
 /// Serves a bond until it ends.
@@ -120,9 +120,16 @@ async fn take(instance: &Arc<Instance>, bond: &Arc<BondCore>, message: Control) 
         Control::Leaving(member) if member.is_of(&bond.peer) => Event::Leaving(member),
         // Questions have been taken before; nobody speaks for others.
         Control::Ask { .. } | Control::Leaving(_) => return,
-        // Histories come and go at the word of writers.
-        Control::Rival(_) | Control::Dissolved { .. } if instance.is_guest(bond) => return,
-        Control::Removed(member) => Event::Removed(member),
+        // Histories and memberships come and go at the word of writers.
+        Control::Rival(_) | Control::Dissolved { .. } | Control::Removed(_)
+            if instance.is_guest(bond) =>
+        {
+            return;
+        }
+        Control::Removed(member) => Event::Removed {
+            member,
+            by: bond.member(),
+        },
         Control::Rival(standing) => Event::Rival(standing),
         Control::Dissolved {
             lineage,

@@ -44,6 +44,9 @@ const OPEN: Duration = Duration::from_secs(5);
 pub(crate) trait Sources: Send + Sync {
     /// Opens a stream on which [`Ask`]s are answered.
     fn open(&self, member: MemberId) -> BoxFuture<'static, Result<MemberStream, Gone>>;
+
+    /// Notes that a frame has come.
+    fn arrived(&self) {}
 }
 
 /// Errors of fetching.
@@ -301,7 +304,9 @@ impl Fetch<'_> {
 
     async fn receive(&self, stream: &mut MemberStream) -> Result<Bytes, Gone> {
         let received = timeout(self.patience, stream.rx.recv()).await;
-        received.unwrap_or(Err(Gone))
+        let frame = received.unwrap_or(Err(Gone))?;
+        self.sources.arrived();
+        Ok(frame)
     }
 }
 

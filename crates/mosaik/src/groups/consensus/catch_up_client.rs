@@ -1,22 +1,18 @@
 //! Catch-up of a member: by a snapshot that its leader offers, unasked or asked, or by the log before
 //! it belongs to the membership.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use openraft::{
-    alias::{LogIdOf, SnapshotOf, VoteOf},
-    entry::RaftEntry,
-    raft::{AppendEntriesRequest, AppendEntriesResponse},
-};
+use openraft::alias::{SnapshotOf, VoteOf};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
 };
 
 use super::{
+    committed::{index_after, is_installable},
     core::NodeCore,
-    replication::peers::Peers,
     wire::{self, Layout, SnapshotReply},
 };
 use crate::{
@@ -50,11 +46,15 @@ const FORGET: Duration = Duration::from_secs(60);
 const HOLD: Duration = Duration::from_secs(2);
 
 /// Sources of one history.
-struct Members<'a>(&'a Arc<dyn Peers>);
+struct Members<'a>(&'a NodeCore);
 
 impl Sources for Members<'_> {
     fn open(&self, member: MemberId) -> BoxFuture<'static, Result<MemberStream, Gone>> {
-        self.0.open(member, Channel::Fetch)
+        self.0.peers.open(member, Channel::Fetch)
+    }
+
+    fn arrived(&self) {
+        self.0.feed.arrived();
     }
 }
 
@@ -81,17 +81,20 @@ impl NodeCore {
     async fn take_offer(&self, header: &Bytes, stream: MemberStream) -> Result<(), Gone> {
         let MemberStream { mut tx, mut rx } = stream;
         let header: SnapshotHeader = wire::decode(header)?;
-        // The consensus library takes it for granted, and panics otherwise.
-        if !header.vote.committed {
+        let id = header.id().ok_or(Gone)?;
+        let last = header.meta.last_log_id.ok_or(Gone)?;
+        let is_sound = wire::is_in_bounds(&header.vote);
+        if !is_sound || !is_installable(&header.vote, last, self.last_committed()) {
             return Err(Gone);
         }
-        let id = header.id().ok_or(Gone)?;
         let leader = header.vote.leader_id.voted_for;
         // They may go on to later ones while the leader is still counting.
         let holding = self.hold(id, leader);
         let (holding, manifest) = tokio::join!(holding, rx.recv());
         let Manifest(pieces) = wire::decode(&manifest?)?;
         let plan = Plan::new(Whole::Snapshot(id), 0, pieces).ok_or(Gone)?;
+        self.feed.described();
+        self.feed.arrived();
         self.falls_behind();
         let partial = tokio::select! {
             biased;
@@ -117,8 +120,7 @@ impl NodeCore {
                 stored: partial.writer,
             }),
         };
-        let installing = self.raft.install_full_snapshot(header.vote, snapshot);
-        let installed = self.while_running(installing).await.ok_or(Gone)?;
+        let installed = self.install(header.vote, snapshot).await?;
         tx.send(&wire::encode(&SnapshotReply::from(installed))?)
             .await?;
         tx.finish();
@@ -212,7 +214,7 @@ impl NodeCore {
             rate: terms.fetch_rate,
             patience: terms.fetch_timeout,
         };
-        let sources = Members(&self.peers);
+        let sources = Members(self);
         let leader = (leader != self.member).then_some(leader);
         fetch(order, &sources, &members, leader, out)
             .await
@@ -256,7 +258,7 @@ impl NodeCore {
         let patience = self.applied.terms().fetch_timeout;
         let mut stream = self.peers.open(leader, Channel::Fetch).await?;
         loop {
-            let from = self.log.last_id().map_or(0, |last| last.index() + 1);
+            let from = index_after(self.last_committed());
             let asking = async {
                 stream
                     .tx
@@ -265,7 +267,8 @@ impl NodeCore {
                 wire::decode::<Layout>(&stream.rx.recv().await?)
             };
             let layout = timeout(patience, asking).await.unwrap_or(Err(Gone))?;
-            if layout.vote.leader_id.voted_for != leader || !layout.vote.committed {
+            let is_leaders = layout.vote.leader_id.voted_for == leader && layout.vote.committed;
+            if !is_leaders || !wire::is_in_bounds(&layout.vote) {
                 return Err(Gone);
             }
             self.on_contact(layout.vote.leader_id.term, Some(layout.committed));
@@ -296,23 +299,7 @@ impl NodeCore {
     async fn take_entries(&self, vote: VoteOf<Types>, fetched: Fetched) -> Result<(), Gone> {
         let decoding = tokio::task::spawn_blocking(move || decode_entries(&fetched.bytes));
         let entries = decoding.await.map_err(|_| Gone)?.map_err(|_| Gone)?;
-        let prev: Option<LogIdOf<Types>> = self.log.last_id();
-        let begin = prev.as_ref().map_or(0, |prev| prev.index() + 1);
-        let indices = entries.iter().map(RaftEntry::index);
-        if !indices.eq(begin..begin + entries.len() as u64) {
-            return Err(Gone);
-        }
-        let leader_commit = entries.last().map(|last| last.log_id);
-        let request = AppendEntriesRequest {
-            vote,
-            prev_log_id: prev,
-            entries,
-            leader_commit,
-        };
-        match self.raft.append_entries(request).await {
-            Ok(AppendEntriesResponse::Success) => Ok(()),
-            _ => Err(Gone),
-        }
+        self.take_committed(vote, entries).await.map(drop)
     }
 }
 

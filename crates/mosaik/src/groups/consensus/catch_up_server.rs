@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     core::NodeCore,
-    replication::network::offer_snapshot,
+    replication::network::offer_in_turn,
     wire::{self, Layout},
 };
 use crate::{
@@ -42,7 +42,7 @@ impl NodeCore {
         loop {
             match wire::decode(&rx.recv().await?)? {
                 Ask::Hold(id) => {
-                    _held = self.applied.snapshot_cache.find(id).map(SnapshotLease::new)
+                    _held = self.applied.snapshot_cache.find(id).map(SnapshotLease::new);
                 }
                 Ask::Layout { from } => {
                     let turn = self.supplies.acquire().await.map_err(|_| Gone)?;
@@ -74,11 +74,12 @@ impl NodeCore {
                             None => None,
                         },
                     };
+                    // Whoever takes its time to read must not keep others waiting.
+                    drop(turn);
                     let Some(pieces) = pieces else {
                         tx.send(&wire::encode(&Answer::Missing)?).await?;
                         continue;
                     };
-                    drop(turn);
                     tx.queue(&wire::encode(&Answer::Coming)?)?;
                     for frame in pieces.into_iter().flat_map(frames) {
                         tx.send(&frame).await?;
@@ -100,13 +101,10 @@ impl NodeCore {
         if !leading || !vote.committed {
             return Err(Gone);
         }
-        let turn = self.supplies.acquire().await.map_err(|_| Gone)?;
         let held = self.snapshot_for_newcomer().await.ok_or(Gone)?;
-        let pieces = held.pieces().await.map_err(|_| Gone)?;
-        drop((turn, pieces));
         let held = SnapshotLease::new(held);
         let meta = held.0.meta.clone();
-        let offered = offer_snapshot(&held.0, vote, meta, stream).await;
+        let offered = offer_in_turn(&held.0, vote, meta, Some(&self.supplies), stream).await;
         offered.map(drop).map_err(|_| Gone)
     }
 

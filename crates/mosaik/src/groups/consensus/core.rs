@@ -1,16 +1,15 @@
 //! State shared by all parts of a consensus instance, and values derived from the library's state.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use openraft::{
-    Instant as _, Raft, ServerState, alias::WatchReceiverOf, async_runtime::watch::WatchReceiver,
+    Instant as _, ServerState,
+    alias::{LogIdOf, WatchReceiverOf},
+    async_runtime::watch::WatchReceiver,
+    error::Fatal,
     metrics::RaftServerMetrics,
 };
 use parking_lot::Mutex;
@@ -20,16 +19,18 @@ use tokio::{
 };
 
 use super::{
-    apply::{applied::Applied, task::Applier},
-    feed::Feed,
-    leadership::LeadershipConfirmations,
+    apply::applied::Applied,
+    leader::Leader,
+    library::{Consensus, caught},
     pending_commands::PendingCommands,
     replication::{acks::Acks, commit_notices::CommitNotices, peers::Peers, progress::Progress},
-    view::View,
+    state::{
+        candidacy::Candidacy, confirmations::LeadershipConfirmations, feed::Feed, health::Health,
+        view::View,
+    },
 };
 use crate::{
     groups::{
-        Index,
         catch_up::snapshot_data::Partial,
         log::{raft_log::RaftLog, types::Types},
         model::{
@@ -40,11 +41,6 @@ use crate::{
     },
     primitives::{PeerId, Scope},
 };
-
-/// A follower that needs this many election timeouts to apply a commit has fallen behind.
-const KEEP_UP: u32 = 2;
-
-pub(super) type Consensus = Raft<Types, Applier>;
 
 /// State shared by all parts of a consensus instance.
 pub(crate) struct NodeCore {
@@ -59,77 +55,27 @@ pub(crate) struct NodeCore {
     pub(super) progress: Progress,
     /// Observers that are fed from here, and the source of an observer.
     pub(super) feed: Feed,
-    /// True if this member stands for election by itself.
-    pub(super) elects: AtomicBool,
-    /// This member asks others for pre-votes, and has let none of them go first.
-    pub(super) polling: AtomicBool,
-    pub(super) rounds: Mutex<LeadershipConfirmations>,
+    pub(super) candidacy: Candidacy,
+    pub(super) confirmations: LeadershipConfirmations,
     pub(super) applied: Arc<Applied>,
     pub(super) pending_commands: Arc<PendingCommands>,
     pub(super) status: Arc<Status>,
     pub(super) peers: Arc<dyn Peers>,
     pub(super) server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
     pub(super) view: watch::Sender<Arc<View>>,
-    pub(super) tenure: Mutex<Option<Leadership>>,
-    /// The number of the current tenure; 0 while there is none.
-    pub(super) tenures: watch::Sender<u64>,
-    pub(super) tenure_count: AtomicU64,
-    /// Time until which this leader takes no commands.
-    pub(super) rests_until: Mutex<Option<Instant>>,
-    /// CachedSnapshot while commands are taken from the queue and proposed: they must not overtake.
-    pub(super) propose_pending: Mutex<()>,
-    /// Proposals whose fate is not known yet.
-    pub(super) undecided: AtomicUsize,
-    pub(super) contact: Mutex<Contact>,
-    /// True if this instance has ended. CachedSnapshot while it publishes what it knows.
+    pub(super) leader: Arc<Leader>,
+    pub(super) health: Health,
+    /// True if this instance has ended. Held while it publishes what it knows.
     pub(super) over: Mutex<bool>,
-    pub(super) caught_up: AtomicBool,
     /// Bounds what is prepared for members that catch up.
     pub(super) supplies: Semaphore,
+    /// The last entry that was taken as committed from others than the leader. Held while more is.
+    pub(super) committed: tokio::sync::Mutex<Option<LogIdOf<Types>>>,
     /// Snapshot that was fetched in part.
     pub(super) partial: Mutex<Option<Partial>>,
     /// Carries the instance's own tasks.
     pub(super) scope: Scope,
     pub(super) this: Weak<Self>,
-}
-
-/// The time in which this member may put commands into the log: it leads, and has applied all
-/// that its predecessors committed.
-pub(super) struct Leadership {
-    pub(super) number: u64,
-    pub(super) term: u64,
-    /// The index of the next command.
-    pub(super) next: Index,
-    /// The last sequence number in the log, per member.
-    pub(super) sequences: HashMap<MemberId, u64>,
-}
-
-/// Last contact with a leader.
-#[derive(Default)]
-pub(super) struct Contact {
-    pub(super) at: Option<Instant>,
-    pub(super) term: u64,
-    /// The consensus index that it had committed.
-    pub(super) commit: Option<u64>,
-    /// Time since which this member leads.
-    pub(super) leading_since: Option<Instant>,
-    /// Sample of the leader's commit index, with its time, to see how long this member takes to
-    /// apply it.
-    sample: Option<(u64, Instant)>,
-}
-
-impl Contact {
-    /// Returns whether this member needs longer than `patience` to apply what its leader has
-    /// committed. A busy one is always a little behind; what counts is that it keeps up.
-    fn is_lagging(&mut self, applied: &Applied, patience: Duration) -> bool {
-        match self.sample {
-            Some((commit, at)) if !applied.has_applied(commit) => at.elapsed() >= patience,
-            _ => {
-                self.sample = self.commit.map(|commit| (commit, Instant::now()));
-                false
-            }
-        }
-    }
 }
 
 impl NodeCore {
@@ -143,7 +89,7 @@ impl NodeCore {
         tokio::select! {
             biased;
             () = self.scope.cancelled() => None,
-            answer = call => answer.ok(),
+            answer = caught(call) => answer?.ok(),
         }
     }
 
@@ -155,11 +101,10 @@ impl NodeCore {
             self.refresh();
         }
         let stopped = self.raft.metrics().borrow_watched().running_state.clone();
-        let reason = match stopped {
-            Err(fatal) => fatal.to_string(),
-            Ok(()) => "a task of consensus panicked".to_owned(),
-        };
-        self.applied.fail(reason);
+        match stopped {
+            Err(Fatal::Panicked) | Ok(()) => self.applied.crash("a task of consensus panicked"),
+            Err(fatal) => self.applied.fail(fatal),
+        }
     }
 
     /// Takes in what the library says about roles, and brings everything derived up to date.
@@ -190,15 +135,28 @@ impl NodeCore {
     /// Brings everything derived from roles and from the clock up to date.
     pub(super) fn reconsider(&self) {
         let view = self.view.borrow().clone();
-        {
-            let mut contact = self.contact.lock();
-            if !view.leading {
-                contact.leading_since = None;
-            } else if contact.leading_since.is_none() {
-                contact.leading_since = Some(Instant::now());
-            }
+        self.health.leads(view.leading);
+        self.leader.update(&view, self.holds_lease(&view));
+        self.assess();
+    }
+
+    /// Entries were applied.
+    pub(super) fn on_applied(&self) {
+        let leads = self.view.borrow().leading;
+        let accepts = self.leader.accepts_commands();
+        if accepts {
+            self.leader.propose_pending();
         }
-        self.update_tenure(&view);
+        if leads != accepts || !self.status.is_online() {
+            self.refresh();
+        }
+    }
+
+    /// The fate of a proposal is known; `none_is_open` if a tenure may begin because of that.
+    pub(super) fn on_decided(&self, none_is_open: bool) {
+        if none_is_open {
+            self.refresh();
+        }
         self.assess();
     }
 
@@ -253,44 +211,23 @@ impl NodeCore {
             .log
             .stored_vote()
             .is_some_and(|(voted, _)| voted > term);
-        let mut contact = self.contact.lock();
-        if deposed || term < contact.term {
+        if deposed || !self.health.heard(term, commit, at) {
             return;
         }
-        contact.term = term;
-        contact.at = contact.at.max(Some(at));
-        contact.commit = commit.max(contact.commit);
-        drop(contact);
         self.feed.sign();
         if !self.status.is_online() {
             self.assess();
         }
     }
 
-    /// Time since a leader was heard of.
-    pub(super) fn contact_age(&self) -> Option<Duration> {
-        self.contact.lock().at.map(|at| at.elapsed())
-    }
-
-    /// Returns whether a leader was heard of within its time.
-    fn leader_lives(&self) -> bool {
-        self.contact_age()
-            .is_some_and(|age| age < self.timing.election)
-    }
-
-    /// Returns whether this leader has heard of a majority within its time, or has only begun to
-    /// lead.
-    pub(super) fn quorum_lives(&self, view: &View) -> bool {
-        let fresh = |elapsed: Duration| elapsed < self.timing.election;
-        let since = self.contact.lock().leading_since;
-        since.is_some_and(|since| fresh(since.elapsed()))
-            || self.quorum_silence(view).is_some_and(fresh)
+    /// Returns whether this leader has a majority behind it, or has only begun to lead.
+    pub(super) fn has_majority(&self, view: &View) -> bool {
+        self.health.has_majority(self.quorum_silence(view))
     }
 
     /// Returns whether a majority was heard of lately, so that commands may be accepted.
     pub(super) fn holds_lease(&self, view: &View) -> bool {
-        self.quorum_silence(view)
-            .is_some_and(|silence| silence < self.timing.election)
+        self.health.holds_lease(self.quorum_silence(view))
     }
 
     /// Time since a majority was heard of.
@@ -309,17 +246,17 @@ impl NodeCore {
     pub(super) fn assess(&self) {
         let view = self.view.borrow().clone();
         let (leader, online) = if view.leading {
-            let lives = self.quorum_lives(&view);
+            let lives = self.has_majority(&view);
             (
                 lives.then_some(self.member),
-                lives && *self.tenures.borrow() != 0,
+                lives && self.leader.accepts_commands(),
             )
         } else {
-            let leader = view.leader.filter(|_| self.leader_lives());
+            let leader = view.leader.filter(|_| self.health.hears_leader());
             (leader, leader.is_some() && self.has_caught_up(&view))
         };
         if leader.is_none() {
-            self.caught_up.store(false, Ordering::Relaxed);
+            self.health.falls_behind();
         } else {
             self.pending_commands.leader_is_known();
         }
@@ -337,23 +274,14 @@ impl NodeCore {
 
     /// Returns whether this member has once applied everything, and has kept up since then.
     fn has_caught_up(&self, view: &View) -> bool {
-        let mut contact = self.contact.lock();
-        let lagging = contact.is_lagging(&self.applied, self.timing.election * KEEP_UP);
-        let commit = contact.commit;
-        drop(contact);
-        if self.caught_up.load(Ordering::Relaxed) {
-            self.caught_up.store(!lagging, Ordering::Relaxed);
-            return !lagging;
-        }
         let takes_part = self.feed.observes() || view.contains(&self.member);
-        let caught_up = takes_part && commit.is_some_and(|at| self.applied.has_applied(at));
-        self.caught_up.store(caught_up, Ordering::Relaxed);
-        caught_up
+        let has_applied = |index| self.applied.has_applied(index);
+        self.health.has_caught_up(takes_part, has_applied)
     }
 
     /// Notes that this member lacks so many entries that the leader sends a snapshot.
     pub(super) fn falls_behind(&self) {
-        self.caught_up.store(false, Ordering::Relaxed);
+        self.health.falls_behind();
         self.assess();
     }
 

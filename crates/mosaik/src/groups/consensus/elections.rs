@@ -16,7 +16,7 @@
 //! and both sides decide alike who of them goes on: at 200 ms and the default times, 199 of 200
 //! elections among two survivors of three are over after one round, instead of 85.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use openraft::{alias::LogIdOf, raft::VoteRequest};
@@ -58,7 +58,7 @@ impl NodeCore {
         let vote = self.log.stored_vote();
         let voted = (vote != campaign.vote).then_some(now);
         campaign.vote = vote;
-        let heard = self.contact.lock().at.max(voted);
+        let heard = self.health.heard_at().max(voted);
         if heard > campaign.heard {
             campaign.heard = heard;
             let patience = self.timing.election + self.election_jitter();
@@ -68,7 +68,7 @@ impl NodeCore {
             let view = self.view();
             (view.voters.contains(&self.member), view.voters.len() == 1)
         };
-        if !self.elects.load(Ordering::Relaxed) || !votes {
+        if !self.candidacy.elects() || !votes {
             return self.timing.beat;
         }
         if alone || now >= campaign.due {
@@ -90,14 +90,14 @@ impl NodeCore {
         }
         let mut view = self.subscribe();
         let vote = self.log.stored_vote();
-        self.polling.store(true, Ordering::Relaxed);
+        self.candidacy.begin_poll();
         let wanted = tokio::select! {
             biased;
             // Somebody has handed over meanwhile.
             _ = view.wait_for(|view| view.leading) => false,
             wanted = self.is_wanted(&configs) => wanted,
         };
-        let goes_first = self.polling.swap(false, Ordering::Relaxed);
+        let goes_first = self.candidacy.end_poll();
         // Who has voted since it asked would depose the one that it has helped to elect.
         if wanted && goes_first && self.log.stored_vote() == vote {
             // Fails only when consensus has stopped.
@@ -149,10 +149,10 @@ impl NodeCore {
         if self.is_led() || last < own {
             return false;
         }
-        if self.polling.load(Ordering::Relaxed) && (last, candidate) < (own, self.member) {
+        if self.candidacy.polls() && (last, candidate) < (own, self.member) {
             return false;
         }
-        self.polling.store(false, Ordering::Relaxed);
+        self.candidacy.end_poll();
         true
     }
 
@@ -167,10 +167,10 @@ impl NodeCore {
     fn is_led(&self) -> bool {
         let view = self.view().clone();
         if view.leading {
-            return self.quorum_lives(&view);
+            return self.has_majority(&view);
         }
         let lease = self.timing.election * 4 / 5;
-        self.contact_age().is_some_and(|age| age < lease)
+        self.health.hears_leader_within(lease)
     }
 }
 

@@ -3,7 +3,8 @@
 use openraft::alias::{EntryOf, SnapshotMetaOf, VoteOf};
 
 pub(crate) use super::wire::{
-    Accepted, AppendEntries, Fed, Follow, Forward, Layout, Request, Response, SnapshotReply, Taken,
+    Accepted, AppendEntries, Fed, Follow, Forward, Layout, Request, Response, Sign, SnapshotReply,
+    Taken,
 };
 pub(crate) use crate::groups::catch_up::wire::{Manifest, Overrun, SnapshotHeader};
 use crate::{
@@ -71,13 +72,12 @@ pub(crate) fn append() -> AppendEntries {
     }
 }
 
-pub(crate) fn fed() -> Fed {
-    Fed {
+pub(crate) fn sign() -> Sign {
+    Sign {
         vote: vote(),
         age_ms: Some(300),
         commit: Some(302),
         path: vec![MEMBER, MemberId::sample(2)],
-        entries: entries(),
     }
 }
 

@@ -16,7 +16,7 @@ impl NodeCore {
             let view = self.view().clone();
             let leads = view.leading;
             if leads {
-                self.acks.set_backed(self.quorum_lives(&view));
+                self.acks.set_backed(self.has_majority(&view));
                 self.feed.sign();
                 if self.raft.trigger().heartbeat().await.is_err() {
                     // Consensus has stopped.

@@ -1,21 +1,27 @@
-//! The time in which a leader accepts commands.
+//! Leader: acceptance of commands, which follow each other in the log without a gap.
 //!
-//! A tenure begins when this member leads and has applied all that its predecessors committed: then
+//! A *tenure* begins when this member leads and has applied all that its predecessors committed: then
 //! it knows at which index the next command will stand, and which commands are repeated.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::atomic::Ordering,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use futures::FutureExt;
 use openraft::alias::CommittedLeaderIdOf;
-use tokio::time::Instant;
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
-    core::{Leadership, NodeCore},
-    pending_commands::{CommandRoute, Parcel},
-    view::View,
+    apply::applied::Applied,
+    library::{Consensus, caught},
+    pending_commands::{CommandRoute, Parcel, PendingCommands},
+    state::view::View,
 };
 use crate::groups::{
     Index,
@@ -33,7 +39,7 @@ pub(crate) enum Refusal {
     Busy,
 }
 
-/// CommandOutcome of proposing commands to a leader.
+/// Outcome of proposing commands to a leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proposed {
     /// They are in the log from the command with this number on, which has this index.
@@ -45,32 +51,111 @@ pub(crate) enum Proposed {
     Forgotten,
 }
 
-impl NodeCore {
-    /// Begins or ends this member's tenure.
-    pub(super) fn update_tenure(&self, view: &View) {
-        let rests = self
-            .rests_until
+/// Told when the fate of a proposal is known; with `true` if none is open any more, and a tenure may
+/// begin.
+type OnDecided = Box<dyn Fn(bool) + Send + Sync>;
+
+/// A leader's right to put commands into the log, and what it needs for that.
+pub(super) struct Leader {
+    raft: Consensus,
+    applied: Arc<Applied>,
+    pending_commands: Arc<PendingCommands>,
+    /// Told when the fate of a proposal is known.
+    on_decided: OnDecided,
+    tenure: Mutex<Option<Tenure>>,
+    /// The number of the current tenure; 0 while there is none. Changed with `tenure` held.
+    number: watch::Sender<u64>,
+    /// Number of tenures so far.
+    count: AtomicU64,
+    /// Time until which this leader takes no commands.
+    rests_until: Mutex<Option<Instant>>,
+    /// Held while commands are taken from the queue and proposed, before `tenure`: they must not
+    /// overtake each other.
+    proposing: Mutex<()>,
+    /// Proposals whose fate is not known yet.
+    undecided: AtomicUsize,
+    this: Weak<Self>,
+}
+
+/// Tenure: the time in which this member may put commands into the log. It leads, and has applied all
+/// that its predecessors committed.
+struct Tenure {
+    number: u64,
+    term: u64,
+    /// The index of the next command.
+    next: Index,
+    /// The last sequence number in the log, per member.
+    sequences: HashMap<MemberId, u64>,
+}
+
+impl Leader {
+    pub(super) fn new(
+        raft: Consensus,
+        applied: Arc<Applied>,
+        pending_commands: Arc<PendingCommands>,
+        on_decided: impl Fn(bool) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            raft,
+            applied,
+            pending_commands,
+            on_decided: Box::new(on_decided),
+            this: this.clone(),
+            tenure: Mutex::new(None),
+            number: watch::Sender::new(0),
+            count: AtomicU64::new(0),
+            rests_until: Mutex::new(None),
+            proposing: Mutex::new(()),
+            undecided: AtomicUsize::new(0),
+        })
+    }
+
+    /// Returns whether this member leads, and has applied all that its predecessors committed.
+    pub(super) fn accepts_commands(&self) -> bool {
+        *self.number.borrow() != 0
+    }
+
+    /// The number of the current tenure, 0 while there is none.
+    pub(super) fn tenures(&self) -> watch::Receiver<u64> {
+        self.number.subscribe()
+    }
+
+    /// The term in which this member leads and has applied all that its predecessors committed.
+    pub(super) fn term(&self) -> Option<u64> {
+        self.tenure.lock().as_ref().map(|tenure| tenure.term)
+    }
+
+    /// Takes no commands for a while.
+    pub(super) fn rest(&self, time: Duration) {
+        *self.rests_until.lock() = Some(Instant::now() + time);
+    }
+
+    fn rests(&self) -> bool {
+        self.rests_until
             .lock()
-            .is_some_and(|until| Instant::now() < until);
+            .is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Begins or ends this member's tenure. `holds_lease` tells whether a majority was heard of
+    /// lately.
+    pub(super) fn update(&self, view: &View, holds_lease: bool) {
+        let may_lead = view.leading && holds_lease && !self.rests();
         let mut tenure = self.tenure.lock();
         if let Some(current) = &*tenure {
-            if view.leading && view.term == current.term && self.holds_lease(view) && !rests {
-                return;
+            if !may_lead || view.term != current.term {
+                self.close(&mut tenure);
             }
-            self.close(&mut tenure);
             return;
         }
-        let ready = view.leading
-            && !rests
+        let ready = may_lead
             && self.applied.blank_term() == view.term
-            && self.holds_lease(view)
             && self.undecided.load(Ordering::Acquire) == 0;
         if !ready {
             return;
         }
         // Each has a number of its own: who has missed the end of one sees that this is another.
-        let number = self.tenure_count.fetch_add(1, Ordering::Relaxed) + 1;
-        *tenure = Some(Leadership {
+        let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        *tenure = Some(Tenure {
             number,
             term: view.term,
             next: self.applied.position().index().next(),
@@ -78,45 +163,29 @@ impl NodeCore {
         });
         // With the tenure held, as where it ends: commands go into the log here exactly as long as
         // there is one.
-        self.tenures.send_modify(|current| *current = number);
+        self.number.send_modify(|current| *current = number);
         self.pending_commands.leader_is_known();
         self.pending_commands.set_route(CommandRoute::Local);
         drop(tenure);
         self.propose_pending();
     }
 
-    /// The term in which this member leads and has applied all that its predecessors committed.
-    pub(super) fn tenure_term(&self) -> Option<u64> {
-        self.tenure.lock().as_ref().map(|tenure| tenure.term)
-    }
-
-    pub(super) fn end_tenure(&self) {
+    /// Ends this member's tenure, if it has one.
+    pub(super) fn end(&self) {
         self.close(&mut self.tenure.lock());
     }
 
     /// Ends a tenure, which is held meanwhile, with everything that depends on it.
-    fn close(&self, tenure: &mut Option<Leadership>) {
+    fn close(&self, tenure: &mut Option<Tenure>) {
         if tenure.take().is_some() {
-            self.tenures.send_modify(|count| *count = 0);
+            self.number.send_modify(|count| *count = 0);
             self.pending_commands.leave_route(CommandRoute::Local);
-        }
-    }
-
-    /// Entries were applied.
-    pub(super) fn on_applied(&self) {
-        let leads = self.view.borrow().leading;
-        let in_office = *self.tenures.borrow() != 0;
-        if in_office {
-            self.propose_pending();
-        }
-        if leads != in_office || !self.status.is_online() {
-            self.refresh();
         }
     }
 
     /// Puts queued commands of this member into its log, if it leads.
     pub(super) fn propose_pending(&self) {
-        let _in_order = self.propose_pending.lock();
+        let _in_order = self.proposing.lock();
         while let Some(parcel) = self.pending_commands.take(CommandRoute::Local) {
             let (first, count) = (parcel.first, parcel.count);
             match self.propose(self.pending_commands.origin(), parcel) {
@@ -129,7 +198,7 @@ impl NodeCore {
                 Err(_) => {
                     self.pending_commands.refused(first, count);
                     // They are sent again when a tenure begins.
-                    self.end_tenure();
+                    self.end();
                     return;
                 }
             }
@@ -141,7 +210,7 @@ impl NodeCore {
     /// Whether a command takes effect is decided when it is applied. What is known to be passed
     /// over then is left out here, so that positions can be told in advance.
     pub(super) fn propose(
-        self: &NodeCore,
+        &self,
         origin: MemberId,
         mut parcel: Parcel,
     ) -> Result<Proposed, Refusal> {
@@ -183,10 +252,10 @@ impl NodeCore {
 
     /// Hands an entry to the consensus library without waiting.
     fn write(&self, batch: Batch, (number, term): (u64, u64)) -> Result<(), Refusal> {
-        let node = self.this.clone();
+        let leader = self.this.clone();
         let decided = OnCompletion::new(move |result: Result<_, _>| {
-            if let Some(node) = node.upgrade() {
-                node.on_decided(number, result.is_err());
+            if let Some(leader) = leader.upgrade() {
+                leader.on_decided(number, result.is_err());
             }
         });
         let write = self
@@ -196,9 +265,9 @@ impl NodeCore {
             .responder(decided);
         self.undecided.fetch_add(1, Ordering::AcqRel);
         // The queue is deep; when it is full nothing is sent.
-        let sent = tokio::task::unconstrained(write.into_future()).now_or_never();
+        let sent = tokio::task::unconstrained(caught(write.into_future())).now_or_never();
         match sent {
-            Some(Ok(())) => Ok(()),
+            Some(Some(Ok(()))) => Ok(()),
             refused => {
                 self.undecided.fetch_sub(1, Ordering::AcqRel);
                 Err(refused.map_or(Refusal::Busy, |_| Refusal::NotLeading))
@@ -219,8 +288,6 @@ impl NodeCore {
             }
         }
         // After a rejection the next tick tries again: the lease is over, nothing changes now.
-        if left == 0 && !rejected && *self.tenures.borrow() == 0 {
-            self.refresh();
-        }
+        (self.on_decided)(left == 0 && !rejected && !self.accepts_commands());
     }
 }

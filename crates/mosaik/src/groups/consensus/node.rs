@@ -3,10 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -24,17 +21,21 @@ use tokio::{
 
 use super::{
     apply::{
-        applied::{Applied, AppliedOptions, State},
+        applied::{Applied, AppliedOptions, Failure, State},
         task::Applier,
     },
     config::raft_config,
-    core::{Consensus, NodeCore},
-    feed::Feed,
+    core::NodeCore,
+    leader::Leader,
+    library::{Consensus, caught},
     pending_commands::PendingCommands,
     replication::{
         acks::Acks, commit_notices::CommitNotices, network::ClientFactory, peers::Peers,
     },
-    view::View,
+    state::{
+        candidacy::Candidacy, confirmations::LeadershipConfirmations, feed::Feed, health::Health,
+        view::View,
+    },
 };
 use crate::{
     groups::{
@@ -111,6 +112,10 @@ impl Stopped {
     }
 }
 
+fn crashed() -> Stopped {
+    Stopped::because("a task of consensus panicked")
+}
+
 /// A member's consensus instance.
 #[derive(Clone)]
 pub(crate) struct Node(Arc<NodeCore>);
@@ -162,7 +167,20 @@ impl Node {
         .await
         .map_err(Stopped::because)?;
         progress.follow(raft.metrics());
-        let core = Arc::new_cyclic(|this| NodeCore {
+        let core = Arc::new_cyclic(|this: &Weak<NodeCore>| NodeCore {
+            leader: Leader::new(
+                raft.clone(),
+                applied.clone(),
+                options.pending_commands.clone(),
+                {
+                    let node = this.clone();
+                    move |none_is_open| {
+                        if let Some(node) = node.upgrade() {
+                            node.on_decided(none_is_open);
+                        }
+                    }
+                },
+            ),
             member: options.member,
             lineage: options.lineage,
             timing: options.timing,
@@ -173,24 +191,17 @@ impl Node {
             acks,
             progress,
             feed: Feed::new(options.observes),
-            rests_until: Mutex::new(None),
-            elects: AtomicBool::new(options.elects),
-            polling: AtomicBool::new(false),
-            rounds: Mutex::default(),
+            candidacy: Candidacy::new(options.elects),
+            confirmations: LeadershipConfirmations::default(),
             applied,
             pending_commands: options.pending_commands,
             status: options.status,
             peers: options.peers,
             view: watch::Sender::new(Arc::default()),
-            tenure: Mutex::new(None),
-            tenures: watch::Sender::new(0),
-            tenure_count: AtomicU64::new(0),
-            propose_pending: Mutex::new(()),
-            undecided: AtomicUsize::new(0),
-            contact: Mutex::default(),
+            health: Health::new(options.timing.election),
             over: Mutex::new(false),
-            caught_up: AtomicBool::new(false),
             supplies: Semaphore::new(MAX_SUPPLIES),
+            committed: tokio::sync::Mutex::default(),
             partial: Mutex::new(None),
             scope: scope.child(),
             this: this.clone(),
@@ -222,13 +233,18 @@ impl Node {
         self.0.lineage
     }
 
+    /// Returns whether this member votes.
+    pub(crate) fn votes(&self) -> bool {
+        self.0.view().voters.contains(&self.0.member)
+    }
+
     /// Current view of consensus, and every change of it.
     pub(crate) fn view(&self) -> watch::Receiver<Arc<View>> {
         self.0.view.subscribe()
     }
 
     /// Failure for which this member can't go on; `None` while there is none.
-    pub(crate) fn failure(&self) -> watch::Receiver<Option<String>> {
+    pub(crate) fn failure(&self) -> watch::Receiver<Option<Failure>> {
         self.0.applied.failure()
     }
 
@@ -239,7 +255,7 @@ impl Node {
 
     /// Proposes what is queued, if this member may.
     pub(crate) fn propose_pending(&self) {
-        self.0.propose_pending();
+        self.0.leader.propose_pending();
     }
 
     /// Looks at the clock: notices lost leaders, gives up calls that wait too long.
@@ -251,13 +267,13 @@ impl Node {
 
     /// Notes that the leader announced its departure.
     pub(crate) fn leader_left(&self) {
-        self.0.contact.lock().at = None;
+        self.0.health.leader_left();
         self.0.assess();
     }
 
     /// Returns whether this member leads, and has applied all that its predecessors committed.
     pub(crate) fn is_in_office(&self) -> bool {
-        *self.0.tenures.borrow() != 0
+        self.0.leader.accepts_commands()
     }
 
     /// Founds the group with these voters. To be called once, on one of them.
@@ -266,8 +282,8 @@ impl Node {
         reason = "the library maps ids to nodes, and ours are empty"
     )]
     pub(crate) async fn found(&self, voters: BTreeSet<MemberId>) -> Result<(), Stopped> {
-        let founded = self.0.raft.initialize(voters).await;
-        founded.map_err(Stopped::because)?;
+        let founded = caught(self.0.raft.initialize(voters)).await;
+        founded.ok_or_else(crashed)?.map_err(Stopped::because)?;
         self.stand();
         Ok(())
     }
@@ -301,10 +317,9 @@ impl Node {
         changes: ChangeMembers<MemberId, ()>,
         retain: bool,
     ) -> Result<(), Stopped> {
-        self.0
-            .raft
-            .change_membership(changes, retain)
-            .await
+        let changed = caught(self.0.raft.change_membership(changes, retain)).await;
+        changed
+            .ok_or_else(crashed)?
             .map(drop)
             .map_err(Stopped::because)
     }
@@ -347,12 +362,13 @@ impl Node {
     /// Hands leadership to a voter whose log is complete. Watch the view for the outcome.
     pub(crate) async fn hand_over(&self, to: MemberId) {
         // Fails only when consensus has stopped; then there is nothing to hand over.
-        let _ = self.0.raft.trigger().transfer_leader(to).await;
+        let trigger = self.0.raft.trigger();
+        let _ = caught(trigger.transfer_leader(to)).await;
     }
 
     /// An observer becomes a member, which may stand for election by itself.
     pub(crate) fn take_part(&self, elects: bool) {
-        self.0.elects.store(elects, Ordering::Relaxed);
+        self.0.candidacy.set_elects(elects);
         self.0.feed.take_part();
     }
 
@@ -370,7 +386,7 @@ impl Node {
 
     /// Takes no commands for a while, though this member leads: they wait.
     pub(crate) fn rest(&self, time: Duration) {
-        *self.0.rests_until.lock() = Some(Instant::now() + time);
+        self.0.leader.rest(time);
         self.0.reconsider();
     }
 
@@ -386,7 +402,8 @@ impl Node {
     /// Tries members again at once that could not be reached.
     pub(crate) async fn retry(&self, member: MemberId) {
         // Fails only when consensus has stopped.
-        let _ = self.0.raft.trigger().reset_backoff([member]).await;
+        let trigger = self.0.raft.trigger();
+        let _ = caught(trigger.reset_backoff([member])).await;
     }
 
     /// Fetches the committed log from several members, before this one is added to the membership;
@@ -415,15 +432,22 @@ impl Node {
         self.0.stop_for(branch).await
     }
 
+    /// Has the consensus library panic.
+    #[cfg(test)]
+    pub(crate) async fn crash(&self) {
+        let planted = self.0.raft.external_request(|_| panic!("a planted panic"));
+        let _ = planted.await;
+    }
+
     /// Stops taking part. What comes back is all that is left: from then on nothing of this instance
     /// changes the machine, the log, or what the member says of itself. Waits for a command that is
     /// being applied.
     pub(crate) async fn shutdown(&self) -> Ended {
         self.0.scope.cancel();
-        self.0.end_tenure();
+        self.0.leader.end();
         *self.0.over.lock() = true;
         // A task of the library that panicked has been reported by the runtime.
-        let _ = self.0.raft.shutdown().await;
+        let _ = caught(self.0.raft.shutdown()).await;
         // The library's apply task goes on by itself.
         self.0.applied.end().await;
         Ended(self.0.clone())
@@ -437,6 +461,16 @@ impl Ended {
     /// Number of applied commands.
     pub(crate) fn applied_commands(&self) -> Index {
         self.0.applied.position().index()
+    }
+
+    /// Leaves log and state to another instance of the same member in the same history, once the disk
+    /// holds all of the log.
+    pub(crate) async fn resume(&self) -> Result<Inheritance, Stopped> {
+        self.0.log.settle().await.map_err(Stopped::because)?;
+        Ok(Inheritance {
+            log: self.0.log.clone(),
+            state: self.0.applied.inheritance(),
+        })
     }
 
     /// Leaves log and state to a successor, with what might have been committed elsewhere.

@@ -60,7 +60,7 @@ const EXPIRY_TICK: Duration = Duration::from_millis(50);
 /// Number of checks on an empty queue after which the next one waits for a call.
 const IDLE_TICKS: u32 = 20;
 
-/// CommandOutcome of a call.
+/// Outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CommandOutcome {
     Done(IndexRange),

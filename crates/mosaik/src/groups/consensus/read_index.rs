@@ -1,6 +1,6 @@
 //! Linearizable reads: up to where must be applied, to see all that was acknowledged before?
 //!
-//! A leader answers once a majority of voters stands by its term *after* the read began. MemberInfo
+//! A leader answers once a majority of voters stands by its term *after* the read began. Standing
 //! by a term means: to have given no vote for a later one. Votes are stored before they are given,
 //! so looking at the stored vote is enough, and no log entry and no turn of the consensus core is
 //! needed. A leader that was elected in a later term before the read had the vote of one member of
@@ -26,14 +26,11 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use super::{
     core::NodeCore,
     elections::is_majority,
-    leadership::Round,
     replication::peers::Peers,
+    state::confirmations::Round,
     wire::{self, Request, Response},
 };
 use crate::groups::model::{lineage::MemberId, member_stream::Gone};
-
-/// LeadershipConfirmations that may be under way at once; further reads wait, and share the next.
-const MAX_ROUNDS: usize = 4;
 
 /// A leader's question whether it still leads.
 struct Majority {
@@ -58,38 +55,17 @@ impl NodeCore {
 
     /// Takes part in a round that begins now or later.
     fn join_round(&self) -> Round {
-        let mut rounds = self.rounds.lock();
-        rounds.running.retain(|round| round.peek().is_none());
-        if let Some(waiting) = &rounds.waiting {
-            return waiting.clone();
-        }
-        let oldest = rounds.running.front();
-        let Some(oldest) = oldest.filter(|_| rounds.running.len() >= MAX_ROUNDS) else {
-            let round = self.begin_round().shared();
-            rounds.running.push_back(round.clone());
-            return round;
-        };
-        let oldest = oldest.clone();
         let node = self.this.clone();
-        let waiting = async move {
-            // Its outcome does not matter: it began too early.
-            let _ = oldest.await;
-            let round = node.upgrade().ok_or(Gone)?.begin_waiting_round();
-            round.await
-        };
-        let waiting = waiting.boxed().shared();
-        rounds.waiting = Some(waiting.clone());
-        waiting
-    }
-
-    /// Begins the round for reads that come from now on: they need another round than the one that
-    /// has waited until now.
-    fn begin_waiting_round(&self) -> BoxFuture<'static, Result<u64, Gone>> {
-        let mut rounds = self.rounds.lock();
-        if let Some(round) = rounds.waiting.take() {
-            rounds.running.push_back(round);
-        }
-        self.begin_round()
+        self.confirmations.join(
+            || self.begin_round(),
+            move || match node.upgrade() {
+                Some(node) => {
+                    node.confirmations.begin_waiting();
+                    node.begin_round()
+                }
+                None => std::future::ready(Err(Gone)).boxed(),
+            },
+        )
     }
 
     fn begin_round(&self) -> BoxFuture<'static, Result<u64, Gone>> {
@@ -142,7 +118,7 @@ impl NodeCore {
 
     /// Facts that this member needs for a read, if it leads.
     fn majority(&self) -> Result<Majority, Gone> {
-        let term = self.tenure_term().ok_or(Gone)?;
+        let term = self.leader.term().ok_or(Gone)?;
         let leader = self.member;
         if !self.stands_by(leader, term) {
             return Err(Gone);
@@ -179,7 +155,7 @@ impl NodeCore {
         from: MemberId,
         term: Option<u64>,
     ) -> Result<Response, Gone> {
-        if self.tenure_term().is_none() && self.remote_leader().is_some() {
+        if self.leader.term().is_none() && self.remote_leader().is_some() {
             // An observer asks its source, which asks the leader: later than the read began.
             return Ok(Response::ReadIndex {
                 next: self.join_round().await?,

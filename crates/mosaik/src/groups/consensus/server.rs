@@ -8,6 +8,8 @@ use openraft::{
     raft::{AppendEntriesRequest, StreamAppendResult},
 };
 
+use tokio::time::Instant;
+
 use super::{
     core::NodeCore,
     leader::Proposed,
@@ -33,6 +35,9 @@ const MAX_OPEN_APPENDS: usize = 64;
 const FORWARD_RETRY: Duration = Duration::from_millis(20);
 /// A stream to the leader that can't be opened within this time is tried anew.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Interval in which an observer that sends commands asks for the bond with the leader again: it is
+/// given up some time after that.
+const REACH_INTERVAL: Duration = Duration::from_secs(15);
 
 /// An append request on its way to the disk; `None` when consensus has stopped.
 type Appending = BoxFuture<'static, Option<StreamAppendResult<Types>>>;
@@ -41,6 +46,8 @@ impl NodeCore {
     /// Answers a question of another member.
     pub(crate) async fn answer(&self, from: MemberId, request: &Bytes) -> Result<Bytes, Gone> {
         let response = match wire::decode(request)? {
+            Request::Heartbeat { append, .. } if !wire::is_in_bounds(&append.vote) => None,
+            Request::Vote(request) if !wire::is_in_bounds(&request.vote) => None,
             Request::Heartbeat { append, backed } => self.on_heartbeat(append.into(), backed).await,
             Request::Vote(request) => {
                 let voting = self.raft.vote(self.admitted(request.into()));
@@ -150,7 +157,11 @@ impl NodeCore {
 
     /// Hands a request to the consensus library; the outcome is known once the entries are stored.
     fn append(self: &Arc<Self>, frame: &Bytes) -> Result<Appending, Gone> {
-        let request: AppendEntriesRequest<Types> = wire::decode::<AppendEntries>(frame)?.into();
+        let append: AppendEntries = wire::decode(frame)?;
+        if !wire::is_in_bounds(&append.vote) {
+            return Err(Gone);
+        }
+        let request = AppendEntriesRequest::<Types>::from(append);
         self.note(&request);
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
@@ -174,7 +185,7 @@ impl NodeCore {
         stream: MemberStream,
     ) -> Result<(), Gone> {
         let MemberStream { mut tx, mut rx } = stream;
-        let mut tenures = self.tenures.subscribe();
+        let mut tenures = self.leader.tenures();
         let patience = tokio::time::timeout(self.timing.election, tenures.wait_for(|t| *t != 0));
         let Ok(Ok(tenure)) = patience.await.map(|tenure| tenure.map(|tenure| *tenure)) else {
             return Err(Gone);
@@ -213,7 +224,7 @@ impl NodeCore {
             row,
             again,
         };
-        let proposed = self.propose(origin, parcel).map_err(|_| Gone)?;
+        let proposed = self.leader.propose(origin, parcel).map_err(|_| Gone)?;
         let new = match proposed {
             Proposed::New(first, index) => Some((first, index.0)),
             Proposed::Known | Proposed::Forgotten => None,
@@ -253,13 +264,18 @@ impl NodeCore {
         (view != self.member).then_some(view)
     }
 
+    /// Has an observer, which has bonds with a few only, make one with the leader, or keep it.
+    fn reach(&self, leader: MemberId) {
+        if self.feed.observes() {
+            self.peers.reach(leader);
+        }
+    }
+
     /// One forwarding session; ends when the leader does or another one is known.
     async fn forward_to(&self, leader: MemberId, route: CommandRoute) -> Result<(), Gone> {
         let mut view = self.subscribe();
-        if self.feed.observes() {
-            // It has bonds with a few only.
-            self.peers.reach(leader);
-        }
+        self.reach(leader);
+        let mut reached = Instant::now();
         let channel = Channel::Forward(self.pending_commands.origin());
         let opening = tokio::time::timeout(OPEN_TIMEOUT, self.peers.open(leader, channel));
         let MemberStream { mut tx, mut rx } = tokio::select! {
@@ -281,6 +297,10 @@ impl NodeCore {
                 };
                 tx.queue(&wire::encode(&forward)?)?;
                 queued = true;
+            }
+            if queued && reached.elapsed() >= REACH_INTERVAL {
+                self.reach(leader);
+                reached = Instant::now();
             }
             if queued {
                 // A leader that takes nothing any more must not keep the next one waiting.

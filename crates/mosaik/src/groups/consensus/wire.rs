@@ -174,7 +174,19 @@ pub(crate) struct Follow {
 
 /// Message of a source to an observer.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Fed {
+pub(crate) enum Fed {
+    Sign(Sign),
+    /// A part of a batch. All of them make a vector of entries that the source has applied, in order,
+    /// under the leader that was named last.
+    Part {
+        bytes: Bytes,
+        is_last: bool,
+    },
+}
+
+/// Knowledge of a source about the leader and about itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Sign {
     /// The leader's.
     #[serde(with = "format::vote")]
     pub(crate) vote: VoteOf<Types>,
@@ -184,9 +196,6 @@ pub(crate) struct Fed {
     pub(crate) commit: Option<u64>,
     /// Path of the log: a member, and observers, the source last.
     pub(crate) path: Vec<MemberId>,
-    /// Entries that the source has applied, in order.
-    #[serde(with = "format::entries")]
-    pub(crate) entries: Vec<EntryOf<Types>>,
 }
 
 /// An observer has taken a batch in.
@@ -374,6 +383,15 @@ impl From<SnapshotReply> for SnapshotResponse<Types> {
     fn from(reply: SnapshotReply) -> Self {
         Self::new(reply.vote)
     }
+}
+
+/// Highest term that is believed of anybody. Terms count elections, so no group comes near it; and a
+/// candidate adds one to the highest that it has seen.
+const MAX_TERM: u64 = 1 << 62;
+
+/// Returns whether a vote may have come about by elections.
+pub(crate) fn is_in_bounds(vote: &VoteOf<Types>) -> bool {
+    vote.leader_id.term <= MAX_TERM
 }
 
 pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Bytes, Gone> {

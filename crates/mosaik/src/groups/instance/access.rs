@@ -1,15 +1,21 @@
 //! Writing rights under a write key: this member's own, and those of its peers.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::core::Instance;
 use crate::{
     groups::{
         WriteKey,
-        bond::{access::Access, core::BondCore},
-        model::member_info::{MemberInfo, Willingness},
+        bond::{
+            access::{self, Access},
+            core::BondCore,
+        },
+        model::{
+            lineage::MemberId,
+            member_info::{LineageStanding, MemberInfo, Willingness},
+        },
     },
-    primitives::ShortFmtExt,
+    primitives::{PeerId, ShortFmtExt},
 };
 
 impl Instance {
@@ -42,7 +48,7 @@ impl Instance {
         bonds
     }
 
-    /// MemberInfo of a peer, as far as it may be believed: a guest neither votes nor leads. It may
+    /// Info of a peer, as far as it may be believed: a guest neither votes nor leads. It may
     /// observe.
     pub(crate) fn standing_of(&self, bond: &BondCore) -> MemberInfo {
         let mut standing = bond.standing();
@@ -52,15 +58,22 @@ impl Instance {
         standing
     }
 
-    /// Standings of the peers, as far as a founding has to mind them: guests that another member of
-    /// this key is bonded beside can't keep a history from beginning.
+    /// Returns whether a member has a bond with this one, and is no guest.
+    pub(crate) fn is_trusted(&self, member: &MemberId) -> bool {
+        let bond = self.bonds.of_member(member);
+        bond.is_some_and(|bond| !self.is_guest(&bond))
+    }
+
+    /// Standings of the peers, as far as a founding has to mind them: a guest's history counts only
+    /// while somebody may write it.
     pub(crate) fn standings_for_founding(&self) -> Vec<MemberInfo> {
         let bonds = self.bonds.all();
         bonds
             .iter()
             .map(|bond| {
+                let told = bond.standing();
                 let mut standing = self.standing_of(bond);
-                if self.is_guest(bond) {
+                if self.is_guest(bond) && !access::is_written(&told) {
                     standing.lineage = None;
                 }
                 standing
@@ -76,24 +89,75 @@ impl Instance {
     /// True while this member lacks the right to write: others have a write key, and it has none or
     /// another one.
     ///
-    /// Under a leader, that leader decides. Without one, a member with a key looks whether anybody
-    /// shares it: alone among members that write without it, or with another, it would only begin a
-    /// second content. A member without a key and without a history looks whether there is one.
+    /// Under a leader, that leader decides; without one, what the others claim, which settles only
+    /// after a while: see [`settle_right`](Self::settle_right).
     pub(crate) fn is_write_refused(&self) -> bool {
-        let has_key = self.write_key().is_some();
-        if let Some(leader) = self.status.leader() {
-            let bond = self.bonds.get(&leader).filter(|_| leader != self.local);
-            return bond.is_some_and(|bond| !self.may_write_under(&bond));
-        }
-        let bonds = self.bonds.all();
-        if !has_key {
-            let unverified = |bond: &Arc<BondCore>| bond.access == Access::Unverified;
-            return self.node.read().is_none() && bonds.iter().any(unverified);
-        }
-        let writes = |bond: &Arc<BondCore>| {
-            let lives = bond.standing().lineage.is_some_and(|theirs| theirs.alive);
-            bond.access == Access::Unverified || lives
-        };
-        !bonds.iter().any(|bond| bond.access == Access::Proven) && bonds.iter().any(writes)
+        let has_leader = self.status.leader().is_some();
+        (has_leader || self.refusal_settled.load(Ordering::Relaxed)) && self.lacks_right()
     }
+
+    /// Notes whether this member has lacked the right to write for so long that it isn't for want of
+    /// bonds. Called by the worker from time to time.
+    pub(crate) fn settle_right(&self, settled: bool) {
+        self.refusal_settled.store(settled, Ordering::Relaxed);
+    }
+
+    /// As [`is_write_refused`](Self::is_write_refused), by what is known right now: as long as this is
+    /// so the member begins no history and votes for none.
+    pub(crate) fn lacks_right(&self) -> bool {
+        let bonds = self.bonds.all();
+        let leader = self.status.leader();
+        if self.write_key().is_some() {
+            // A leader that this member follows has the key as well.
+            return leader.is_none() && access::is_contested(&witnesses(&bonds));
+        }
+        let leaders = leader.and_then(|leader| self.bonds.get(&leader));
+        if leaders.is_some_and(|bond| !self.may_write_under(&bond)) {
+            return true;
+        }
+        let mut keyed = bonds.iter().filter(|b| b.access == Access::Unverified);
+        match self.node() {
+            Some(node) if leader.is_some() || node.votes() => {
+                let own = node.lineage();
+                keyed.any(|bond| access::is_rival(&bond.standing(), &own))
+            }
+            // With the content of others, or with none.
+            _ => keyed.next().is_some(),
+        }
+    }
+
+    /// Peers that would write as this member does, and have another write key or, where only one of the
+    /// two has one, none.
+    pub(crate) fn peers_with_another_key(&self) -> Vec<PeerId> {
+        let has_key = self.write_key().is_some();
+        if !has_key && self.observes() {
+            return Vec::new();
+        }
+        let differs = |bond: &&Arc<BondCore>| {
+            let differs = bond.access == Access::Unverified || self.is_guest(bond);
+            differs && bond.standing().willingness != Willingness::Observer
+        };
+        let bonds = self.bonds.all();
+        bonds.iter().filter(differs).map(|bond| bond.peer).collect()
+    }
+
+    /// True of a history, told of by a bonded peer, that holders of a write key write while this
+    /// member has none: it wins over this member's own.
+    pub(crate) fn is_outranked_by(&self, rival: &LineageStanding) -> bool {
+        let own = self.node().map(|node| node.lineage());
+        let has_key = self.write_key().is_some();
+        let is_theirs = |bond: &Arc<BondCore>| {
+            let told = bond.standing();
+            let theirs = told.lineage.as_ref().is_some_and(|l| l.id == rival.id);
+            theirs && own.is_some_and(|own| access::is_rival(&told, &own))
+        };
+        let bonds = self.bonds.all();
+        let mut keyed = bonds.iter().filter(|b| b.access == Access::Unverified);
+        !has_key && keyed.any(is_theirs)
+    }
+}
+
+fn witnesses(bonds: &[Arc<BondCore>]) -> Vec<(Access, MemberInfo)> {
+    let witness = |bond: &Arc<BondCore>| (bond.access, bond.standing());
+    bonds.iter().map(witness).collect()
 }

@@ -145,25 +145,9 @@ impl Instance {
             return;
         };
         let stream = MemberStream::over(link, MAX_CHANNEL_FRAME_BYTES);
-        let serving = async move {
-            match channel {
-                Channel::Append => core.serve_append(stream).await,
-                Channel::Snapshot => drop(core.serve_snapshot(stream).await),
-                Channel::Fetch => drop(core.serve_fetch(stream).await),
-                Channel::Forward(origin) if origin.is_of(&peer) => {
-                    // However it ends: what was not applied is sent again.
-                    let _ = core.serve_forward(origin, stream).await;
-                }
-                Channel::Forward(_) => {}
-                // However it ends: the newcomer asks again, or takes the log.
-                Channel::Offer => drop(core.serve_offer(stream).await),
-                // However it ends: the observer looks for another source.
-                Channel::Follow => drop(core.serve_follow(from, stream).await),
-            }
-        };
         tokio::select! {
             () = bonded.scope.cancelled() => {}
-            () = serving => {}
+            () = core.serve(from, channel, stream) => {}
         }
     }
 }

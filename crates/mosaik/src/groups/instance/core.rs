@@ -58,6 +58,8 @@ pub(crate) struct Instance {
     preference: Mutex<LeadershipPreference>,
     /// The first one that any handle has brought.
     pub(super) write_key: Mutex<Option<WriteKey>>,
+    /// True once the lack of the right to write counts: see [`Instance::settle_right`].
+    pub(super) refusal_settled: AtomicBool,
     /// Members that must have met before one is founded: the most that any handle has asked for.
     min_members: AtomicUsize,
     pub(super) status: Arc<Status>,
@@ -71,7 +73,7 @@ pub(crate) struct Instance {
     pub(super) dialling: Mutex<HashMap<PeerId, Instant>>,
     pub(super) member: Mutex<MemberId>,
     pub(super) node: RwLock<Option<Node>>,
-    /// CachedSnapshot while the history is being changed.
+    /// Held while the history is being changed.
     pub(super) switch: tokio::sync::Mutex<()>,
     /// This member does not want to be added to the membership yet.
     pub(super) catching_up: AtomicBool,
@@ -142,6 +144,7 @@ impl Instance {
             session: rand::random(),
             preference: Mutex::new(options.preference),
             write_key: Mutex::new(options.write_key),
+            refusal_settled: AtomicBool::new(false),
             min_members: AtomicUsize::new(options.config.consensus().min_members),
             status,
             pending_commands,
@@ -324,12 +327,12 @@ impl Instance {
         *self.member.lock()
     }
 
-    /// MemberInfo of this member, as told to others.
+    /// Info of this member, as told to others.
     pub(crate) fn standing(&self) -> MemberInfo {
         let willingness = match self.preference() {
             LeadershipPreference::Observer => Willingness::Observer,
             // It could answer nothing, and hand on nothing.
-            _ if self.replica.is_stale() || self.is_write_refused() => Willingness::Never,
+            _ if self.replica.is_stale() || self.lacks_right() => Willingness::Never,
             LeadershipPreference::Normal => Willingness::Normal,
             LeadershipPreference::Reluctant { .. } => Willingness::Reluctant,
         };

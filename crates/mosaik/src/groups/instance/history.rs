@@ -255,6 +255,25 @@ impl Instance {
         }
     }
 
+    /// Starts the consensus instance again, whose library has panicked: with the log, the vote and the
+    /// state that it had, as after a restart of the process. Returns whether that was possible.
+    pub(crate) async fn resume(&self) -> bool {
+        let _switching = self.switch.lock().await;
+        let Some(old) = self.node() else { return false };
+        *self.node.write() = None;
+        let ended = old.shutdown().await;
+        self.status.set_online(false);
+        self.status.set_leader(None);
+        self.pending_commands.set_route(CommandRoute::Hold);
+        match ended.resume().await {
+            Ok(inheritance) => self.start(old.lineage(), Some(inheritance)).await.is_some(),
+            Err(error) => {
+                tracing::error!(group = %self.id().short(), %error, "consensus can't start again");
+                false
+            }
+        }
+    }
+
     /// Gives up the current history: its commands are discarded here, and the machine is reset.
     pub(crate) async fn abandon(&self, lineage: Lineage) {
         let _switching = self.switch.lock().await;

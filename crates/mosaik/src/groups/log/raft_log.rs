@@ -109,6 +109,17 @@ impl RaftLog {
         Ok(())
     }
 
+    /// Waits until the disk holds this log and nothing else, where the instance that wrote it has
+    /// ended without notice.
+    pub(crate) async fn settle(&self) -> io::Result<()> {
+        let end = self.0.tail.lock().next_index();
+        match &self.0.disk {
+            // Writes are done in order: what was queued before is on the disk then, too.
+            Some(disk) => disk.truncate_from(end).await,
+            None => Ok(()),
+        }
+    }
+
     /// Takes over the entries of a log whose history has ended, up to a consensus index. The disk is
     /// as it was; see [`RaftLog::rewrite`].
     pub(crate) async fn inherit(&self, kept: u64) -> io::Result<Self> {

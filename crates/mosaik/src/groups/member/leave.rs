@@ -130,8 +130,8 @@ impl Worker {
         let mut ticks = interval(HAND_OVER_RETRY);
         loop {
             let now = view.borrow_and_update().clone();
-            let bonds = self.instance.bonds();
-            let heirs = |member: &MemberId| *member != own && bonds.of_member(member).is_some();
+            let instance = &self.instance;
+            let heirs = |member: &MemberId| *member != own && instance.is_trusted(member);
             if !now.leading || !now.voters.iter().any(heirs) {
                 return;
             }
@@ -149,23 +149,24 @@ impl Worker {
     /// get it from.
     async fn feed_to_the_end(&mut self, node: &Node) {
         let own = node.member();
-        let bonds = self.instance.bonds();
+        let instance = &self.instance;
         let mut ticks = interval(HAND_OVER_RETRY);
         loop {
             let view = node.view().borrow().clone();
             let feeds = |member: &MemberId| {
                 let stays = *member != own && !self.departed.contains_key(member);
-                stays && bonds.of_member(member).is_some()
+                stays && instance.is_trusted(member)
             };
             if !view.contains(&own) || view.members().any(feeds) {
                 return;
             }
-            // One that has just lost its source is about to come here.
+            // One that has just lost its source is about to come here. Observers need no write key, so
+            // a lie costs the time that this may take.
             let seeks = |bond: &Arc<BondCore>| {
                 let standing = bond.standing();
                 standing.willingness == Willingness::Observer && standing.feeds.is_none()
             };
-            let seeking = bonds.all().iter().any(seeks);
+            let seeking = instance.bonds().all().iter().any(seeks);
             if !seeking && !node.core().has_more_for_observers() {
                 return;
             }
@@ -182,9 +183,9 @@ impl Worker {
         let mut ticks = interval(HAND_OVER_RETRY);
         loop {
             let now = view.borrow_and_update().clone();
+            // Guests can't remove anybody, so it is not for them to wait.
             let stays = |member: &MemberId| {
-                !self.departed.contains_key(member)
-                    && self.instance.bonds().of_member(member).is_some()
+                !self.departed.contains_key(member) && self.instance.is_trusted(member)
             };
             if (!now.joint && !now.contains(&own)) || !now.members().any(stays) {
                 return;
@@ -194,7 +195,11 @@ impl Worker {
             }
             tokio::select! {
                 event = events.recv() => match event {
-                    Some(Event::Removed(member)) if member == own => return,
+                    Some(Event::Removed { member, by })
+                        if member == own && view.borrow().leader == Some(by) =>
+                    {
+                        return;
+                    }
                     Some(Event::Leaving(member)) => {
                         self.on_departure(member);
                     }

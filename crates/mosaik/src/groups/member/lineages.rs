@@ -195,9 +195,18 @@ impl Worker {
             replaced: consensus.evict_after,
         };
         let held = self.instance.commands_held();
+        let outranked = self.instance.is_outranked_by(rival);
+        if outranked
+            && own.leading
+            && let Some(watch) = &self.node
+        {
+            // What is acknowledged from now on would be lost. Until it is judged the next time.
+            watch.node.rest(RIVAL_INTERVAL * 4);
+        }
         let verdict = rules::judge(
             &Stake {
                 own: &own,
+                outranked,
                 held,
                 position: self.instance.status().log_position(),
                 halted: self.halted_for(now),
@@ -211,6 +220,14 @@ impl Worker {
             Verdict::Stays => {}
             Verdict::Rests => self.rest(now),
             Verdict::GivesWay => {
+                if outranked && held > 0 {
+                    tracing::error!(
+                        group = %self.instance.id().short(), lineage = %own.id.short(),
+                        rival = %rival.id.short(), held, committed = rival.committed,
+                        "holders of a write key write another history: this one, which was written \
+                         without the key, is given up with all its commands"
+                    );
+                }
                 if own.leading
                     && let Some(watch) = &self.node
                 {
@@ -412,6 +429,10 @@ impl Worker {
         let Some(halted) = self.halted_for(now) else {
             return;
         };
+        // It may be led by members with another write key, or without one.
+        if self.instance.lacks_right() {
+            return;
+        }
         let Some(watch) = &self.node else { return };
         let bonds = self.instance.trusted_bonds();
         let bonded: Vec<_> = bonds.iter().map(|bond| bond.standing()).collect();
@@ -425,6 +446,21 @@ impl Worker {
         if halted >= wait {
             self.reform().await;
         }
+    }
+
+    /// Starts consensus again with what this member has. Returns whether that was possible.
+    pub(super) async fn recover(&mut self, reason: &str, now: Instant) -> bool {
+        if self.instance.is_leaving() || !self.crashes.note(now) {
+            return false;
+        }
+        tracing::error!(
+            group = %self.instance.id().short(), %reason, "consensus has crashed, and starts again"
+        );
+        self.node = None;
+        self.changing = None;
+        let recovered = self.instance.resume().await;
+        self.watch_node();
+        recovered
     }
 
     pub(super) async fn abandon(&mut self, lineage: Lineage) {
@@ -473,7 +509,7 @@ impl Worker {
         self.watch_node();
     }
 
-    /// MemberInfo of this member and its number, for the next message.
+    /// Info of this member and its number, for the next message.
     pub(super) fn next_standing(&mut self) -> (u64, MemberInfo) {
         self.told_count += 1;
         (self.told_count, self.instance.standing())

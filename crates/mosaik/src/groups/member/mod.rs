@@ -2,8 +2,9 @@
 //!
 //! [`rules`] decides, without clock and connections; [`worker`] watches, and has carried out what
 //! concerns other [members](peers), [histories](lineages), the [membership](membership) and
-//! the [end](leave). Observers are no members, and have [sources](observing) instead.
+//! the [end](leave), and starts consensus again that has [crashed](crashes). Observers are no members, and have [sources](observing) instead.
 
+mod crashes;
 mod feeding;
 mod halt_detector;
 mod leave;
@@ -14,4 +15,5 @@ mod peers;
 pub(crate) mod rules;
 mod sources;
 mod stalls;
+mod strikes;
 pub(crate) mod worker;

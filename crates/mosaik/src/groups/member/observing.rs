@@ -8,7 +8,7 @@
 //! |---|---|
 //! | fewer bonds than wanted | bonds with others that were not tried lately |
 //! | a peer feeds nobody more, for a while | its bond is given up for another one |
-//! | the source is gone, or brings nothing new while the observer is offline | the next best one |
+//! | the source is gone, or brings nothing new while the observer is offline | the next best one; that one again after a while, ever later |
 //! | a better one has room | that one |
 //! | all that would do are far | now and then the farthest is given up for another one |
 
@@ -18,12 +18,12 @@ use rand::{Rng, seq::IteratorRandom};
 use tokio::time::Instant;
 
 use super::{
-    feeding::{Feeding, Following, LAST_PROBATION, PROBATION},
+    feeding::{Feeding, Following, LAST_PROBATION, PROBATION, Seen},
     sources::{self, Offer, Rank},
     worker::Worker,
 };
 use crate::{
-    groups::{bond::core::BondCore, model::event::Event},
+    groups::{bond::core::BondCore, consensus::Transfer, model::event::Event},
     net::{close::Success, link::path_rtt},
     primitives::{PeerId, ShortFmtExt},
 };
@@ -36,10 +36,8 @@ const AVOID_FULL: Duration = Duration::from_secs(30);
 const AVOID_UNFED: Duration = Duration::from_secs(4);
 /// The same for one that is far.
 const AVOID_FAR: Duration = Duration::from_secs(600);
-/// Interval in which a source that was lost is not followed again.
+/// Interval in which a source that was lost is not followed again, the first time.
 const AVOID_LOST: Duration = Duration::from_millis(250);
-/// The same for one that brought nothing.
-const AVOID_STUCK: Duration = Duration::from_secs(10);
 /// Interval between two looks for a better source.
 const REVIEW: Duration = Duration::from_secs(5);
 /// Interval between two looks for a nearer peer.
@@ -93,8 +91,9 @@ impl Worker {
     pub(super) fn on_source_lost(&mut self, number: u64) {
         let lost = |following: &mut Following| following.number == number;
         if let Some(lost) = self.feeding.following.take_if(lost) {
-            let until = Instant::now() + AVOID_LOST;
-            self.feeding.struck.insert(lost.source, until);
+            self.feeding
+                .strikes
+                .add(lost.peer, AVOID_LOST, Instant::now());
         }
     }
 
@@ -111,7 +110,6 @@ impl Worker {
             }
             return;
         }
-        self.feeding.struck.retain(|_, until| now < *until);
         self.feeding.avoided.retain(|_, until| now < *until);
         self.end_reached(now);
         self.drop_bonds(now);
@@ -221,7 +219,19 @@ impl Worker {
         let free = feeding.candidates.iter().copied().filter(|peer| {
             !feeding.picks.contains_key(peer) && !feeding.avoided.contains_key(peer)
         });
-        for peer in free.choose_multiple(&mut rand::rng(), missing) {
+        // Members have the write key; of the many observers few do, and the others are guests.
+        let catalog = self.instance.discovery().catalog();
+        let has_key = self.instance.write_key().is_some();
+        let is_late = |peer: &PeerId| {
+            let entry = catalog.get(peer).filter(|_| has_key);
+            entry.is_some_and(|entry| self.instance.is_observers(entry))
+        };
+        let (late, early): (Vec<_>, Vec<_>) = free.partition(is_late);
+        let mut rng = rand::rng();
+        let mut chosen = early.into_iter().choose_multiple(&mut rng, missing);
+        let missing = missing - chosen.len();
+        chosen.extend(late.into_iter().choose_multiple(&mut rng, missing));
+        for peer in chosen {
             self.feeding.picks.insert(peer, now);
             if !self.instance.bonds().contains(&peer) && self.dials.want(peer) {
                 self.last_news = now;
@@ -239,56 +249,63 @@ impl Worker {
         let standing = bond.standing();
         let theirs = standing.lineage?;
         let follows = own.is_none_or(|own| own == theirs.id);
-        let depth = standing.feeds.filter(|_| follows && theirs.alive)?;
+        let feeds = standing.feeds.filter(|_| follows && theirs.alive)?;
+        // To that peer, this observer is a guest itself.
+        if !feeds.takes_guests && !bond.has_proven {
+            return None;
+        }
         Some(Offer {
             peer: bond.peer,
             member: standing.member,
             lineage: theirs.id,
             committed: theirs.committed,
-            rank: rank_of(bond, depth, theirs.leading),
+            rank: rank_of(bond, feeds.depth, theirs.leading),
         })
     }
 
     async fn choose_source(&mut self, now: Instant) {
         let own = self.node.as_ref().map(|watch| watch.node.member());
         let is_online = self.instance.status().is_online();
-        let arrivals = self.node.as_ref().map_or(0, |w| w.node.core().arrivals());
+        let core = self.node.as_ref().map(|watch| watch.node.core().clone());
+        let seen = Seen {
+            is_online,
+            arrivals: core.as_ref().map_or(0, |core| core.arrivals()),
+            transfer: core.as_ref().map_or(Transfer::None, |core| core.transfer()),
+        };
         self.feeding
             .following
             .take_if(|following| Some(following.own) != own);
-        let mut failing = false;
-        let mut current = None;
-        if let Some(following) = &mut self.feeding.following {
-            failing = following.is_failing(is_online, arrivals, now);
-            if !failing && now < self.feeding.review_at {
-                return;
-            }
-            current = Some((following.peer, following.source));
+        let failing = self.feeding.note(seen, now);
+        let current = self.feeding.following.as_ref();
+        let current = current.map(|following| following.peer);
+        // A snapshot that is under way would begin anew.
+        let is_fetching = seen.transfer != Transfer::None;
+        let rests = now < self.feeding.review_at || is_fetching;
+        if current.is_some() && failing.is_none() && rests {
+            return;
         }
         let pause = REVIEW.mul_f64(rand::rng().random_range(0.5..1.5));
         let mut offers: Vec<_> = {
             let bonds = self.instance.bonds().all();
             bonds.iter().filter_map(|bond| self.offer(bond)).collect()
         };
-        offers.retain(|offer| current.is_none_or(|(_, source)| source != offer.member));
-        let node = self.node.as_ref().map(|watch| watch.node.core());
-        let children = node.map_or_else(Vec::new, |core| core.children());
+        let children = core.map_or_else(Vec::new, |core| core.children());
         offers.retain(|offer| {
-            let is_struck = self.feeding.struck.contains_key(&offer.member);
+            let is_struck = self.feeding.strikes.holds(&offer.peer, now);
             // What a child has comes from here.
-            !is_struck && !children.contains(&offer.member)
+            current != Some(offer.peer) && !is_struck && !children.contains(&offer.member)
         });
         let Some(best) = sources::best(&offers, &mut rand::rng()) else {
             self.feeding.review_at = now + pause;
             return;
         };
-        if let Some((peer, source)) = current {
-            if failing {
-                self.feeding.struck.insert(source, now + AVOID_STUCK);
-            } else if !self.is_better(&best, &peer) {
+        match (current, failing) {
+            (Some(_), Some(failing)) => self.feeding.strike(failing, now),
+            (Some(peer), None) if !self.is_better(&best, &peer) => {
                 self.feeding.review_at = now + pause;
                 return;
             }
+            _ => {}
         }
         self.feeding.review_at = now + pause;
         self.follow(best, now).await;
@@ -324,10 +341,10 @@ impl Worker {
         self.feeding.following = Some(Following {
             number,
             peer: offer.peer,
-            source: offer.member,
             own: node.member(),
             scope,
             online: now,
+            online_since: None,
             arrivals: node.core().arrivals(),
             arrived: now,
         });

@@ -109,9 +109,18 @@ impl Worker {
         }
     }
 
-    /// Says once that this member lacks the right to write, where it would.
-    pub(super) fn check_write_key(&mut self) {
+    /// Finds out whether this member lacks the right to write, and says so once, where it would.
+    pub(super) fn check_write_key(&mut self, now: Instant) {
         let instance = &self.instance;
+        if instance.lacks_right() {
+            let since = *self.lacks_right_since.get_or_insert(now);
+            // By then it has met whoever there is.
+            let settled = now.saturating_duration_since(since) >= instance.timing().election;
+            instance.settle_right(settled);
+        } else {
+            self.lacks_right_since = None;
+            instance.settle_right(false);
+        }
         let is_refused = instance.is_write_refused();
         let news = is_refused && !self.told_of_write_key;
         self.told_of_write_key = is_refused;
@@ -121,10 +130,17 @@ impl Worker {
         let group = instance.id();
         let group = group.short();
         match instance.write_key() {
-            Some(_) => tracing::error!(
-                %group,
-                "other members write with another write key, or without one: this member follows                  nobody and writes nothing; give all writers the same key"
-            ),
+            Some(_) => {
+                let others = instance.bonds().all();
+                let others = others.iter().filter(|bond| instance.is_guest(bond));
+                let others: Vec<_> = others.map(|bond| bond.peer.short().to_string()).collect();
+                tracing::error!(
+                    %group, peers = %others.join(", "),
+                    "other members write with another write key, or without one: this member follows \
+                     nobody and writes nothing, so that what they hold is not lost; give all writers \
+                     the same key"
+                );
+            }
             None if instance.preference().is_observer() => {}
             None => tracing::warn!(
                 %group,

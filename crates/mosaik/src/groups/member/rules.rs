@@ -169,6 +169,8 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
 #[derive(Debug)]
 pub(crate) struct Stake<'a> {
     pub(crate) own: &'a LineageStanding,
+    /// True if the rival history is that of members with a write key, and this member has none.
+    pub(crate) outranked: bool,
     /// Commands in its log, committed or not.
     pub(crate) held: u64,
     /// Position of the last one of them.
@@ -214,6 +216,9 @@ pub(crate) enum Verdict {
 /// One that is alive wins over one that is not; then the one with more commands wins; then the
 /// smaller id. While the own one is alive only its leader may ask.
 ///
+/// One that was written without the write key that the rival one's members have gives way to it however
+/// many commands either has: holders of the key never give way to others, so both would stay.
+///
 /// One on disk does not give way by itself, unless it is empty or the rival one continues it with all
 /// that it has.
 ///
@@ -236,7 +241,7 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
         Verdict::GivesWay
     };
     if own.alive {
-        return if confirmed && (rival.committed, own.id) > (held, rival.id) {
+        return if confirmed && (stake.outranked || (rival.committed, own.id) > (held, rival.id)) {
             lost
         } else if stake.seen >= patience.confirmed * 2
             && own.id > rival.id
@@ -547,6 +552,7 @@ mod tests {
     fn stake(own: &LineageStanding) -> Stake<'_> {
         Stake {
             own,
+            outranked: false,
             held: own.committed,
             position: at(own.committed),
             halted: None,
@@ -606,6 +612,25 @@ mod tests {
         };
         assert_eq!(judge(&ahead, &lineage(0, 9, true)), Verdict::GivesWay);
         assert_eq!(judge(&ahead, &lineage(2, 9, true)), Verdict::Stays);
+    }
+
+    #[test]
+    fn a_history_without_the_write_key_gives_way_to_one_with_it_whatever_it_holds() {
+        let (own, rival) = (lineage(1, 9, true), lineage(2, 3, true));
+        let verdict = |outranked, seen, durable| {
+            let met = Stake {
+                outranked,
+                seen,
+                durable,
+                ..stake(&own)
+            };
+            judge(&met, &rival)
+        };
+        let (early, late) = (Duration::from_millis(999), PATIENCE.confirmed);
+        assert_eq!(verdict(true, early, false), Verdict::Stays);
+        assert_eq!(verdict(true, late, false), Verdict::GivesWay);
+        assert_eq!(verdict(true, late, true), Verdict::IsKept);
+        assert_eq!(verdict(false, late, false), Verdict::Stays);
     }
 
     #[test]

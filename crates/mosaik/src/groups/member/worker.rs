@@ -12,12 +12,14 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{feeding::Feeding, halt_detector::HaltDetector, rules::Change, stalls::Stalls};
+use super::{
+    crashes::Crashes, feeding::Feeding, halt_detector::HaltDetector, rules::Change, stalls::Stalls,
+};
 use crate::{
     groups::{
         bond::wire::Control,
         bonding::dial::Dials,
-        consensus::{Node, Stopped, View},
+        consensus::{Failure, Node, Stopped, View},
         instance::Instance,
         model::{
             event::Event,
@@ -44,7 +46,7 @@ pub(crate) struct Worker {
     pub(super) node: Option<NodeWatch>,
     /// The history that this member fetches from others before it is added to the membership.
     pub(super) fetching: Option<Lineage>,
-    /// MemberInfo that was last told to the others.
+    /// Info that was last told to the others.
     pub(super) told: MemberInfo,
     pub(super) told_at: Instant,
     /// Number of times that a standing was told.
@@ -61,6 +63,7 @@ pub(crate) struct Worker {
     /// Time at which this member stands for election by itself, if it does.
     pub(super) stand_at: Option<Instant>,
     pub(super) quorum: HaltDetector,
+    pub(super) crashes: Crashes,
     /// Time since which this history has had neither a leader nor a majority.
     pub(super) halted_since: Option<Instant>,
     /// Rival histories, with the first and the last time that they were said to be alive.
@@ -82,6 +85,8 @@ pub(crate) struct Worker {
     pub(super) refused: HashSet<PeerId>,
     /// Time of their next check.
     pub(super) refused_at: Instant,
+    /// Time since which this member has lacked the right to write.
+    pub(super) lacks_right_since: Option<Instant>,
     /// Set once it was said that this member lacks the right to write.
     pub(super) told_of_write_key: bool,
 }
@@ -90,7 +95,7 @@ pub(crate) struct Worker {
 pub(super) struct NodeWatch {
     pub(super) node: Node,
     pub(super) view: tokio::sync::watch::Receiver<Arc<View>>,
-    pub(super) failure: tokio::sync::watch::Receiver<Option<String>>,
+    pub(super) failure: tokio::sync::watch::Receiver<Option<Failure>>,
     pub(super) since: Instant,
     /// True if a leader was ever known.
     pub(super) alive: bool,
@@ -119,6 +124,7 @@ impl Worker {
             next_change: now,
             stand_at: None,
             quorum: HaltDetector::default(),
+            crashes: Crashes::default(),
             halted_since: None,
             rivals_at: now,
             rivals_seen: HashMap::new(),
@@ -130,6 +136,7 @@ impl Worker {
             feeding: Feeding::new(now),
             refused: HashSet::new(),
             refused_at: now,
+            lacks_right_since: None,
             told_of_write_key: false,
             instance,
         }
@@ -230,9 +237,10 @@ impl Worker {
                 self.on_departure(member);
                 self.work_on_membership();
             }
-            Event::Removed(member) => {
+            Event::Removed { member, by } => {
                 if let Some(watch) = &self.node
                     && member == self.instance.member()
+                    && watch.view.borrow().leader == Some(by)
                 {
                     tracing::debug!(group = %self.instance.id().short(), "removed by the leader");
                     // Being bonded it is added again; until then it has no say.
@@ -286,7 +294,7 @@ impl Worker {
             return true;
         }
         self.check_bonds(now);
-        self.check_write_key();
+        self.check_write_key(now);
         self.dials.tick(now);
         self.catch_up().await;
         self.feed(now).await;
@@ -301,9 +309,13 @@ impl Worker {
         if let Some(watch) = &mut self.node {
             watch.node.tick(now);
             let failure = watch.failure.borrow().clone();
-            if let Some(reason) = failure {
-                self.fail(&reason);
-                return true;
+            match failure {
+                None => {}
+                Some(Failure::Crashed(reason)) if self.recover(&reason, now).await => return false,
+                Some(Failure::Crashed(reason) | Failure::Broken(reason)) => {
+                    self.fail(&reason);
+                    return true;
+                }
             }
             watch.alive |= self.instance.status().leader().is_some();
             // A founding that never got a majority together has no history to lose.
@@ -315,7 +327,9 @@ impl Worker {
                 || (watch.node.last_entry().is_none()
                     && is_shared_by_nobody(&self.instance, lineage));
             let late = !watch.alive && now - watch.since > patience;
-            if late && founded && self.fetching.is_none() && is_stillborn(&self.instance) {
+            // Who fetches a history, or is fed with one, has founded none.
+            let founds = self.fetching.is_none() && !self.instance.observes();
+            if late && founded && founds && is_stillborn(&self.instance) {
                 tracing::debug!(group = %self.instance.id().short(), "a founding that failed is given up");
                 self.abandon(lineage).await;
                 return false;
@@ -339,7 +353,7 @@ impl Worker {
 /// Returns whether nobody else has this history, among as many as could found another one: a member
 /// that is alone may be needed by those who have it.
 fn is_shared_by_nobody(instance: &Instance, lineage: Lineage) -> bool {
-    let bonds = instance.bonds().all();
+    let bonds = instance.trusted_bonds();
     let shares = |standing: &MemberInfo| {
         let theirs = standing.lineage.as_ref();
         theirs.is_some_and(|theirs| theirs.id == lineage)

@@ -44,6 +44,9 @@ pub struct Config {
 pub struct ConsensusConfig {
     /// The liveness beat of bonds and of the leader. Default 150 ms, not zero. **Part of the group
     /// id.**
+    ///
+    /// The beat in effect is at most 0.3 × `election_timeout`, so that two beats fit into a leader's
+    /// lease: a longer interval makes this member beat faster, and leaves the id as it is.
     pub heartbeat_interval: Duration,
     /// A random amount that is subtracted from each beat. Default 50 ms; zero means none. **Part
     /// of the group id.**
@@ -51,8 +54,8 @@ pub struct ConsensusConfig {
     /// Number of silent heartbeat intervals after which a bond is dead. Default 10. **Part of the
     /// group id.**
     pub max_missed_heartbeats: u32,
-    /// Time without contact to a leader after which an election is held. Default 500 ms. Where it
-    /// is not above the beat, this node beats faster than `heartbeat_interval` says.
+    /// Time without contact to a leader after which an election is held. Default 500 ms. This node
+    /// beats at least every 0.3 × this time, whatever `heartbeat_interval` says.
     pub election_timeout: Duration,
     /// A random amount that is added to the election timeout. Default 250 ms.
     pub election_timeout_jitter: Duration,

@@ -21,7 +21,11 @@ pub(crate) enum Event {
     /// Peers that a bonded peer has bonds with.
     Roster(PeerId, Vec<PeerId>),
     Leaving(MemberId),
-    Removed(MemberId),
+    /// Another member says that this one is out of the membership.
+    Removed {
+        member: MemberId,
+        by: MemberId,
+    },
     Rival(LineageStanding),
     /// The leader of a history in a term has given it up for another one.
     Dissolved {

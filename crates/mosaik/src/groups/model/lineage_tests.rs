@@ -5,7 +5,7 @@ use crate::{
     groups::{
         ConsensusConfig, GroupConfig, GroupKey, Index, Term,
         model::{
-            member_info::{LineageStanding, MemberInfo, Willingness},
+            member_info::{Feeds, LineageStanding, MemberInfo, Willingness},
             member_stream::Channel,
         },
     },
@@ -60,17 +60,22 @@ fn recorded_encodings() {
             &standing(),
             "08*32 01 07*32 0103ac0202c801ac020103ac020100",
         );
+        let feeds = Feeds {
+            depth: 1,
+            takes_guests: true,
+        };
+        v.pin("Feeds", &feeds, "0101");
         let info = MemberInfo {
             member: MEMBER,
             willingness: Willingness::Reluctant,
             catching_up: true,
             lineage: Some(standing()),
-            feeds: Some(1),
+            feeds: Some(feeds),
         };
         v.pin(
             "MemberInfo",
             &info,
-            "01*32 b524010101 08*32 01 07*32 0103ac0202c801ac020103ac0201000101",
+            "01*32 b524010101 08*32 01 07*32 0103ac0202c801ac020103ac020100010101",
         );
         let info = MemberInfo {
             member: MEMBER,

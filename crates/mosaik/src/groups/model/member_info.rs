@@ -1,10 +1,10 @@
-//! MemberInfo of a member: what it tells every other member about itself.
+//! Info of a member: what it tells every other member about itself.
 
 use serde::{Deserialize, Serialize};
 
 use super::lineage::{Ancestry, Lineage, LogPoint, MemberId};
 
-/// MemberInfo of a member.
+/// Info of a member, as it tells it to every other one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MemberInfo {
     pub(crate) member: MemberId,
@@ -13,9 +13,17 @@ pub(crate) struct MemberInfo {
     pub(crate) catching_up: bool,
     /// The history that the member belongs to, if any.
     pub(crate) lineage: Option<LineageStanding>,
-    /// Number of observers between the membership and one that the sender would feed; `None` if it
-    /// would feed none.
-    pub(crate) feeds: Option<u8>,
+    /// Offer to feed an observer; `None` if the member would feed none.
+    pub(crate) feeds: Option<Feeds>,
+}
+
+/// Offer to feed an observer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Feeds {
+    /// Number of observers between the membership and the one that would be fed.
+    pub(crate) depth: u8,
+    /// False if there is only room for one that has proven the sender's write key.
+    pub(crate) takes_guests: bool,
 }
 
 /// Willingness of a member to vote and lead.

@@ -102,8 +102,14 @@ impl MemberStream {
 
     #[cfg(test)]
     pub(crate) fn pair() -> (Self, Self) {
-        let (a, from_a) = mpsc::channel(256);
-        let (b, from_b) = mpsc::channel(256);
+        Self::narrow_pair(256)
+    }
+
+    /// A pair that takes so many frames before they are received.
+    #[cfg(test)]
+    pub(crate) fn narrow_pair(frames: usize) -> (Self, Self) {
+        let (a, from_a) = mpsc::channel(frames);
+        let (b, from_b) = mpsc::channel(frames);
         let end = |tx, rx| Self {
             tx: FrameSender::Channel(tx, Vec::new()),
             rx: FrameReceiver::Channel(rx),

@@ -197,9 +197,18 @@ impl OpenError {
 
     /// The reason that the peer closed with, if that is the cause.
     pub const fn close_reason(&self) -> Option<&ApplicationClose> {
+        use iroh::endpoint::ConnectingError;
+
         match self {
             Self::Closed(reason) => Some(reason),
             Self::Lost(error) => reason_of(error),
+            Self::Io(
+                ConnectError::Connection { source, .. }
+                | ConnectError::Connecting {
+                    source: ConnectingError::ConnectionError { source, .. },
+                    ..
+                },
+            ) => reason_of(source),
             _ => None,
         }
     }
@@ -332,3 +341,24 @@ into_link_error!(
     OpenError => Open, AcceptError => Accept, RecvError => Recv, SendError => Write,
     CloseError => Close
 );
+
+#[cfg(test)]
+mod tests {
+    use iroh::endpoint::ConnectingError;
+
+    use super::*;
+
+    #[test]
+    fn a_dial_that_the_peer_closed_tells_its_reason() {
+        let reason = ApplicationClose::from(close::DifferentNetwork);
+        let closed = || ConnectionError::ApplicationClosed(reason.clone());
+        let connecting = || ConnectError::from(ConnectingError::from(closed()));
+        for error in [ConnectError::from(closed()), connecting()] {
+            assert_eq!(OpenError::Io(error).close_reason(), Some(&reason));
+        }
+        let link = LinkError::Open(OpenError::Io(connecting()));
+        assert_eq!(link.close_reason(), Some(&reason));
+        let lost = ConnectError::from(ConnectionError::TimedOut);
+        assert!(OpenError::Io(lost).close_reason().is_none());
+    }
+}

@@ -21,12 +21,10 @@ use crate::{
     primitives::{PeerId, ShortFmtExt, backoff::Backoff},
     streams_layer::{
         channel::{Channel, Parties},
+        close::{NoCapacity, NotAllowed, SchemaMismatch, StreamNotFound, TooSlow},
         guard,
         status::State,
-        wire::{
-            self, Accepted, Credit, MAX_CONTROL_FRAME_BYTES, NoCapacity, NotAllowed, STREAMS_ALPN,
-            SchemaMismatch, StreamNotFound, Subscribe, TooSlow,
-        },
+        wire::{self, Accepted, Credit, MAX_CONTROL_FRAME_BYTES, STREAMS_ALPN, Subscribe},
     },
     tickets::PeerInfo,
 };

@@ -6,7 +6,7 @@ use super::ProducerCore;
 use crate::{
     net::close::UnknownPeer,
     primitives::PeerId,
-    streams_layer::{guard, wire::NotAllowed},
+    streams_layer::{close::NotAllowed, guard},
     tickets::{PeerInfo, Validity},
 };
 

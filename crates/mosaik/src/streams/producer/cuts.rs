@@ -7,8 +7,8 @@ use crate::{
     net::close::ProtocolViolation,
     primitives::{PeerId, ShortFmtExt},
     streams_layer::{
+        close::{NotAllowed, TooSlow},
         metrics::Cut,
-        wire::{NotAllowed, TooSlow},
     },
 };
 

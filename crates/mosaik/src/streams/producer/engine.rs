@@ -20,10 +20,10 @@ use crate::{
     streams_layer::{
         books::Producers,
         channel::Presence,
+        close::NoCapacity,
         hub::{DRAIN_TIMEOUT, DatumType, Hub},
         metrics::ProducerMetrics,
         warnings::Warnings,
-        wire::NoCapacity,
     },
 };
 

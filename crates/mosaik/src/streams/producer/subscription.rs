@@ -32,9 +32,10 @@ use crate::{
     primitives::{Bytes, ShortFmtExt},
     streams_layer::{
         channel::{Channel, Parties},
+        close::{NoCapacity, TooSlow},
         hub::DRAIN_TIMEOUT,
         status::State,
-        wire::{self, Accepted, NoCapacity, Subscribe, TooSlow},
+        wire::{self, Accepted, Subscribe},
     },
     tickets::Validity,
 };

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{LagPolicy, ProducerCore, log::Log};
-use crate::streams_layer::wire::TooSlow;
+use crate::streams_layer::close::TooSlow;
 
 /// Has consumers judged again when their entry or round-trip time changes.
 pub(super) async fn watch_catalog(core: Arc<ProducerCore>) {

@@ -94,6 +94,15 @@ impl EdDsaSigningKey {
         Self(key)
     }
 
+    /// The same as [`from_bytes`](Self::from_bytes), as the other secret keys have it.
+    ///
+    /// # Errors
+    ///
+    /// Never: every value is valid.
+    pub fn try_from_bytes(bytes: [u8; LEN]) -> Result<Self, InvalidKey> {
+        Ok(Self::from_bytes(bytes))
+    }
+
     /// A new key.
     pub fn random() -> Self {
         Self::from_bytes(rand::random())
@@ -177,5 +186,8 @@ mod tests {
         assert_eq!(format!("{key:?}"), "EdDsaSigningKey(<redacted>)");
         let public = key.verifying_key();
         assert_eq!(EdDsa::try_from_hex(&hex::encode(public.0)), Ok(public));
+        let secret = EdDsaSigningKey::try_from_bytes([7; LEN]).unwrap();
+        let same = EdDsaSigningKey::from_bytes([7; LEN]);
+        assert_eq!(secret.verifying_key(), same.verifying_key());
     }
 }

@@ -31,6 +31,15 @@ macro_rules! shared_secrets {
                 Self(key)
             }
 
+            /// The same as [`new`](Self::new), as the public keys have it.
+            ///
+            /// # Errors
+            ///
+            /// Never: every value is valid.
+            pub const fn try_new(key: [u8; $len]) -> Result<Self, InvalidKey> {
+                Ok(Self(key))
+            }
+
             #[doc = concat!("Reads exactly ", $len, " bytes of hex digits, in either case.")]
             ///
             /// # Panics
@@ -182,6 +191,9 @@ mod tests {
             Err(InvalidKey::Hex { bytes: 48 })
         );
         assert!(Hs512::try_from_hex(&"zz".repeat(64)).is_err());
+        assert_eq!(Hs256::try_new(CONST_KEY.0), Ok(CONST_KEY));
+        assert_eq!(Hs384::try_new([7; 48]), Ok(Hs384::new([7; 48])));
+        assert_eq!(Hs512::try_new([7; 64]), Ok(Hs512::new([7; 64])));
     }
 
     #[test]

@@ -71,7 +71,6 @@ pub struct Batch<K: Key, V: Value> {
 
 /// Outcome of a [`Batch`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct BatchOutcome<V> {
     /// True if all expectations held, and the batch took effect.
     pub applied: bool,

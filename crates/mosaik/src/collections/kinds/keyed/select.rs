@@ -12,6 +12,7 @@ use super::{
     entry::{Container, Entry},
     kind::{KeyedKind, Name},
     state::State,
+    timers::Timers,
 };
 
 /// A single key.
@@ -69,12 +70,20 @@ where
     K: Key,
     V: Value,
 {
-    let mut state = State::<C, K, V>::default();
+    let timers = &live.state.timers;
+    let mut state = State {
+        timers: Timers::new(timers.millis()),
+        ..State::<C, K, V>::default()
+    };
     for entry in entries {
+        if let Some(timer) = timers.get(&entry.key) {
+            state.timers.set(entry.clone(), timer.origin, timer.due);
+        }
         state.put(entry.clone());
     }
     Live {
         state,
         version: live.version,
+        clock_millis: live.clock_millis,
     }
 }

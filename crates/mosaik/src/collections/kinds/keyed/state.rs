@@ -82,6 +82,14 @@ where
     /// The time that a key has left when the clock shows this; `None` when it does not expire.
     pub(crate) fn ttl(&self, key: &K, clock_millis: u64) -> Option<Duration> {
         let timer = self.timers.get(key)?;
+        // A content that was put back to an older version has timers of entries that came later.
+        if !self
+            .entries
+            .find(key)
+            .is_some_and(|entry| timer.is_of(entry))
+        {
+            return None;
+        }
         let millis = match timer.due {
             Due::Waiting(millis) => millis,
             // Without the one that makes up for cut readings.

@@ -57,6 +57,13 @@ impl<K: Key, V> Keyed for Timer<K, V> {
     }
 }
 
+impl<K, V> Timer<K, V> {
+    /// Returns whether it is the timer of this very entry, and not of another one of its key.
+    pub(super) fn is_of(&self, entry: &Arc<Entry<K, V>>) -> bool {
+        Arc::ptr_eq(&self.entry, entry)
+    }
+}
+
 impl<K: Key, V> Clone for Timers<K, V> {
     fn clone(&self) -> Self {
         Self {

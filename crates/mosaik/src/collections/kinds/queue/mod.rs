@@ -12,8 +12,9 @@ use entry::Entry;
 use kind::{QueueKind, op};
 
 use super::super::{
-    CollectionConfig, Error, Key, OrderedKey, Status, StoreId, Value, Version, Watch, When,
-    engine::{Everything, Handle, Live, Outcome, Role},
+    CollectionConfig, Error, Key, OpenError, OrderedKey, Status, StoreId, Value, Version, Watch,
+    When,
+    engine::{Everything, Handle, Live, Opening, Outcome},
 };
 use crate::groups::{GroupId, Groups};
 
@@ -59,11 +60,10 @@ pub type UnboundedPriorityQueue<P, K, V, const IS_WRITER: bool = true> =
 pub type BoundedPriorityQueue<P, K, V, const CAP: u64, const IS_WRITER: bool = true> =
     PriorityQueue<P, K, V, CAP, IS_WRITER>;
 
-super::constructors!(
+super::handles!(
     PriorityQueue<P: OrderedKey, K: Key, V: Value; const CAP>,
     [P, K, V],
-    QueueKind<P, K, V, CAP>,
-    PriorityQueueReader<P, K, V, CAP>
+    QueueKind<P, K, V, CAP>
 );
 
 impl<P: OrderedKey, K: Key, V: Value, const CAP: u64, const IS_WRITER: bool>
@@ -379,6 +379,11 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueueSnapshot<P, K
         self.len() == 0
     }
 
+    /// The most entries that the queue holds.
+    pub const fn capacity(&self) -> u64 {
+        CAP
+    }
+
     /// The value of a key.
     pub fn get<Q>(&self, key: &Q) -> Option<&V>
     where
@@ -416,13 +421,28 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueueSnapshot<P, K
         self.iter().next_back()
     }
 
+    /// The lowest priority.
+    pub fn min_priority(&self) -> Option<&P> {
+        self.0.state.first().map(|entry| &entry.priority)
+    }
+
+    /// The highest priority.
+    pub fn max_priority(&self) -> Option<&P> {
+        self.0.state.last().map(|entry| &entry.priority)
+    }
+
     /// All entries, by descending priority.
     pub fn iter_desc(&self) -> impl DoubleEndedIterator<Item = (&P, &K, &V)> + Send {
         self.iter().rev()
     }
 
-    /// All entries, by ascending priority.
+    /// The same as [`iter_asc`](Self::iter_asc).
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&P, &K, &V)> + Send {
+        self.iter_asc()
+    }
+
+    /// All entries, by ascending priority.
+    pub fn iter_asc(&self) -> impl DoubleEndedIterator<Item = (&P, &K, &V)> + Send {
         let entries = self.0.state.entries();
         entries.map(|entry| (&entry.priority, &entry.key, &entry.value))
     }

@@ -295,12 +295,7 @@ impl<T: Value> Kind for VecKind<T> {
             Op::Retain(seen, removed) => {
                 let fits = state.seen() == seen;
                 if fits {
-                    // From the end, so that the others keep their indices.
-                    for index in removed.into_iter().rev().map(place) {
-                        if index < state.len() {
-                            state.splice(index, 1, Vec::new(), at);
-                        }
-                    }
+                    state.remove_all(removed, at);
                 }
                 return Applied::Done(Outcome::Fits(fits));
             }
@@ -314,12 +309,8 @@ impl<T: Value> Kind for VecKind<T> {
 
     fn undo(state: &mut State<T>, change: &VecChange<T>) {
         let index = place(change.index);
-        for _ in change.inserted.as_slice() {
-            state.take(index);
-        }
-        for (n, element) in change.removed.as_slice().iter().enumerate() {
-            state.put(index + n, element.clone());
-        }
+        state.take_all(index, change.inserted.as_slice().len());
+        state.put_all(index, change.removed.as_slice());
     }
 
     fn header(state: &State<T>, header: &mut Writer) {
@@ -345,7 +336,7 @@ impl<T: Value> Kind for VecKind<T> {
         let Element { value, .. } = item.element()?;
         let size = item.u64()?;
         state.bytes.checked_add(size)?;
-        state.put(state.len(), Arc::new(Item { value, size }));
+        state.put_all(state.len(), &[Arc::new(Item { value, size })]);
         Some(())
     }
 }
@@ -357,6 +348,10 @@ impl<T: Value> State<T> {
 
     pub(super) fn get(&self, index: u64) -> Option<&Arc<Item<T>>> {
         self.elements.get(place(index))
+    }
+
+    pub(super) fn range(&self, start: u64, end: u64) -> impl Iterator<Item = &Arc<Item<T>>> + Send {
+        self.elements.range(place(start)..place(end))
     }
 
     pub(super) fn last(&self) -> Option<&Arc<Item<T>>> {
@@ -388,9 +383,8 @@ impl<T: Value> State<T> {
         inserted: Vec<Element<T>>,
         at: &mut Place<VecChange<T>>,
     ) -> Option<Vec<Arc<Item<T>>>> {
-        let removed: Vec<_> = (index..index + count)
-            .filter_map(|index| self.elements.get(index).cloned())
-            .collect();
+        let range = self.elements.range(index..index + count);
+        let removed: Vec<_> = range.cloned().collect();
         if removed.is_empty() && inserted.is_empty() {
             return Some(removed);
         }
@@ -401,22 +395,12 @@ impl<T: Value> State<T> {
         if !at.limits.admit(lens, bytes) {
             return None;
         }
-        if count == self.len() {
-            self.elements = Chunks::default();
-            self.bytes = 0;
-        } else {
-            // From the end, where it may be that of the whole.
-            for n in (0..count).rev() {
-                self.take(index + n);
-            }
-        }
+        self.take_all(index, count);
         let inserted: Vec<_> = inserted
             .into_iter()
             .map(|Element { value, size }| Arc::new(Item { value, size }))
             .collect();
-        for (n, element) in inserted.iter().enumerate() {
-            self.put(index + n, element.clone());
-        }
+        self.put_all(index, &inserted);
         self.changed = at.version;
         let change = VecChange {
             index: index as u64,
@@ -447,22 +431,122 @@ impl<T: Value> State<T> {
         }
     }
 
-    fn put(&mut self, index: usize, element: Arc<Item<T>>) {
-        self.bytes += element.size;
-        if index == 0 && self.len() > 0 {
-            self.elements.push_front(element);
-        } else {
-            self.elements.insert(index, element);
+    /// Removes the elements with these indices, as far as there are any.
+    fn remove_all(&mut self, indices: Vec<u64>, at: &mut Place<VecChange<T>>) {
+        let mut indices: Vec<_> = indices.into_iter().map(place).collect();
+        // As every member sends them; otherwise they mean the same everywhere all the same.
+        indices.sort_unstable();
+        indices.dedup();
+        let removed = self.elements.remove_all(&indices);
+        if removed.is_empty() {
+            return;
+        }
+        self.changed = at.version;
+        // From the end, so that the others keep their indices.
+        for (index, element) in indices.into_iter().zip(removed).rev() {
+            self.bytes -= element.size;
+            let bytes = element.size + size_of::<usize>() as u64;
+            let change = VecChange {
+                index: index as u64,
+                removed: Elements::One(element),
+                inserted: Elements::None,
+            };
+            at.changes.push(change, bytes);
         }
     }
 
-    fn take(&mut self, index: usize) {
-        if let Some(removed) = self.elements.remove(index) {
-            self.bytes -= removed.size;
+    /// Adds elements before an index, which is at most the length.
+    fn put_all(&mut self, index: usize, elements: &[Arc<Item<T>>]) {
+        self.bytes += elements.iter().map(|element| element.size).sum::<u64>();
+        match elements {
+            [element] if index == 0 && self.len() > 0 => self.elements.push_front(element.clone()),
+            _ => self.elements.insert_all(index, elements),
         }
+    }
+
+    /// Takes out elements, all of which exist.
+    fn take_all(&mut self, index: usize, count: usize) {
+        if count == self.len() {
+            self.elements = Chunks::default();
+            self.bytes = 0;
+            return;
+        }
+        let range = self.elements.range(index..index + count);
+        self.bytes -= range.map(|element| element.size).sum::<u64>();
+        self.elements.remove_range(index..index + count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collections_layer::{
+        engine::{Changes, Limits},
+        state::steps,
+    };
+
+    type Numbers = VecKind<u64>;
+
+    /// Steps in search of elements that an operation takes in a sequence of so many.
+    fn steps_of(len: u64, op: impl FnOnce(&State<u64>) -> Op<u64>) -> usize {
+        let mut state = State::default();
+        let apply = |state: &mut State<u64>, op| {
+            let mut place = Place {
+                version: Version(Index(1)),
+                limits: Limits::NONE,
+                changes: Changes::new(usize::MAX, Numbers::key_hash),
+            };
+            Numbers::apply(state, op, &mut place);
+            place.changes.list()
+        };
+        let elements = (0..len).map(|value| Element { value, size: 8 }).collect();
+        apply(&mut state, Op::Append(elements));
+        let op = op(&state);
+        let before: Vec<_> = state.elements().map(|element| element.value).collect();
+        steps::taken();
+        let changes = apply(&mut state, op);
+        assert_eq!(state.bytes, 8 * state.len() as u64);
+        for change in changes.iter().rev() {
+            Numbers::undo(&mut state, change);
+        }
+        let taken = steps::taken();
+        assert!(state.elements().map(|element| element.value).eq(before));
+        taken
+    }
+
+    #[test]
+    fn operations_on_many_elements_search_each_of_them_once_at_most() {
+        const LEN: u64 = 40_000;
+        let ops: [fn(&State<u64>) -> Op<u64>; 4] = [
+            |_| Op::Clear,
+            |_| Op::Truncate(9),
+            |state| Op::Drain(9, state.len() as u64 - 9),
+            |state| Op::Drain(state.len() as u64 / 4, state.len() as u64 / 2),
+        ];
+        for op in ops {
+            let (few, many) = (steps_of(LEN, op), steps_of(4 * LEN, op));
+            assert!(many <= 6 * few.max(1), "{few} {many}");
+        }
+        let mut state = State::<u64>::default();
+        let mut place = Place {
+            version: Version(Index(1)),
+            limits: Limits::NONE,
+            changes: Changes::new(usize::MAX, Numbers::key_hash),
+        };
+        let elements = (0..LEN).map(|value| Element { value, size: 8 }).collect();
+        Numbers::apply(&mut state, Op::Append(elements), &mut place);
+        steps::taken();
+        let retain = Op::Retain(state.seen(), (0..LEN).step_by(2).collect());
+        let range = state.range(LEN / 2, LEN).map(|element| element.value);
+        assert!(range.eq(LEN / 2..LEN));
+        Numbers::apply(&mut state, retain, &mut place);
+        assert_eq!((state.len() as u64, state.bytes), (LEN / 2, 4 * LEN));
+        assert!(state.elements().all(|element| element.value % 2 == 1));
+        let taken = steps::taken();
+        assert!(taken < 100, "{taken}");
     }
 }
 
 #[cfg(test)]
 #[path = "kind_tests.rs"]
-mod tests;
+mod vectors;

@@ -11,8 +11,8 @@ pub use change::VecChange;
 use kind::{VecKind, op};
 
 use super::super::{
-    CollectionConfig, Error, Status, StoreId, Value, Version, Watch, When,
-    engine::{Everything, Handle, Live, Outcome, Role},
+    CollectionConfig, Error, OpenError, Status, StoreId, Value, Version, Watch, When,
+    engine::{Everything, Handle, Live, Opening, Outcome},
 };
 use crate::groups::{GroupId, Groups};
 
@@ -42,7 +42,7 @@ pub type VecWriter<T> = Vec<T, true>;
 /// A [`Vec`] that can only be read.
 pub type VecReader<T> = Vec<T, false>;
 
-super::constructors!(Vec<T: Value>, [T], VecKind<T>, VecReader<T>);
+super::handles!(Vec<T: Value>, [T], VecKind<T>);
 
 impl<T: Value, const IS_WRITER: bool> Vec<T, IS_WRITER> {
     /// Number of elements.
@@ -92,7 +92,7 @@ impl<T: Value, const IS_WRITER: bool> Vec<T, IS_WRITER> {
     pub fn range(&self, range: impl RangeBounds<u64>) -> std::vec::Vec<T> {
         let state = self.0.snapshot().state;
         let (start, end) = kind::clip(&range, state.len() as u64);
-        let elements = (start..end).filter_map(|index| state.get(index));
+        let elements = state.range(start, end);
         elements.map(|element| element.value.clone()).collect()
     }
 
@@ -120,9 +120,7 @@ impl<T: Value + PartialEq, const IS_WRITER: bool> Vec<T, IS_WRITER> {
 
     /// The index of the first element that is equal to this value.
     pub fn index_of(&self, value: &T) -> Option<u64> {
-        let snapshot = self.snapshot();
-        let index = snapshot.iter().position(|element| element == value)?;
-        Some(index as u64)
+        self.snapshot().index_of(value)
     }
 }
 
@@ -383,20 +381,44 @@ impl<T: Value> VecSnapshot<T> {
         self.get(0)
     }
 
+    /// The same as [`front`](Self::front).
+    pub fn head(&self) -> Option<&T> {
+        self.front()
+    }
+
     /// The last element.
     pub fn back(&self) -> Option<&T> {
         self.0.state.last().map(|element| &element.value)
     }
 
+    /// The same as [`back`](Self::back).
+    pub fn last(&self) -> Option<&T> {
+        self.back()
+    }
+
     /// The elements of a range of indices; what is out of range is passed over.
     pub fn range(&self, range: impl RangeBounds<u64>) -> impl Iterator<Item = &T> + Send {
         let (start, end) = kind::clip(&range, self.0.state.len() as u64);
-        (start..end).filter_map(|index| self.get(index))
+        let elements = self.0.state.range(start, end);
+        elements.map(|element| &element.value)
     }
 
     /// All elements, by index.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + Send {
         self.0.state.elements().map(|element| &element.value)
+    }
+}
+
+impl<T: Value + PartialEq> VecSnapshot<T> {
+    /// Returns whether an element is equal to this value.
+    pub fn contains(&self, value: &T) -> bool {
+        self.index_of(value).is_some()
+    }
+
+    /// The index of the first element that is equal to this value.
+    pub fn index_of(&self, value: &T) -> Option<u64> {
+        let index = self.iter().position(|element| element == value)?;
+        Some(index as u64)
     }
 }
 

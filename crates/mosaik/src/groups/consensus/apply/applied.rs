@@ -61,13 +61,13 @@ pub(crate) struct Applied {
     advanced: Notify,
     /// The term of the last blank entry that was applied.
     pub(super) blank_term: AtomicU64,
-    failure: watch::Sender<Option<String>>,
+    failure: watch::Sender<Option<Failure>>,
     /// The next entry is not to be applied any more.
     ending: AtomicBool,
     undecodable: Counter,
     undecodable_told: AtomicBool,
     replay: Mutex<Replay>,
-    /// CommitNotices after every turn of the apply task.
+    /// Notified after every turn of the apply task.
     listener: OnceLock<Listener>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Turn {
 
 type Listener = Box<dyn Fn() + Send + Sync>;
 
-/// CommandOutcome of replaying the commands that the log held when it was opened.
+/// Outcome of replaying the commands that the log held when it was opened.
 #[derive(Debug, Default)]
 struct Replay {
     /// The consensus index behind them.
@@ -227,7 +227,7 @@ impl Applied {
 
     /// Failure for which committed entries can no longer be applied here; `None` while there is
     /// none.
-    pub(crate) fn failure(&self) -> watch::Receiver<Option<String>> {
+    pub(crate) fn failure(&self) -> watch::Receiver<Option<Failure>> {
         self.failure.subscribe()
     }
 
@@ -466,12 +466,30 @@ impl Applied {
 
     /// This member can't go on; the first reason counts.
     pub(crate) fn fail(&self, reason: impl fmt::Display) {
+        self.note_failure(Failure::Broken(reason.to_string()));
+    }
+
+    /// A task of the consensus library has panicked.
+    pub(crate) fn crash(&self, reason: impl fmt::Display) {
+        self.note_failure(Failure::Crashed(reason.to_string()));
+    }
+
+    fn note_failure(&self, reason: Failure) {
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
-            failure.get_or_insert_with(|| reason.to_string());
+            failure.get_or_insert(reason);
             first
         });
     }
+}
+
+/// Reason for which a consensus instance can't go on.
+#[derive(Debug, Clone)]
+pub(crate) enum Failure {
+    /// The machine, the log or the disk does not do its work.
+    Broken(String),
+    /// A task of the consensus library has panicked. Log and machine are as they were.
+    Crashed(String),
 }
 
 /// Commands that were applied.

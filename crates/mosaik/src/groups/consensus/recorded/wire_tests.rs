@@ -212,12 +212,20 @@ fn recorded_streams() {
         v.pin("Accepted", &accepted, "ac0202 01ad0209 00");
         v.pin("Follow", &follow, "ac0201");
         v.pin(
-            "Fed",
-            &fuzz::fed(),
-            "03 01*33 b5240101ac0201ae0202 01*32 b524 02*32 \
-             b6240303ac020003ad02 01*33 b524ac020203726f7703ae0202 01*34 b52402 \
-             01*32 b524 02*32 b624",
+            "Sign",
+            &fuzz::sign(),
+            "03 01*33 b5240101ac0201ae0202 01*32 b524 02*32 b624",
         );
+        v.pin(
+            "Fed::Sign",
+            &Fed::Sign(fuzz::sign()),
+            "0003 01*33 b5240101ac0201ae0202 01*32 b524 02*32 b624",
+        );
+        let part = Fed::Part {
+            bytes: Bytes::from_static(b"part"),
+            is_last: true,
+        };
+        v.pin("Fed::Part", &part, "0104 70617274 01");
         v.pin("Taken", &Taken { next: 300 }, "ac02");
     });
 }

@@ -1,11 +1,11 @@
 //! The leader's end of one pipelined stream of log entries.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::{
     EntryPayload,
-    alias::EntryOf,
+    alias::{EntryOf, LogIdOf},
     raft::{AppendEntriesRequest, StreamAppendResult},
 };
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -37,9 +37,26 @@ pub(super) struct AppendStream<S> {
     input: S,
     input_ended: bool,
     /// Requests that were sent and not acknowledged yet.
-    unacknowledged: usize,
+    unacknowledged: VecDeque<Sent>,
     stream: MemberStream,
     notices: Notices,
+}
+
+/// Ends of an append request: its answer names one of the two.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) prev: Option<LogIdOf<Types>>,
+    pub(super) last: Option<LogIdOf<Types>>,
+}
+
+impl Sent {
+    pub(super) fn of(request: &AppendEntriesRequest<Types>) -> Self {
+        let last = request.entries.last().map(|entry| entry.log_id);
+        Self {
+            prev: request.prev_log_id,
+            last: last.or(request.prev_log_id),
+        }
+    }
 }
 
 /// Schedule of commit notices, if nothing else is to be sent.
@@ -80,22 +97,25 @@ where
             commit_notices,
             input,
             input_ended: false,
-            unacknowledged: 0,
+            unacknowledged: VecDeque::new(),
             stream,
         }
     }
 
-    /// Sends what there is to send until the next acknowledgement arrives; `None` when all is
-    /// sent and acknowledged.
-    pub(super) async fn next_result(&mut self) -> Result<Option<StreamAppendResult<Types>>, Gone> {
-        while !self.input_ended || self.unacknowledged > 0 {
+    /// Sends what there is to send until the next acknowledgement arrives, and names the request that
+    /// it answers; `None` when all is sent and acknowledged.
+    pub(super) async fn next_result(
+        &mut self,
+    ) -> Result<Option<(Sent, StreamAppendResult<Types>)>, Gone> {
+        while !self.input_ended || !self.unacknowledged.is_empty() {
             let holding = self.notices.held.is_some();
             tokio::select! {
                 biased;
                 frame = self.stream.rx.recv() => {
-                    self.unacknowledged = self.unacknowledged.saturating_sub(1);
                     let reply: AppendReply = wire::decode(&frame?)?;
-                    return Ok(Some(reply.into()));
+                    // An answer to nothing comes from no honest member.
+                    let sent = self.unacknowledged.pop_front().ok_or(Gone)?;
+                    return Ok(Some((sent, reply.into())));
                 }
                 request = self.input.next(), if !self.input_ended => match request {
                     Some(request) if self.notices.may_wait(&request) => {
@@ -132,10 +152,9 @@ where
             let committed = next.leader_commit.as_ref().map(openraft::LogId::index);
             self.commit_notices.note(committed);
             self.notices.sending(&next, &self.target);
-            self.stream
-                .tx
-                .queue(&wire::encode(&AppendEntries::from(next))?)?;
-            self.unacknowledged += 1;
+            self.unacknowledged.push_back(Sent::of(&next));
+            let append = wire::encode(&AppendEntries::from(next))?;
+            self.stream.tx.queue(&append)?;
             if remaining == 0 {
                 break;
             }

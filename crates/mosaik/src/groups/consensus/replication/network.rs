@@ -6,6 +6,9 @@
 //! | heartbeats, votes, hand-over | question and answer on the bond's control stream |
 //! | snapshots | what there is to fetch, on a stream of its own |
 //! | what a member fetches | a stream per source |
+//!
+//! The library takes an answer for granted. So each is checked against what was sent, and one by which
+//! this member would have to step down counts only from whom votes: see [`Client::check`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,11 +25,14 @@ use openraft::{
         VoteResponse,
     },
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     acks::Acks,
-    append_stream::AppendStream,
+    append_stream::{AppendStream, Sent},
     commit_notices::CommitNotices,
     peers::Peers,
     progress::{Progress, is_set_back},
@@ -128,6 +134,30 @@ impl Client {
         Ok(wire::decode(&response).map_err(gone)?)
     }
 
+    /// Returns whether this member steps down for a vote that the other one tells of. A member that
+    /// may not vote may not depose a leader either, whoever made it say so.
+    fn may_tell_of(&self, vote: &VoteOf<Types>) -> bool {
+        self.peers.may_vote(&self.target) && wire::is_in_bounds(vote)
+    }
+
+    /// Keeps answers from the consensus library that no honest member gives to this request.
+    fn check(
+        &self,
+        sent: &Sent,
+        result: StreamAppendResult<Types>,
+    ) -> Result<StreamAppendResult<Types>, Gone> {
+        let is_sound = match &result {
+            Ok(acknowledged) => *acknowledged == sent.last,
+            Err(StreamAppendError::Conflict(conflict)) => Some(*conflict) == sent.prev,
+            Err(StreamAppendError::HigherVote(vote)) => self.may_tell_of(vote),
+        };
+        if is_sound {
+            return Ok(result);
+        }
+        tracing::debug!(member = %self.target, ?result, "an answer counts for nothing");
+        Err(Gone)
+    }
+
     async fn heartbeat(
         &self,
         append: AppendEntriesRequest<Types>,
@@ -137,12 +167,13 @@ impl Client {
             .note(committed.map(openraft::LogId::index));
         // What the member has acknowledged.
         let matched = append.prev_log_id;
+        let sent = Sent::of(&append);
         let asked = Instant::now();
         let backed = self.acks.is_backed();
         let append = append.into();
         match self.ask(&Request::Heartbeat { append, backed }).await? {
             Response::Heartbeat(reply) => {
-                let result: StreamAppendResult<Types> = reply.into();
+                let result = self.check(&sent, reply.into()).map_err(gone)?;
                 if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
                     self.acks.note(self.target, asked);
                 }
@@ -187,18 +218,32 @@ impl Client {
         let stream = self.peers.open(self.target, Channel::Snapshot).await?;
         let mut held = SnapshotLease::new(held);
         let sent = offer_snapshot(&held.0, vote, snapshot.meta, stream).await;
-        let is_failing = match sent {
-            Err(NotTaken::Overrun) => self.progress.note_overrun(self.target),
-            _ => self.progress.note_snapshot(self.target, sent.is_ok()),
-        };
-        if is_failing {
-            held.let_go();
-            tracing::warn!(
-                member = %self.target, index = held.0.id.index,
-                "a member takes no snapshot: it gets the next one after a while"
-            );
-        }
+        let is_sound =
+            |reply: &SnapshotResponse<Types>| reply.vote == vote || self.may_tell_of(&reply.vote);
+        let sent = sent.and_then(|reply| is_sound(&reply).then_some(reply).ok_or(NotTaken::Gone));
+        let noted = sent.as_ref().map(|_| ()).map_err(|not_taken| *not_taken);
+        note_sent(&self.progress, self.target, &mut held, noted);
         sent.map_err(|_| Gone)
+    }
+}
+
+/// Notes how sending a snapshot has ended. Nothing is kept for a member that fails again and again.
+pub(crate) fn note_sent(
+    progress: &Progress,
+    member: MemberId,
+    held: &mut SnapshotLease,
+    sent: Result<(), NotTaken>,
+) {
+    let is_failing = match sent {
+        Err(NotTaken::Overrun) => progress.note_overrun(member),
+        _ => progress.note_snapshot(member, sent.is_ok()),
+    };
+    if is_failing {
+        held.let_go();
+        tracing::warn!(
+            %member, index = held.0.id.index,
+            "a member takes no snapshot: it gets the next one after a while"
+        );
     }
 }
 
@@ -223,6 +268,20 @@ pub(crate) async fn offer_snapshot(
     meta: SnapshotMetaOf<Types>,
     stream: MemberStream,
 ) -> Result<SnapshotResponse<Types>, NotTaken> {
+    offer_in_turn(held, vote, meta, None, stream).await
+}
+
+/// Likewise; where there are many receivers, each waits for its turn.
+///
+/// The receiver hears of the snapshot at once. To name its pieces means to encode all of it, which may
+/// take long, and ends when the receiver has gone.
+pub(crate) async fn offer_in_turn(
+    held: &Arc<CachedSnapshot>,
+    vote: VoteOf<Types>,
+    meta: SnapshotMetaOf<Types>,
+    turns: Option<&Semaphore>,
+    stream: MemberStream,
+) -> Result<SnapshotResponse<Types>, NotTaken> {
     let MemberStream { mut tx, mut rx } = stream;
     let header = SnapshotHeader {
         vote,
@@ -230,10 +289,22 @@ pub(crate) async fn offer_snapshot(
         head: held.head.clone(),
     };
     tx.send(&wire::encode(&header)?).await?;
-    let pieces = held.pieces().await.map_err(|error| {
-        tracing::error!(%error, "the snapshot can't be sent: no member can join with it");
-        Gone
-    })?;
+    let encoding = async {
+        let _turn = match turns {
+            Some(turns) => Some(turns.acquire().await.map_err(|_| Gone)?),
+            None => None,
+        };
+        held.pieces().await.map_err(|error| {
+            tracing::error!(%error, "the snapshot can't be sent: no member can join with it");
+            Gone
+        })
+    };
+    let pieces = tokio::select! {
+        biased;
+        // There is nothing to reply to yet.
+        _ = rx.recv() => return Err(NotTaken::Gone),
+        pieces = encoding => pieces?,
+    };
     let manifest = wire::encode(&Manifest(pieces.to_vec()))?;
     tx.send(&manifest).await?;
     tokio::select! {
@@ -290,11 +361,15 @@ impl RaftNetworkV2<Types> for Client {
             let results = stream::unfold(Some((session, client)), move |session| async move {
                 let (mut session, client) = session?;
                 let result = match session.next_result().await {
-                    Ok(Some(result)) => {
+                    Ok(Some((sent, result))) => {
                         let matched = client.progress.matched(client.target, &vote);
-                        client.examine(result, matched).await.map(Some)
+                        match client.check(&sent, result) {
+                            Ok(result) => client.examine(result, matched).await.map(Some),
+                            Err(Gone) => Err(Gone),
+                        }
                     }
-                    other => other,
+                    Ok(None) => Ok(None),
+                    Err(Gone) => Err(Gone),
                 };
                 match result {
                     Ok(Some(result)) => {
@@ -318,7 +393,7 @@ impl RaftNetworkV2<Types> for Client {
             return refused();
         }
         match self.ask(&Request::Vote(request.into())).await? {
-            Response::Vote(reply) => Ok(reply.into()),
+            Response::Vote(reply) if wire::is_in_bounds(&reply.vote) => Ok(reply.into()),
             _ => refused(),
         }
     }
@@ -356,5 +431,81 @@ impl RaftNetworkV2<Types> for Client {
         let waits =
             core::iter::successors(Some(FIRST_RETRY), |last| Some((*last * 2).min(LAST_RETRY)));
         Some(Backoff::new(waits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use openraft::{impls::leader_id_std::LeaderId, vote::RaftLeaderId as _};
+
+    use super::*;
+    use crate::{groups::ConsensusConfig, primitives::Bytes};
+
+    /// Peers that nothing reaches, and that may vote or not.
+    struct Silent {
+        vote: bool,
+    }
+
+    impl Peers for Silent {
+        fn ask(&self, _: MemberId, _: Bytes) -> RaftFuture<'static, Result<Bytes, Gone>> {
+            std::future::ready(Err(Gone)).boxed()
+        }
+
+        fn members(&self) -> Vec<MemberId> {
+            Vec::new()
+        }
+
+        fn reach(&self, _: MemberId) {}
+
+        fn may_vote(&self, _: &MemberId) -> bool {
+            self.vote
+        }
+
+        fn open(&self, _: MemberId, _: Channel) -> RaftFuture<'static, Result<MemberStream, Gone>> {
+            std::future::ready(Err(Gone)).boxed()
+        }
+    }
+
+    #[test]
+    fn an_answer_that_no_honest_member_gives_counts_for_nothing() {
+        let leader = |term| LeaderId {
+            term,
+            voted_for: MemberId::default(),
+        };
+        let id = |index| Some(LogIdOf::<Types>::new(leader(3).to_committed(), index));
+        let higher = |term| {
+            Err(StreamAppendError::HigherVote(VoteOf::<Types> {
+                leader_id: leader(term),
+                committed: true,
+            }))
+        };
+        let conflict = |index| Err(StreamAppendError::Conflict(id(index).unwrap()));
+        let sent = Sent {
+            prev: id(4),
+            last: id(9),
+        };
+        let first = Sent {
+            prev: None,
+            last: None,
+        };
+        for vote in [true, false] {
+            let timing = ConsensusConfig::default().timing();
+            let factory = ClientFactory::new(
+                Arc::new(Silent { vote }),
+                Arc::default(),
+                Arc::new(Acks::new(timing)),
+            );
+            let client = factory.client(MemberId::default(), false);
+            let counts = |sent: &Sent, result| client.check(sent, result).is_ok();
+            assert!(counts(&sent, Ok(id(9))) && counts(&first, Ok(None)));
+            for acknowledged in [None, id(4), id(8), id(10)] {
+                assert!(!counts(&sent, Ok(acknowledged)), "{acknowledged:?}");
+            }
+            assert!(counts(&sent, conflict(4)));
+            assert!(!counts(&sent, conflict(3)) && !counts(&first, conflict(4)));
+            assert_eq!(counts(&sent, higher(1_000)), vote);
+            assert!(!counts(&sent, higher(u64::MAX)), "terms are added up");
+        }
     }
 }
