@@ -482,6 +482,250 @@ fn named_files_exist() {
     assert!(missing.is_empty(), "no such files:\n{}", missing.join("\n"));
 }
 
+/// Types with an encoding that is not recorded, and the reason.
+const UNRECORDED: &[(&str, &str, &str)] = &[
+    (
+        "discovery/config.rs",
+        "Config",
+        "a program's settings, which stay with it",
+    ),
+    (
+        "groups/model/config.rs",
+        "ConsensusConfig",
+        "as above; what members must agree on is recorded with the id of the group",
+    ),
+    (
+        "groups/machine/query.rs",
+        "QueryResultAt",
+        "the answer of a user's machine, in a message of the user",
+    ),
+    (
+        "tickets/jwt/builder.rs",
+        "Header",
+        "JSON, as RFC 7515 has it",
+    ),
+];
+
+/// Types of other crates that have an encoding of theirs, which must not become ours.
+const FOREIGN: &[&str] = &[
+    "DateTime",
+    "Duration",
+    "EndpointAddr",
+    "IpAddr",
+    "Instant",
+    "NodeAddr",
+    "PeerId",
+    "PublicKey",
+    "RelayUrl",
+    "SecretKey",
+    "Signature",
+    "SocketAddr",
+    "SystemTime",
+    "TransportAddr",
+    "Url",
+];
+
+/// Files in which a foreign type is encoded as it is, and the reason.
+const FOREIGN_ALLOWED: &[(&str, &str)] = &[(
+    "tickets/expiration.rs",
+    "no message of ours holds it; for those of users it is recorded",
+)];
+
+/// A type with an encoding: its name, and its fields or variants.
+#[derive(Debug, PartialEq, Eq)]
+struct Encodable {
+    name: String,
+    is_enum: bool,
+    parts: Vec<String>,
+}
+
+impl Encodable {
+    /// Names under which it is recorded.
+    fn names(&self) -> Vec<String> {
+        if !self.is_enum {
+            return vec![self.name.clone()];
+        }
+        let variants = self
+            .parts
+            .iter()
+            .map(|part| identifier(without_attributes(part)));
+        variants
+            .map(|variant| format!("{}::{variant}", self.name))
+            .collect()
+    }
+}
+
+/// The types of a file that derive an encoding, and those that have one by hand.
+fn encodables(code: &str) -> Vec<Encodable> {
+    let mut found = Vec::new();
+    for (start, _) in code.match_indices("#[derive(") {
+        let derive = &code[start..];
+        let end = derive.find(")]").unwrap_or(derive.len());
+        let has_encoding = derive[..end]
+            .split(|c: char| !c.is_alphanumeric())
+            .any(|word| matches!(word, "Serialize" | "Deserialize"));
+        if !has_encoding {
+            continue;
+        }
+        let words = ["struct ", "enum "].map(|word| derive.find(word).map(|at| (at, word)));
+        let Some((at, word)) = words.into_iter().flatten().min() else {
+            continue;
+        };
+        let item = &derive[at + word.len()..];
+        let name = identifier(item);
+        // Of a macro: its users are recorded.
+        if name.is_empty() {
+            continue;
+        }
+        let open = item.find(['{', '(', ';']).unwrap_or(item.len());
+        let parts = match item[open..].chars().next() {
+            Some('{' | '(') => fields(&item[open + 1..]),
+            _ => Vec::new(),
+        };
+        found.push(Encodable {
+            name: name.to_owned(),
+            is_enum: word == "enum ",
+            parts,
+        });
+    }
+    for (at, mark) in code.match_indices(" Serialize for ") {
+        let name = identifier(&code[at + mark.len()..]).to_owned();
+        found.push(Encodable {
+            name,
+            is_enum: false,
+            parts: Vec::new(),
+        });
+    }
+    found
+}
+
+fn identifier(code: &str) -> &str {
+    let end = code.find(|c: char| !c.is_alphanumeric() && c != '_');
+    &code[..end.unwrap_or(code.len())]
+}
+
+/// The parts between the commas of a body that was opened before.
+fn fields(body: &str) -> Vec<String> {
+    let (mut parts, mut depth, mut part) = (Vec::new(), 0, String::new());
+    for c in body.chars() {
+        match c {
+            '(' | '[' | '{' | '<' => depth += 1,
+            ')' | ']' | '}' if depth == 0 => break,
+            ')' | ']' | '}' | '>' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(std::mem::take(&mut part));
+                continue;
+            }
+            _ => {}
+        }
+        part.push(c);
+    }
+    parts.push(part);
+    parts.retain(|part| !part.trim().is_empty());
+    parts
+}
+
+fn without_attributes(part: &str) -> &str {
+    let mut rest = part.trim_start();
+    while rest.starts_with("#[") {
+        let mut depth = 0;
+        let end = rest.find(|c: char| {
+            depth += i32::from(c == '[') - i32::from(c == ']');
+            c == ']' && depth == 0
+        });
+        rest = rest[end.map_or(rest.len(), |end| end + 1)..].trim_start();
+    }
+    rest
+}
+
+/// A type of another crate that a field has, if the field doesn't name an encoding of ours.
+fn foreign(part: &str) -> Option<&'static str> {
+    let part = part.replace("pub(crate)", "").replace("pub(super)", "");
+    let body = without_attributes(&part);
+    // A variant may have several fields, each with its own encoding.
+    let is_variant = body.contains('{') || !body.contains(':');
+    if let Some(open) = body.find(['{', '(']).filter(|_| is_variant) {
+        let parts = fields(&body[open + 1..]);
+        return parts.iter().find_map(|part| foreign_field(part));
+    }
+    foreign_field(&part)
+}
+
+fn foreign_field(part: &str) -> Option<&'static str> {
+    if part.contains("#[serde(") {
+        return None;
+    }
+    let mut words = part.split(|c: char| !c.is_alphanumeric() && c != '_');
+    words.find_map(|word| FOREIGN.iter().copied().find(|foreign| *foreign == word))
+}
+
+/// Everything that has an encoding is compared with recorded bytes, in a test of its folder: a change
+/// of what peers and disks read is a decision, and never comes with a version of a dependency.
+#[test]
+fn encodings_are_recorded_and_our_own() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        let relative = file.strip_prefix(source_root()).unwrap().to_str().unwrap();
+        let found = encodables(&code_of(&fs::read_to_string(&file).unwrap()));
+        if found.is_empty() {
+            continue;
+        }
+        let folder = file.parent().unwrap();
+        let mut recorded = String::new();
+        for place in [folder.to_owned(), folder.join("recorded")] {
+            for entry in fs::read_dir(place).into_iter().flatten() {
+                let text = fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+                if text.contains("vectors::check(") {
+                    recorded.push_str(&text);
+                }
+            }
+        }
+        for encodable in &found {
+            let mut listed = UNRECORDED.iter();
+            if listed.any(|(path, name, _)| relative == *path && encodable.name == *name) {
+                continue;
+            }
+            for name in encodable.names() {
+                let marks = [format!("\"{name}\""), format!("\"{name} (")];
+                if !marks.iter().any(|mark| recorded.contains(mark)) {
+                    faults.push(format!("{relative}: {name} is not recorded"));
+                }
+            }
+            if FOREIGN_ALLOWED.iter().any(|(path, _)| relative == *path) {
+                continue;
+            }
+            for (part, foreign) in encodable
+                .parts
+                .iter()
+                .filter_map(|p| Some((p, foreign(p)?)))
+            {
+                let part = part.trim();
+                faults.push(format!(
+                    "{relative}: {} has a {foreign} of another crate in `{part}`: name an encoding \
+                     of ours with #[serde(with = ...)]",
+                    encodable.name
+                ));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn encodables_are_found() {
+    let code = "#[derive(Debug, Serialize)]\n#[serde(bound = \"\")]\npub(crate) enum A<E> {\n    \
+                B { b: Vec<(u8, E)>, #[serde(with = \"x\")] peer: PeerId },\n    #[serde(rename)]\n    \
+                C(PeerId),\n    D,\n}\n#[derive(Deserialize)]\nstruct F(#[serde(with)] PeerId, \
+                Signature);\n#[derive(Debug)]\nstruct G;\nimpl Serialize for H {}\n\
+                #[derive(Serialize)]\npub struct $name(u8);\n";
+    let found = encodables(&code_of(code));
+    let names: Vec<_> = found.iter().flat_map(Encodable::names).collect();
+    assert_eq!(names, ["A::B", "A::C", "A::D", "F", "H"]);
+    let foreign = |n: usize| found[n].parts.iter().filter_map(|part| foreign(part));
+    assert_eq!(foreign(0).collect::<Vec<_>>(), ["PeerId"]);
+    assert_eq!(foreign(1).collect::<Vec<_>>(), ["Signature"]);
+}
+
 /// A reader can take in a folder at a glance.
 #[test]
 fn folders_hold_twenty_files_at_most() {

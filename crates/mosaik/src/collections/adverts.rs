@@ -216,10 +216,33 @@ fn with(entry: PeerEntry, adverts: &BTreeSet<Advert>) -> PeerEntry {
 mod tests {
     use super::*;
     use crate::{
-        collections_layer::SyncConfig,
-        primitives::NetworkId,
+        collections_layer::{SyncConfig, identity::signature},
+        primitives::{NetworkId, vectors},
         tickets::{Hs256, Jwt},
     };
+
+    #[test]
+    fn adverts_and_identities_are_as_they_were_recorded() {
+        let config = CollectionConfig::default()
+            .with_type_tag("tag")
+            .with_write_key("key");
+        let mut encoded = Vec::new();
+        advert(&config).encode(&mut encoded);
+        let identity = signature("map", &["u8", "u16"], None, &config);
+        vectors::check(|v| {
+            v.bytes(
+                "advert",
+                &encoded,
+                "7c32745d2bf06eed87ccee6021977a730b352d26b9a19cbb79c1d9e900000000",
+            );
+            v.bytes(
+                "identity of a collection",
+                identity.as_bytes(),
+                "21c797efd194596d58f3df4175c39219306040bf531210ac5126e1e3fb1b7472",
+            );
+        });
+        assert_eq!(Advert::decode(&encoded), Some(advert(&config)));
+    }
 
     fn entry() -> PeerEntry {
         let peer = iroh::SecretKey::from_bytes(&rand::random()).public();

@@ -37,3 +37,14 @@ impl fmt::Display for Version {
         fmt::Display::fmt(&self.0.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::primitives::vectors;
+
+    #[test]
+    fn recorded_encodings() {
+        vectors::check(|v| v.pin("Version", &Version(Index(300)), "ac02"));
+    }
+}

@@ -8,11 +8,17 @@
 //! [`UnverifiedEntry`]: crate::tickets::UnverifiedEntry
 
 use iroh::{SecretKey, Signature};
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::{
-    primitives::{Digest, NetworkId, PeerId},
-    tickets::{PeerEntryVersion, wire::bounded},
+    primitives::{
+        Digest, NetworkId, PeerId,
+        wire::{self, WirePeerId},
+    },
+    tickets::{
+        PeerEntryVersion,
+        wire::{bounded, peers},
+    },
 };
 
 /// Protocol of the gossip topic.
@@ -36,9 +42,11 @@ pub(crate) enum Announcement<E> {
     /// over that proves it. Also announces entries too large for one message.
     Heartbeat {
         stamp_ms: u64,
+        #[serde(with = "wire::peer_id")]
         peer: PeerId,
         version: PeerEntryVersion,
         content: Digest,
+        #[serde(with = "wire::signature")]
         signature: Signature,
     },
     /// A departure announcement.
@@ -46,6 +54,7 @@ pub(crate) enum Announcement<E> {
     /// A peer can't reach this one, whose entry had this version. It refutes that with a newer
     /// version, or is gone.
     Suspicion {
+        #[serde(with = "wire::peer_id")]
         peer: PeerId,
         version: PeerEntryVersion,
     },
@@ -54,10 +63,12 @@ pub(crate) enum Announcement<E> {
 /// A signed departure.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Goodbye {
+    #[serde(with = "wire::peer_id")]
     pub(crate) peer: PeerId,
     pub(crate) network: NetworkId,
     pub(crate) version: PeerEntryVersion,
     pub(crate) time_ms: u64,
+    #[serde(with = "wire::signature")]
     signature: Signature,
 }
 
@@ -103,12 +114,12 @@ pub(crate) struct SyncTurn<E> {
     #[serde(deserialize_with = "ranges")]
     pub(crate) ranges: Vec<Range>,
     /// Entries that the sender of this turn asks for.
-    #[serde(deserialize_with = "wanted")]
+    #[serde(serialize_with = "peers::serialize", deserialize_with = "wanted")]
     pub(crate) want: Vec<PeerId>,
     /// Entries that the other side lacks or asked for.
     pub(crate) entries: Vec<E>,
     /// Peers that the sender knows to have departed, up to these versions.
-    #[serde(deserialize_with = "departed")]
+    #[serde(serialize_with = "items", deserialize_with = "departed")]
     pub(crate) departed: Vec<(PeerId, PeerEntryVersion)>,
 }
 
@@ -149,7 +160,7 @@ pub(crate) enum Summary {
         sum: u128,
     },
     /// At most [`MAX_LISTED`], ordered by id.
-    List(#[serde(deserialize_with = "listed")] Vec<Item>),
+    List(#[serde(serialize_with = "items", deserialize_with = "listed")] Vec<Item>),
 }
 
 /// A peer, and the version of its entry.
@@ -185,15 +196,30 @@ fn ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Range>, D::E
 }
 
 fn wanted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PeerId>, D::Error> {
-    bounded(deserializer, MAX_RANGES)
+    peers::bounded(deserializer, MAX_RANGES)
 }
 
 fn departed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Item>, D::Error> {
-    bounded(deserializer, MAX_RANGES)
+    bounded_items(deserializer, MAX_RANGES)
 }
 
 fn listed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Item>, D::Error> {
-    bounded(deserializer, MAX_LISTED)
+    bounded_items(deserializer, MAX_LISTED)
+}
+
+fn items<S: Serializer>(items: &[Item], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(items.iter().map(|(id, version)| (WirePeerId(*id), version)))
+}
+
+fn bounded_items<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    max: usize,
+) -> Result<Vec<Item>, D::Error> {
+    let items: Vec<(WirePeerId, PeerEntryVersion)> = bounded(deserializer, max)?;
+    Ok(items
+        .into_iter()
+        .map(|(id, version)| (id.0, version))
+        .collect())
 }
 
 /// A question on a ping link. Each is answered once, then the link is closed.
@@ -205,7 +231,10 @@ pub(crate) enum PingRequest<E> {
     /// [`PingReply::Alive`].
     Probe { fingerprint: u128 },
     /// Is that peer there? Answered with [`PingReply::Reached`].
-    ProbeFor { peer: PeerId },
+    ProbeFor {
+        #[serde(with = "wire::peer_id")]
+        peer: PeerId,
+    },
     /// Here is my entry. Answered with [`PingReply::Alive`] once it is merged.
     Push { entry: E },
     /// I am leaving. Answered with [`PingReply::Alive`].
@@ -250,3 +279,7 @@ mod tests {
         assert!(!decodes(MAX_RANGES + 1, 0) && !decodes(0, MAX_RANGES + 1));
     }
 }
+
+#[cfg(test)]
+#[path = "recorded/wire_tests.rs"]
+mod vectors;

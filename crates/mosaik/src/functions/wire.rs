@@ -194,3 +194,7 @@ mod tests {
         assert!(!is_verdict(&GracefulShutdown.into()));
     }
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod vectors;

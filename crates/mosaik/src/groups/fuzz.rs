@@ -1,14 +1,13 @@
 //! Entry points for fuzzing: bonds, consensus messages and commands.
 
-use openraft::raft::AppendEntriesRequest;
-
 use super::{
     Cursor,
     bond::wire::{Control, Introduction, Opening, Welcome},
     catch_up::wire::{Answer, Ask, Piece, Plan, SnapshotId, Whole},
     consensus::fuzz::{
-        Accepted, Fed, Follow, Forward, Layout, Manifest, Overrun, Request, Response,
-        SnapshotHeader, SnapshotReply, Taken, Types,
+        Accepted, AppendEntries, Fed, Follow, Forward, Layout, Manifest, Overrun, Request,
+        Response, SnapshotHeader, SnapshotReply, Taken, append, layout, sign, snapshot_header,
+        snapshot_reply,
     },
     machine::commands::{Row, has_exactly, skip},
     model::{
@@ -44,7 +43,14 @@ pub(crate) const TARGETS: &[Target] = &[
     Target::decoding::<Introduction>("bond_introduction", || vec![encoded(&introduction())]),
     Target::decoding::<Control>("bond_control", controls),
     Target::decoding::<Request>("raft_request", || {
-        vec![encoded(&Request::ReadIndex { term: Some(1) })]
+        let heartbeat = Request::Heartbeat {
+            append: append(),
+            backed: true,
+        };
+        vec![
+            encoded(&heartbeat),
+            encoded(&Request::ReadIndex { term: Some(1) }),
+        ]
     }),
     Target::decoding::<Response>("raft_response", || {
         vec![
@@ -52,10 +58,12 @@ pub(crate) const TARGETS: &[Target] = &[
             encoded(&Response::Refused),
         ]
     }),
-    Target::decoding::<AppendEntriesRequest<Types>>("raft_append", Vec::new),
-    Target::decoding::<SnapshotHeader>("raft_snapshot_header", Vec::new),
-    Target::decoding::<SnapshotReply>("raft_snapshot_reply", Vec::new),
-    Target::decoding::<Layout>("raft_layout", Vec::new),
+    Target::decoding::<AppendEntries>("raft_append", || vec![encoded(&append())]),
+    Target::decoding::<SnapshotHeader>("raft_snapshot_header", || {
+        vec![encoded(&snapshot_header())]
+    }),
+    Target::decoding::<SnapshotReply>("raft_snapshot_reply", || vec![encoded(&snapshot_reply())]),
+    Target::decoding::<Layout>("raft_layout", || vec![encoded(&layout())]),
     Target::decoding::<Overrun>("raft_overrun", || {
         vec![encoded(&Overrun {
             log_bytes: 2,
@@ -69,10 +77,11 @@ pub(crate) const TARGETS: &[Target] = &[
         })]
     }),
     Target::decoding::<Fed>("raft_fed", || {
-        vec![encoded(&Fed::Part {
+        let part = Fed::Part {
             bytes: Bytes::from_static(b"part"),
             is_last: true,
-        })]
+        };
+        vec![encoded(&Fed::Sign(sign())), encoded(&part)]
     }),
     Target::decoding::<Taken>("raft_taken", || vec![encoded(&Taken { next: 300 })]),
     Target::new("raft_manifest", manifest, || {

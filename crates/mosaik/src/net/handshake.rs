@@ -181,3 +181,7 @@ async fn read<T: serde::de::DeserializeOwned>(stream: &mut RecvStream) -> Result
         }
     }
 }
+
+#[cfg(test)]
+#[path = "handshake_tests.rs"]
+mod tests;

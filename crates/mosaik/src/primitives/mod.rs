@@ -22,6 +22,9 @@ mod scope;
 mod signal;
 mod tally;
 mod trace;
+#[cfg(test)]
+pub(crate) mod vectors;
+pub(crate) mod wire;
 
 pub use backoff::BackoffFactory;
 pub use bytes::{self, Bytes, BytesMut};

@@ -172,3 +172,7 @@ mod tests {
         );
     }
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod vectors;

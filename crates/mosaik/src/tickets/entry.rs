@@ -49,13 +49,14 @@ static PROTOCOL_VERSION: LazyLock<Version> = LazyLock::new(|| {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PeerEntry {
     /// The crate version of the owner, fixed for a run.
+    #[serde(with = "wire::version")]
     pub protocol_version: Version,
     /// The network that the owner is a member of.
     pub network_id: NetworkId,
     /// Start time of the owner's run, and the time of the last update of this entry.
     pub version: PeerEntryVersion,
     /// The owner's id, and where it can be reached.
-    #[serde(deserialize_with = "wire::address")]
+    #[serde(with = "wire::address")]
     pub address: EndpointAddr,
     /// Labels that the owner put on itself.
     #[serde(deserialize_with = "wire::ids::<_, MAX_TAGS>")]
@@ -290,12 +291,16 @@ impl PeerEntry {
     /// Hash of everything but the version: equal as long as an owner only renews its entry.
     pub(crate) fn content_digest(&self) -> Digest {
         let mut hasher = blake3::Hasher::new_derive_key(CONTENT_CONTEXT);
-        let content = (
-            (&self.protocol_version, &self.network_id, &self.address),
-            (&self.tags, &self.streams, &self.functions, &self.groups),
-            // By the ids, which stand for the content of the tickets.
-            self.tickets.values().map(Ticket::id).collect::<Vec<_>>(),
-        );
+        let content = Content {
+            protocol_version: &self.protocol_version,
+            network_id: &self.network_id,
+            address: &self.address,
+            tags: &self.tags,
+            streams: &self.streams,
+            functions: &self.functions,
+            groups: &self.groups,
+            tickets: self.tickets.values().map(Ticket::id).collect(),
+        };
         postcard::to_io(&content, &mut hasher).expect("an entry encodes into a hasher");
         Digest::from_hasher(&hasher)
     }
@@ -307,6 +312,22 @@ impl PeerEntry {
             self
         }
     }
+}
+
+/// Content of an entry, as it is hashed.
+#[derive(Serialize)]
+struct Content<'a> {
+    #[serde(serialize_with = "wire::version::serialize")]
+    protocol_version: &'a Version,
+    network_id: &'a NetworkId,
+    #[serde(serialize_with = "wire::address::serialize")]
+    address: &'a EndpointAddr,
+    tags: &'a BTreeSet<Tag>,
+    streams: &'a BTreeSet<StreamId>,
+    functions: &'a BTreeSet<FunctionId>,
+    groups: &'a BTreeSet<GroupId>,
+    /// The ids, which stand for the content of the tickets.
+    tickets: Vec<UniqueId>,
 }
 
 /// Digest of an entry, from the digest of its content.

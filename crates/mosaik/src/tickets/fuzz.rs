@@ -3,8 +3,8 @@
 use iroh::{EndpointAddr, SecretKey, TransportAddr};
 
 use super::{
-    Hs256, Jwt, JwtTicketBuilder, PeerEntry, SignedPeerEntry, Ticket, TicketValidator,
-    UnverifiedEntry,
+    Hs256, Jwt, JwtTicketBuilder, PeerEntry, PeerEntryVersion, SignedPeerEntry, Ticket,
+    TicketValidator, UnverifiedEntry,
 };
 use crate::primitives::{
     Digest, Pretty, Short, encoding,
@@ -23,18 +23,20 @@ fn secret() -> SecretKey {
     SecretKey::from_bytes(&[3; 32])
 }
 
-/// An entry with something in every field.
+/// An entry with something in every field, always the same.
 pub(crate) fn entry() -> SignedPeerEntry {
     let ips =
         ["127.0.0.1:4000", "[::1]:4001"].map(|ip| TransportAddr::Ip(ip.parse().expect("valid")));
     let addr = EndpointAddr::from_parts(secret().public(), ips)
         .with_relay_url("https://relay.example.net".parse().expect("valid"));
-    let entry = PeerEntry::new(Digest::from("fuzz"), addr)
+    let mut entry = PeerEntry::new(Digest::from("fuzz"), addr)
         .add_tags(["a", "b"])
         .add_streams("stream")
         .add_functions("function")
         .add_groups("group")
         .add_ticket(Ticket::new(Digest::from("class"), "data".into()));
+    entry.protocol_version = semver::Version::new(1, 2, 3);
+    entry.version = PeerEntryVersion::from_millis(1_700_000_000_000, 1_700_000_000_500);
     entry
         .signed_by(&secret())
         .expect("the entry is of this key")

@@ -7,7 +7,10 @@ use iroh::{SecretKey, Signature};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
-    primitives::{Digest, PeerId},
+    primitives::{
+        Digest, PeerId,
+        wire::{WireSignature, signature},
+    },
     tickets::{PeerEntry, PeerEntryVersion, entry::versioned_digest},
 };
 
@@ -156,7 +159,7 @@ impl From<&SignedPeerEntry> for PeerId {
 
 impl Serialize for SignedPeerEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&*self.entry, &self.signature).serialize(serializer)
+        (&*self.entry, WireSignature::from(&self.signature)).serialize(serializer)
     }
 }
 
@@ -173,7 +176,7 @@ impl<'de> Deserialize<'de> for SignedPeerEntry {
 /// It has the bytes of a [`SignedPeerEntry`]. Verifying costs far more than decoding; a receiver
 /// looks at owner, network and version first.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct UnverifiedEntry(PeerEntry, Signature);
+pub(crate) struct UnverifiedEntry(PeerEntry, #[serde(with = "signature")] Signature);
 
 impl UnverifiedEntry {
     /// Claimed content of the entry.

@@ -3,21 +3,26 @@
 //! Sets must arrive in ascending order without duplicates, addresses in their normal form, and
 //! tickets without their ids, which follow from their content. A signature is over the decoded
 //! value; without strictness, an altered byte that decodes to the same value would go unnoticed.
+//!
+//! The transport's addresses and versions have an encoding and an order of our own, which no version
+//! of their libraries changes.
 
-use core::{fmt, marker::PhantomData};
+use core::{fmt, marker::PhantomData, str::FromStr};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
 };
 
 use iroh::{EndpointAddr, RelayUrl, TransportAddr};
+use semver::Version;
 use serde::{
-    Deserialize, Deserializer, Serializer,
-    de::{Error, SeqAccess, Visitor},
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, SeqAccess, Unexpected, Visitor},
 };
 
 use crate::{
-    primitives::{Digest, PeerId, UniqueId},
+    primitives::{Digest, PeerId, UniqueId, wire::WirePeerId},
     tickets::{MAX_ADDRESSES, MAX_TICKET_BYTES, MAX_TICKETS, Ticket},
 };
 
@@ -56,47 +61,176 @@ pub(crate) fn tickets<'de, D: Deserializer<'de>>(
     Ok(ids.into_iter().zip(tickets).collect())
 }
 
-/// An address, of the same encoding as [`EndpointAddr`]. Custom transports, which no two builds
-/// need to share, are refused.
-pub(crate) fn address<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<EndpointAddr, D::Error> {
-    let Address { id, addrs } = Address::deserialize(deserializer)?;
-    let addrs = addrs
-        .into_iter()
-        .map(Transport::into_addr)
-        .collect::<Result<Vec<_>, _>>()?;
-    ascending(&addrs)?;
-    Ok(EndpointAddr::from_parts(id, addrs))
+/// The crate version of an owner, as text.
+pub(crate) mod version {
+    use super::{Deserializer, Serializer, Version, parsed};
+
+    pub(crate) fn serialize<S: Serializer>(
+        version: &Version,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(version)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Version, D::Error> {
+        parsed(deserializer, "a version")
+    }
 }
 
-#[derive(Deserialize)]
-struct Address {
-    id: PeerId,
-    #[serde(deserialize_with = "addresses")]
-    addrs: Vec<Transport>,
+/// An address: the peer's id, and the transports by which it can be reached. Custom transports,
+/// which no two builds need to share, are neither written nor read.
+pub(crate) mod address {
+    use super::{
+        Address, Deserialize, Deserializer, EndpointAddr, Serialize, Serializer, Transport,
+        ascending,
+    };
+
+    pub(crate) fn serialize<S: Serializer>(
+        addr: &EndpointAddr,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        Address::from(addr).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<EndpointAddr, D::Error> {
+        let Address { id, addrs } = Address::deserialize(deserializer)?;
+        ascending(&addrs)?;
+        let addrs = addrs.into_iter().map(Transport::into_addr::<D::Error>);
+        Ok(EndpointAddr::from_parts(
+            id.0,
+            addrs.collect::<Result<Vec<_>, _>>()?,
+        ))
+    }
 }
 
-#[derive(Deserialize)]
-enum Transport {
-    Relay(String),
-    Ip(SocketAddr),
+/// An address as it is encoded.
+#[derive(Debug, Serialize, Deserialize)]
+struct Address<'a> {
+    id: WirePeerId,
+    /// In ascending order.
+    #[serde(deserialize_with = "transports")]
+    addrs: Vec<Transport<'a>>,
 }
 
-impl Transport {
+/// One of a peer's transports, as it is encoded.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Transport<'a> {
+    /// The relay's URL.
+    Relay(Cow<'a, str>),
+    Ip(Socket),
+}
+
+/// An IP address and a port. Text where people read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Socket(RawSocket);
+
+/// An IP address and a port, as they are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum RawSocket {
+    V4([u8; 4], u16),
+    V6([u8; 16], u16),
+}
+
+impl<'a> From<&'a EndpointAddr> for Address<'a> {
+    fn from(addr: &'a EndpointAddr) -> Self {
+        let addrs = addr.addrs.iter().filter_map(|addr| match addr {
+            TransportAddr::Relay(url) => Some(Transport::Relay(Cow::Borrowed(url.as_str()))),
+            TransportAddr::Ip(addr) => Some(Transport::Ip(Socket((*addr).into()))),
+            _ => None,
+        });
+        let mut addrs: Vec<_> = addrs.collect();
+        // The order is ours, whatever the transport's is; of an IPv6 address the zone is not written.
+        addrs.sort_unstable();
+        addrs.dedup();
+        Self {
+            id: WirePeerId(addr.id),
+            addrs,
+        }
+    }
+}
+
+impl Transport<'_> {
     fn into_addr<E: Error>(self) -> Result<TransportAddr, E> {
         match self {
             Self::Relay(text) => match text.parse::<RelayUrl>() {
                 Ok(url) if url.as_str() == text => Ok(TransportAddr::Relay(url)),
                 _ => Err(E::custom("a relay address is not a url in its normal form")),
             },
-            Self::Ip(addr) => Ok(TransportAddr::Ip(addr)),
+            Self::Ip(Socket(raw)) => Ok(TransportAddr::Ip(raw.into())),
         }
     }
 }
 
-fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Transport>, D::Error> {
+impl From<SocketAddr> for RawSocket {
+    fn from(addr: SocketAddr) -> Self {
+        match addr {
+            SocketAddr::V4(addr) => Self::V4(addr.ip().octets(), addr.port()),
+            SocketAddr::V6(addr) => Self::V6(addr.ip().octets(), addr.port()),
+        }
+    }
+}
+
+impl From<RawSocket> for SocketAddr {
+    fn from(raw: RawSocket) -> Self {
+        match raw {
+            RawSocket::V4(ip, port) => Self::from((ip, port)),
+            RawSocket::V6(ip, port) => Self::from((ip, port)),
+        }
+    }
+}
+
+impl Serialize for Socket {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(&SocketAddr::from(self.0))
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Socket {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let addr: SocketAddr = parsed(deserializer, "an IP address and a port")?;
+            Ok(Self(addr.into()))
+        } else {
+            RawSocket::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
+fn transports<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Transport<'static>>, D::Error> {
     bounded(deserializer, MAX_ADDRESSES)
+}
+
+/// A value that is encoded as text.
+fn parsed<'de, D: Deserializer<'de>, T: FromStr>(
+    deserializer: D,
+    expected: &'static str,
+) -> Result<T, D::Error> {
+    struct Text<T>(&'static str, PhantomData<T>);
+
+    impl<T: FromStr> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            text.parse()
+                .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+        }
+    }
+
+    deserializer.deserialize_str(Text(expected, PhantomData))
 }
 
 fn ascending<T: Ord, E: Error>(items: &[T]) -> Result<(), E> {
@@ -140,3 +274,28 @@ pub(crate) fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
     deserializer.deserialize_seq(Bounded(max, PhantomData))
 }
+
+/// A list of peers.
+pub(crate) mod peers {
+    use super::{Deserializer, PeerId, Serializer, WirePeerId};
+
+    pub(crate) fn serialize<S: Serializer>(
+        peers: &[PeerId],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(peers.iter().copied().map(WirePeerId))
+    }
+
+    /// Up to `max` peers.
+    pub(crate) fn bounded<'de, D: Deserializer<'de>>(
+        deserializer: D,
+        max: usize,
+    ) -> Result<Vec<PeerId>, D::Error> {
+        let peers: Vec<WirePeerId> = super::bounded(deserializer, max)?;
+        Ok(peers.into_iter().map(|peer| peer.0).collect())
+    }
+}
+
+#[cfg(test)]
+#[path = "recorded/wire_tests.rs"]
+mod tests;

@@ -14,5 +14,7 @@ mod membership;
 mod metrics;
 mod observers;
 mod reforms;
+#[cfg(feature = "storage")]
+mod stored;
 mod tables;
 mod tickets;

@@ -261,6 +261,11 @@ mod tests {
     use super::*;
     use crate::primitives::encoding::EncodeError;
 
+    #[test]
+    fn numbers_of_items_are_as_they_were_recorded() {
+        assert_eq!((HEADER, ITEM), (0, 1));
+    }
+
     /// A kind with numbers as its items.
     struct Plain;
 

@@ -26,6 +26,8 @@ mod wire;
 
 #[cfg(test)]
 pub(super) use changes::Changes;
+#[cfg(test)]
+pub(super) use command::{Command, Request};
 pub(crate) use describe::Described;
 pub use handle::Outcome;
 pub(super) use handle::{Handle, Opening, Submitter};

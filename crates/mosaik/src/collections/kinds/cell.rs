@@ -513,3 +513,7 @@ impl<T: Value, const IS_WRITER: bool> Once<T, IS_WRITER> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "cell_tests.rs"]
+mod tests;

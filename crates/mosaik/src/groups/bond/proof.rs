@@ -110,9 +110,54 @@ impl Challenge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::primitives::vectors;
 
     fn peer() -> PeerId {
         iroh::SecretKey::from_bytes(&rand::random()).public()
+    }
+
+    /// Other proofs would part members of two versions.
+    #[test]
+    fn proofs_are_as_they_were_recorded() {
+        let peer = |byte| iroh::SecretKey::from_bytes(&[byte; 32]).public();
+        let challenge = Challenge {
+            secret: [7; 32],
+            group: Digest::from_bytes([8; 32]),
+            dialler: peer(1),
+            acceptor: peer(2),
+        };
+        let key = GroupKey::new(Digest::from_bytes([9; 32]));
+        let write_key = WriteKey::new(Digest::from_bytes([9; 32]));
+        vectors::check(|v| {
+            v.bytes(
+                "proof of a dialler",
+                &challenge.prove(&key, Role::Dialler),
+                "2cb602fffe2f1a5afa3859fc427263111dd714120db0b6ded6e825a7455768b7",
+            );
+            v.bytes(
+                "proof of an acceptor",
+                &challenge.prove(&key, Role::Acceptor),
+                "b561e6a039c91c9786e9559ef8ad66687e4491d2d933213f484c9f40ea03f48a",
+            );
+            let proof = challenge.prove_write(&write_key, Role::Dialler);
+            v.bytes(
+                "proof of a writer that dials",
+                &proof,
+                "69407fc33de05eb9ebf0eaf85add2a8e44ce8be8c4de7e2b7520ff6460d60312",
+            );
+            let proof = challenge.prove_write(&write_key, Role::Acceptor);
+            v.bytes(
+                "proof of a writer that accepts",
+                &proof,
+                "43ac203c433d8b82375d73274df3e163896260b7fa9b5392667bb36fe8540a00",
+            );
+            let id = challenge.bond_id(&[1; 16], &[2; 16]);
+            v.bytes(
+                "id of a bond",
+                id.as_bytes(),
+                "33097d902ac753fc64f4e68584edb78c0200e15779a64a8b4cc8f59544817b12",
+            );
+        });
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! A member with a write key proves that as well, in its introduction. Whoever has the key itself
 //! takes a peer that has not proven it as a reader: see [`Access`](super::access::Access).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     groups::model::{
@@ -19,7 +19,7 @@ use crate::{
         member_stream::Channel,
     },
     primitives::{Bytes, Digest, GroupId, PeerId},
-    tickets::SignedPeerEntry,
+    tickets::{SignedPeerEntry, wire::peers},
 };
 
 /// The protocol's name.
@@ -87,7 +87,7 @@ pub(crate) enum Control {
     /// The sender's discovery entry changed.
     Entry(Box<SignedPeerEntry>),
     /// Peers that the sender has bonds with.
-    Roster(Vec<PeerId>),
+    Roster(#[serde(serialize_with = "peers::serialize", deserialize_with = "roster")] Vec<PeerId>),
     /// A question of the sender's consensus instance.
     Ask {
         id: u64,
@@ -112,3 +112,12 @@ pub(crate) enum Control {
         winner: LineageStanding,
     },
 }
+
+/// Each id costs its receiver a point decompression.
+fn roster<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PeerId>, D::Error> {
+    peers::bounded(deserializer, MAX_ROSTER)
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

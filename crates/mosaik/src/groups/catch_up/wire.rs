@@ -4,7 +4,10 @@ use openraft::alias::{LogIdOf, VoteOf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    groups::log::types::{SnapshotMeta, Types, term_of},
+    groups::log::{
+        format::{self, SnapshotMeta},
+        types::{Types, term_of},
+    },
     primitives::Bytes,
 };
 
@@ -160,8 +163,8 @@ pub(crate) struct Fetched {
 
 /// The first frame of a snapshot transfer: which one it is. A [`Manifest`] follows.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(bound = "")]
 pub(crate) struct SnapshotHeader {
+    #[serde(with = "format::vote")]
     pub(crate) vote: VoteOf<Types>,
     pub(crate) meta: SnapshotMeta,
     /// The group's own bookkeeping.
@@ -195,3 +198,7 @@ pub(crate) struct Overrun {
     /// Size up to which the sender keeps them.
     pub(crate) limit_bytes: u64,
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use openraft::alias::{EntryOf, SnapshotOf, VoteOf};
+use openraft::alias::{SnapshotOf, VoteOf};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -22,7 +22,7 @@ use crate::{
             snapshot_data::{FetchedSnapshot, Partial, SnapshotData},
             wire::{Ask, Fetched, Manifest, Overrun, Plan, SnapshotHeader, SnapshotId, Whole},
         },
-        log::{disk_log::append, types::Types},
+        log::{disk_log::append, format::decode_entries, types::Types},
         machine::snapshot::Encoded,
         model::{
             lineage::MemberId,
@@ -121,7 +121,8 @@ impl NodeCore {
             }),
         };
         let installed = self.install(header.vote, snapshot).await?;
-        tx.send(&wire::encode(&SnapshotReply(installed))?).await?;
+        tx.send(&wire::encode(&SnapshotReply::from(installed))?)
+            .await?;
         tx.finish();
         Ok(())
     }
@@ -296,10 +297,8 @@ impl NodeCore {
 
     /// Takes committed entries as if the leader had sent them.
     async fn take_entries(&self, vote: VoteOf<Types>, fetched: Fetched) -> Result<(), Gone> {
-        let decoding = tokio::task::spawn_blocking(move || {
-            wire::decode::<Vec<EntryOf<Types>>>(&fetched.bytes)
-        });
-        let entries = decoding.await.map_err(|_| Gone)??;
+        let decoding = tokio::task::spawn_blocking(move || decode_entries(&fetched.bytes));
+        let entries = decoding.await.map_err(|_| Gone)?.map_err(|_| Gone)?;
         self.take_committed(vote, entries).await.map(drop)
     }
 }

@@ -19,10 +19,10 @@ use crate::{
             snapshot_cache::{CachedSnapshot, SnapshotLease},
             wire::{Answer, Ask, PIECE_BYTES, Piece, Whole, frames, in_bounds},
         },
-        log::{memory_tail::weight, types::Types},
+        log::{format::encode_entries, memory_tail::weight, types::Types},
         model::member_stream::{Gone, MemberStream},
     },
-    primitives::{Bytes, encoding},
+    primitives::Bytes,
 };
 
 /// Pieces of the log that the leader names at a time.
@@ -186,7 +186,7 @@ impl NodeCore {
             next = *end;
         }
         let encoding = tokio::task::spawn_blocking(move || {
-            let encoded = parts.iter().map(encoding::try_serialize);
+            let encoded = parts.iter().map(|part| encode_entries(part));
             encoded.collect::<Result<Vec<_>, _>>()
         });
         let encoded = encoding.await.map_err(io::Error::other)?;
@@ -204,9 +204,7 @@ fn cut(entries: &[EntryOf<Types>], batch_size: u64) -> io::Result<Vec<Piece>> {
         }
         bytes += weight(entry);
         if commands >= batch_size || bytes >= PIECE_BYTES || place + 1 == entries.len() {
-            // As a vector, whatever it is borrowed from.
-            let encoded = encoding::try_serialize(&entries[begin..=place].to_vec())
-                .map_err(io::Error::other)?;
+            let encoded = encode_entries(&entries[begin..=place]).map_err(io::Error::other)?;
             let units = (place + 1 - begin) as u64;
             let piece = Piece::of(units, &encoded);
             pieces.push(piece.ok_or_else(|| io::Error::other("a log entry is too large"))?);

@@ -43,7 +43,10 @@ use super::{
 use crate::{
     groups::{
         catch_up::{pace::Pace, snapshot_cache::SnapshotLease},
-        log::types::{Types, term_of},
+        log::{
+            format::{decode_entries, encode_entries},
+            types::{Types, term_of},
+        },
         model::{
             lineage::MemberId,
             member_info::Feeds,
@@ -217,7 +220,7 @@ impl NodeCore {
     }
 
     async fn take_batch(&self, vote: VoteOf<Types>, batch: &Bytes) -> Result<u64, Gone> {
-        let entries: Vec<EntryOf<Types>> = wire::decode(batch)?;
+        let entries = decode_entries(batch).map_err(|_| Gone)?;
         self.take_committed(vote, entries).await
     }
 
@@ -360,7 +363,7 @@ impl Feeding<'_> {
 
     /// Sends entries in parts, and signs when they are due.
     async fn send_batch(&mut self, entries: &[EntryOf<Types>]) -> Result<(), Gone> {
-        let mut rest = wire::encode(&entries)?;
+        let mut rest = encode_entries(entries).map_err(|_| Gone)?;
         self.queue_sign()?;
         loop {
             let bytes = rest.split_to(rest.len().min(PART_BYTES));

@@ -14,7 +14,7 @@ use super::{
     core::NodeCore,
     leader::Proposed,
     pending_commands::{CommandRoute, Parcel},
-    wire::{self, Accepted, Forward, Request, Response},
+    wire::{self, Accepted, AppendEntries, AppendReply, Forward, Request, Response},
 };
 use crate::{
     groups::{
@@ -48,19 +48,19 @@ impl NodeCore {
         let response = match wire::decode(request)? {
             Request::Heartbeat { append, .. } if !wire::is_in_bounds(&append.vote) => None,
             Request::Vote(request) if !wire::is_in_bounds(&request.vote) => None,
-            Request::Heartbeat { append, backed } => self.on_heartbeat(append, backed).await,
+            Request::Heartbeat { append, backed } => self.on_heartbeat(append.into(), backed).await,
             Request::Vote(request) => {
-                let vote = self
-                    .while_running(self.raft.vote(self.admitted(request)))
-                    .await;
-                vote.map(Response::Vote)
+                let voting = self.raft.vote(self.admitted(request.into()));
+                let vote = self.while_running(voting).await;
+                vote.map(|vote| Response::Vote(vote.into()))
             }
             Request::PreVote { last } => Some(Response::PreVote {
                 granted: self.would_vote(from, last.as_ref()),
             }),
             Request::Transfer(request) => {
-                let handling = self.raft.handle_transfer_leader(request);
-                self.while_running(handling).await.map(Response::Transfer)
+                let handling = self.raft.handle_transfer_leader(request.into());
+                let handled = self.while_running(handling).await;
+                handled.map(|handled| Response::Transfer(handled.into()))
             }
             Request::Confirm { term } => self
                 .stands_by(from, term)
@@ -102,14 +102,15 @@ impl NodeCore {
         tokio::select! {
             biased;
             response = self.while_running(appending) => {
-                Some(Response::Heartbeat(response?.into_stream_result(prev, last)))
+                let result = response?.into_stream_result(prev, last);
+                Some(Response::Heartbeat(result.into()))
             }
             // The library answers when everything accepted is on disk. That this member lives and
             // follows does not depend on how fast its disk is.
             () = tokio::time::sleep(self.timing.beat / 4),
                 if self.stands_by(leader.voted_for, leader.term) && prev <= self.log.last_id() =>
             {
-                Some(Response::Heartbeat(Ok(prev)))
+                Some(Response::Heartbeat(AppendReply::Stored(prev)))
             }
         }
     }
@@ -156,10 +157,11 @@ impl NodeCore {
 
     /// Hands a request to the consensus library; the outcome is known once the entries are stored.
     fn append(self: &Arc<Self>, frame: &Bytes) -> Result<Appending, Gone> {
-        let request: AppendEntriesRequest<Types> = wire::decode(frame)?;
-        if !wire::is_in_bounds(&request.vote) {
+        let append: AppendEntries = wire::decode(frame)?;
+        if !wire::is_in_bounds(&append.vote) {
             return Err(Gone);
         }
+        let request = AppendEntriesRequest::<Types>::from(append);
         self.note(&request);
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
@@ -337,17 +339,18 @@ async fn acknowledge(
     results: &mut FuturesOrdered<Appending>,
 ) -> Result<bool, Gone> {
     let mut result = first;
-    loop {
-        tx.queue(&wire::encode(&result)?)?;
-        if result.is_err() {
-            break;
+    let accepts_more = loop {
+        let is_stored = result.is_ok();
+        tx.queue(&wire::encode(&AppendReply::from(result))?)?;
+        if !is_stored {
+            break false;
         }
         match results.next().now_or_never() {
             Some(Some(Some(next))) => result = next,
             Some(Some(None)) => return Err(Gone),
-            Some(None) | None => break,
+            Some(None) | None => break true,
         }
-    }
+    };
     tx.flush().await?;
-    Ok(result.is_ok())
+    Ok(accepts_more)
 }

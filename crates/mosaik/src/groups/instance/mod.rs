@@ -15,3 +15,7 @@ mod profile;
 pub(crate) mod registry;
 
 pub(crate) use core::{Host, Instance, InstanceOptions, Wishes};
+
+#[cfg(test)]
+#[cfg(feature = "storage")]
+mod stored_tests;

@@ -15,7 +15,10 @@ use openraft::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::OwnedMutexGuard;
 
-use super::types::{SnapshotMeta, Types};
+use super::{
+    format::{self, RawEntry, RawLogId, RawVote, SnapshotMeta},
+    types::{Batch, Types},
+};
 use crate::{
     groups::{
         Cursor,
@@ -40,18 +43,25 @@ pub(super) struct LogDisk {
 }
 
 /// An entry as it lies on the disk.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(bound = "")]
+#[derive(Debug, Deserialize)]
 pub(super) struct Record {
+    #[serde(deserialize_with = "format::entry")]
     pub(super) entry: EntryOf<Types>,
     /// The position of the last command in the log up to and including this entry.
     pub(super) position: Cursor,
 }
 
+/// A [`Record`] as it is written: its commands are borrowed.
+#[derive(Debug, Serialize)]
+struct RecordRef<'a> {
+    entry: RawEntry<&'a Batch>,
+    position: Cursor,
+}
+
 /// The last entry before the log's beginning.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(bound = "")]
 pub(super) struct Border {
+    #[serde(with = "format::log_id")]
     pub(super) id: LogIdOf<Types>,
     pub(super) position: Cursor,
 }
@@ -119,7 +129,7 @@ impl SnapshotWriter {
 
     /// Makes the snapshot the current one; resolves when that is on disk.
     pub(crate) async fn finish(self, meta: &SnapshotMetaOf<Types>, head: &Bytes) -> io::Result<()> {
-        let header = encode(&SnapshotHeader {
+        let header = encode(&StoredMeta {
             meta: meta.clone().into(),
             head: head.clone(),
         })?;
@@ -128,9 +138,8 @@ impl SnapshotWriter {
 }
 
 /// Header of a kept snapshot, beside its pieces.
-#[derive(Serialize, Deserialize)]
-#[serde(bound = "")]
-struct SnapshotHeader {
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredMeta {
     meta: SnapshotMeta,
     head: Bytes,
 }
@@ -157,14 +166,14 @@ impl LogDisk {
             Some(last) => Some(record(loaded.entries.end - 1, last)?),
             None => None,
         };
-        let committed: Option<LogIdOf<Types>> = decode_some(loaded.committed.as_ref())?.flatten();
-        let committed = match committed {
+        let committed: Option<Option<RawLogId>> = decode_some(loaded.committed.as_ref())?;
+        let committed = match committed.flatten().map(LogIdOf::<Types>::from) {
             Some(id) if self.holds(&id, &loaded.entries).await? => Some(id),
             _ => None,
         };
-        let vote: Option<Option<VoteOf<Types>>> = decode_some(loaded.vote.as_ref())?;
+        let vote: Option<Option<RawVote>> = decode_some(loaded.vote.as_ref())?;
         Ok(Recovered {
-            vote: vote.flatten(),
+            vote: vote.flatten().map(Into::into),
             committed,
             border,
             last,
@@ -182,14 +191,9 @@ impl LogDisk {
     }
 
     pub(super) fn encode(entry: &EntryOf<Types>, position: Cursor) -> io::Result<(u64, Bytes)> {
-        #[derive(Serialize)]
-        #[serde(bound = "")]
-        struct Borrowed<'a> {
-            entry: &'a EntryOf<Types>,
-            position: Cursor,
-        }
         let index = entry.log_id().index();
-        Ok((index, encode(&Borrowed { entry, position })?))
+        let entry = entry.into();
+        Ok((index, encode(&RecordRef { entry, position })?))
     }
 
     /// Queues entries; `flushed` is told when they are on disk.
@@ -243,7 +247,7 @@ impl LogDisk {
 
     /// Resolves when the vote is on disk.
     pub(super) async fn save_vote(&self, vote: &VoteOf<Types>) -> io::Result<()> {
-        let vote = encode(&Some(vote))?;
+        let vote = encode(&Some(RawVote::from(*vote)))?;
         Ok(self.store.save_meta([(MetaKey::Vote, vote)]).await?)
     }
 
@@ -266,8 +270,8 @@ impl LogDisk {
             from,
             entries,
             values: vec![
-                (MetaKey::Vote, encode(&vote)?),
-                (MetaKey::Committed, encode(&None::<LogIdOf<Types>>)?),
+                (MetaKey::Vote, encode(&vote.copied().map(RawVote::from))?),
+                (MetaKey::Committed, encode(&None::<RawLogId>)?),
             ],
         })
     }
@@ -275,7 +279,7 @@ impl LogDisk {
     /// Notes a hint for the next start; it goes along with the next write.
     pub(super) fn note_committed(&self, committed: Option<&LogIdOf<Types>>) -> io::Result<()> {
         self.store
-            .note_meta(MetaKey::Committed, encode(&committed)?);
+            .note_meta(MetaKey::Committed, encode(&committed.map(RawLogId::from))?);
         Ok(())
     }
 
@@ -299,7 +303,7 @@ impl LogDisk {
         let Some(stored) = self.blocking(GroupStore::snapshot).await? else {
             return Ok(None);
         };
-        let header: SnapshotHeader = decode(&stored.meta)?;
+        let header: StoredMeta = decode(&stored.meta)?;
         Ok(Some(StoredHeader {
             meta: header.meta.into(),
             head: header.head,
@@ -395,3 +399,7 @@ fn decode<T: DeserializeOwned>(row: &Bytes) -> io::Result<T> {
 fn decode_some<T: DeserializeOwned>(row: Option<&Bytes>) -> io::Result<Option<T>> {
     row.map(decode).transpose()
 }
+
+#[cfg(test)]
+#[path = "disk_log_tests.rs"]
+mod tests;

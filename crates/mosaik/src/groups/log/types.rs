@@ -4,7 +4,7 @@ use core::fmt;
 
 use openraft::{
     OptionalSend, RaftTypeConfig,
-    alias::{LogIdOf, SnapshotMetaOf},
+    alias::LogIdOf,
     impls::{BoxedErrorSource, InlineBatch, leader_id_std::LeaderId},
     raft::responder::Responder,
 };
@@ -86,30 +86,4 @@ impl<T: OptionalSend + 'static> Responder<Types, T> for OnCompletion<T> {
 /// The term in which an entry was proposed.
 pub(crate) fn term_of(id: &LogIdOf<Types>) -> u64 {
     id.committed_leader_id().term
-}
-
-/// The parts of a snapshot's metadata that travel.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(bound = "")]
-pub(crate) struct SnapshotMeta {
-    pub(crate) last_log_id: Option<LogIdOf<Types>>,
-    last_membership: openraft::alias::StoredMembershipOf<Types>,
-}
-
-impl From<SnapshotMetaOf<Types>> for SnapshotMeta {
-    fn from(meta: SnapshotMetaOf<Types>) -> Self {
-        Self {
-            last_log_id: meta.last_log_id,
-            last_membership: meta.last_membership,
-        }
-    }
-}
-
-impl From<SnapshotMeta> for SnapshotMetaOf<Types> {
-    fn from(meta: SnapshotMeta) -> Self {
-        Self {
-            last_log_id: meta.last_log_id,
-            last_membership: meta.last_membership,
-        }
-    }
 }

@@ -109,6 +109,14 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_as_they_were_recorded() {
+        let row = encode([&"a".to_owned(), &"bc".to_owned()]).unwrap();
+        crate::primitives::vectors::check(|v| {
+            v.bytes("row of commands", &row, "02000000 0161 03000000 026263");
+        });
+    }
+
+    #[test]
     fn unit_commands_take_only_their_length() {
         let row = encode([&(), &()]).unwrap();
         assert_eq!(row.len(), 8);

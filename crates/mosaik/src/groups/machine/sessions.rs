@@ -214,3 +214,7 @@ mod tests {
         assert_eq!(session.last, u64::MAX);
     }
 }
+
+#[cfg(test)]
+#[path = "sessions_tests.rs"]
+mod vectors;

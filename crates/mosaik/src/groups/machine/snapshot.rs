@@ -355,6 +355,16 @@ mod tests {
     }
 
     #[test]
+    fn pieces_are_as_they_were_recorded() {
+        let words = Captured(Words(vec!["one".into(), "two".into()]));
+        let piece = words.encode(0, WHOLE).unwrap().remove(0);
+        crate::primitives::vectors::check(|v| {
+            v.bytes("piece of a snapshot", &piece.bytes, "02036f6e650374776f");
+        });
+        assert_eq!(piece.items, 2);
+    }
+
+    #[test]
     fn what_is_out_of_bounds_or_miscounted_is_refused() {
         let words = words();
         for (from, ends) in [(0, [21]), (21, [21]), (5, [4])] {

@@ -287,6 +287,25 @@ mod tests {
     use super::*;
     use crate::groups::NoOp;
 
+    /// Other ones would part members of two versions.
+    #[test]
+    fn signatures_are_as_they_were_recorded() {
+        let replay = LogReplaySync::<NoOp>::default().signature();
+        let snapshot = signature("mosaik.groups.snapshot.v1", [1, 2, 3]);
+        crate::primitives::vectors::check(|v| {
+            v.bytes(
+                "signature of a replay",
+                replay.as_bytes(),
+                "239b6905d70e92b22dcfed310b7b03fc90c80ecbd835d8b677cd68dda8c3ab2d",
+            );
+            v.bytes(
+                "signature of snapshots",
+                snapshot.as_bytes(),
+                "7fc2f3705679f81df57084c824cf89170a9a70a01fa92483393745d02128aae2",
+            );
+        });
+    }
+
     #[test]
     fn settings_are_part_of_the_signature() {
         let default = LogReplaySync::<NoOp>::default();

@@ -30,6 +30,15 @@ impl MemberId {
         }
     }
 
+    /// A member that is always the same.
+    #[cfg(any(test, feature = "unstable-fuzz"))]
+    pub(crate) const fn sample(byte: u8) -> Self {
+        Self {
+            peer: [byte; 32],
+            incarnation: 0x1234 + byte as u64,
+        }
+    }
+
     pub(crate) fn is_of(&self, peer: &PeerId) -> bool {
         self.peer == *peer.as_bytes()
     }
@@ -160,3 +169,7 @@ mod tests {
         assert_eq!(of(Some(branch(1))), Ancestry(vec![branch(1)]));
     }
 }
+
+#[cfg(test)]
+#[path = "lineage_tests.rs"]
+mod vectors;

@@ -251,3 +251,8 @@ pub(super) fn missing_or_io(path: &Path, error: io::Error) -> StoreError {
     }
     StoreError::io(path, "open")(error)
 }
+
+#[cfg(test)]
+#[cfg(feature = "storage")]
+#[path = "directory_tests.rs"]
+mod tests;

@@ -383,3 +383,7 @@ fn guard<T>(
         error => StoreError::corrupt(path, error.to_string()),
     })
 }
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;

@@ -533,3 +533,7 @@ fn decode_meta<T: serde::de::DeserializeOwned>(
 fn chunk_index(generation: u32, place: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(place)
 }
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod vectors;

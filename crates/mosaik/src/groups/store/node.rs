@@ -166,7 +166,7 @@ impl NodeStore {
 #[cfg(test)]
 impl NodeStore {
     /// The groups that the store holds something of.
-    pub(super) fn groups(&self) -> Vec<GroupId> {
+    pub(crate) fn groups(&self) -> Vec<GroupId> {
         self.0.slots.lock().numbers.keys().copied().collect()
     }
 }

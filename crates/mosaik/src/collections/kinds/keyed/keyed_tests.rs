@@ -1,6 +1,6 @@
 //! The rules of keyed collections, apart from groups.
 
-use core::time::Duration;
+use core::{ops::Bound, time::Duration};
 
 use super::{
     super::{map::MapKind, sides::Cause},
@@ -12,10 +12,13 @@ use super::{
 use crate::{
     collections_layer::{
         Version,
-        engine::{Alarm, Changes, Kind, Limits, Place, Reader, Replica, Tick, Writer},
+        engine::{
+            Alarm, Changes, Command, Kind, Limits, Place, Print, Reader, Replica, Request, Tick,
+            Writer,
+        },
     },
     groups::Index,
-    primitives::Bytes,
+    primitives::{Bytes, Datum, vectors},
 };
 
 type Ints = MapKind<u32, u32>;
@@ -181,5 +184,152 @@ fn the_time_that_is_left_is_read_beside_the_clock_of_its_version() {
             assert!(left.is_none_or(|left| left <= Duration::from_millis(TTL)));
             seen = replica.version();
         }
+    });
+}
+
+#[test]
+fn recorded_operations() {
+    let mut batch = op::BatchOp::new();
+    batch.expect_absent(&1u32).unwrap();
+    batch.expect_present(&2u32).unwrap();
+    batch.expect_version(&3u32, version(300)).unwrap();
+    batch.expect_value(&4u32, &300u32).unwrap();
+    batch.expect_print(&5u32, &Print::of(b"print")).unwrap();
+    batch.insert(&6u32, &300u32, op::Ttl::None).unwrap();
+    batch.insert(&7u32, &300u32, op::Ttl::New(9)).unwrap();
+    batch.insert(&8u32, &300u32, op::Ttl::Former).unwrap();
+    batch.expire(&9u32, 300).unwrap();
+    batch.remove(&10u32).unwrap();
+    let range = (Bound::Included(&1u32), Bound::Excluded(&300));
+    let ops = [
+        (
+            "insert",
+            op::insert(&1u32, &300u32).unwrap(),
+            "00 01000000 01 02000000 ac02",
+        ),
+        (
+            "extend",
+            op::extend([(&1u32, &2u32), (&3, &300)]).unwrap(),
+            "0101000000010100000002010000000302000000ac02",
+        ),
+        ("remove", op::remove(&300u32).unwrap(), "02 02000000 ac02"),
+        (
+            "remove many",
+            op::remove_many(&[1u32, 300]).unwrap(),
+            "03 01000000 01 02000000 ac02",
+        ),
+        ("clear", op::clear(), "04"),
+        (
+            "compare and exchange",
+            op::compare_exchange(&1u32, Some(&2u32), Some(&300)).unwrap(),
+            "0501000000010101000000020102000000ac02",
+        ),
+        (
+            "compare and insert",
+            op::compare_exchange(&1u32, None, Some(&300u32)).unwrap(),
+            "050100000001000102000000ac02",
+        ),
+        (
+            "insert with time to live",
+            op::insert_with_ttl(&1u32, &2u32, 300).unwrap(),
+            "06010000000101000000022c01 00*6",
+        ),
+        (
+            "expire",
+            op::expire(&1u32, 300).unwrap(),
+            "0701000000012c01 00*6",
+        ),
+        ("persist", op::persist(&1u32).unwrap(), "08 01000000 01"),
+        (
+            "batch",
+            batch.encode(),
+            "0905 00*7 0100000001000100000002040100000003012c01 00*6 \
+             01000000040202000000ac020100000005037072696e74 00*10 \
+             0500010000000602000000ac0202010000000702000000ac0209 00*7 \
+             03010000000802000000ac020401000000092c01 00*6 01010000000a",
+        ),
+        ("tick", tick(1, 2, 300), "0a01 00*7 02 00*7 2c01 00*6"),
+        (
+            "remove range",
+            op::remove_range(range.0, range.1).unwrap(),
+            "0b0101000000010202000000ac02",
+        ),
+        (
+            "remove all by range",
+            op::remove_range::<u32>(Bound::Unbounded, Bound::Unbounded).unwrap(),
+            "0b0000",
+        ),
+    ];
+    vectors::check(|v| {
+        for (name, op, recorded) in &ops {
+            v.bytes(name, op, recorded);
+            let mut reader = Reader::new(op);
+            assert!(Ints::parse(&mut reader).is_some() && reader.is_empty());
+        }
+        let op = op::insert(&1u32, &300u32).unwrap();
+        let request = Request {
+            session: 2,
+            number: 300,
+        };
+        let command = |request| Command::<Ints>::new(request, op.clone()).encode().unwrap();
+        v.bytes("command", &command(None), "00 00 01000000 01 02000000 ac02");
+        v.bytes(
+            "command with a caller",
+            &command(Some(request)),
+            "0102 00*7 2c01 00*7 010000000102000000ac02",
+        );
+        let read = Command::<Ints>::decode(&command(Some(request))).unwrap();
+        let read = read.request.map(|read| (read.session, read.number));
+        assert_eq!(read, Some((2, 300)));
+    });
+}
+
+#[test]
+fn recorded_content() {
+    let mut state = Content::default();
+    let long = op::insert_with_ttl(&2u32, &300u32, 100).unwrap();
+    apply(&mut state, 1, &op::insert(&1u32, &300u32).unwrap());
+    apply(&mut state, 2, &long);
+    apply(&mut state, 3, &tick(0, 50, 2));
+    apply(
+        &mut state,
+        4,
+        &op::insert_with_ttl(&3u32, &4u32, 9).unwrap(),
+    );
+    vectors::check(|v| {
+        let mut header = Writer::empty();
+        Ints::header(&state, &mut header);
+        v.bytes("header of a map", header.as_bytes(), "32 000000 00000000");
+        let items = Ints::items(&state).unwrap();
+        v.bytes(
+            "an entry",
+            &items[0],
+            "01010000000102000000ac0201 00*7 ac02 00*13 0203 00*7",
+        );
+        v.bytes(
+            "an entry that expires",
+            &items[1],
+            "01010000000202000000ac0202 00*7 ac02 00*13 0203 00*7 0197 00*7 02 00*15",
+        );
+        v.bytes(
+            "an entry whose time has not begun",
+            &items[2],
+            "010100000003010000000404 00*7 04 00*14 0102 00*8 09 00*7 04 00*15",
+        );
+        v.bytes(
+            "print of a short encoding",
+            Print::of(b"abc").as_bytes(),
+            "616263 00*12 03",
+        );
+        v.bytes(
+            "print of a long encoding",
+            Print::of(&[7; 40]).as_bytes(),
+            "0291d5e81a685daf9e709d0216e68eff",
+        );
+        let mut restored = Content::default();
+        for item in &items {
+            assert!(Ints::restore(&mut restored, &mut Reader::new(&item[1..])).is_some());
+        }
+        assert_eq!(Ints::items(&restored).unwrap(), items);
     });
 }

@@ -547,3 +547,7 @@ pub(super) mod op {
         Ok(op.finish())
     }
 }
+
+#[cfg(test)]
+#[path = "kind_tests.rs"]
+mod tests;

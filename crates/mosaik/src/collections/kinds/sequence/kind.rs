@@ -546,3 +546,7 @@ mod tests {
         assert!(taken < 100, "{taken}");
     }
 }
+
+#[cfg(test)]
+#[path = "kind_tests.rs"]
+mod vectors;

@@ -186,6 +186,27 @@ mod tests {
     }
 
     #[test]
+    fn packets_are_as_they_were_recorded() {
+        let addr = addr(&["198.51.100.7:4000", "[2a00::1]:4001"])
+            .with_relay_url("https://relay.example.net".parse().unwrap());
+        let packet = signed(&mut Record::new(&addr));
+        crate::primitives::vectors::check(|v| {
+            v.bytes(
+                "packet of the DHT",
+                &packet.encoded_packet(),
+                "000080000000000400000000035f69643437616f6f6767363567687770636d6a \
+             6f3375316e7866347468623871616833726f7834623439657564627435366977 \
+             6767633779000010000100000258002d2c4779474b784d796731703953734866 \
+             6d31354d6b4e5575317539544e324a7454737063646d72744755647365025f72 \
+             c0100010000100000258001b1a68747470733a2f2f72656c61792e6578616d70 \
+             6c652e6e65742f035f6970c01000100001000002580012113139382e35312e31 \
+             30302e373a34303030c0a70010000100000258000f0e5b326130303a3a315d3a \
+             34303031",
+            );
+        });
+    }
+
+    #[test]
     fn a_record_survives_the_packet() {
         let addr = addr(&["198.51.100.7:4000", "[2a00::1]:4001"])
             .with_relay_url("https://relay.example.net".parse().unwrap());

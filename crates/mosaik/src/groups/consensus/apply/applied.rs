@@ -122,7 +122,7 @@ impl State {
 }
 
 /// Content of a snapshot beside the machine's state.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SnapshotHead {
     pub(super) position: Cursor,
     pub(super) sessions: Sessions,
@@ -504,3 +504,7 @@ pub(super) struct Done {
     /// Those that this program can't read, by their place after `first`.
     undecodable: Vec<u32>,
 }
+
+#[cfg(test)]
+#[path = "applied_tests.rs"]
+mod tests;

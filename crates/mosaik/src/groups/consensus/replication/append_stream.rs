@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::commit_notices::CommitNotices;
 use crate::groups::{
-    consensus::wire,
+    consensus::wire::{self, AppendEntries, AppendReply},
     log::types::Types,
     model::{
         lineage::MemberId,
@@ -112,10 +112,10 @@ where
             tokio::select! {
                 biased;
                 frame = self.stream.rx.recv() => {
-                    let result = wire::decode(&frame?)?;
+                    let reply: AppendReply = wire::decode(&frame?)?;
                     // An answer to nothing comes from no honest member.
                     let sent = self.unacknowledged.pop_front().ok_or(Gone)?;
-                    return Ok(Some((sent, result)));
+                    return Ok(Some((sent, reply.into())));
                 }
                 request = self.input.next(), if !self.input_ended => match request {
                     Some(request) if self.notices.may_wait(&request) => {
@@ -152,8 +152,9 @@ where
             let committed = next.leader_commit.as_ref().map(openraft::LogId::index);
             self.commit_notices.note(committed);
             self.notices.sending(&next, &self.target);
-            self.stream.tx.queue(&wire::encode(&next)?)?;
             self.unacknowledged.push_back(Sent::of(&next));
+            let append = wire::encode(&AppendEntries::from(next))?;
+            self.stream.tx.queue(&append)?;
             if remaining == 0 {
                 break;
             }

@@ -170,9 +170,10 @@ impl Client {
         let sent = Sent::of(&append);
         let asked = Instant::now();
         let backed = self.acks.is_backed();
+        let append = append.into();
         match self.ask(&Request::Heartbeat { append, backed }).await? {
-            Response::Heartbeat(result) => {
-                let result = self.check(&sent, result).map_err(gone)?;
+            Response::Heartbeat(reply) => {
+                let result = self.check(&sent, reply.into()).map_err(gone)?;
                 if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
                     self.acks.note(self.target, asked);
                 }
@@ -309,7 +310,7 @@ pub(crate) async fn offer_in_turn(
     tokio::select! {
         reply = rx.recv() => {
             let reply: SnapshotReply = wire::decode(&reply?)?;
-            Ok(reply.0)
+            Ok(reply.into())
         }
         overrun = held.given_up() => {
             // A receiver that this does not reach finds its transfer ended.
@@ -391,8 +392,8 @@ impl RaftNetworkV2<Types> for Client {
         if !self.peers.may_vote(&self.target) {
             return refused();
         }
-        match self.ask(&Request::Vote(request)).await? {
-            Response::Vote(response) if wire::is_in_bounds(&response.vote) => Ok(response),
+        match self.ask(&Request::Vote(request.into())).await? {
+            Response::Vote(reply) if wire::is_in_bounds(&reply.vote) => Ok(reply.into()),
             _ => refused(),
         }
     }
@@ -420,8 +421,8 @@ impl RaftNetworkV2<Types> for Client {
         request: TransferLeaderRequest<Types>,
         _: RPCOption,
     ) -> Rpc<TransferLeaderResponse<Types>> {
-        match self.ask(&Request::Transfer(request)).await? {
-            Response::Transfer(response) => Ok(response),
+        match self.ask(&Request::Transfer(request.into())).await? {
+            Response::Transfer(reply) => Ok(reply.into()),
             _ => refused(),
         }
     }
