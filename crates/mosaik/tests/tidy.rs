@@ -666,6 +666,10 @@ fn encodings_are_recorded_and_our_own() {
     let mut faults = Vec::new();
     for file in sources() {
         let relative = file.strip_prefix(source_root()).unwrap().to_str().unwrap();
+        // Reports of the status protocol, whose bytes are in `status/vectors.txt`.
+        if relative.ends_with("report.rs") || relative.starts_with("status/") {
+            continue;
+        }
         let found = encodables(&code_of(&fs::read_to_string(&file).unwrap()));
         if found.is_empty() {
             continue;
@@ -731,7 +735,7 @@ fn encodables_are_found() {
 fn folders_hold_twenty_files_at_most() {
     const MAX_FILES: usize = 20;
     let mut counts = BTreeMap::<PathBuf, usize>::new();
-    for file in rust_files(source_root()) {
+    for file in sources() {
         *counts.entry(file.parent().unwrap().to_owned()).or_default() += 1;
     }
     counts.retain(|_, count| *count > MAX_FILES);
