@@ -45,7 +45,7 @@ pub struct NetworkConfig {
     pub prometheus_addr: Option<SocketAddr>,
 }
 
-/// Builds a [`Network`].
+/// Builds a [`Network`](super::Network).
 ///
 /// A network name alone is a complete configuration. Setting an option twice keeps the last value.
 ///

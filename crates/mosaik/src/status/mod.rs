@@ -7,8 +7,8 @@
 //! reports divided by that of their times. [`findings`] are rules over reports that name what is
 //! wrong, and a way on.
 //!
-//! A node may answer nobody ([`Config::disabled`]), or only those with a ticket
-//! ([`Config::require_ticket`]). Ids have labels where programs gave names; the keys of groups, the
+//! A node may answer nobody ([`ConfigBuilder::disabled`]), or only those with a ticket
+//! ([`ConfigBuilder::require_ticket`]). Ids have labels where programs gave names; the keys of groups, the
 //! store ids of collections and the network's id are never told, as they let others in.
 //!
 //! ```text

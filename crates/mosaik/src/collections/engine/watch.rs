@@ -34,7 +34,7 @@ pub enum Event<S, C> {
         /// The content after them; the watch goes on from here.
         now: S,
     },
-    /// [`watch_from`](super::Map::watch_from) was given a version whose successors are no longer
+    /// [`watch_from`](crate::collections::Map::watch_from) was given a version whose successors are no longer
     /// kept here: it lies too far back, or lay ahead of this node, as after a restart, and the node
     /// caught up by a snapshot.
     Compacted {
@@ -56,7 +56,7 @@ pub enum Event<S, C> {
 /// after [`snapshot`](Self::snapshot).
 ///
 /// A watch reads from a ring that all watches of the collection on this node share (8 MiB, see
-/// [`CollectionConfig::with_watch_buffer`](super::CollectionConfig::with_watch_buffer)): it holds
+/// [`CollectionConfig::with_watch_buffer`](crate::collections::CollectionConfig::with_watch_buffer)): it holds
 /// nobody up, costs a few hundred bytes, and tells by [`Event::Lagged`] when it was read too slowly.
 /// Changes of other keys cost a watch of a single key nothing, and never make it lag.
 ///
