@@ -18,10 +18,11 @@ use tokio::{
 #[cfg(feature = "dht")]
 use super::bootstrap::dht::DhtWorker;
 #[cfg(feature = "mdns")]
+use super::bootstrap::mdns;
 use super::{
     Catalog, Config, Duplicate, Error, Event,
     bootstrap::{
-        dialer::Dialer, mdns, remembered::Remembered, search::PeerSearch, status::BootstrapStatus,
+        dialer::Dialer, remembered::Remembered, search::PeerSearch, status::BootstrapStatus,
     },
     clock::{Clock, Steps},
     gossip::worker::GossipWorker,

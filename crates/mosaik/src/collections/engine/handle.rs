@@ -278,15 +278,14 @@ impl<K: Kind> Handle<K> {
 }
 
 impl<'a> Opening<'a> {
-    /// Returns whether the content is to be kept on disk, by a node that has none.
-    #[cfg(feature = "storage")]
+    /// Returns whether the content is to be kept on disk, by a node that has none. Without the feature
+    /// `storage` that can't be asked for.
     fn lacks_storage(&self) -> bool {
-        self.config.durable && !self.groups.has_storage()
-    }
-
-    #[cfg(not(feature = "storage"))]
-    const fn lacks_storage(&self) -> bool {
-        false
+        #[cfg(feature = "storage")]
+        let lacks = self.config.durable && !self.groups.has_storage();
+        #[cfg(not(feature = "storage"))]
+        let lacks = self.config.durable;
+        lacks
     }
 
     fn advert<K: Kind>(&self) -> Advert {
