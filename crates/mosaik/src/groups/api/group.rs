@@ -658,6 +658,6 @@ impl<M: StateMachine> fmt::Debug for Group<M> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "storage"))]
 #[path = "recovery_tests.rs"]
 mod recovery_tests;

@@ -140,7 +140,6 @@ async fn members_in_memory_go_on_after_consensus_has_crashed() {
     members_go_on_after_a_crash(false).await;
 }
 
-#[cfg(feature = "storage")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn durable_members_go_on_after_consensus_has_crashed() {
     members_go_on_after_a_crash(true).await;
