@@ -1,8 +1,11 @@
 //! Watches the events of nodes.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use mosaik::{Network, PeerId, discovery::Event};
+use mosaik::{
+    Network, PeerId,
+    discovery::{Event, PeerEntryVersion},
+};
 use parking_lot::Mutex;
 use tokio::{sync::broadcast::error::RecvError, task::JoinHandle};
 
@@ -41,13 +44,9 @@ impl History {
     pub fn of(node: &Network) -> Self {
         let mut events = node.discovery().events();
         // Peers that were found before anybody could watch.
-        let known: Vec<_> = node
-            .discovery()
-            .catalog()
-            .peers()
-            .cloned()
-            .map(Event::PeerDiscovered)
-            .collect();
+        let known: Vec<_> = node.discovery().catalog().peers().cloned().collect();
+        // Those found between the two lines above come as events as well.
+        let mut told: HashMap<_, _> = known.iter().map(|e| (*e.id(), e.version())).collect();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let record = seen.clone();
         let task = tokio::spawn(async move {
@@ -55,14 +54,17 @@ impl History {
                 Box::new(Alternation::default()),
                 Box::new(Progress::default()),
             ];
-            let mut known = known.into_iter();
+            let mut known = known.into_iter().map(Event::PeerDiscovered);
             loop {
-                let next = match known.next() {
-                    Some(event) => Ok(event),
-                    None => events.recv().await,
-                };
-                match next {
-                    Ok(event) => record.lock().take(event, &mut rules),
+                if let Some(event) = known.next() {
+                    record.lock().take(event, &mut rules);
+                    continue;
+                }
+                match events.recv().await {
+                    Ok(event) if !was_told(&mut told, &event) => {
+                        record.lock().take(event, &mut rules);
+                    }
+                    Ok(_) => {}
                     Err(RecvError::Lagged(lost)) => {
                         record.lock().violation = Some(Violation(format!("{lost} events missed")));
                     }
@@ -96,6 +98,22 @@ impl History {
             ))),
         }
     }
+}
+
+/// Returns whether the catalog at the start of the watch held what an event tells. From the first event
+/// of a peer that tells more, none of it does.
+fn was_told(told: &mut HashMap<PeerId, PeerEntryVersion>, event: &Event) -> bool {
+    let (peer, version) = match event {
+        Event::PeerDiscovered(entry) | Event::PeerUpdated(entry) => {
+            (*entry.id(), Some(entry.version()))
+        }
+        Event::PeerDeparted(peer) => (*peer, None),
+    };
+    let is_old = version.is_some_and(|version| told.get(&peer).is_some_and(|t| version <= *t));
+    if !is_old {
+        told.remove(&peer);
+    }
+    is_old
 }
 
 impl Drop for History {

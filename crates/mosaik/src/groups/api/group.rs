@@ -658,6 +658,7 @@ impl<M: StateMachine> fmt::Debug for Group<M> {
     }
 }
 
-#[cfg(all(test, feature = "storage"))]
+#[cfg(test)]
+#[cfg(feature = "storage")]
 #[path = "recovery_tests.rs"]
 mod recovery_tests;
