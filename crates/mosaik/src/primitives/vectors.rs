@@ -22,7 +22,7 @@ pub(crate) struct Vectors {
 ///
 /// # Panics
 ///
-/// When some differ; with what they are today, so that it can be recorded.
+/// On a difference; its text has the encodings of today, to be recorded.
 pub(crate) fn check(compare: impl FnOnce(&mut Vectors)) {
     let mut vectors = Vectors::default();
     compare(&mut vectors);

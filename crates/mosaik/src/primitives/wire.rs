@@ -91,5 +91,5 @@ pub(crate) mod signature {
 }
 
 #[cfg(test)]
-#[path = "wire_tests.rs"]
+#[path = "recorded/wire_tests.rs"]
 mod tests;

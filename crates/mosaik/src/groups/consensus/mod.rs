@@ -8,8 +8,8 @@
 //! [fed](follow) by the nearest member or observer that has room. What is [committed] may come from
 //! others than the leader. All that others open is served [here](channels).
 //!
-//! What an instance knows has an owner each, with its lock: the [leader](leader)'s right to put commands
-//! into the log, and the parts in [state]. [`NodeCore`] holds them together, with what all need.
+//! Each part of an instance's state has an owner with its lock: the [leader](leader)'s right to put
+//! commands into the log, and the parts in [state]. [`NodeCore`] holds them together.
 //!
 //! | task | started by | ends when |
 //! |---|---|---|
