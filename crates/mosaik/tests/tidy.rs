@@ -504,6 +504,13 @@ const UNRECORDED: &[(&str, &str, &str)] = &[
         "Header",
         "JSON, as RFC 7515 has it",
     ),
+    (
+        "status/report.rs",
+        "Report",
+        "put together from what crosses the network",
+    ),
+    ("status/findings.rs", "Finding", "JSON for people"),
+    ("status/findings.rs", "Severity", "as above"),
 ];
 
 /// Types of other crates that have an encoding of theirs, which must not become ours.
@@ -664,12 +671,10 @@ fn foreign_field(part: &str) -> Option<&'static str> {
 #[test]
 fn encodings_are_recorded_and_our_own() {
     let mut faults = Vec::new();
+    // Records of all layers, with vectors that earlier versions have sent.
+    let records = fs::read_to_string(source_root().join("status/wire_tests.rs")).unwrap();
     for file in sources() {
         let relative = file.strip_prefix(source_root()).unwrap().to_str().unwrap();
-        // Reports of the status protocol, whose bytes are in `status/vectors.txt`.
-        if relative.ends_with("report.rs") || relative.starts_with("status/") {
-            continue;
-        }
         let found = encodables(&code_of(&fs::read_to_string(&file).unwrap()));
         if found.is_empty() {
             continue;
@@ -691,7 +696,9 @@ fn encodings_are_recorded_and_our_own() {
             }
             for name in encodable.names() {
                 let marks = [format!("\"{name}\""), format!("\"{name} (")];
-                if !marks.iter().any(|mark| recorded.contains(mark)) {
+                let is_recorded = marks.iter().any(|mark| recorded.contains(mark))
+                    || records.contains(&format!("{name} {{"));
+                if !is_recorded {
                     faults.push(format!("{relative}: {name} is not recorded"));
                 }
             }

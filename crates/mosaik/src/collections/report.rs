@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::primitives::{GroupId, PeerId, record::list};
+use crate::primitives::{GroupId, PeerId, record::list, wire};
 
 /// One collection that is open on a node.
 ///
@@ -40,6 +40,7 @@ pub struct CollectionReport {
 #[non_exhaustive]
 pub struct MismatchReport {
     /// The peer.
+    #[serde(with = "wire::peer_id")]
     pub peer: PeerId,
     /// Differences between the two.
     pub differing: Vec<String>,

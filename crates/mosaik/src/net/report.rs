@@ -7,7 +7,7 @@ use iroh::{TransportAddr, endpoint::Connection};
 use serde::{Deserialize, Serialize};
 
 use super::link::path_rtt;
-use crate::primitives::{PeerId, record::codes};
+use crate::primitives::{PeerId, record::codes, wire};
 
 /// The connections of a node with one peer.
 ///
@@ -17,6 +17,7 @@ use crate::primitives::{PeerId, record::codes};
 #[non_exhaustive]
 pub struct LinkReport {
     /// The peer.
+    #[serde(with = "wire::peer_id")]
     pub peer: PeerId,
     /// Round-trip time of the path in use, in microseconds.
     pub rtt_us: Option<u64>,

@@ -70,6 +70,49 @@ pub(crate) mod peer_id {
     }
 }
 
+/// Encoding of a peer id, or of none.
+pub(crate) mod optional_peer_id {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{PeerId, WirePeerId};
+
+    #[allow(clippy::ref_option, reason = "serde calls it so")]
+    pub(crate) fn serialize<S: Serializer>(
+        peer: &Option<PeerId>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        peer.map(WirePeerId).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<PeerId>, D::Error> {
+        let peer = Option::<WirePeerId>::deserialize(deserializer)?;
+        Ok(peer.map(|peer| peer.0))
+    }
+}
+
+/// Encoding of a list of peer ids.
+pub(crate) mod peer_ids {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{PeerId, WirePeerId};
+
+    pub(crate) fn serialize<S: Serializer>(
+        peers: &[PeerId],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(peers.iter().copied().map(WirePeerId))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<PeerId>, D::Error> {
+        let peers = Vec::<WirePeerId>::deserialize(deserializer)?;
+        Ok(peers.into_iter().map(|peer| peer.0).collect())
+    }
+}
+
 /// Encoding of a signature, as [`WireSignature`].
 pub(crate) mod signature {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

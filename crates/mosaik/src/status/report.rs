@@ -7,7 +7,7 @@ use crate::{
     functions_layer::FunctionReport,
     groups::GroupReport,
     net::LinkReport,
-    primitives::{PeerId, Tag, record::list},
+    primitives::{PeerId, Tag, record::list, wire},
     streams_layer::StreamReport,
 };
 
@@ -54,6 +54,7 @@ pub struct Report {
 #[non_exhaustive]
 pub struct NodeReport {
     /// Its id.
+    #[serde(with = "wire::peer_id")]
     pub peer: PeerId,
     /// Version of the library.
     pub build: String,

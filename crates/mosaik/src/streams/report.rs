@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::primitives::{
     PeerId, StreamId,
     record::{codes, list},
+    wire,
 };
 
 /// Subscriptions of one producer or consumer that are reported; those that lag most come first.
@@ -67,6 +68,7 @@ pub struct StreamReport {
 #[non_exhaustive]
 pub struct SubscriptionReport {
     /// The node at the other end.
+    #[serde(with = "wire::peer_id")]
     pub peer: PeerId,
     /// State of the subscription.
     pub state: SubscriptionState,
@@ -90,6 +92,7 @@ pub struct SubscriptionReport {
 #[non_exhaustive]
 pub struct CutReport {
     /// The consumer.
+    #[serde(with = "wire::peer_id")]
     pub peer: PeerId,
     /// The reason, as the metric `mosaik.streams.producer.consumers.cut` has it.
     pub reason: String,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::primitives::{
     Digest, GroupId, PeerId,
     record::{codes, list},
+    wire,
 };
 
 /// One group that a node has joined, as its member sees it.
@@ -29,14 +30,18 @@ pub struct GroupReport {
     /// True while the member fetches history.
     pub catching_up: bool,
     /// The leader that the member knows.
+    #[serde(with = "wire::optional_peer_id")]
     pub leader: Option<PeerId>,
     /// Term of the consensus.
     pub term: u64,
     /// Members with a vote.
+    #[serde(with = "wire::peer_ids")]
     pub voters: Vec<PeerId>,
     /// Members without a vote.
+    #[serde(with = "wire::peer_ids")]
     pub learners: Vec<PeerId>,
     /// Voters to which this member has no bond.
+    #[serde(with = "wire::peer_ids")]
     pub missing: Vec<PeerId>,
     /// Commands that are committed and applied here.
     pub committed: u64,
@@ -64,6 +69,7 @@ pub struct GroupReport {
 #[non_exhaustive]
 pub struct BondReport {
     /// The node.
+    #[serde(with = "wire::peer_id")]
     pub peer: PeerId,
     /// The history that it belongs to.
     pub lineage: Option<Digest>,
