@@ -47,8 +47,7 @@ pub struct Status {
     pub membership: Membership,
     /// The version of the local content.
     pub version: Version,
-    /// Position of the last mutation in this node's log, which may not be committed: of several
-    /// survivors of a lost majority, the one with the greatest has most. See `reform()` of the writers.
+    /// Position of the last mutation in this node's log, which may not be committed.
     pub log_position: Cursor,
     /// Number of entries in the local content.
     pub entries: usize,

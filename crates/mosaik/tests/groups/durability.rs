@@ -27,7 +27,7 @@ use super::machines::{Ledger, agreed, leader_of, reaches, until_members};
 use crate::support::{builder, logged, random_network, within};
 
 /// A node that keeps its part of groups in a directory.
-async fn start(
+pub(super) async fn start(
     network: NetworkId,
     directory: &Path,
     bootstrap: Option<EndpointAddr>,
@@ -42,7 +42,7 @@ async fn start(
         .await
 }
 
-fn join(node: &Network, key: GroupKey, min_members: usize) -> Group<Ledger> {
+pub(super) fn join(node: &Network, key: GroupKey, min_members: usize) -> Group<Ledger> {
     let consensus = ConsensusConfig::builder()
         .with_min_members(min_members)
         .build()
@@ -70,7 +70,7 @@ fn join_with(node: &Network, key: GroupKey, consensus: ConsensusConfig) -> Group
 }
 
 /// Three durable members, one directory each.
-async fn trio(
+pub(super) async fn trio(
     network: NetworkId,
     key: GroupKey,
     directory: &Path,
@@ -89,7 +89,7 @@ async fn trio(
     (nodes, groups)
 }
 
-async fn shut_down(nodes: Vec<Network>) {
+pub(super) async fn shut_down(nodes: Vec<Network>) {
     let ending = nodes.into_iter().map(Network::shutdown);
     within(20, futures::future::join_all(ending)).await;
 }
@@ -177,7 +177,7 @@ async fn a_member_that_was_away_catches_up_as_itself() {
 }
 
 /// Copies a directory of files.
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for file in std::fs::read_dir(from).unwrap() {
         let file = file.unwrap();

@@ -13,6 +13,8 @@ mod many;
 mod membership;
 mod metrics;
 mod observers;
+#[cfg(feature = "storage")]
+mod places;
 mod reforms;
 #[cfg(feature = "storage")]
 mod stored;

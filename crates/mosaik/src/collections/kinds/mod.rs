@@ -142,10 +142,10 @@ macro_rules! handles {
 
         impl<$($param: $bound,)+ $(const $cap: u64)?> $name<$($param,)+ $($cap,)? true> {
             /// Founds a new history from this writer's log and content: the way out when a majority
-            /// of the writers is lost for good. To be called on the survivor with the greatest
-            /// [`log_position`](crate::collections::Status::log_position); the others follow it
-            /// within some seconds. What only the lost had is gone, and so is what another survivor
-            /// had beyond this one.
+            /// of the writers is lost for good. The others follow within some seconds. What only the
+            /// lost had is gone. To be called on any survivor, and on the next one where it answers
+            /// `false`: where a writer that this one has a bond with has entries that it lacks, that
+            /// one is named in the log, and nothing is done.
             ///
             /// Returns whether it was done. Not while a leader with a majority is known, here or to
             /// a node that this one has a bond with.

@@ -320,7 +320,15 @@ impl Drop for EndOfWorker {
             instance.begin_leaving();
             instance.unlist();
             instance.terminate();
-            instance.scope().cancel();
+            let ending = instance.clone();
+            instance.scope().spawn_orderly(async move {
+                let frozen = ending.freeze().await;
+                if let Some(node) = ending.take_node() {
+                    node.shutdown().await;
+                }
+                drop(frozen);
+                ending.scope().cancel();
+            });
         }
     }
 }

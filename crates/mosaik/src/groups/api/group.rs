@@ -311,11 +311,12 @@ impl<M: StateMachine> Group<M> {
     }
 
     /// Founds a new history from this member's log and state: the way out for a group that has lost
-    /// the majority of its voters for good. To be called on the survivor with the greatest
-    /// [`log_position`](Self::log_position): the others then follow within some election timeouts
-    /// and keep their state. A member that has more in its log gives that up, and resets its
-    /// machine, after `evict_after`; if it is durable, not before the new history has as many
-    /// commands.
+    /// the majority of its voters for good. The others follow within some election timeouts and keep
+    /// their state. To be called on any survivor, and on the next one where it answers `false`: a
+    /// member that has a bond with a voter whose log goes further does nothing, and names that voter
+    /// in its log. One that can't be reached meanwhile and has more in its log gives that up when it
+    /// is back, and resets its machine, after `evict_after`; if it is durable, not before its
+    /// operator says so.
     ///
     /// Returns whether it was done. Not while a leader with a majority is known, here or to a member
     /// that this one has a bond with; not before this member has a history, not on an observer, and
@@ -607,6 +608,10 @@ async fn confirm(instance: Arc<Instance>) -> bool {
     let mut terminated = status.watch_terminated();
     let confirmed = async {
         loop {
+            if instance.node().is_none() {
+                // It may be about to start again.
+                drop(instance.freeze().await);
+            }
             let Some(node) = instance.node() else {
                 return false;
             };

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, num::NonZero, path::Path, time::Duration};
 
 use futures::future::join_all;
 use iroh::RelayMode;
@@ -7,8 +7,8 @@ use tokio::time::timeout;
 use crate::{
     discovery,
     groups::{
-        ApplyContext, CommandError, ConsensusConfig, Consistency, Group, GroupKey, LogReplaySync,
-        StateMachine,
+        ApplyContext, CommandError, ConsensusConfig, Consistency, Group, GroupKey,
+        LeadershipPreference, LogReplaySync, StateMachine,
     },
     network::Network,
     primitives::{Digest, UniqueId},
@@ -16,7 +16,12 @@ use crate::{
 
 /// The numbers that were added.
 #[derive(Default)]
-struct Numbers(BTreeSet<u64>);
+struct Numbers {
+    added: BTreeSet<u64>,
+    preference: LeadershipPreference,
+    /// Limit on the bytes a second that it fetches.
+    fetch_rate: Option<NonZero<u64>>,
+}
 
 impl StateMachine for Numbers {
     type Command = u64;
@@ -29,15 +34,22 @@ impl StateMachine for Numbers {
     }
 
     fn apply(&mut self, command: u64, _: &dyn ApplyContext) {
-        assert!(self.0.insert(command), "{command} is applied twice");
+        assert!(self.added.insert(command), "{command} is applied twice");
     }
 
     fn query(&self, (): ()) -> BTreeSet<u64> {
-        self.0.clone()
+        self.added.clone()
+    }
+
+    fn leadership_preference(&self) -> LeadershipPreference {
+        self.preference
     }
 
     fn state_sync(&self) -> Self::StateSync {
-        LogReplaySync::default()
+        match self.fetch_rate {
+            Some(rate) => LogReplaySync::default().with_fetch_rate(rate),
+            None => LogReplaySync::default(),
+        }
     }
 }
 
@@ -60,12 +72,16 @@ async fn node(id: Digest, storage: Option<&Path>) -> Network {
 }
 
 fn join(node: &Network, members: usize, durable: bool) -> Group<Numbers> {
+    join_as(node, members, durable, Numbers::default())
+}
+
+fn join_as(node: &Network, members: usize, durable: bool, machine: Numbers) -> Group<Numbers> {
     let config = ConsensusConfig::builder().with_min_members(members);
     let builder = node
         .groups()
         .with_key(GroupKey::from_secret("recovery"))
         .with_consensus_config(config.build().unwrap())
-        .with_state_machine(Numbers::default());
+        .with_state_machine(machine);
     if durable {
         builder.durable().unwrap().join()
     } else {
@@ -146,14 +162,112 @@ async fn durable_members_go_on_after_consensus_has_crashed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_that_is_alone_keeps_its_content_until_it_crashes_for_the_sixth_time() {
+async fn a_member_that_is_alone_keeps_its_content() {
     let node = node(Digest::random(), None).await;
     let group = join(&node, 1, false);
-    for command in 0..6 {
+    for command in 0..3 {
         execute(&group, command).await;
         crash(&group).await;
     }
-    let ended =
-        async { while !matches!(group.execute(6).await, Err(CommandError::GroupTerminated)) {} };
-    within(ended).await;
+    execute(&group, 3).await;
+    let content = group.query((), Consistency::Strong).await.unwrap();
+    assert_eq!(*content, (0..4).collect());
+}
+
+/// A lone member with this many numbers, and a node that knows it.
+async fn one_with(numbers: u64) -> (Network, Group<Numbers>, Network) {
+    let id = Digest::random();
+    let (first, second) = (node(id, None).await, node(id, None).await);
+    within(second.discovery().sync_with(first.local().addr()))
+        .await
+        .unwrap();
+    let group = join(&first, 1, false);
+    within(group.when().online()).await;
+    within(group.execute_many(0..numbers)).await.unwrap();
+    (first, group, second)
+}
+
+async fn has_all(group: &Group<Numbers>, numbers: u64) {
+    within(group.when().online()).await;
+    within(group.when().committed().reaches(numbers)).await;
+    let content = group.query((), Consistency::Weak).await.unwrap();
+    assert_eq!(*content, (0..numbers).collect());
+}
+
+/// Regression: the member waited for ever for a task of the former instance.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_that_crashes_while_it_fetches_the_log_joins_all_the_same() {
+    const NUMBERS: u64 = 20_000;
+    let (_first, group, second) = one_with(NUMBERS).await;
+    let slow = Numbers {
+        fetch_rate: NonZero::new(20_000),
+        ..Numbers::default()
+    };
+    let newcomer = join_as(&second, 1, false, slow);
+    let instance = &newcomer.shared.instance;
+    let fetching = async {
+        while instance
+            .node()
+            .is_none_or(|node| node.last_entry().is_none())
+        {
+            newcomer.when().log().changed().await;
+        }
+    };
+    within(fetching).await;
+    assert!(instance.is_catching_up(), "it fetches");
+    crash(&newcomer).await;
+    has_all(&newcomer, NUMBERS).await;
+    execute(&group, NUMBERS).await;
+    has_all(&newcomer, NUMBERS + 1).await;
+}
+
+/// Regression: the observer kept a source that no task followed any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_observer_that_crashes_is_fed_again() {
+    let (_first, group, second) = one_with(10).await;
+    let observing = Numbers {
+        preference: LeadershipPreference::Observer,
+        ..Numbers::default()
+    };
+    let observer = join_as(&second, 1, false, observing);
+    has_all(&observer, 10).await;
+    crash(&observer).await;
+    execute(&group, 10).await;
+    has_all(&observer, 11).await;
+}
+
+/// Regression: the crash of a leader made it forget who had asked to leave, and it kept a vote for
+/// each of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_while_the_leader_crashes_is_removed() {
+    let id = Digest::random();
+    let nodes = join_all((0..3).map(|_| node(id, None))).await;
+    for other in &nodes[1..] {
+        within(other.discovery().sync_with(nodes[0].local().addr()))
+            .await
+            .unwrap();
+    }
+    let mut groups: Vec<_> = nodes.iter().map(|node| join(node, 3, false)).collect();
+    for group in &groups {
+        within(group.when().online()).await;
+        let mut changed = group.when().membership_changed();
+        while group.membership().voters.len() < 3 {
+            within(changed).await;
+            changed = group.when().membership_changed();
+        }
+    }
+    let leads = groups.iter().position(Group::is_leader).unwrap();
+    let leader = groups.remove(leads);
+    let leaver = groups.remove(0);
+    let mut leaving = Box::pin(leaver.leave());
+    tokio::select! {
+        () = &mut leaving => {}
+        () = crash(&leader) => {}
+    }
+    within(leaving).await;
+    let mut changed = groups[0].when().membership_changed();
+    while groups[0].membership().voters.len() > 2 {
+        within(changed).await;
+        changed = groups[0].when().membership_changed();
+    }
 }

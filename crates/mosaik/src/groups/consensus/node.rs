@@ -40,6 +40,7 @@ use super::{
 use crate::{
     groups::{
         Index,
+        catch_up::snapshot_cache::CachedSnapshot,
         log::{
             raft_log::RaftLog,
             types::{Types, term_of},
@@ -87,9 +88,25 @@ pub(crate) struct NodeOptions {
 pub(crate) struct Inheritance {
     log: RaftLog,
     state: State,
+    /// The snapshot behind which the log was discarded, for the same history, and its size on the disk.
+    compacted: Option<(Arc<CachedSnapshot>, u64)>,
 }
 
 impl Inheritance {
+    /// What the store holds: at first an empty log.
+    async fn stored(
+        store: Option<GroupStore>,
+        commands: Option<Arc<dyn CommandStore>>,
+        status: &Arc<Status>,
+    ) -> Result<Self, Stopped> {
+        let log = RaftLog::open(store, commands, status.clone()).await;
+        Ok(Self {
+            log: log.map_err(Stopped::because)?,
+            state: State::default(),
+            compacted: None,
+        })
+    }
+
     /// Makes the heir the only voter: the beginning of a new history.
     pub(crate) fn claim(&self, heir: MemberId) -> Result<(), Stopped> {
         self.log.claim(heir).map_err(Stopped::because)
@@ -123,14 +140,13 @@ pub(crate) struct Node(Arc<NodeCore>);
 impl Node {
     /// Starts an instance, with an empty log, what the store holds, or an inherited log.
     pub(crate) async fn start(options: NodeOptions, scope: &Scope) -> Result<Self, Stopped> {
-        let Inheritance { log, state } = match options.inheritance {
+        let Inheritance {
+            log,
+            state,
+            compacted,
+        } = match options.inheritance {
             Some(inheritance) => inheritance,
-            None => Inheritance {
-                log: RaftLog::open(options.store, options.commands, options.status.clone())
-                    .await
-                    .map_err(Stopped::because)?,
-                state: State::default(),
-            },
+            None => Inheritance::stored(options.store, options.commands, &options.status).await?,
         };
         let mut stored = log.stored_snapshot().await.map_err(Stopped::because)?;
         // Whoever continues an earlier instance has it applied.
@@ -152,6 +168,7 @@ impl Node {
             stored,
             replayed_to,
         });
+        applied.inherit_compacted(compacted);
         let commit_notices = Arc::new(CommitNotices::default());
         let acks = Arc::new(Acks::new(options.timing));
         let network =
@@ -418,7 +435,11 @@ impl Node {
 
     /// Waits until everything is applied that was acknowledged anywhere before the call.
     pub(crate) async fn confirm_read(&self) -> Result<(), Gone> {
-        self.0.confirm_read().await
+        // Nothing is applied any more after the end of this instance.
+        self.0
+            .while_running(self.0.confirm_read())
+            .await
+            .ok_or(Gone)
     }
 
     /// The last entry of this member's log, committed or not.
@@ -470,6 +491,7 @@ impl Ended {
         Ok(Inheritance {
             log: self.0.log.clone(),
             state: self.0.applied.inheritance(),
+            compacted: self.0.applied.compacted_with_size(),
         })
     }
 
@@ -500,7 +522,11 @@ impl Ended {
 
     async fn leave(&self, state: State, kept: u64) -> Result<Inheritance, Stopped> {
         let log = self.0.log.inherit(kept).await.map_err(Stopped::because)?;
-        Ok(Inheritance { log, state })
+        Ok(Inheritance {
+            log,
+            state,
+            compacted: None,
+        })
     }
 }
 

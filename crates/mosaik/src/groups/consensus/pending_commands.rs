@@ -298,12 +298,6 @@ impl PendingCommands {
         self.queue.lock().leader_was_known = true;
     }
 
-    /// Numbers commands from `first` on, which must be above all numbers so far.
-    pub(crate) fn start_at(&self, first: u64) {
-        let mut queue = self.queue.lock();
-        queue.number_from(first);
-    }
-
     /// The next commands to be sent, if this is the current route and not too many are under way.
     pub(crate) fn take(&self, route: CommandRoute) -> Option<Parcel> {
         let mut queue = self.queue.lock();
@@ -562,14 +556,6 @@ impl PendingCommands {
 }
 
 impl Queue {
-    fn number_from(&mut self, first: u64) {
-        self.next = first;
-        for call in &mut self.calls {
-            call.first = self.next;
-            self.next += u64::from(call.count);
-        }
-    }
-
     fn restart(&mut self, deadline: Instant) {
         self.sent = 0;
         self.parcels.clear();
@@ -737,10 +723,11 @@ mod tests {
     #[tokio::test]
     async fn a_snapshot_may_have_passed_over_or_forgotten_a_call() {
         let calls = open();
-        let (forgotten, _) = calls.submit(1, row(1), WaitFor::Applied);
-        let (overtaken, _) = calls.submit(1, row(1), WaitFor::Applied);
-        let (open, _) = calls.submit(1, row(1), WaitFor::Applied);
-        calls.start_at(10);
+        let submit = || calls.submit(1, row(1), WaitFor::Applied);
+        let _earlier: Vec<_> = (1..10).map(|_| submit()).collect();
+        let (forgotten, _) = submit();
+        let (overtaken, _) = submit();
+        let (open, _) = submit();
         let runs: Vec<_> = (0..17).map(|n| (n + 1, 1, 2 * n + 1)).collect();
         calls.restored(&session(&runs[..11]));
         assert!(matches!(forgotten.await.unwrap(), CommandOutcome::Done(_)));
@@ -884,17 +871,6 @@ mod tests {
         assert_eq!(waiting.await.unwrap(), CommandOutcome::Terminated);
         let (late, _) = calls.submit(1, row(1), WaitFor::Applied);
         assert_eq!(late.await.unwrap(), CommandOutcome::Terminated);
-    }
-
-    #[tokio::test]
-    async fn numbers_of_earlier_starts_are_not_used_again() {
-        let calls = open();
-        let (a, _) = calls.submit(1, row(1), WaitFor::Applied);
-        calls.start_at(1 << 40);
-        let parcel = calls.take(CommandRoute::Local).unwrap();
-        assert_eq!((parcel.first, parcel.count), (1 << 40, 1));
-        calls.applied(1 << 40, 1, Index(1), &[]);
-        assert!(a.await.is_ok());
     }
 
     /// A change of the leader while a command is being put into the log says nothing of its fate.

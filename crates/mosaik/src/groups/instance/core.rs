@@ -136,7 +136,10 @@ impl Instance {
             .map(PersistentIdentity::ancestry)
             .unwrap_or_default();
         let restored = keeper.as_ref().and_then(PersistentIdentity::restored);
-        let pending_commands = Arc::new(PendingCommands::new(member, patience, PARCELS_UNDER_WAY));
+        // Of this joining alone: a directory that was set back would bring numbers back with it that
+        // the group has seen.
+        let origin = MemberId::fresh(local);
+        let pending_commands = Arc::new(PendingCommands::new(origin, patience, PARCELS_UNDER_WAY));
         let watched = pending_commands.clone();
         options.scope.spawn(async move { watched.watch().await });
         Arc::new_cyclic(|this| Self {

@@ -59,7 +59,9 @@ impl Instance {
         if let Some(node) = self.node() {
             return (node.lineage() == lineage).then_some(node);
         }
-        if self.is_leaving() {
+        // After a failure there is no log to go on from, or no vote: begun anew, the same member would
+        // vote twice.
+        if self.is_leaving() || self.failure().is_some() {
             return None;
         }
         if let Some(keeper) = &self.keeper {
@@ -126,8 +128,7 @@ impl Instance {
         if let Some(failure) = keeper.failure() {
             return Err(failure);
         }
-        let first = keeper.settle(self.member()).await?;
-        self.pending_commands.start_at(first);
+        keeper.settle(self.member()).await?;
         if let Some(lineage) = keeper.restored() {
             self.take_part(lineage).await;
         }
@@ -255,6 +256,22 @@ impl Instance {
         }
     }
 
+    /// Stops what is left of a consensus instance whose library has panicked, until it
+    /// [resumes](Self::resume).
+    pub(crate) async fn suspend(&self) {
+        let _switching = self.switch.lock().await;
+        let Some(node) = self.node() else { return };
+        node.shutdown().await;
+        self.interrupted();
+    }
+
+    /// There is no leader for this member before its next consensus instance finds one.
+    fn interrupted(&self) {
+        self.status.set_online(false);
+        self.status.set_leader(None);
+        self.pending_commands.set_route(CommandRoute::Hold);
+    }
+
     /// Starts the consensus instance again, whose library has panicked: with the log, the vote and the
     /// state that it had, as after a restart of the process. Returns whether that was possible.
     pub(crate) async fn resume(&self) -> bool {
@@ -262,13 +279,13 @@ impl Instance {
         let Some(old) = self.node() else { return false };
         *self.node.write() = None;
         let ended = old.shutdown().await;
-        self.status.set_online(false);
-        self.status.set_leader(None);
-        self.pending_commands.set_route(CommandRoute::Hold);
+        self.interrupted();
         match ended.resume().await {
             Ok(inheritance) => self.start(old.lineage(), Some(inheritance)).await.is_some(),
             Err(error) => {
                 tracing::error!(group = %self.id().short(), %error, "consensus can't start again");
+                // With the switch held: nobody begins anew in between.
+                self.fail(&error.to_string());
                 false
             }
         }

@@ -12,9 +12,6 @@ use crate::{
     primitives::{Bytes, GroupId, PeerId, ShortFmtExt, encoding},
 };
 
-/// Sequence numbers of commands that one start of a member may use up.
-const SEQUENCES_PER_START: u32 = 40;
-
 /// A durable member's part of the node's store.
 #[derive(Debug)]
 pub(crate) struct PersistentIdentity {
@@ -38,7 +35,6 @@ struct State {
     ancestry: Ancestry,
     /// The history that was found when the member started.
     restored: Option<Lineage>,
-    starts: u64,
     /// Nothing may be taken part in before what was kept is known to be in order.
     settled: bool,
     failure: Option<StoreError>,
@@ -103,17 +99,12 @@ impl PersistentIdentity {
         self.state.lock().store.clone()
     }
 
-    /// Notes that the member starts, and returns the first sequence number that its commands may
-    /// have: one that no earlier start has used.
-    pub(crate) async fn settle(&self, member: MemberId) -> Result<u64, StoreError> {
-        let (store, starts) = {
-            let mut state = self.state.lock();
-            state.starts += 1;
-            (state.store.clone(), state.starts)
-        };
-        self.save(store.as_ref(), member, starts).await?;
+    /// Keeps the member's id, before it takes part in anything.
+    pub(crate) async fn settle(&self, member: MemberId) -> Result<(), StoreError> {
+        let store = self.state.lock().store.clone();
+        self.save(store.as_ref(), member).await?;
         self.state.lock().settled = true;
-        Ok((starts << SEQUENCES_PER_START) + 1)
+        Ok(())
     }
 
     /// Keeps the history that the member is about to take part in.
@@ -161,12 +152,11 @@ impl PersistentIdentity {
             old.remove().await?;
         }
         let store = self.node.group(self.group);
-        self.save(Some(&store), member, 1).await?;
+        self.save(Some(&store), member).await?;
         let mut state = self.state.lock();
         state.lineage = None;
         state.restored = None;
         state.failure = None;
-        state.starts = 1;
         state.store = Some(store);
         Ok(())
     }
@@ -205,18 +195,10 @@ impl PersistentIdentity {
         }
     }
 
-    async fn save(
-        &self,
-        store: Option<&GroupStore>,
-        member: MemberId,
-        starts: u64,
-    ) -> Result<(), StoreError> {
+    async fn save(&self, store: Option<&GroupStore>, member: MemberId) -> Result<(), StoreError> {
         let Some(store) = store else { return Ok(()) };
         let member = self.encode(&member)?;
-        let starts = Bytes::copy_from_slice(&starts.to_le_bytes());
-        store
-            .save_meta([(MetaKey::Member, member), (MetaKey::Starts, starts)])
-            .await
+        store.save_meta([(MetaKey::Member, member)]).await
     }
 
     fn encode<T: Serialize>(&self, value: &T) -> Result<Bytes, StoreError> {
@@ -234,10 +216,10 @@ impl State {
         local: PeerId,
     ) -> Result<MemberId, StoreError> {
         let store = node.group(group);
+        // What can't be gone on from can be given up all the same.
+        self.store = Some(store.clone());
         let loaded = store.load()?;
         if let Some(detail) = loaded.set_back {
-            // It can be given up, but not gone on from.
-            self.store = Some(store);
             let detail = String::from_utf8_lossy(&detail);
             return Err(StoreError::set_back(node.path(), detail));
         }
@@ -246,7 +228,6 @@ impl State {
             StoreError::incompatible(node.path(), detail)
         };
         let Some(member) = loaded.member else {
-            self.store = Some(store);
             return Ok(MemberId::fresh(local));
         };
         let member: MemberId =
@@ -254,10 +235,6 @@ impl State {
         if !member.is_of(&local) {
             return Err(unreadable("the member's peer"));
         }
-        let starts = loaded.starts.unwrap_or_default();
-        let starts =
-            <[u8; 8]>::try_from(&starts[..]).map_err(|_| unreadable("the start counter"))?;
-        self.starts = u64::from_le_bytes(starts);
         self.lineage = match loaded.lineage {
             Some(lineage) => {
                 let bytes = <[u8; 32]>::try_from(&lineage[..])
@@ -271,7 +248,6 @@ impl State {
             self.ancestry = encoding::deserialize(&ancestry)
                 .map_err(|_| unreadable("the history's ancestors"))?;
         }
-        self.store = Some(store);
         Ok(member)
     }
 }
@@ -298,6 +274,27 @@ mod tests {
         let store = keeper.store().unwrap();
         let missing = store.missing(7);
         assert_eq!(keeper.failure().unwrap().to_string(), missing.to_string());
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_read_can_be_abandoned() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = NodeStore::open(dir.path()).unwrap();
+        let local: PeerId = iroh::SecretKey::generate().public();
+        let group = crate::Digest::from("group");
+        let garbage = Bytes::from_static(b"no member");
+        let store = node.group(group);
+        store.save_meta([(MetaKey::Member, garbage)]).await.unwrap();
+        drop(store);
+        let (keeper, _) = PersistentIdentity::open(node.clone(), group, local);
+        assert!(matches!(
+            keeper.failure(),
+            Some(StoreError::Incompatible { .. })
+        ));
+        assert!(keeper.abandon().await);
+        drop(keeper);
+        let (keeper, _) = PersistentIdentity::open(node, group, local);
+        assert!(keeper.failure().is_none());
     }
 
     #[tokio::test]

@@ -33,8 +33,7 @@ async fn a_recorded_store_has_all_that_was_kept() {
         .find_map(|line| line.strip_prefix("# lineage "));
     assert_eq!(Some(lineage.to_string().as_str()), expected);
     assert!(member.is_of(&owner));
-    let starts = identity.settle(member).await.unwrap() >> 40;
-    assert_eq!(starts, 2, "it was started once before");
+    identity.settle(member).await.unwrap();
 
     let store = identity.store().unwrap();
     let status = Arc::new(Status::new(owner));

@@ -213,6 +213,16 @@ impl LogDisk {
         self.store.durable()
     }
 
+    /// Resolves once the disk holds everything before `end` that was queued, and nothing behind it.
+    pub(super) async fn settle(&self, end: u64) -> io::Result<()> {
+        let nothing_behind = Rewrite {
+            from: end,
+            entries: Vec::new(),
+            values: Vec::new(),
+        };
+        Ok(self.store.rewrite(nothing_behind).await?)
+    }
+
     pub(super) async fn truncate_from(&self, first: u64) -> io::Result<()> {
         Ok(self.store.truncate_from(first).await?)
     }

@@ -114,8 +114,7 @@ impl RaftLog {
     pub(crate) async fn settle(&self) -> io::Result<()> {
         let end = self.0.tail.lock().next_index();
         match &self.0.disk {
-            // Writes are done in order: what was queued before is on the disk then, too.
-            Some(disk) => disk.truncate_from(end).await,
+            Some(disk) => disk.settle(end).await,
             None => Ok(()),
         }
     }

@@ -1,11 +1,11 @@
 use std::{ops::Range, sync::Arc};
 
-use futures::TryStreamExt as _;
+use futures::{FutureExt as _, TryStreamExt as _};
 use openraft::{
     EntryPayload, RaftLogReader as _,
     alias::{EntryOf, LogIdOf, VoteOf},
     impls::leader_id_std::LeaderId,
-    storage::{RaftLogStorage as _, RaftLogStorageExt as _},
+    storage::{IOFlushed, RaftLogStorage as _, RaftLogStorageExt as _},
     vote::{RaftLeaderId as _, RaftVote as _},
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -13,7 +13,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use super::*;
 use crate::{
     groups::{
-        InMemoryLogStore,
+        InMemoryLogStore, StoreError,
         machine::{
             commands,
             log_storage::{StorageAdapter, tests::Plain},
@@ -425,4 +425,31 @@ mod durable {
             "its entry is gone"
         );
     }
+}
+
+/// Regression: what was only queued counted as stored after a crash, and was acknowledged.
+#[cfg(feature = "storage")]
+#[tokio::test]
+async fn a_log_has_settled_when_the_disk_holds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = crate::groups::NodeStore::open(dir.path()).unwrap();
+    let store = node.group(crate::Digest::from("group"));
+    let mut log = RaftLog::open(Some(store), None, status()).await.unwrap();
+    // The writer waits in the callback of another group's write.
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let other = node.group(crate::Digest::from("other"));
+    let row = (0, Bytes::from_static(b"row"));
+    let done = move |_: Result<(), StoreError>| {
+        let _ = wait.recv();
+    };
+    other.append([row], Box::new(done)).await.unwrap();
+    let model = Model::default();
+    let entry = EntryOf::<Types>::new(model.id(1, 0), EntryPayload::Blank);
+    let appending = log.append([entry], IOFlushed::<Types>::noop());
+    appending.await.unwrap();
+    let mut settling = Box::pin(log.settle());
+    assert!(settling.as_mut().now_or_never().is_none(), "it waits");
+    release.send(()).unwrap();
+    settling.await.unwrap();
+    assert_eq!(log.read(0..1, usize::MAX).await.unwrap().len(), 1);
 }

@@ -233,6 +233,9 @@ impl<M: StateMachine> MachineReplica<M> {
 
 impl<M: StateMachine> Replica for MachineReplica<M> {
     fn apply(&self, row: &Bytes, place: &Place) -> Result<Vec<u32>, ApplyFailed> {
+        if self.broken.load(Ordering::Acquire) {
+            return Err(ApplyFailed::Panicked);
+        }
         if self.stale.load(Ordering::Acquire) {
             return Ok(Vec::new());
         }
@@ -297,7 +300,11 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
         let installed = catch_unwind(AssertUnwindSafe(|| {
             snapshots.hooks.install(&mut state.machine, assembly)
         }));
-        if !installed.map_err(|_| InstallFailed::Panicked)? {
+        let installed = installed.map_err(|_| {
+            self.broken.store(true, Ordering::Release);
+            InstallFailed::Panicked
+        });
+        if !installed? {
             return Err(InstallFailed::Unsupported);
         }
         state.position = position;

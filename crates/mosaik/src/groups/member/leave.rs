@@ -27,6 +27,9 @@ const HAND_OVER: Duration = Duration::from_millis(500);
 const HAND_OVER_RETRY: Duration = Duration::from_millis(50);
 /// Time that a leaving member waits until it is out of the membership.
 const DEPARTURE: Duration = Duration::from_millis(1200);
+/// Time for which a leaving leader takes no commands: longer than it has left to live. They wait for
+/// its successor, which needs all of the log: as long as that grows, there may be nobody who has it.
+const LAST_REST: Duration = Duration::from_secs(60);
 
 impl Worker {
     /// This member can't go on: the group ends on this node. A durable one stays a member, and may
@@ -46,9 +49,12 @@ impl Worker {
                 let telling = futures::future::join_all(bonds.iter().map(|b| b.send(&leaving)));
                 let _ = tokio::time::timeout(HAND_OVER, telling).await;
             }
+            // A start that is under way would leave its instance behind.
+            let frozen = ending.freeze().await;
             if let Some(node) = ending.take_node() {
                 node.shutdown().await;
             }
+            drop(frozen);
             close_bonds(&ending).await;
             ending.scope().cancel();
         });
@@ -93,6 +99,7 @@ impl Worker {
                 // Cut off halfway, its successor would have to finish it.
                 let _ = tokio::time::timeout(HAND_OVER, change).await;
             }
+            node.rest(LAST_REST);
             // What is not done in time is done by eviction.
             let departure = self.depart(&node, events);
             let _ = tokio::time::timeout(DEPARTURE, departure).await;
@@ -112,6 +119,7 @@ impl Worker {
         instance.terminate();
         let frozen = instance.freeze().await;
         if let Some(node) = instance.node() {
+            node.rest(LAST_REST);
             // The others elect somebody if this is not done in time.
             let _ = tokio::time::timeout(DEPARTURE, self.resign(&node)).await;
             let _ = tokio::time::timeout(DEPARTURE, self.feed_to_the_end(&node)).await;

@@ -12,9 +12,10 @@ use super::{
 use crate::{
     groups::{
         bond::{core::BondCore, wire::Control},
+        consensus::Node,
         model::{
             event::Event,
-            lineage::Lineage,
+            lineage::{Lineage, MemberId},
             member_info::{LineageStanding, MemberInfo},
         },
     },
@@ -42,9 +43,14 @@ const RIVAL_INTERVAL: Duration = Duration::from_millis(250);
 impl Worker {
     pub(super) fn watch_node(&mut self) {
         self.changing = None;
-        self.departed.clear();
         self.unreachable.clear();
-        self.stopped.clear();
+        let identity = |node: &Node| (node.lineage(), node.member());
+        let before = self.node.take().map(|watch| identity(&watch.node));
+        if before.is_none() || self.instance.node().as_ref().map(identity) != before {
+            // They were told of members of another history.
+            self.departed.clear();
+            self.stopped.clear();
+        }
         self.stand_at = None;
         self.halted_since = None;
         self.kept_from = None;
@@ -79,6 +85,9 @@ impl Worker {
     /// A member without history finds out whether there is much of it: then it fetches that before
     /// it lets the leader add it.
     pub(super) async fn catch_up(&mut self) {
+        if self.crashes.pause_ends.is_some() {
+            return;
+        }
         let instance = self.instance.clone();
         if instance.observes() {
             // It gets what it lacks from its source, like anything new.
@@ -409,9 +418,27 @@ impl Worker {
         Some(now.saturating_duration_since(since))
     }
 
-    /// Founds a new history from this member's, unless that has a leader.
+    /// A voter that can be reached and has entries behind this member's last one: acknowledged
+    /// commands may be among them.
+    fn survivor_ahead(&self) -> Option<MemberId> {
+        let watch = self.node.as_ref()?;
+        let bonds = self.instance.trusted_bonds();
+        let bonded: Vec<_> = bonds.iter().map(|bond| bond.standing()).collect();
+        let own = self.instance.standing();
+        rules::survivor_ahead(&own, &bonded, &watch.view.borrow().voters)
+    }
+
+    /// Founds a new history from this member's, unless that has a leader, or another survivor has
+    /// more of it.
     pub(super) async fn reform(&mut self) -> bool {
         if self.is_led() {
+            return false;
+        }
+        if let Some(ahead) = self.survivor_ahead() {
+            tracing::warn!(
+                group = %self.instance.id().short(), member = %ahead,
+                "not reformed from this member: that one has more of the log"
+            );
             return false;
         }
         self.node = None;
@@ -448,17 +475,33 @@ impl Worker {
         }
     }
 
-    /// Starts consensus again with what this member has. Returns whether that was possible.
+    /// Starts consensus again with what this member has, after a pause where it has crashed before.
+    /// Returns whether that is possible.
     pub(super) async fn recover(&mut self, reason: &str, now: Instant) -> bool {
-        if self.instance.is_leaving() || !self.crashes.note(now) {
+        let instance = self.instance.clone();
+        if instance.is_leaving() {
             return false;
         }
-        tracing::error!(
-            group = %self.instance.id().short(), %reason, "consensus has crashed, and starts again"
-        );
-        self.node = None;
-        self.changing = None;
-        let recovered = self.instance.resume().await;
+        let Some(at) = self.crashes.pause_ends else {
+            let pause = self.crashes.note(now);
+            tracing::error!(
+                group = %instance.id().short(), %reason, ?pause,
+                "consensus has crashed, and starts again after a pause"
+            );
+            self.changing = None;
+            // Tasks of that instance will not tell any more that they are done.
+            self.fetching = None;
+            self.feeding.following = None;
+            instance.suspend().await;
+            return true;
+        };
+        if now < at {
+            instance.pending_commands().expire(now);
+            self.tell_standing();
+            return true;
+        }
+        self.crashes.pause_ends = None;
+        let recovered = instance.resume().await;
         self.watch_node();
         recovered
     }

@@ -99,7 +99,7 @@ impl Worker {
 
     /// Looks after an observer's bonds and its source.
     pub(super) async fn feed(&mut self, now: Instant) {
-        if self.instance.is_leaving() {
+        if self.instance.is_leaving() || self.crashes.pause_ends.is_some() {
             return;
         }
         if !self.instance.observes() {

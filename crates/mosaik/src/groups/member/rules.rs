@@ -7,7 +7,7 @@ use crate::{
         Cursor,
         consensus::View,
         model::{
-            lineage::{Branch, MemberId},
+            lineage::{Branch, Lineage, LogPoint, MemberId},
             member_info::{LineageStanding, MemberInfo, Willingness},
         },
     },
@@ -256,8 +256,13 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
         // It is only between two leaders.
         return Verdict::Stays;
     };
-    // Either way it has every command of this member's log that was acknowledged.
-    let has_all = |branch: &Branch| own.last <= branch.last || stake.position <= branch.position;
+    // Either way it has every command of this member's log that was acknowledged: behind a later
+    // entry there is all that was, and of one term the log is one leader's, so that no command is
+    // missing before a later one. Between terms, positions of commands prove nothing.
+    let has_all = |branch: &Branch| {
+        let of_one_term = stake.position.term() == branch.position.term();
+        own.last <= branch.last || (of_one_term && stake.position <= branch.position)
+    };
     if rival.ancestry.branch_from(&own.id).is_some_and(has_all) {
         return if halted >= patience.continued {
             Verdict::GivesWay
@@ -292,11 +297,7 @@ pub(crate) fn reforms(
     let Some(lineage) = own.lineage.as_ref().map(|lineage| lineage.id) else {
         return Turn::Never;
     };
-    let claim = |standing: &MemberInfo| {
-        let theirs = standing.lineage.as_ref()?;
-        let able = standing.willingness.votes() && voters.contains(&standing.member);
-        (able && theirs.id == lineage).then_some((theirs.last, standing.member))
-    };
+    let claim = |standing: &MemberInfo| claim(standing, &lineage, voters);
     let Some(own) = claim(own) else {
         return Turn::Never;
     };
@@ -312,6 +313,32 @@ pub(crate) fn reforms(
     }
 }
 
+/// The bonded voter of this member's history with the greatest last entry, if that is behind this
+/// member's.
+pub(crate) fn survivor_ahead(
+    own: &MemberInfo,
+    bonded: &[MemberInfo],
+    voters: &BTreeSet<MemberId>,
+) -> Option<MemberId> {
+    let own = own.lineage.as_ref()?;
+    let claims = bonded
+        .iter()
+        .filter_map(|theirs| claim(theirs, &own.id, voters));
+    let (last, member) = claims.max()?;
+    (last > own.last).then_some(member)
+}
+
+/// The last entry of a member that may found a new history from this one.
+fn claim(
+    standing: &MemberInfo,
+    lineage: &Lineage,
+    voters: &BTreeSet<MemberId>,
+) -> Option<(Option<LogPoint>, MemberId)> {
+    let theirs = standing.lineage.as_ref()?;
+    let able = standing.willingness.votes() && voters.contains(&standing.member);
+    (able && theirs.id == *lineage).then_some((theirs.last, standing.member))
+}
+
 /// Returns whether a majority of the voters of every configuration is among these members.
 pub(crate) fn is_quorum(configs: &[BTreeSet<MemberId>], present: &BTreeSet<MemberId>) -> bool {
     let has_majority =
@@ -324,10 +351,7 @@ mod tests {
     use super::*;
     use crate::{
         Digest,
-        groups::{
-            Index, Term,
-            model::lineage::{Ancestry, LogPoint},
-        },
+        groups::{Index, Term, model::lineage::Ancestry},
     };
 
     fn peer(n: u8) -> PeerId {

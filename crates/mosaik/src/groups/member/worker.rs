@@ -62,6 +62,8 @@ pub(crate) struct Worker {
     pub(super) next_change: Instant,
     /// Time at which this member stands for election by itself, if it does.
     pub(super) stand_at: Option<Instant>,
+    /// Foundings in a row that were given up.
+    pub(super) failed_foundings: u32,
     pub(super) quorum: HaltDetector,
     pub(super) crashes: Crashes,
     /// Time since which this history has had neither a leader nor a majority.
@@ -123,6 +125,7 @@ impl Worker {
             changing: None,
             next_change: now,
             stand_at: None,
+            failed_foundings: 0,
             quorum: HaltDetector::default(),
             crashes: Crashes::default(),
             halted_since: None,
@@ -284,6 +287,13 @@ impl Worker {
         }
     }
 
+    /// Time in which a founding must have found a leader. Longer after each that was given up: where
+    /// machines are so busy that it takes longer, every new founding would meet with the same.
+    fn patience_with_founding(&self) -> Duration {
+        let timeouts = 4 << self.failed_foundings.min(4);
+        self.instance.timing().election * timeouts
+    }
+
     /// Returns whether this member can't go on.
     async fn tick(&mut self) -> bool {
         let now = Instant::now();
@@ -296,6 +306,18 @@ impl Worker {
         self.check_bonds(now);
         self.check_write_key(now);
         self.dials.tick(now);
+        let failure = self
+            .node
+            .as_ref()
+            .map(|watch| watch.failure.borrow().clone());
+        match failure.flatten() {
+            None => {}
+            Some(Failure::Crashed(reason)) if self.recover(&reason, now).await => return false,
+            Some(Failure::Crashed(reason) | Failure::Broken(reason)) => {
+                self.fail(&reason);
+                return true;
+            }
+        }
         self.catch_up().await;
         self.feed(now).await;
         if self.node.is_none() {
@@ -306,31 +328,26 @@ impl Worker {
             self.tell_standing();
             return false;
         }
+        let patience = self.patience_with_founding();
         if let Some(watch) = &mut self.node {
             watch.node.tick(now);
-            let failure = watch.failure.borrow().clone();
-            match failure {
-                None => {}
-                Some(Failure::Crashed(reason)) if self.recover(&reason, now).await => return false,
-                Some(Failure::Crashed(reason) | Failure::Broken(reason)) => {
-                    self.fail(&reason);
-                    return true;
-                }
-            }
             watch.alive |= self.instance.status().leader().is_some();
-            // A founding that never got a majority together has no history to lose.
-            let patience = self.instance.timing().election * 4;
+            if watch.alive {
+                self.failed_foundings = 0;
+            }
             // What was kept has its log from the first moment on. One without any entry was killed
             // before the founding, or its first message, had reached the disk.
             let lineage = watch.node.lineage();
             let founded = self.instance.restored() != Some(lineage)
                 || (watch.node.last_entry().is_none()
                     && is_shared_by_nobody(&self.instance, lineage));
+            // A founding that never got a majority together has no history to lose.
             let late = !watch.alive && now - watch.since > patience;
             // Who fetches a history, or is fed with one, has founded none.
             let founds = self.fetching.is_none() && !self.instance.observes();
             if late && founded && founds && is_stillborn(&self.instance) {
                 tracing::debug!(group = %self.instance.id().short(), "a founding that failed is given up");
+                self.failed_foundings = self.failed_foundings.saturating_add(1);
                 self.abandon(lineage).await;
                 return false;
             }

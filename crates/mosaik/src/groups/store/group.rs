@@ -24,7 +24,8 @@ const LOG: u8 = 1;
 const CHUNK: u8 = 2;
 const END: u8 = u8::MAX;
 
-/// Names a value that is kept beside the log. The numbers are part of the layout.
+/// Names a value that is kept beside the log. The numbers are part of the layout; 7 has been used
+/// for a counter that is no longer read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u64)]
 pub(crate) enum MetaKey {
@@ -36,8 +37,6 @@ pub(crate) enum MetaKey {
     Vote = 3,
     /// Index up to which the log is known to be committed.
     Committed = 4,
-    /// Number of times that this member has started.
-    Starts = 7,
     /// The history that the current one continues.
     Ancestry = 8,
     /// See [`Purged`].
@@ -136,7 +135,6 @@ pub(crate) struct Loaded {
     pub(crate) lineage: Option<Bytes>,
     pub(crate) vote: Option<Bytes>,
     pub(crate) committed: Option<Bytes>,
-    pub(crate) starts: Option<Bytes>,
     pub(crate) ancestry: Option<Bytes>,
     pub(crate) set_back: Option<Bytes>,
     pub(crate) purged: Option<Purged>,
@@ -189,7 +187,6 @@ impl GroupStore {
             lineage: self.meta(MetaKey::Lineage)?,
             vote: self.meta(MetaKey::Vote)?,
             committed: self.meta(MetaKey::Committed)?,
-            starts: self.meta(MetaKey::Starts)?,
             ancestry: self.meta(MetaKey::Ancestry)?,
             set_back: self.meta(MetaKey::SetBack)?,
             purged,

@@ -28,7 +28,6 @@ fn keys_are_as_they_were_recorded() {
         (MetaKey::Committed, 4),
         (MetaKey::Purged, 5),
         (MetaKey::Snapshot, 6),
-        (MetaKey::Starts, 7),
         (MetaKey::Ancestry, 8),
         (MetaKey::SetBack, 9),
     ];

@@ -16,6 +16,8 @@ const MAX_TICKET_INTERVAL: Duration = Duration::from_secs(8);
 /// First pause after an ended subscription, unless an entry changes: growing by 2.
 const MIN_REST: Duration = Duration::from_millis(500);
 const MAX_REST: Duration = Duration::from_mins(1);
+/// The longest wait between two attempts at a producer that has no room.
+pub(super) const MAX_CAPACITY_WAIT: Duration = Duration::from_secs(1);
 
 /// Current view of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub(super) enum End {
     NotAllowed,
     /// The producer breaks the protocol: what it sends is not understood, or more than it may send.
     Violation,
+    /// The producer has no room for another consumer, which may change at any time.
+    NoCapacity,
     /// Anything else that another attempt right now would not change.
     Over,
 }
@@ -221,10 +225,11 @@ impl Book {
         if outcome.established {
             record.rest = MIN_REST;
         }
-        let rest = if outcome.end == End::Violation {
-            MAX_REST
-        } else {
-            record.rest
+        let rest = match outcome.end {
+            End::Violation => MAX_REST,
+            // Each attempt costs little, and a place that is free shall not be so for long.
+            End::NoCapacity => MAX_CAPACITY_WAIT,
+            End::NotAllowed | End::Over => record.rest,
         };
         record.rest = (record.rest * 2).min(MAX_REST);
         record.standing = Standing::Ended {

@@ -160,6 +160,23 @@ async fn expiring_tickets_and_undecodable_datums_set_their_deadlines() {
     assert_eq!(book.next_deadline(), Some(now + MAX_REST));
 }
 
+/// Regression: after five minutes of refusals a freed place could stay unused for another one.
+#[tokio::test(start_paused = true)]
+async fn who_found_no_room_asks_again_soon() {
+    let (mut book, peer, mut now) = (Book::default(), peer(), Instant::now());
+    let no_room = Outcome {
+        established: false,
+        end: End::NoCapacity,
+    };
+    let (mut generation, _) = opened(&book.observe(peer, FIT, print(1), now));
+    for _ in 0..10 {
+        book.finished(peer, generation, no_room, now);
+        now += MAX_CAPACITY_WAIT;
+        assert_eq!(book.next_deadline(), Some(now));
+        (generation, _) = opened(&book.observe(peer, FIT, print(1), now));
+    }
+}
+
 /// Regression: a ticket that was not valid yet was looked at again only when something else changed.
 #[tokio::test(start_paused = true)]
 async fn refused_tickets_are_looked_at_again() {

@@ -10,7 +10,7 @@ use super::{
     ConsumerCore, Event, UndecodableReason,
     queue::{DrainError, Notes, Reader},
     seen::{Missed, Seen},
-    state::{End, Outcome},
+    state::{End, MAX_CAPACITY_WAIT, Outcome},
 };
 use crate::{
     net::{
@@ -33,8 +33,6 @@ use crate::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout for delivering this node's entry; the attempt is made all the same after it.
 const DELIVER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest wait for a place: one may become free at any time.
-const MAX_CAPACITY_WAIT: Duration = Duration::from_secs(1);
 
 /// While the application takes datums and there is no room yet for more credit, the producer is told
 /// that it does.
@@ -145,7 +143,9 @@ impl Subscription<'_> {
             self.channel.set_state(State::Connecting);
             let policy = &mut self.policy;
             let wait = guard::run(|| policy.as_mut()?.next_backoff()).flatten();
-            let Some(wait) = wait else { return End::Over };
+            let Some(wait) = wait else {
+                return within.map_or(End::Over, |_| End::NoCapacity);
+            };
             sleep(within.map_or(wait, |within| wait.min(within))).await;
             self.synced = false;
         }

@@ -398,6 +398,21 @@ impl Applied {
         self.compacted.lock().snapshot.clone()
     }
 
+    /// Takes over an earlier instance's last snapshot: the log may have been discarded behind it.
+    pub(crate) fn inherit_compacted(&self, inherited: Option<(Arc<CachedSnapshot>, u64)>) {
+        if let Some((snapshot, stored_bytes)) = inherited {
+            self.set_compacted(snapshot.clone(), stored_bytes);
+            self.snapshot_cache.put(snapshot);
+        }
+    }
+
+    /// The last snapshot that is safe, and its size on the disk.
+    pub(crate) fn compacted_with_size(&self) -> Option<(Arc<CachedSnapshot>, u64)> {
+        let compacted = self.compacted.lock();
+        let snapshot = compacted.snapshot.clone()?;
+        Some((snapshot, compacted.stored_bytes))
+    }
+
     /// Returns whether a durable member should write this snapshot: there is none on its disk, or the log
     /// behind that one has grown by as much as it takes.
     pub(crate) fn should_store(&self, snapshot: &CachedSnapshot) -> bool {
@@ -464,7 +479,8 @@ impl Applied {
         self.fail(reason);
     }
 
-    /// This member can't go on; the first reason counts.
+    /// This member can't go on; the first reason counts, but for crashes: what else has happened
+    /// keeps it from starting again.
     pub(crate) fn fail(&self, reason: impl fmt::Display) {
         self.note_failure(Failure::Broken(reason.to_string()));
     }
@@ -476,9 +492,15 @@ impl Applied {
 
     fn note_failure(&self, reason: Failure) {
         self.failure.send_if_modified(|failure| {
-            let first = failure.is_none();
-            failure.get_or_insert(reason);
-            first
+            let counts = match failure {
+                None => true,
+                Some(Failure::Crashed(_)) => matches!(reason, Failure::Broken(_)),
+                Some(Failure::Broken(_)) => false,
+            };
+            if counts {
+                *failure = Some(reason);
+            }
+            counts
         });
     }
 }

@@ -158,7 +158,7 @@ impl RaftStateMachine<Types> for Applier {
         let installed = applied.replica.install(assembly, head.position);
         installed
             .map_err(io::Error::other)
-            .inspect_err(|error| applied.fail(error))?;
+            .inspect_err(|error| applied.break_off(error))?;
         let origin = applied.pending_commands.origin();
         let is_certain = head.sessions.is_certain_of(&origin);
         let own = head.sessions.of(&origin).cloned();
