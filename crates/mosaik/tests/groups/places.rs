@@ -34,7 +34,8 @@ async fn a_group_that_has_moved_finds_together_through_one_that_stayed() {
     shut_down(nodes).await;
     drop(groups);
 
-    let starting = NAMES.map(|name| start(network, &directory.path().join(name), None));
+    let places = NAMES.map(|name| directory.path().join(name));
+    let starting = places.each_ref().map(|place| start(network, place, None));
     let nodes: Vec<_> = join_all(starting)
         .await
         .into_iter()

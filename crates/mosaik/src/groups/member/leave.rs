@@ -17,7 +17,7 @@ use crate::{
         instance::Instance,
         model::{event::Event, lineage::MemberId, member_info::Willingness},
     },
-    net::close::GracefulShutdown,
+    net::{close::GracefulShutdown, link::path_rtt},
     primitives::ShortFmtExt,
 };
 
@@ -25,8 +25,13 @@ use crate::{
 const HAND_OVER: Duration = Duration::from_millis(500);
 /// Retry interval for handing leadership over.
 const HAND_OVER_RETRY: Duration = Duration::from_millis(50);
-/// Time that a leaving member waits until it is out of the membership.
+/// Time that a leaving member waits until it is out of the membership, beside [`ROUND_TRIPS`].
 const DEPARTURE: Duration = Duration::from_millis(1200);
+/// Round trips to the farthest member for which a leaving one waits as well: the successor gets the
+/// log, is elected, commits an entry of its own, and removes the member by two memberships.
+const ROUND_TRIPS: u32 = 12;
+/// Limit on the time for these.
+const MAX_ROUND_TRIPS: Duration = Duration::from_secs(5);
 /// Time for which a leaving leader takes no commands: longer than it has left to live. They wait for
 /// its successor, which needs all of the log: as long as that grows, there may be nobody who has it.
 const LAST_REST: Duration = Duration::from_secs(60);
@@ -101,9 +106,9 @@ impl Worker {
             }
             node.rest(LAST_REST);
             // What is not done in time is done by eviction.
-            let departure = self.depart(&node, events);
-            let _ = tokio::time::timeout(DEPARTURE, departure).await;
-            let _ = tokio::time::timeout(DEPARTURE, self.feed_to_the_end(&node)).await;
+            let limit = self.departure();
+            let _ = tokio::time::timeout(limit, self.depart(&node, events)).await;
+            let _ = tokio::time::timeout(limit, self.feed_to_the_end(&node)).await;
             instance.take_node();
             node.shutdown().await;
         }
@@ -121,14 +126,23 @@ impl Worker {
         if let Some(node) = instance.node() {
             node.rest(LAST_REST);
             // The others elect somebody if this is not done in time.
-            let _ = tokio::time::timeout(DEPARTURE, self.resign(&node)).await;
-            let _ = tokio::time::timeout(DEPARTURE, self.feed_to_the_end(&node)).await;
+            let limit = self.departure();
+            let _ = tokio::time::timeout(limit, self.resign(&node)).await;
+            let _ = tokio::time::timeout(limit, self.feed_to_the_end(&node)).await;
             instance.take_node();
             node.shutdown().await;
         }
         drop(frozen);
         close_bonds(&instance).await;
         instance.scope().cancel();
+    }
+
+    /// Timeout for taking leave of the other members.
+    fn departure(&self) -> Duration {
+        let bonds = self.instance.bonds().all();
+        let farthest = bonds.iter().filter_map(|bond| path_rtt(&bond.connection));
+        let distance = farthest.max().unwrap_or_default() * ROUND_TRIPS;
+        DEPARTURE + distance.min(MAX_ROUND_TRIPS)
     }
 
     /// Stops leading, if there is a member to follow.
