@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::join_all;
+use futures::future::{join_all, select_all};
 use mosaik::GroupKey;
 use mosaik_sim::{
     Conditions, bound,
@@ -75,16 +75,30 @@ async fn a_leader_that_leaves_under_steady_load_is_succeeded() {
             };
             timeout(bound(PATIENCE), both).await.expect("two voters");
         }
-        let leads = groups.iter().position(mosaik::Group::is_leader).unwrap();
+        let leaders = groups
+            .iter()
+            .map(|group| Box::pin(group.when().is_leader()));
+        let (_, leads, _) = timeout(bound(PATIENCE), select_all(leaders))
+            .await
+            .expect("a leader");
         let leader = groups.remove(leads);
         let follower = groups.remove(0);
-        let load = async {
-            let mut ticks = tokio::time::interval(Duration::from_millis(1));
-            for id in 0.. {
-                ticks.tick().await;
-                // Refusals are part of a change of leader.
-                let _ = follower.feed(add(id)).await;
+        // As many callers as there are milliseconds in a round trip, out of step: the log grows all
+        // the time.
+        let callers = (0..2 * latency).map(|n| {
+            let follower = &follower;
+            async move {
+                tokio::time::sleep(Duration::from_millis(n)).await;
+                loop {
+                    if follower.feed(add(n)).await.is_err() {
+                        // Refusals are part of a change of leader.
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
             }
+        });
+        let load = async {
+            let _: Vec<()> = join_all(callers).await;
         };
         let change = async {
             while follower.committed() < 100 {

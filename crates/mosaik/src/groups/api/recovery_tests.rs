@@ -104,7 +104,9 @@ async fn crash(group: &Group<Numbers>) {
     // A new instance may execute commands before it is there for others.
     let started = async {
         loop {
-            if let Some(node) = group.shared.instance.node() {
+            if let Some(node) = group.shared.instance.node()
+                && node.failure().borrow().is_none()
+            {
                 return node;
             }
             tokio::task::yield_now().await;
@@ -183,7 +185,11 @@ async fn one_with(numbers: u64) -> (Network, Group<Numbers>, Network) {
         .unwrap();
     let group = join(&first, 1, false);
     within(group.when().online()).await;
-    within(group.execute_many(0..numbers)).await.unwrap();
+    // Each call is one entry, which is transferred as a whole.
+    for first in (0..numbers).step_by(2000) {
+        let last = numbers.min(first + 2000);
+        within(group.execute_many(first..last)).await.unwrap();
+    }
     (first, group, second)
 }
 
@@ -206,11 +212,13 @@ async fn a_newcomer_that_crashes_while_it_fetches_the_log_joins_all_the_same() {
     let newcomer = join_as(&second, 1, false, slow);
     let instance = &newcomer.shared.instance;
     let fetching = async {
+        let mut changed = newcomer.when().log().changed();
         while instance
             .node()
             .is_none_or(|node| node.last_entry().is_none())
         {
-            newcomer.when().log().changed().await;
+            changed.await;
+            changed = newcomer.when().log().changed();
         }
     };
     within(fetching).await;
@@ -236,10 +244,7 @@ async fn an_observer_that_crashes_is_fed_again() {
     has_all(&observer, 11).await;
 }
 
-/// Regression: the crash of a leader made it forget who had asked to leave, and it kept a vote for
-/// each of them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_leaves_while_the_leader_crashes_is_removed() {
+async fn three_voters() -> (Vec<Network>, Vec<Group<Numbers>>) {
     let id = Digest::random();
     let nodes = join_all((0..3).map(|_| node(id, None))).await;
     for other in &nodes[1..] {
@@ -247,7 +252,7 @@ async fn who_leaves_while_the_leader_crashes_is_removed() {
             .await
             .unwrap();
     }
-    let mut groups: Vec<_> = nodes.iter().map(|node| join(node, 3, false)).collect();
+    let groups: Vec<_> = nodes.iter().map(|node| join(node, 3, false)).collect();
     for group in &groups {
         within(group.when().online()).await;
         let mut changed = group.when().membership_changed();
@@ -256,7 +261,18 @@ async fn who_leaves_while_the_leader_crashes_is_removed() {
             changed = group.when().membership_changed();
         }
     }
-    let leads = groups.iter().position(Group::is_leader).unwrap();
+    (nodes, groups)
+}
+
+/// Regression: the crash of a leader made it forget who had asked to leave, and it kept a vote for
+/// each of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_while_the_leader_crashes_is_removed() {
+    let (_nodes, mut groups) = three_voters().await;
+    let leaders = groups
+        .iter()
+        .map(|group| Box::pin(group.when().is_leader()));
+    let (_, leads, _) = within(futures::future::select_all(leaders)).await;
     let leader = groups.remove(leads);
     let leaver = groups.remove(0);
     let mut leaving = Box::pin(leaver.leave());
@@ -270,4 +286,17 @@ async fn who_leaves_while_the_leader_crashes_is_removed() {
         within(changed).await;
         changed = groups[0].when().membership_changed();
     }
+}
+
+/// Regression: the member waited for the end of a pause in which it had become another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_can_be_abandoned_between_two_crashes() {
+    let (_nodes, groups) = three_voters().await;
+    execute(&groups[0], 0).await;
+    for _ in 0..2 {
+        crash(&groups[1]).await;
+    }
+    assert!(within(groups[1].abandon_history()).await);
+    execute(&groups[2], 1).await;
+    has_all(&groups[1], 2).await;
 }

@@ -21,14 +21,27 @@ use crate::{
             member_stream::{Channel, MemberStream},
         },
     },
-    net::{Link, close::GracefulShutdown},
+    net::{Link, close::GracefulShutdown, link::path_rtt},
     primitives::{Digest, PeerId, ShortFmtExt},
 };
 
 /// Time after which a dial may be lost, and counts less than one of the peer that has arrived.
 const PRECEDENCE: Duration = Duration::from_secs(1);
+/// Round trips to the farthest member that a leaving one waits for: its successor gets the log, is
+/// elected, commits an entry of its own, and removes the member by two memberships.
+const PARTING_TRIPS: u32 = 12;
+/// Limit on the time for these.
+const MAX_PARTING: Duration = Duration::from_secs(5);
 
 impl Instance {
+    /// Time that round trips take when this member leaves.
+    pub(crate) fn parting_trips(&self) -> Duration {
+        let bonds = self.bonds.all();
+        let distances = bonds.iter().filter_map(|bond| path_rtt(&bond.connection));
+        let farthest = distances.max().unwrap_or_default();
+        farthest.saturating_mul(PARTING_TRIPS).min(MAX_PARTING)
+    }
+
     /// Introduction of this member in a role, to a peer that has proven the group's key.
     pub(crate) fn introduction(&self, challenge: &Challenge, role: Role) -> Introduction {
         let key = self.write_key();

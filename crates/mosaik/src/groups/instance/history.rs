@@ -277,10 +277,11 @@ impl Instance {
     pub(crate) async fn resume(&self) -> bool {
         let _switching = self.switch.lock().await;
         let Some(old) = self.node() else { return false };
-        *self.node.write() = None;
         let ended = old.shutdown().await;
         self.interrupted();
-        match ended.resume().await {
+        let resumed = ended.resume().await;
+        *self.node.write() = None;
+        match resumed {
             Ok(inheritance) => self.start(old.lineage(), Some(inheritance)).await.is_some(),
             Err(error) => {
                 tracing::error!(group = %self.id().short(), %error, "consensus can't start again");

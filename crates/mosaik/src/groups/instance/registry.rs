@@ -17,7 +17,8 @@ use crate::{
     primitives::{Digest, GroupId, PeerId, Scope},
 };
 
-/// Timeout for the groups of a node to leave in order.
+/// Timeout for the groups of a node to leave in order, beside what distances take: twice, as a member
+/// is removed first and feeds its observers then.
 pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// The groups that a node has joined.
@@ -159,13 +160,15 @@ impl Registry {
         // Kept until the end: without it no stream is answered, and those who stay could not
         // replicate the removal of this member to it, where its vote is needed for that.
         let registry = self.clone();
+        let trips = departing.iter().map(|instance| instance.parting_trips());
+        let limit = LEAVE_TIMEOUT + trips.max().unwrap_or_default() * 2;
         Box::pin(async move {
             let left = futures::future::join_all(
                 departing
                     .iter()
                     .map(|instance| instance.scope().cancelled()),
             );
-            if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
+            if tokio::time::timeout(limit, left).await.is_err() {
                 tracing::debug!("not every group was left in order");
             }
             registry.scope.cancel();

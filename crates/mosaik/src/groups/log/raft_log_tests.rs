@@ -1,11 +1,11 @@
 use std::{ops::Range, sync::Arc};
 
-use futures::{FutureExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use openraft::{
     EntryPayload, RaftLogReader as _,
     alias::{EntryOf, LogIdOf, VoteOf},
     impls::leader_id_std::LeaderId,
-    storage::{IOFlushed, RaftLogStorage as _, RaftLogStorageExt as _},
+    storage::{RaftLogStorage as _, RaftLogStorageExt as _},
     vote::{RaftLeaderId as _, RaftVote as _},
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -13,7 +13,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use super::*;
 use crate::{
     groups::{
-        InMemoryLogStore, StoreError,
+        InMemoryLogStore,
         machine::{
             commands,
             log_storage::{StorageAdapter, tests::Plain},
@@ -431,8 +431,12 @@ mod durable {
 #[cfg(feature = "storage")]
 #[tokio::test]
 async fn a_log_has_settled_when_the_disk_holds_it() {
+    use crate::groups::{NodeStore, StoreError};
+    use futures::FutureExt as _;
+    use openraft::storage::IOFlushed;
+
     let dir = tempfile::tempdir().unwrap();
-    let node = crate::groups::NodeStore::open(dir.path()).unwrap();
+    let node = NodeStore::open(dir.path()).unwrap();
     let store = node.group(crate::Digest::from("group"));
     let mut log = RaftLog::open(Some(store), None, status()).await.unwrap();
     // The writer waits in the callback of another group's write.

@@ -295,6 +295,9 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
 
     fn install(&self, assembly: Box<dyn Assembly>, position: Cursor) -> Result<(), InstallFailed> {
         let snapshots = self.snapshots.as_ref().ok_or(InstallFailed::Unsupported)?;
+        if self.broken.load(Ordering::Acquire) {
+            return Err(InstallFailed::Panicked);
+        }
         let mut state = self.state.write();
         let state = &mut *state;
         let installed = catch_unwind(AssertUnwindSafe(|| {

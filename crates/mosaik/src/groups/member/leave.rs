@@ -17,7 +17,7 @@ use crate::{
         instance::Instance,
         model::{event::Event, lineage::MemberId, member_info::Willingness},
     },
-    net::{close::GracefulShutdown, link::path_rtt},
+    net::close::GracefulShutdown,
     primitives::ShortFmtExt,
 };
 
@@ -25,13 +25,8 @@ use crate::{
 const HAND_OVER: Duration = Duration::from_millis(500);
 /// Retry interval for handing leadership over.
 const HAND_OVER_RETRY: Duration = Duration::from_millis(50);
-/// Time that a leaving member waits until it is out of the membership, beside [`ROUND_TRIPS`].
+/// Time that a leaving member waits until it is out of the membership, beside the round trips.
 const DEPARTURE: Duration = Duration::from_millis(1200);
-/// Round trips to the farthest member for which a leaving one waits as well: the successor gets the
-/// log, is elected, commits an entry of its own, and removes the member by two memberships.
-const ROUND_TRIPS: u32 = 12;
-/// Limit on the time for these.
-const MAX_ROUND_TRIPS: Duration = Duration::from_secs(5);
 /// Time for which a leaving leader takes no commands: longer than it has left to live. They wait for
 /// its successor, which needs all of the log: as long as that grows, there may be nobody who has it.
 const LAST_REST: Duration = Duration::from_secs(60);
@@ -139,10 +134,7 @@ impl Worker {
 
     /// Timeout for taking leave of the other members.
     fn departure(&self) -> Duration {
-        let bonds = self.instance.bonds().all();
-        let farthest = bonds.iter().filter_map(|bond| path_rtt(&bond.connection));
-        let distance = farthest.max().unwrap_or_default() * ROUND_TRIPS;
-        DEPARTURE + distance.min(MAX_ROUND_TRIPS)
+        DEPARTURE + self.instance.parting_trips()
     }
 
     /// Stops leading, if there is a member to follow.

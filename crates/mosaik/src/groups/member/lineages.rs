@@ -50,6 +50,8 @@ impl Worker {
             // They were told of members of another history.
             self.departed.clear();
             self.stopped.clear();
+            // The crashed instance is not what this member goes on with.
+            self.crashes.pause_ends = None;
         }
         self.stand_at = None;
         self.halted_since = None;
@@ -418,27 +420,29 @@ impl Worker {
         Some(now.saturating_duration_since(since))
     }
 
-    /// A voter that can be reached and has entries behind this member's last one: acknowledged
-    /// commands may be among them.
+    /// A member that can be reached and has entries behind this one's last: acknowledged commands may
+    /// be among them.
     fn survivor_ahead(&self) -> Option<MemberId> {
-        let watch = self.node.as_ref()?;
         let bonds = self.instance.trusted_bonds();
         let bonded: Vec<_> = bonds.iter().map(|bond| bond.standing()).collect();
-        let own = self.instance.standing();
-        rules::survivor_ahead(&own, &bonded, &watch.view.borrow().voters)
+        rules::survivor_ahead(&self.instance.standing(), &bonded)
     }
 
-    /// Founds a new history from this member's, unless that has a leader, or another survivor has
-    /// more of it.
-    pub(super) async fn reform(&mut self) -> bool {
-        if self.is_led() {
-            return false;
-        }
+    /// As [`reform`](Self::reform), for an operator: not if another survivor has more of the history.
+    pub(super) async fn reform_on_request(&mut self) -> bool {
         if let Some(ahead) = self.survivor_ahead() {
             tracing::warn!(
                 group = %self.instance.id().short(), member = %ahead,
                 "not reformed from this member: that one has more of the log"
             );
+            return false;
+        }
+        self.reform().await
+    }
+
+    /// Founds a new history from this member's, unless that has a leader.
+    pub(super) async fn reform(&mut self) -> bool {
+        if self.is_led() {
             return false;
         }
         self.node = None;
@@ -480,7 +484,8 @@ impl Worker {
     pub(super) async fn recover(&mut self, reason: &str, now: Instant) -> bool {
         let instance = self.instance.clone();
         if instance.is_leaving() {
-            return false;
+            // What is left of the group ends in order.
+            return true;
         }
         let Some(at) = self.crashes.pause_ends else {
             let pause = self.crashes.note(now);

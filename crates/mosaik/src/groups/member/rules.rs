@@ -7,7 +7,7 @@ use crate::{
         Cursor,
         consensus::View,
         model::{
-            lineage::{Branch, Lineage, LogPoint, MemberId},
+            lineage::{Branch, MemberId},
             member_info::{LineageStanding, MemberInfo, Willingness},
         },
     },
@@ -297,7 +297,11 @@ pub(crate) fn reforms(
     let Some(lineage) = own.lineage.as_ref().map(|lineage| lineage.id) else {
         return Turn::Never;
     };
-    let claim = |standing: &MemberInfo| claim(standing, &lineage, voters);
+    let claim = |standing: &MemberInfo| {
+        let theirs = standing.lineage.as_ref()?;
+        let able = standing.willingness.votes() && voters.contains(&standing.member);
+        (able && theirs.id == lineage).then_some((theirs.last, standing.member))
+    };
     let Some(own) = claim(own) else {
         return Turn::Never;
     };
@@ -313,30 +317,17 @@ pub(crate) fn reforms(
     }
 }
 
-/// The bonded voter of this member's history with the greatest last entry, if that is behind this
-/// member's.
-pub(crate) fn survivor_ahead(
-    own: &MemberInfo,
-    bonded: &[MemberInfo],
-    voters: &BTreeSet<MemberId>,
-) -> Option<MemberId> {
+/// The bonded member of this one's history with the greatest last entry, if that is behind this
+/// member's, and it can found a new history itself: with a vote or without.
+pub(crate) fn survivor_ahead(own: &MemberInfo, bonded: &[MemberInfo]) -> Option<MemberId> {
     let own = own.lineage.as_ref()?;
-    let claims = bonded
-        .iter()
-        .filter_map(|theirs| claim(theirs, &own.id, voters));
+    let claims = bonded.iter().filter_map(|standing| {
+        let theirs = standing.lineage.as_ref()?;
+        let able = standing.willingness.votes() && !standing.catching_up;
+        (able && theirs.id == own.id).then_some((theirs.last, standing.member))
+    });
     let (last, member) = claims.max()?;
     (last > own.last).then_some(member)
-}
-
-/// The last entry of a member that may found a new history from this one.
-fn claim(
-    standing: &MemberInfo,
-    lineage: &Lineage,
-    voters: &BTreeSet<MemberId>,
-) -> Option<(Option<LogPoint>, MemberId)> {
-    let theirs = standing.lineage.as_ref()?;
-    let able = standing.willingness.votes() && voters.contains(&standing.member);
-    (able && theirs.id == *lineage).then_some((theirs.last, standing.member))
 }
 
 /// Returns whether a majority of the voters of every configuration is among these members.
@@ -351,7 +342,10 @@ mod tests {
     use super::*;
     use crate::{
         Digest,
-        groups::{Index, Term, model::lineage::Ancestry},
+        groups::{
+            Index, Term,
+            model::lineage::{Ancestry, LogPoint},
+        },
     };
 
     fn peer(n: u8) -> PeerId {
@@ -716,6 +710,60 @@ mod tests {
         assert_eq!(blank, Verdict::GivesWay, "it lacks no command");
         assert_eq!(verdict(soon, point(19), 8), Verdict::Stays);
         assert_eq!(verdict(None, point(20), 9), Verdict::Stays);
+    }
+
+    /// The last command of the other history has a greater position, but is of a later term in which
+    /// this member's was never seen.
+    #[test]
+    fn positions_of_different_terms_prove_nothing() {
+        let own = LineageStanding {
+            last: Some(LogPoint { term: 5, index: 21 }),
+            ..lineage(1, 9, false)
+        };
+        let child = LineageStanding {
+            ancestry: Ancestry::default().extended(Branch {
+                lineage: own.id,
+                last: Some(LogPoint { term: 4, index: 21 }),
+                position: Cursor::new(Term(4), Index(9)),
+            }),
+            ..lineage(2, 9, true)
+        };
+        let halted = Stake {
+            halted: Some(PATIENCE.continued),
+            position: Cursor::new(Term(3), Index(9)),
+            ..stake(&own)
+        };
+        assert_eq!(judge(&halted, &child), Verdict::Stays);
+    }
+
+    #[test]
+    fn who_lacks_entries_of_another_survivor_names_it() {
+        let with = |n, index, catching_up| MemberInfo {
+            catching_up,
+            lineage: Some(LineageStanding {
+                last: Some(LogPoint { term: 1, index }),
+                ..lineage(1, 3, false)
+            }),
+            ..standing(n)
+        };
+        let own = with(1, 7, false);
+        let ahead = |others: &[MemberInfo]| survivor_ahead(&own, others);
+        let (equal, longer, longest) = (with(9, 7, false), with(2, 8, false), with(3, 9, true));
+        assert_eq!(ahead(&[]), None);
+        assert_eq!(ahead(&[equal.clone()]), None);
+        let observer = MemberInfo {
+            willingness: Willingness::Never,
+            ..with(4, 9, false)
+        };
+        let of_another = MemberInfo {
+            lineage: Some(lineage(2, 9, false)),
+            ..standing(5)
+        };
+        assert_eq!(ahead(&[longest.clone(), observer, of_another]), None);
+        assert_eq!(
+            ahead(&[equal, longer.clone(), longest]),
+            Some(longer.member)
+        );
     }
 
     /// For all knowledge and content of two members, at most one of them gives its history up.

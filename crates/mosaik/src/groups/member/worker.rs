@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     groups::{
-        bond::wire::Control,
+        bond::{core::BondCore, wire::Control},
         bonding::dial::Dials,
         consensus::{Failure, Node, Stopped, View},
         instance::Instance,
@@ -34,6 +34,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(50);
 /// The same while the member is online: nothing is about to happen by itself.
 const CALM_TICK: Duration = Duration::from_millis(100);
+/// Number of election timeouts after which a founding without a leader is given up, the first time.
+const FOUNDING_ELECTIONS: u32 = 4;
 
 /// The state of one member's worker.
 pub(crate) struct Worker {
@@ -104,6 +106,22 @@ pub(super) struct NodeWatch {
     pub(super) leader: Option<MemberId>,
     /// Last term for which this member's candidacy was counted.
     pub(super) stood: u64,
+}
+
+impl NodeWatch {
+    /// Returns whether a peer that votes in this history is another member by now: it has given the
+    /// history up.
+    fn has_lost_a_voter(&self, instance: &Instance) -> bool {
+        let view = self.view.borrow();
+        let is_another = |voter: &MemberId| {
+            let bonds = instance.trusted_bonds();
+            let is_peers = |bond: &Arc<BondCore>| voter.is_of(&bond.peer);
+            bonds
+                .iter()
+                .any(|bond| is_peers(bond) && bond.member() != *voter)
+        };
+        view.voters.iter().any(is_another)
+    }
 }
 
 impl Worker {
@@ -274,7 +292,7 @@ impl Worker {
                 }
             }
             Event::Reform(reply) => {
-                let reformed = !self.instance.is_stale() && self.reform().await;
+                let reformed = !self.instance.is_stale() && self.reform_on_request().await;
                 // Nobody waits any more: fine.
                 let _ = reply.send(reformed);
             }
@@ -290,8 +308,8 @@ impl Worker {
     /// Time in which a founding must have found a leader. Longer after each that was given up: where
     /// machines are so busy that it takes longer, every new founding would meet with the same.
     fn patience_with_founding(&self) -> Duration {
-        let timeouts = 4 << self.failed_foundings.min(4);
-        self.instance.timing().election * timeouts
+        let factor = FOUNDING_ELECTIONS << self.failed_foundings.min(4);
+        self.instance.timing().election * factor
     }
 
     /// Returns whether this member can't go on.
@@ -329,6 +347,7 @@ impl Worker {
             return false;
         }
         let patience = self.patience_with_founding();
+        let briefly = self.instance.timing().election * FOUNDING_ELECTIONS;
         if let Some(watch) = &mut self.node {
             watch.node.tick(now);
             watch.alive |= self.instance.status().leader().is_some();
@@ -342,7 +361,10 @@ impl Worker {
                 || (watch.node.last_entry().is_none()
                     && is_shared_by_nobody(&self.instance, lineage));
             // A founding that never got a majority together has no history to lose.
-            let late = !watch.alive && now - watch.since > patience;
+            let waited = now - watch.since;
+            let late = !watch.alive
+                && (waited > patience
+                    || waited > briefly && watch.has_lost_a_voter(&self.instance));
             // Who fetches a history, or is fed with one, has founded none.
             let founds = self.fetching.is_none() && !self.instance.observes();
             if late && founded && founds && is_stillborn(&self.instance) {

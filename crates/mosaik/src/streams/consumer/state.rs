@@ -231,7 +231,9 @@ impl Book {
             End::NoCapacity => MAX_CAPACITY_WAIT,
             End::NotAllowed | End::Over => record.rest,
         };
-        record.rest = (record.rest * 2).min(MAX_REST);
+        if outcome.end != End::NoCapacity {
+            record.rest = (record.rest * 2).min(MAX_REST);
+        }
         record.standing = Standing::Ended {
             retry: now + rest,
             deliver: false,
