@@ -30,13 +30,14 @@ use super::{
 use crate::{
     Digest, UniqueId,
     groups::{
-        ApplyContext, ConsensusConfig, Cursor, InMemoryLogStore, Index, LogReplaySync, Snapshot,
-        SnapshotStateMachine, SnapshotSync, StateMachine, Storage,
+        ApplyContext, ConsensusConfig, Cursor, InMemoryLogStore, Index, LeadershipPreference,
+        LogReplaySync, Snapshot, SnapshotStateMachine, SnapshotSync, StateMachine, Storage,
         catch_up::wire::{Answer, Ask, Manifest, SnapshotHeader, SnapshotId, Whole},
         log::types::{Batch, Types},
         machine::{
             commands,
             log_storage::{CommandStore, StorageAdapter},
+            preference::Preference,
             replica::MachineReplica,
         },
         model::{
@@ -347,8 +348,11 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
                 group: Digest::zero(),
                 network: Digest::zero(),
                 timing: consensus.timing(),
-                elects: !observes,
-                observes,
+                preference: Arc::new(Preference::new(if observes {
+                    LeadershipPreference::Observer
+                } else {
+                    LeadershipPreference::Normal
+                })),
                 replica: replica.clone(),
                 commands,
                 store: None,
