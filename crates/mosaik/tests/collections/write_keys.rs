@@ -466,6 +466,36 @@ async fn a_member_without_the_key_deposes_no_leader_by_its_answers() {
     }
 }
 
+/// Bonds are made anew when a handle brings the key; meanwhile its node once knew of no content, and
+/// began an empty one that would have replaced the last copy of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_becomes_a_writer_begins_nothing_beside_a_halted_content() {
+    let nodes = fleet(4).await;
+    let key = WriteKey::random();
+    let writers = [0, 1, 2].map(|n| writer(&nodes[n], key));
+    for writer in &writers {
+        within(10, writer.when().online()).await;
+    }
+    until_voters(&writers[0], 3).await;
+    let version = settled(|| writers[0].insert(1, 1)).await.unwrap();
+    within(10, writers[0].when().reaches(version)).await;
+    for lost in &nodes[1..3] {
+        lost.local().endpoint().close().await;
+    }
+    within(10, writers[0].when().offline()).await;
+    let _reader = Map::<u32, u32>::reader(&nodes[3], "guarded");
+    // Nothing tells when it has a bond, or that its wait for others is over.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let late = writer(&nodes[3], key);
+    // Longer than a founding waits.
+    let begun = tokio::time::timeout(Duration::from_secs(2), late.when().online()).await;
+    assert!(begun.is_err(), "it has begun a content of its own");
+    let reformed = async { while !writers[0].reform().await {} };
+    within(10, reformed).await;
+    until(10, late.when(), || late.get(&1) == Some(1)).await;
+    within(10, late.when().online()).await;
+}
+
 /// Term numbers are added up: the highest one once ended the group.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_impossible_term_is_believed_of_no_member() {

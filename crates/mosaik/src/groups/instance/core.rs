@@ -110,6 +110,14 @@ pub(crate) struct Wishes {
     pub(crate) write_key: Option<WriteKey>,
 }
 
+/// Role of a member, as far as its node's handles decide it: they may make more of it at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Role {
+    preference: LeadershipPreference,
+    has_write_key: bool,
+    min_members: usize,
+}
+
 /// Log entries that may be under way from this member's queue. Few, so that commands that arrive
 /// meanwhile are put together.
 const PARCELS_UNDER_WAY: usize = 8;
@@ -217,6 +225,13 @@ impl Instance {
             self.discovery().remove_group(self.observer_mark());
         }
     }
+
+    /// The present role.
+    pub(crate) fn role(&self) -> Role {
+        Role {
+            preference: self.preference(),
+            has_write_key: self.write_key().is_some(),
+            min_members: self.min_members(),
         }
     }
 

@@ -87,6 +87,11 @@ impl Feeding {
         }
     }
 
+    /// Returns whether there is nothing that only an observer has.
+    pub(super) fn is_idle(&self) -> bool {
+        self.candidates.is_empty() && self.reached.is_empty() && self.following.is_none()
+    }
+
     pub(super) fn wants(&self, peer: &PeerId) -> bool {
         self.picks.contains_key(peer) || self.reached.contains_key(peer)
     }

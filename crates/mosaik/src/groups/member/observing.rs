@@ -103,7 +103,7 @@ impl Worker {
             return;
         }
         if !self.instance.observes() {
-            if !self.feeding.candidates.is_empty() {
+            if !self.feeding.is_idle() {
                 // Another handle of this node has made a member of it.
                 self.feeding = Feeding::new(now);
                 self.scan_catalog();

@@ -20,7 +20,7 @@ use crate::{
         bond::wire::Control,
         bonding::dial::Dials,
         consensus::{Failure, Node, Stopped, View},
-        instance::Instance,
+        instance::{Instance, Role},
         model::{
             event::Event,
             lineage::{Lineage, MemberId},
@@ -39,7 +39,10 @@ const CALM_TICK: Duration = Duration::from_millis(100);
 pub(crate) struct Worker {
     pub(super) instance: Arc<Instance>,
     pub(super) dials: Dials,
-    pub(super) joined: Instant,
+    /// Time since which this member has waited for others in its present role.
+    pub(super) waiting_since: Instant,
+    /// The role in which it began to wait.
+    pub(super) role: Role,
     /// Time of the last event that bears on founding.
     pub(super) last_news: Instant,
     pub(super) discovery_settled: bool,
@@ -109,7 +112,8 @@ impl Worker {
         let now = Instant::now();
         Self {
             dials: Dials::new(instance.clone()),
-            joined: now,
+            waiting_since: now,
+            role: instance.role(),
             last_news: now,
             discovery_settled: false,
             node: None,
