@@ -225,10 +225,10 @@ impl NodeCore {
     }
 
     /// Finds out whether a source is one: it is led by somebody, and not fed from here.
-    fn check_sign(&self, source: MemberId, sign: &Sign) -> Result<(), Gone> {
+    pub(super) fn check_sign(&self, source: MemberId, sign: &Sign) -> Result<(), Gone> {
         let is_circle = sign.path.contains(&self.member);
         if !sign.vote.committed
-            || !wire::is_in_bounds(&sign.vote)
+            || !self.is_anothers(&sign.vote)
             || is_circle
             || sign.path.last() != Some(&source)
             || sign.path.len() > MAX_DEPTH + 1

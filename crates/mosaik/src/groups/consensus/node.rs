@@ -153,8 +153,12 @@ impl Node {
         });
         let commit_notices = Arc::new(CommitNotices::default());
         let acks = Arc::new(Acks::new(options.timing));
-        let network =
-            ClientFactory::new(options.peers.clone(), commit_notices.clone(), acks.clone());
+        let network = ClientFactory::new(
+            options.member,
+            options.peers.clone(),
+            commit_notices.clone(),
+            acks.clone(),
+        );
         let progress = network.progress();
         let raft = Consensus::new(
             options.member,

@@ -1563,6 +1563,47 @@ async fn a_snapshot_that_no_honest_member_sends_is_refused() {
     victim.member.reaches(201).await;
 }
 
+/// The library takes up the leadership that a vote gives to its member, whoever tells of it, though a
+/// leader that was restarted may lack entries of its own term.
+#[tokio::test(start_paused = true)]
+async fn a_vote_for_this_member_makes_no_leader_of_it() {
+    let (_mesh, members) = three().await;
+    let leads = leader(&members);
+    let follower = &members[(leads + 1) % 3];
+    let core = follower.node.core();
+    let mut vote = members[leads].vote();
+    vote.leader_id.term += 1;
+    vote.leader_id.voted_for = follower.id();
+    assert_eq!(core.take_committed(vote, Vec::new()).await, Err(Gone));
+    let sign = super::wire::Sign {
+        vote,
+        age_ms: Some(0),
+        commit: None,
+        path: vec![members[leads].id()],
+    };
+    assert!(core.check_sign(members[leads].id(), &sign).is_err());
+    let append = AppendEntriesRequest::<Types> {
+        vote,
+        prev_log_id: None,
+        leader_commit: None,
+        entries: Vec::new(),
+    };
+    let heartbeat = super::wire::Request::Heartbeat {
+        append: append.into(),
+        backed: false,
+    };
+    let asked = encoding::try_serialize(&heartbeat).unwrap();
+    let refused = within(core.answer(members[leads].id(), &asked))
+        .await
+        .unwrap();
+    let refused: super::wire::Response = super::wire::decode(&refused).unwrap();
+    assert!(matches!(refused, super::wire::Response::Refused));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let view = follower.node.view().borrow().clone();
+    assert!(!view.leading && view.term < vote.leader_id.term, "{view:?}");
+    assert_eq!(within(follower.execute(&[1])).await, done(1..=1));
+}
+
 /// The first frame of an observer without anything.
 fn follow() -> Bytes {
     super::wire::encode(&Follow {
