@@ -34,7 +34,7 @@ use super::{
     },
     state::{
         candidacy::Candidacy, confirmations::LeadershipConfirmations, feed::Feed, health::Health,
-        view::View,
+        supply_limits::SupplyLimits, view::View,
     },
 };
 use crate::{
@@ -204,6 +204,7 @@ impl Node {
             health: Health::new(options.timing.election),
             over: Mutex::new(false),
             supplies: Semaphore::new(MAX_SUPPLIES),
+            supply_limits: SupplyLimits::default(),
             committed: tokio::sync::Mutex::default(),
             partial: Mutex::new(None),
             scope: scope.child(),

@@ -25,7 +25,7 @@ use super::{
     follow::PART_BYTES,
     leader::Proposed,
     pending_commands::{CommandOutcome, CommandRoute, PendingCommands, WaitFor},
-    wire::{Fed, Follow},
+    wire::{Fed, Follow, Layout},
 };
 use crate::{
     Digest, UniqueId,
@@ -960,13 +960,97 @@ async fn whoever_asks_for_nonsense_is_not_answered() {
     assert_eq!(within(first.execute(&[200])).await, done(201..=201));
 }
 
+fn somebody() -> MemberId {
+    MemberId::fresh(iroh::SecretKey::from_bytes(&rand::random()).public())
+}
+
+/// A lone member with a log of so many commands, and how that is laid out.
+async fn laid_out(mesh: &Mesh, commands: u64) -> (Member<Journal>, Layout) {
+    let first = Member::start(mesh, Journal::default(), None).await;
+    let voters = BTreeSet::from([first.id()]);
+    first.node.found(voters).await.unwrap();
+    first.online().await;
+    let all: Vec<_> = (0..commands).collect();
+    for some in all.chunks(1000) {
+        assert!(matches!(
+            within(first.execute(some)).await,
+            CommandOutcome::Done(_)
+        ));
+    }
+    let ask = encoding::try_serialize(&Ask::Layout { from: 0 }).unwrap();
+    let layout = answer(first.node.core(), ask).await.unwrap();
+    (first, super::wire::decode(&layout).unwrap())
+}
+
+/// A peer once had all of the log encoded as one piece, and held in memory.
+#[tokio::test(start_paused = true)]
+async fn a_piece_that_nobody_would_cut_is_not_given() {
+    let (first, layout) = laid_out(&Mesh::default(), 150_000).await;
+    let core = first.node.core();
+    let mut ends: Vec<_> = layout.pieces.unwrap().iter().map(|p| p.units).collect();
+    for n in 1..ends.len() {
+        ends[n] += ends[n - 1];
+    }
+    let asked = |ends: Vec<u64>| Ask::Pieces {
+        of: Whole::Log,
+        from: 0,
+        ends,
+    };
+    for (ask, expected) in [
+        (asked(ends[..2].to_vec()), Answer::Coming),
+        (asked(vec![ends[ends.len() - 1]]), Answer::Missing),
+    ] {
+        let frame = encoding::try_serialize(&ask).unwrap();
+        let given = answer(core, frame).await.unwrap();
+        let given: Answer = encoding::deserialize(given).unwrap();
+        assert_eq!(given, expected, "{ask:?}");
+    }
+}
+
+/// Answers once stayed in memory for as long as a peer took nothing, on any number of streams.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_no_answers_has_few_prepared_and_loses_them() {
+    let (first, layout) = laid_out(&Mesh::default(), 150_000).await;
+    let pieces = layout.pieces.unwrap();
+    let first_two = pieces[0].units + pieces[1].units;
+    let ask = Ask::Pieces {
+        of: Whole::Log,
+        from: 0,
+        ends: vec![pieces[0].units, first_two],
+    };
+    let ask = encoding::try_serialize(&ask).unwrap();
+    let (greedy, mut streams) = (somebody(), Vec::new());
+    for _ in 0..5 {
+        let (mut ours, theirs) = MemberStream::narrow_pair(1);
+        let core = first.node.core().clone();
+        tokio::spawn(async move { core.serve_fetch(greedy, theirs).await });
+        ours.tx.send(&ask).await.unwrap();
+        streams.push(ours);
+    }
+    let other = within(answer(first.node.core(), ask)).await.unwrap();
+    assert_eq!(
+        encoding::deserialize::<Answer>(&other).unwrap(),
+        Answer::Coming
+    );
+    let begin = Instant::now();
+    let mut last = streams.pop().unwrap();
+    let coming = tokio::time::timeout(Duration::from_secs(600), last.rx.recv()).await;
+    let coming = coming.unwrap().unwrap();
+    assert_eq!(
+        encoding::deserialize::<Answer>(&coming).unwrap(),
+        Answer::Coming
+    );
+    let waited = begin.elapsed();
+    assert!(waited >= Duration::from_secs(50), "{waited:?}");
+}
+
 /// The first frame that a member answers with.
 async fn answer(core: &Arc<NodeCore>, frame: Bytes) -> Result<Bytes, Gone> {
     let (mut ours, theirs) = MemberStream::pair();
     ours.tx.send(&frame).await?;
     within(async {
         tokio::select! {
-            _ = Box::pin(core.serve_fetch(theirs)) => Err(Gone),
+            _ = Box::pin(core.serve_fetch(somebody(), theirs)) => Err(Gone),
             frame = ours.rx.recv() => frame,
         }
     })
