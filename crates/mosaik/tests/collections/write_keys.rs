@@ -466,6 +466,26 @@ async fn a_member_without_the_key_deposes_no_leader_by_its_answers() {
     }
 }
 
+/// Each name was once one more entry of everybody's log, which listed all the names before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_comes_as_ever_new_members_is_not_added_each_time() {
+    const NAMES: u32 = 300;
+    let node = node(random_network()).await;
+    let map = writer(&node, WriteKey::random());
+    within(10, map.when().online()).await;
+    let (mut guest, _) = bonded(&map, &node).await;
+    for n in 1..=NAMES {
+        guest.comes_as(u64::from(n) + 1).await;
+        // Time enough for a change of the membership.
+        within(5, map.insert(1, n)).await.unwrap();
+    }
+    assert!(map.status().membership.learners.len() <= 1);
+    let (late, _) = bonded(&map, &node).await;
+    let last = late.theirs.lineage.and_then(|own| own.last);
+    let others = last.expect("a log").index - u64::from(NAMES);
+    assert!(others < 50, "{others} entries without a mutation");
+}
+
 /// Bonds are made anew when a handle brings the key; meanwhile its node once knew of no content, and
 /// began an empty one that would have replaced the last copy of the other.
 #[tokio::test(flavor = "multi_thread")]

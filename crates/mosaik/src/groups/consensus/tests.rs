@@ -1688,6 +1688,25 @@ async fn a_vote_for_this_member_makes_no_leader_of_it() {
     assert_eq!(within(follower.execute(&[1])).await, done(1..=1));
 }
 
+/// Entries without commands once counted for nothing: a log of them was never cut off.
+#[tokio::test(start_paused = true)]
+async fn a_log_of_changes_of_the_membership_is_cut_off() {
+    let mesh = Mesh::default();
+    let first = Member::start(&mesh, Seldom::default(), None).await;
+    let voters = BTreeSet::from([first.id()]);
+    first.node.found(voters).await.unwrap();
+    first.online().await;
+    for _ in 0..200 {
+        let learner = BTreeSet::from([somebody()]);
+        within(first.node.add_learners(learner.clone()))
+            .await
+            .unwrap();
+        within(first.node.remove_learners(learner)).await.unwrap();
+    }
+    first.log_begins_after(100).await;
+    assert_eq!(within(first.execute(&[1])).await, done(1..=1));
+}
+
 /// The first frame of an observer without anything.
 fn follow() -> Bytes {
     super::wire::encode(&Follow {

@@ -13,7 +13,8 @@ use tokio::{
 };
 
 use super::{
-    crashes::Crashes, feeding::Feeding, halt_detector::HaltDetector, rules::Change, stalls::Stalls,
+    admissions::Admissions, crashes::Crashes, feeding::Feeding, halt_detector::HaltDetector,
+    rules::Change, stalls::Stalls,
 };
 use crate::{
     groups::{
@@ -63,6 +64,8 @@ pub(crate) struct Worker {
     pub(super) unreachable: HashMap<MemberId, Instant>,
     pub(super) changing: Option<BoxFuture<'static, Result<Change, Stopped>>>,
     pub(super) next_change: Instant,
+    /// Guests that were added to the membership.
+    pub(super) admissions: Admissions,
     /// Time at which this member stands for election by itself, if it does.
     pub(super) stand_at: Option<Instant>,
     pub(super) quorum: HaltDetector,
@@ -126,6 +129,7 @@ impl Worker {
             unreachable: HashMap::new(),
             changing: None,
             next_change: now,
+            admissions: Admissions::default(),
             stand_at: None,
             quorum: HaltDetector::default(),
             crashes: Crashes::default(),
