@@ -18,6 +18,8 @@
 //! - **Signs of life** of the leader are passed on as they come, with their age: an observer knows
 //!   of no leader that its source has not heard of in time. It never takes an entry for committed
 //!   that its source has not applied.
+//! - **Entries** need no sign of life: what was applied is committed for good, and goes on to those who
+//!   lack it also when its source is gone.
 //! - **No circles**: each message names the members and observers that it came through, and an
 //!   observer that finds itself among them leaves.
 //! - **Bounded work**: nobody feeds more than 16 others, and a leader lets 4 come to it. Who takes no
@@ -97,6 +99,7 @@ impl NodeCore {
             place: &place,
             tx,
             vote: None,
+            told: None,
             sign_due: Instant::now(),
         };
         tokio::select! {
@@ -285,6 +288,8 @@ struct Feeding<'a> {
     tx: FrameSender,
     /// The last leader's: during an election there is none.
     vote: Option<VoteOf<Types>>,
+    /// The vote that the observer was last told of.
+    told: Option<VoteOf<Types>>,
     sign_due: Instant,
 }
 
@@ -299,9 +304,15 @@ impl Feeding<'_> {
         let mut snapshot: Option<BoxFuture<'_, Result<u64, Gone>>> = None;
         loop {
             self.vote = core.leaders_vote().or(self.vote);
+            let vote = self.entries_vote();
             let lacks = async {
+                // Without a vote, nothing is sent before a sign brings one.
+                let Some(vote) = vote else {
+                    return std::future::pending().await;
+                };
                 core.applied.wait_applied(next).await;
                 sleep_until(batch_due).await;
+                vote
             };
             let sign_due = self.sign_due;
             let sign = async {
@@ -327,13 +338,8 @@ impl Feeding<'_> {
                     is_newcomers = false;
                     self.place.set_next(next)?;
                 }
-                () = lacks, if unanswered < MAX_UNANSWERED && snapshot.is_none() => {
+                vote = lacks, if unanswered < MAX_UNANSWERED && snapshot.is_none() => {
                     batch_due = Instant::now() + BATCH_INTERVAL;
-                    // An observer that changes its source has nobody to name for a moment.
-                    let Some(vote) = self.vote.filter(|_| core.feed.path(core.member).is_some())
-                    else {
-                        continue;
-                    };
                     if is_newcomers || next < core.log.first_index() {
                         snapshot = Some(core.feed_snapshot(self.child, vote, is_newcomers).boxed());
                         continue;
@@ -346,11 +352,13 @@ impl Feeding<'_> {
                         continue;
                     }
                     let last = entries.last().map_or(0, |last| term_of(&last.log_id));
-                    // The leader of a later term is about to be known here as well.
                     if vote.leader_id.term >= last {
                         next += entries.len() as u64;
                         unanswered += 1;
                         self.send_batch(&entries).await?;
+                    } else {
+                        // The leader of a later term is about to be known here as well.
+                        batch_due = Instant::now() + core.timing.beat / 2;
                     }
                 }
                 () = sign => {
@@ -359,6 +367,13 @@ impl Feeding<'_> {
                 }
             }
         }
+    }
+
+    /// The vote under which entries are sent: what was applied stays committed, so where nobody can be
+    /// named as its way at present, the last one that the observer was told of.
+    fn entries_vote(&self) -> Option<VoteOf<Types>> {
+        let has_path = self.core.feed.path(self.core.member).is_some();
+        self.vote.filter(|_| has_path).or(self.told)
     }
 
     /// Sends entries in parts, and signs when they are due.
@@ -393,6 +408,7 @@ impl Feeding<'_> {
             commit: heard.max(self.core.applied.last_index()),
             path,
         });
+        self.told = Some(vote);
         self.tx.queue(&wire::encode(&sign)?)
     }
 }

@@ -1688,6 +1688,33 @@ async fn a_vote_for_this_member_makes_no_leader_of_it() {
     assert_eq!(within(follower.execute(&[1])).await, done(1..=1));
 }
 
+/// It once sent nothing more when it had lost its own source.
+#[tokio::test(start_paused = true)]
+async fn an_observer_without_a_source_hands_on_all_that_it_has() {
+    let (mesh, members) = three().await;
+    let leads = &members[leader(&members)];
+    let near = Observing::start(&mesh, Journal::default()).await;
+    let far = Observing::start(&mesh, Paced::<2000>::default()).await;
+    let _near = near.follow(leads.id());
+    near.member.online().await;
+    let _far = far.follow(near.member.id());
+    far.member.online().await;
+    for n in 1..=20 {
+        let last = n * 40;
+        assert_eq!(
+            within(leads.execute(&[n; 40])).await,
+            done(last - 39..=last)
+        );
+        near.member.reaches(last).await;
+        tokio::time::sleep(Duration::from_millis(6)).await;
+    }
+    let has = *far.member.status.watch_committed().current.borrow();
+    assert!(has < 800, "{has}");
+    near.following.lock().take().unwrap().cancel();
+    far.member.reaches(800).await;
+    assert_eq!(far.member.state(), leads.state());
+}
+
 /// Entries without commands once counted for nothing: a log of them was never cut off.
 #[tokio::test(start_paused = true)]
 async fn a_log_of_changes_of_the_membership_is_cut_off() {
