@@ -56,6 +56,10 @@ impl Sources for Members<'_> {
     fn arrived(&self) {
         self.0.feed.arrived();
     }
+
+    fn pauses(&self, until: Instant) {
+        self.0.feed.pause_until(until);
+    }
 }
 
 impl NodeCore {
@@ -112,6 +116,7 @@ impl NodeCore {
             partial = self.fetch_snapshot(&plan, id, leader) => partial?,
         };
         drop(holding);
+        self.feed.fetched();
         let snapshot = SnapshotOf::<Types, SnapshotData> {
             meta: header.meta.into(),
             snapshot: SnapshotData::Fetched(FetchedSnapshot {

@@ -182,6 +182,10 @@ impl NodeCore {
         let mut vote = None;
         loop {
             let due = untold.front().map(|(due, _)| *due);
+            if let Some(due) = due {
+                // The source may have nothing to send before it is told.
+                self.feed.pause_until(due);
+            }
             let frame = tokio::select! {
                 biased;
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
@@ -277,6 +281,12 @@ impl NodeCore {
     /// State of the snapshot that this observer gets from its source.
     pub(crate) fn transfer(&self) -> Transfer {
         self.feed.transfer()
+    }
+
+    /// Returns whether it is this observer's own affair if nothing arrives: it has not applied yet what
+    /// it got, or keeps to its rate.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.last_committed() > self.applied.last_id() || self.feed.is_paused()
     }
 }
 

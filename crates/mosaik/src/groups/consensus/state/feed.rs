@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::groups::{
@@ -36,6 +36,8 @@ pub(crate) struct Feed {
     source: Mutex<Option<Source>>,
     /// Number of arrivals from sources.
     arrivals: AtomicU64,
+    /// Time until which this observer asks for nothing more, so as not to exceed its rate.
+    paused_until: Mutex<Option<Instant>>,
     /// Changes when something was heard of the leader.
     signs: watch::Sender<()>,
 }
@@ -82,8 +84,10 @@ pub(crate) enum Transfer {
     None,
     /// The source is about to say which pieces there are. That may take it a while.
     Announced,
-    /// The pieces are fetched, or taken in.
+    /// The pieces are fetched.
     Described,
+    /// All of them are here, and are taken in.
+    Installing,
 }
 
 impl Feed {
@@ -94,6 +98,7 @@ impl Feed {
             streams: AtomicU64::new(0),
             source: Mutex::default(),
             arrivals: AtomicU64::new(0),
+            paused_until: Mutex::default(),
             signs: watch::Sender::default(),
         }
     }
@@ -105,6 +110,18 @@ impl Feed {
     /// Something was heard of the leader.
     pub(crate) fn sign(&self) {
         self.signs.send_replace(());
+    }
+
+    /// Notes that this observer asks for nothing more until then.
+    pub(crate) fn pause_until(&self, until: Instant) {
+        let mut paused = self.paused_until.lock();
+        *paused = paused.max(Some(until));
+    }
+
+    /// Returns whether this observer asks for nothing at present.
+    pub(crate) fn is_paused(&self) -> bool {
+        let paused = *self.paused_until.lock();
+        paused.is_some_and(|until| Instant::now() < until)
     }
 
     /// Notes that a part of the log or of a snapshot has arrived.
@@ -171,6 +188,15 @@ impl Feed {
             && source.transfer == Transfer::Announced
         {
             source.transfer = Transfer::Described;
+        }
+    }
+
+    /// Notes that all of the source's snapshot is here.
+    pub(crate) fn fetched(&self) {
+        if let Some(source) = &mut *self.source.lock()
+            && source.transfer == Transfer::Described
+        {
+            source.transfer = Transfer::Installing;
         }
     }
 
