@@ -204,7 +204,8 @@ impl NodeCore {
                     self.note_sign(&sign);
                     if vote != Some(sign.vote) {
                         vote = Some(sign.vote);
-                        self.take_committed(sign.vote, Vec::new()).await?;
+                        let taken = self.take_committed(sign.vote, Vec::new()).await;
+                        taken.inspect_err(|_| self.report_own_vote(&sign.vote))?;
                     }
                 }
                 Fed::Part { bytes, is_last } => {
@@ -223,6 +224,21 @@ impl NodeCore {
                     untold.push_back((pace.next(), next));
                 }
             }
+        }
+    }
+
+    /// Reports that this observer follows nobody because it has voted for itself in a later term than
+    /// its group's leader: as a voter that was stopped before anybody knew of its candidacy. To forget
+    /// that vote is not safe: it might be given to another one in the same term.
+    fn report_own_vote(&self, vote: &VoteOf<Types>) {
+        let Some((term, candidate)) = self.log.stored_vote() else {
+            return;
+        };
+        if candidate == self.member && term > vote.leader_id.term && self.feed.is_first_report() {
+            tracing::error!(
+                member = %self.member, own_term = term, term = vote.leader_id.term,
+                "this observer stood for election when it was a voter, in a later term than that of the                  group's leader: it follows nobody before the next election. Open it as a member for a                  moment, or restart the leader's node"
+            );
         }
     }
 

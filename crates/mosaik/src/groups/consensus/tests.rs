@@ -1688,6 +1688,24 @@ async fn a_vote_for_this_member_makes_no_leader_of_it() {
     assert_eq!(within(follower.execute(&[1])).await, done(1..=1));
 }
 
+/// It follows nobody, and once said nothing of it.
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_has_voted_for_itself_in_a_later_term_says_so() {
+    let (mesh, members) = three().await;
+    let leads = &members[leader(&members)];
+    let observer = Observing::start(&mesh, Journal::default()).await;
+    let core = observer.member.node.core();
+    let mut vote = leads.vote();
+    vote.leader_id.term += 3;
+    vote.leader_id.voted_for = observer.member.id();
+    vote.committed = false;
+    let request = openraft::raft::VoteRequest::<Types>::new(vote, None);
+    let _granted = core.raft.vote(request).await.unwrap();
+    assert!(within(observer.follow(leads.id())).await.is_err());
+    assert!(!core.feed.is_first_report(), "it was reported");
+    assert!(!observer.member.status.is_online());
+}
+
 /// It once sent nothing more when it had lost its own source.
 #[tokio::test(start_paused = true)]
 async fn an_observer_without_a_source_hands_on_all_that_it_has() {

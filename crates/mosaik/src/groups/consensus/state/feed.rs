@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -38,6 +38,8 @@ pub(crate) struct Feed {
     arrivals: AtomicU64,
     /// Time until which this observer asks for nothing more, so as not to exceed its rate.
     paused_until: Mutex<Option<Instant>>,
+    /// It was reported that this observer can follow nobody.
+    reported: AtomicBool,
     /// Changes when something was heard of the leader.
     signs: watch::Sender<()>,
 }
@@ -99,6 +101,7 @@ impl Feed {
             source: Mutex::default(),
             arrivals: AtomicU64::new(0),
             paused_until: Mutex::default(),
+            reported: AtomicBool::new(false),
             signs: watch::Sender::default(),
         }
     }
@@ -122,6 +125,11 @@ impl Feed {
     pub(crate) fn is_paused(&self) -> bool {
         let paused = *self.paused_until.lock();
         paused.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Returns whether that this observer can follow nobody is reported for the first time.
+    pub(crate) fn is_first_report(&self) -> bool {
+        !self.reported.swap(true, Ordering::Relaxed)
     }
 
     /// Notes that a part of the log or of a snapshot has arrived.
