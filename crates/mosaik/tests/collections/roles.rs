@@ -1,9 +1,11 @@
 //! Writers and readers, leaders and handles.
 
+use std::time::Duration;
+
 use futures::{StreamExt, stream::FuturesUnordered};
 use mosaik::collections::{self, Cell, CollectionConfig, Error, Map, Once, Set, SyncConfig};
 
-use super::fleet;
+use super::{fleet, until};
 use crate::support::{node, random_network, within};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +104,30 @@ async fn a_writer_beside_an_earlier_reader_leads() {
     within(10, writer.when().online()).await;
     writer.insert(1).await.unwrap();
     assert!(reader.contains(&1));
+}
+
+/// Each founded at once, since it had been a reader for long; all but one were discarded.
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_that_become_writers_at_once_begin_one_content() {
+    const COLLECTIONS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+    let nodes = fleet(3).await;
+    let mut readers = Vec::new();
+    for id in COLLECTIONS {
+        readers.extend(nodes.iter().map(|node| Map::<u32, u32>::reader(node, id)));
+    }
+    // The time for which a founding waits at most, counted from when there was a reader.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    for id in COLLECTIONS {
+        let open = |node| Map::<u32, u32>::writer(node, id);
+        let writers: Vec<_> = nodes.iter().map(open).collect();
+        for (n, writer) in (0..).zip(&writers) {
+            within(10, writer.when().online()).await;
+            within(10, writer.insert(n, n)).await.unwrap();
+        }
+        for writer in &writers {
+            until(10, writer.when(), || writer.len() == 3).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -466,6 +466,56 @@ async fn a_member_without_the_key_deposes_no_leader_by_its_answers() {
     }
 }
 
+/// Each name was once one more entry of everybody's log, which listed all the names before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_comes_as_ever_new_members_is_not_added_each_time() {
+    const NAMES: u32 = 300;
+    let node = node(random_network()).await;
+    let map = writer(&node, WriteKey::random());
+    within(10, map.when().online()).await;
+    let (mut guest, _) = bonded(&map, &node).await;
+    for n in 1..=NAMES {
+        guest.comes_as(u64::from(n) + 1).await;
+        // Time enough for a change of the membership.
+        within(5, map.insert(1, n)).await.unwrap();
+    }
+    assert!(map.status().membership.learners.len() <= 1);
+    let (late, _) = bonded(&map, &node).await;
+    let last = late.theirs.lineage.and_then(|own| own.last);
+    let others = last.expect("a log").index - u64::from(NAMES);
+    assert!(others < 50, "{others} entries without a mutation");
+}
+
+/// Bonds are made anew when a handle brings the key; meanwhile its node once knew of no content, and
+/// began an empty one that would have replaced the last copy of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_becomes_a_writer_begins_nothing_beside_a_halted_content() {
+    let nodes = fleet(4).await;
+    let key = WriteKey::random();
+    let writers = [0, 1, 2].map(|n| writer(&nodes[n], key));
+    for writer in &writers {
+        within(10, writer.when().online()).await;
+    }
+    until_voters(&writers[0], 3).await;
+    let version = settled(|| writers[0].insert(1, 1)).await.unwrap();
+    within(10, writers[0].when().reaches(version)).await;
+    for lost in &nodes[1..3] {
+        lost.local().endpoint().close().await;
+    }
+    within(10, writers[0].when().offline()).await;
+    let _reader = Map::<u32, u32>::reader(&nodes[3], "guarded");
+    // Nothing tells when it has a bond, or that its wait for others is over.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let late = writer(&nodes[3], key);
+    // Longer than a founding waits.
+    let begun = tokio::time::timeout(Duration::from_secs(2), late.when().online()).await;
+    assert!(begun.is_err(), "it has begun a content of its own");
+    let reformed = async { while !writers[0].reform().await {} };
+    within(10, reformed).await;
+    until(10, late.when(), || late.get(&1) == Some(1)).await;
+    within(10, late.when().online()).await;
+}
+
 /// Term numbers are added up: the highest one once ended the group.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_impossible_term_is_believed_of_no_member() {

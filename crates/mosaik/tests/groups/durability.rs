@@ -14,7 +14,8 @@ use mosaik::{
     Digest, Group, GroupKey, Network, NetworkId, Strong, UniqueId, Weak, discovery, futures,
     groups::{
         ApplyContext, CommandError, ConsensusConfig, Cursor, InMemoryLogStore, Index, JoinError,
-        LogReplaySync, NoStorage, QueryError, StateMachine, Storage, StoreError, Term,
+        LeadershipPreference, LogReplaySync, NoStorage, QueryError, StateMachine, Storage,
+        StoreError, Term,
     },
     id,
     iroh::EndpointAddr,
@@ -22,6 +23,7 @@ use mosaik::{
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::machines::{Ledger, agreed, leader_of, reaches, until_members};
 use crate::support::{builder, logged, random_network, within};
@@ -87,6 +89,75 @@ pub(super) async fn trio(
     }
     agreed(&groups).await;
     (nodes, groups)
+}
+
+/// Applies nothing before it may, or the test has long failed.
+struct Gated {
+    preference: LeadershipPreference,
+    /// Commands that were to be applied, and whether they may be.
+    gate: watch::Sender<(u64, bool)>,
+}
+
+impl StateMachine for Gated {
+    type Command = u64;
+    type Query = ();
+    type QueryResult = ();
+    type StateSync = LogReplaySync<Self>;
+
+    fn signature(&self) -> UniqueId {
+        id!("gated")
+    }
+
+    fn apply(&mut self, _: u64, _: &dyn ApplyContext) {
+        self.gate.send_modify(|(asked, _)| *asked += 1);
+        for _ in 0..60_000 {
+            if self.gate.borrow().1 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn query(&self, (): ()) {}
+
+    fn state_sync(&self) -> Self::StateSync {
+        LogReplaySync::default()
+    }
+
+    fn leadership_preference(&self) -> LeadershipPreference {
+        self.preference
+    }
+}
+
+/// It was told to an instance that did not exist yet: the member stayed an observer inside, and nobody
+/// was ever elected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_handle_that_comes_while_an_observer_takes_its_log_up_makes_a_member_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), GroupKey::random());
+    let (gate, mut asked) = watch::channel((0, true));
+    let join = |node: &Network, preference| {
+        let gate = gate.clone();
+        let groups = node.groups().with_key(key);
+        let groups = groups.with_state_machine(Gated { preference, gate });
+        groups.durable().unwrap().join()
+    };
+    let node = start(network, directory.path(), None).await.unwrap();
+    let group = join(&node, LeadershipPreference::Normal);
+    within(10, group.when().online()).await;
+    within(5, group.execute(1)).await.unwrap();
+    within(20, node.shutdown()).await;
+    drop(group);
+
+    gate.send_replace((0, false));
+    let node = start(network, directory.path(), None).await.unwrap();
+    let _observer = join(&node, LeadershipPreference::Observer);
+    let replaying = asked.wait_for(|(asked, _)| *asked == 1);
+    within(10, replaying).await.unwrap();
+    let member = join(&node, LeadershipPreference::Normal);
+    gate.send_modify(|(_, open)| *open = true);
+    within(10, member.when().online()).await;
+    within(5, member.execute(2)).await.unwrap();
 }
 
 pub(super) async fn shut_down(nodes: Vec<Network>) {

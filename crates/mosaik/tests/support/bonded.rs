@@ -18,6 +18,7 @@ use super::{
 /// Numbers of messages.
 const BOND: u8 = 0;
 const CHANNEL: u8 = 1;
+const CONTROL_MEMBER_INFO: u8 = 0;
 const CONTROL_ASK: u8 = 3;
 const CONTROL_ANSWER: u8 = 4;
 const CONTROL_REMOVED: u8 = 6;
@@ -164,6 +165,20 @@ impl Bonded {
             send,
             recv,
         }
+    }
+
+    /// Says that it is another member by now, without a history.
+    pub async fn comes_as(&mut self, incarnation: u64) {
+        self.own.incarnation = incarnation;
+        let standing = Standing {
+            member: self.own,
+            willingness: 0,
+            catching_up: false,
+            lineage: None,
+            feeds: None,
+        };
+        let told = frame(&(CONTROL_MEMBER_INFO, incarnation, standing));
+        self.send.write_all(&told).await.unwrap();
     }
 
     /// Says that the node's history was given up for one with more commands.

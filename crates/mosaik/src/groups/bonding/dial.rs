@@ -23,6 +23,9 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 /// The same where only an operator can help.
 const FIRST_REFUSED_RETRY: Duration = Duration::from_secs(1);
 const LAST_REFUSED_RETRY: Duration = Duration::from_secs(60);
+/// Attempts at renewing a bond that a founding waits for. The first may come before the peer has seen the
+/// end of the old one.
+const RENEWALS: u32 = 3;
 /// Attempts under way at once.
 const MAX_RUNNING: usize = 32;
 /// The same limit for peers that have not proved the key: any peer may list the group.
@@ -71,6 +74,8 @@ struct Wanted {
     running: bool,
     /// It has had a bond.
     proven: bool,
+    /// Its bond was ended here, to be made anew.
+    renewed: bool,
 }
 
 impl Dials {
@@ -104,6 +109,7 @@ impl Dials {
                 due,
                 running: false,
                 proven: false,
+                renewed: false,
             },
         );
         self.start_due(Instant::now());
@@ -142,10 +148,22 @@ impl Dials {
         }
     }
 
-    /// Returns whether there is a peer with which no attempt has ended yet: a founding waits for
-    /// that.
+    /// A bond was ended here, to be made anew: the peer is there, and what it told is to be heard
+    /// again.
+    pub(crate) fn renew(&mut self, peer: PeerId) {
+        self.lost(peer);
+        if let Some(wanted) = self.wanted.get_mut(&peer) {
+            wanted.renewed = true;
+        }
+    }
+
+    /// Returns whether there is a peer with which no attempt has ended yet, or a bond is to be renewed:
+    /// a founding waits for that.
     pub(crate) fn is_first_attempt_pending(&self) -> bool {
-        self.wanted.values().any(|wanted| wanted.attempts == 0)
+        let is_pending = |wanted: &Wanted| {
+            wanted.attempts == 0 || (wanted.renewed && wanted.attempts <= RENEWALS)
+        };
+        self.wanted.values().any(is_pending)
     }
 
     pub(crate) fn tick(&mut self, now: Instant) {

@@ -47,6 +47,9 @@ pub(crate) trait Sources: Send + Sync {
 
     /// Notes that a frame has come.
     fn arrived(&self) {}
+
+    /// Notes that nothing is asked for until then, so as not to exceed the rate.
+    fn pauses(&self, _until: Instant) {}
 }
 
 /// Errors of fetching.
@@ -216,6 +219,7 @@ impl Fetch<'_> {
         let now = Instant::now();
         let next = self.board.lock().pace.next();
         let until = if next > now {
+            self.sources.pauses(next);
             next.min(now + LOOK)
         } else {
             now + LOOK

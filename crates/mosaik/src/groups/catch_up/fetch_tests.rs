@@ -1,4 +1,7 @@
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use super::*;
 use crate::{
@@ -34,6 +37,10 @@ struct Crowd {
     sent: Arc<Mutex<Vec<usize>>>,
     /// Bytes per second to fetch.
     rate: u64,
+    /// Frames that have come.
+    arrived: AtomicUsize,
+    /// Time until which nothing is asked for, as was said last.
+    paused: Mutex<Option<Instant>>,
     scope: Scope,
 }
 
@@ -53,6 +60,8 @@ impl Crowd {
             pieces: Arc::new(pieces),
             sent: Arc::new(Mutex::new(vec![0; manners.len()])),
             rate: RATE,
+            arrived: AtomicUsize::new(0),
+            paused: Mutex::default(),
             scope: Scope::new(),
         };
         (crowd, plan)
@@ -112,6 +121,14 @@ impl Sources for Crowd {
             let _ = serve(theirs, manner, &pieces, &sent, place).await;
         });
         async { Ok(ours) }.boxed()
+    }
+
+    fn arrived(&self) {
+        self.arrived.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn pauses(&self, until: Instant) {
+        *self.paused.lock() = Some(until);
     }
 }
 
@@ -237,6 +254,26 @@ async fn no_more_than_a_window_is_under_way() {
     };
     let (fetched, taken) = tokio::join!(fetching, taking);
     assert_eq!((fetched, taken), (Ok(()), 100));
+}
+
+/// A frame of a mebibyte took longer, on a slow line, than an observer waits for anything.
+#[tokio::test(start_paused = true)]
+async fn a_large_piece_arrives_little_by_little() {
+    let (crowd, plan) = Crowd::new(2, 1024 * 1024, &[Manner::Honest]);
+    assert_eq!(crowd.fetch(&plan, None).await.unwrap(), *crowd.pieces);
+    let frames = crowd.arrived.load(Ordering::Relaxed);
+    assert!(frames >= 32, "{frames}");
+}
+
+/// The receiver's own rate is no fault of its sources.
+#[tokio::test(start_paused = true)]
+async fn who_keeps_to_its_rate_says_until_when_it_asks_for_nothing() {
+    let (mut crowd, plan) = Crowd::new(4, 100_000, &[Manner::Honest]);
+    crowd.rate = 20_000;
+    let started = Instant::now();
+    assert_eq!(crowd.fetch(&plan, None).await.unwrap(), *crowd.pieces);
+    let paused = crowd.paused.lock().unwrap() - started;
+    assert!(paused >= Duration::from_secs(14), "{paused:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -152,8 +152,14 @@ impl CachedSnapshot {
         from: u64,
         ends: Vec<u64>,
     ) -> io::Result<Vec<Encoded>> {
-        self.encode(move |capture| capture.encode(from, Cutting::Ends(&ends)))
-            .await
+        self.encode(move |capture| {
+            let cutting = Cutting::Ends {
+                ends: &ends,
+                bytes: PIECE_BYTES,
+            };
+            capture.encode(from, cutting)
+        })
+        .await
     }
 
     /// Encodes on a thread of its own: that may take a while.

@@ -15,8 +15,9 @@ use crate::{
 pub(crate) const PIECE_BYTES: usize = 128 * 1024;
 /// A larger piece is neither sent nor accepted; it consists of one item or log entry.
 pub(crate) const MAX_PIECE_BYTES: usize = 1024 * 1024 * 1024;
-/// A piece travels in frames of this size, and one with the rest.
-pub(crate) const FRAME_BYTES: usize = 1024 * 1024;
+/// A piece travels in frames of this size, and one with the rest. Small ones, so that a receiver on a slow
+/// line sees that something comes.
+pub(crate) const FRAME_BYTES: usize = 64 * 1024;
 /// Pieces that one snapshot may consist of.
 pub(crate) const MAX_PIECES: usize = 1 << 20;
 /// Pieces that are asked for at a time.

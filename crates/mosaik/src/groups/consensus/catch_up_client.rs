@@ -56,6 +56,10 @@ impl Sources for Members<'_> {
     fn arrived(&self) {
         self.0.feed.arrived();
     }
+
+    fn pauses(&self, until: Instant) {
+        self.0.feed.pause_until(until);
+    }
 }
 
 impl NodeCore {
@@ -83,7 +87,7 @@ impl NodeCore {
         let header: SnapshotHeader = wire::decode(header)?;
         let id = header.id().ok_or(Gone)?;
         let last = header.meta.last_log_id.ok_or(Gone)?;
-        let is_sound = wire::is_in_bounds(&header.vote);
+        let is_sound = self.is_anothers(&header.vote);
         if !is_sound || !is_installable(&header.vote, last, self.last_committed()) {
             return Err(Gone);
         }
@@ -112,6 +116,7 @@ impl NodeCore {
             partial = self.fetch_snapshot(&plan, id, leader) => partial?,
         };
         drop(holding);
+        self.feed.fetched();
         let snapshot = SnapshotOf::<Types, SnapshotData> {
             meta: header.meta.into(),
             snapshot: SnapshotData::Fetched(FetchedSnapshot {
@@ -268,7 +273,7 @@ impl NodeCore {
             };
             let layout = timeout(patience, asking).await.unwrap_or(Err(Gone))?;
             let is_leaders = layout.vote.leader_id.voted_for == leader && layout.vote.committed;
-            if !is_leaders || !wire::is_in_bounds(&layout.vote) {
+            if !is_leaders || !self.is_anothers(&layout.vote) {
                 return Err(Gone);
             }
             self.on_contact(layout.vote.leader_id.term, Some(layout.committed));

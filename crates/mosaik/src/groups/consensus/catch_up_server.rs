@@ -1,12 +1,12 @@
 //! Server of history for members that catch up.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use openraft::{
     EntryPayload, alias::EntryOf, async_runtime::watch::WatchReceiver, entry::RaftEntry,
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     core::NodeCore,
@@ -20,7 +20,10 @@ use crate::{
             wire::{Answer, Ask, PIECE_BYTES, Piece, Whole, frames, in_bounds},
         },
         log::{format::encode_entries, memory_tail::weight, types::Types},
-        model::member_stream::{Gone, MemberStream},
+        model::{
+            lineage::MemberId,
+            member_stream::{Gone, MemberStream},
+        },
     },
     primitives::Bytes,
 };
@@ -31,12 +34,20 @@ const LAYOUT_PIECES: usize = 128;
 const LAYOUT_BYTES: usize = 4 * 1024 * 1024;
 /// Pieces of the log that are given at a time take about this much, or are a single one.
 const MAX_RUN_BYTES: usize = 48 * 1024 * 1024;
+/// Time limit for a peer to take a frame: whoever takes longer has given up by itself.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
 /// Duty cycle on the leader: after working for `t`, it sleeps `REST × t`.
 const REST: u32 = 2;
 
 impl NodeCore {
     /// Answers a member that catches up, until it ends the stream.
-    pub(crate) async fn serve_fetch(&self, stream: MemberStream) -> Result<(), Gone> {
+    pub(crate) async fn serve_fetch(
+        &self,
+        from: MemberId,
+        stream: MemberStream,
+    ) -> Result<(), Gone> {
+        let peer = from.peer().ok_or(Gone)?;
+        let _stream = self.supply_limits.streams.try_take(peer, 1).ok_or(Gone)?;
         let MemberStream { mut tx, mut rx } = stream;
         let mut _held = None;
         loop {
@@ -54,6 +65,8 @@ impl NodeCore {
                     if !in_bounds(from, &ends) {
                         return Err(Gone);
                     }
+                    // Given back when all is sent: what is prepared is held for as long.
+                    let _answer = self.supply_limits.answers.take(peer, 1).await;
                     let turn = self.supplies.acquire().await.map_err(|_| Gone)?;
                     let pieces = match of {
                         Whole::Log => self.log_pieces(from, &ends).await.map_err(|_| Gone)?,
@@ -82,7 +95,8 @@ impl NodeCore {
                     };
                     tx.queue(&wire::encode(&Answer::Coming)?)?;
                     for frame in pieces.into_iter().flat_map(frames) {
-                        tx.send(&frame).await?;
+                        let sent = timeout(FRAME_TIMEOUT, tx.send(&frame)).await;
+                        sent.map_err(|_| Gone)??;
                     }
                 }
             }
@@ -91,7 +105,13 @@ impl NodeCore {
 
     /// Offers a newcomer the snapshot that it has asked for, as a leader does unasked where the log
     /// no longer reaches back far enough.
-    pub(crate) async fn serve_offer(&self, mut stream: MemberStream) -> Result<(), Gone> {
+    pub(crate) async fn serve_offer(
+        &self,
+        from: MemberId,
+        mut stream: MemberStream,
+    ) -> Result<(), Gone> {
+        let peer = from.peer().ok_or(Gone)?;
+        let _stream = self.supply_limits.streams.try_take(peer, 1).ok_or(Gone)?;
         stream.rx.recv().await?;
         let (vote, leading) = {
             let server = self.server.borrow_watched();
@@ -176,7 +196,8 @@ impl NodeCore {
             if *end > applied {
                 return Ok(None);
             }
-            let entries = self.log.read(next..*end, room).await?;
+            // A piece is no larger than one that was cut by this limit.
+            let entries = self.log.read(next..*end, room.min(PIECE_BYTES)).await?;
             let complete = entries.len() as u64 == end - next;
             if !complete || entries.first().is_none_or(|entry| entry.index() != next) {
                 return Ok(None);

@@ -21,14 +21,14 @@ impl NodeCore {
             match channel {
                 Channel::Append => self.serve_append(stream).await,
                 Channel::Snapshot => drop(self.serve_snapshot_of(from, stream).await),
-                Channel::Fetch => drop(self.serve_fetch(stream).await),
+                Channel::Fetch => drop(self.serve_fetch(from, stream).await),
                 Channel::Forward(origin) if origin.is_beside(&from) => {
                     // However it ends: what was not applied is sent again.
                     let _ = self.serve_forward(origin, stream).await;
                 }
                 Channel::Forward(_) => {}
                 // However it ends: the newcomer asks again, or takes the log.
-                Channel::Offer => drop(self.serve_offer(stream).await),
+                Channel::Offer => drop(self.serve_offer(from, stream).await),
                 // However it ends: the observer looks for another source.
                 Channel::Follow => drop(self.serve_follow(from, stream).await),
             }

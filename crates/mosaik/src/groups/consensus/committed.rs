@@ -11,7 +11,7 @@ use openraft::{
     raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse},
 };
 
-use super::core::NodeCore;
+use super::{core::NodeCore, wire::is_in_bounds};
 use crate::groups::{
     catch_up::snapshot_data::SnapshotData,
     log::types::{Types, term_of},
@@ -19,6 +19,10 @@ use crate::groups::{
 };
 
 type LogId = LogIdOf<Types>;
+
+/// Highest index that is believed of a snapshot: no log comes near it, and the consensus library adds
+/// one.
+const MAX_INDEX: u64 = 1 << 62;
 
 impl NodeCore {
     /// The last entry that is known here to be committed.
@@ -28,6 +32,13 @@ impl NodeCore {
         self.applied.last_id().max(committed)
     }
 
+    /// Returns whether a message with this vote may reach the consensus library. That takes up the
+    /// leadership which a vote gives to this member, whoever tells of it; but a leader that was
+    /// restarted may lack entries that others have committed in its term, and must not lead it again.
+    pub(super) fn is_anothers(&self, vote: &VoteOf<Types>) -> bool {
+        is_in_bounds(vote) && vote.leader_id.voted_for != self.member
+    }
+
     /// Takes committed entries as if the leader with this vote had sent them; returns the index of
     /// the entry after the last one.
     pub(super) async fn take_committed(
@@ -35,6 +46,9 @@ impl NodeCore {
         vote: VoteOf<Types>,
         mut entries: Vec<EntryOf<Types>>,
     ) -> Result<u64, Gone> {
+        if !self.is_anothers(&vote) {
+            return Err(Gone);
+        }
         // One after the other: what the library shows may be older than what it was handed.
         let mut committed = self.committed.lock().await;
         let prev = (*committed).max(self.last_committed());
@@ -75,7 +89,7 @@ impl NodeCore {
         let committed = self.committed.lock().await;
         let known = (*committed).max(self.last_committed());
         let last = snapshot.meta.last_log_id.ok_or(Gone)?;
-        if !is_installable(&vote, last, known) {
+        if !self.is_anothers(&vote) || !is_installable(&vote, last, known) {
             return Err(Gone);
         }
         let installing = self.raft.install_full_snapshot(vote, snapshot);
@@ -89,6 +103,7 @@ pub(super) fn is_installable(vote: &VoteOf<Types>, last: LogId, committed: Optio
     let is_behind = Some(last) <= committed;
     vote.committed
         && term_of(&last) <= vote.leader_id.term
+        && last.index() <= MAX_INDEX
         && (is_behind || last.index() >= index_after(committed))
 }
 

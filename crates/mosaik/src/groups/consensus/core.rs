@@ -26,7 +26,7 @@ use super::{
     replication::{acks::Acks, commit_notices::CommitNotices, peers::Peers, progress::Progress},
     state::{
         candidacy::Candidacy, confirmations::LeadershipConfirmations, feed::Feed, health::Health,
-        view::View,
+        supply_limits::SupplyLimits, view::View,
     },
 };
 use crate::{
@@ -69,6 +69,8 @@ pub(crate) struct NodeCore {
     pub(super) over: Mutex<bool>,
     /// Bounds what is prepared for members that catch up.
     pub(super) supplies: Semaphore,
+    /// Bounds what they have prepared and not taken.
+    pub(super) supply_limits: SupplyLimits,
     /// The last entry that was taken as committed from others than the leader. Held while more is.
     pub(super) committed: tokio::sync::Mutex<Option<LogIdOf<Types>>>,
     /// Snapshot that was fetched in part.

@@ -18,6 +18,8 @@
 //! - **Signs of life** of the leader are passed on as they come, with their age: an observer knows
 //!   of no leader that its source has not heard of in time. It never takes an entry for committed
 //!   that its source has not applied.
+//! - **Entries** need no sign of life: what was applied is committed for good, and goes on to those who
+//!   lack it also when its source is gone.
 //! - **No circles**: each message names the members and observers that it came through, and an
 //!   observer that finds itself among them leaves.
 //! - **Bounded work**: nobody feeds more than 16 others, and a leader lets 4 come to it. Who takes no
@@ -97,6 +99,7 @@ impl NodeCore {
             place: &place,
             tx,
             vote: None,
+            told: None,
             sign_due: Instant::now(),
         };
         tokio::select! {
@@ -179,6 +182,10 @@ impl NodeCore {
         let mut vote = None;
         loop {
             let due = untold.front().map(|(due, _)| *due);
+            if let Some(due) = due {
+                // The source may have nothing to send before it is told.
+                self.feed.pause_until(due);
+            }
             let frame = tokio::select! {
                 biased;
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
@@ -197,7 +204,8 @@ impl NodeCore {
                     self.note_sign(&sign);
                     if vote != Some(sign.vote) {
                         vote = Some(sign.vote);
-                        self.take_committed(sign.vote, Vec::new()).await?;
+                        let taken = self.take_committed(sign.vote, Vec::new()).await;
+                        taken.inspect_err(|_| self.report_own_vote(&sign.vote))?;
                     }
                 }
                 Fed::Part { bytes, is_last } => {
@@ -219,16 +227,31 @@ impl NodeCore {
         }
     }
 
+    /// Reports that this observer follows nobody because it has voted for itself in a later term than
+    /// its group's leader: as a voter that was stopped before anybody knew of its candidacy. To forget
+    /// that vote is not safe: it might be given to another one in the same term.
+    fn report_own_vote(&self, vote: &VoteOf<Types>) {
+        let Some((term, candidate)) = self.log.stored_vote() else {
+            return;
+        };
+        if candidate == self.member && term > vote.leader_id.term && self.feed.is_first_report() {
+            tracing::error!(
+                member = %self.member, own_term = term, term = vote.leader_id.term,
+                "this observer stood for election when it was a voter, in a later term than that of the                  group's leader: it follows nobody before the next election. Open it as a member for a                  moment, or restart the leader's node"
+            );
+        }
+    }
+
     async fn take_batch(&self, vote: VoteOf<Types>, batch: &Bytes) -> Result<u64, Gone> {
         let entries = decode_entries(batch).map_err(|_| Gone)?;
         self.take_committed(vote, entries).await
     }
 
     /// Finds out whether a source is one: it is led by somebody, and not fed from here.
-    fn check_sign(&self, source: MemberId, sign: &Sign) -> Result<(), Gone> {
+    pub(super) fn check_sign(&self, source: MemberId, sign: &Sign) -> Result<(), Gone> {
         let is_circle = sign.path.contains(&self.member);
         if !sign.vote.committed
-            || !wire::is_in_bounds(&sign.vote)
+            || !self.is_anothers(&sign.vote)
             || is_circle
             || sign.path.last() != Some(&source)
             || sign.path.len() > MAX_DEPTH + 1
@@ -275,6 +298,12 @@ impl NodeCore {
     pub(crate) fn transfer(&self) -> Transfer {
         self.feed.transfer()
     }
+
+    /// Returns whether it is this observer's own affair if nothing arrives: it has not applied yet what
+    /// it got, or keeps to its rate.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.last_committed() > self.applied.last_id() || self.feed.is_paused()
+    }
 }
 
 /// Feeds one observer.
@@ -285,6 +314,8 @@ struct Feeding<'a> {
     tx: FrameSender,
     /// The last leader's: during an election there is none.
     vote: Option<VoteOf<Types>>,
+    /// The vote that the observer was last told of.
+    told: Option<VoteOf<Types>>,
     sign_due: Instant,
 }
 
@@ -299,9 +330,15 @@ impl Feeding<'_> {
         let mut snapshot: Option<BoxFuture<'_, Result<u64, Gone>>> = None;
         loop {
             self.vote = core.leaders_vote().or(self.vote);
+            let vote = self.entries_vote();
             let lacks = async {
+                // Without a vote, nothing is sent before a sign brings one.
+                let Some(vote) = vote else {
+                    return std::future::pending().await;
+                };
                 core.applied.wait_applied(next).await;
                 sleep_until(batch_due).await;
+                vote
             };
             let sign_due = self.sign_due;
             let sign = async {
@@ -327,13 +364,8 @@ impl Feeding<'_> {
                     is_newcomers = false;
                     self.place.set_next(next)?;
                 }
-                () = lacks, if unanswered < MAX_UNANSWERED && snapshot.is_none() => {
+                vote = lacks, if unanswered < MAX_UNANSWERED && snapshot.is_none() => {
                     batch_due = Instant::now() + BATCH_INTERVAL;
-                    // An observer that changes its source has nobody to name for a moment.
-                    let Some(vote) = self.vote.filter(|_| core.feed.path(core.member).is_some())
-                    else {
-                        continue;
-                    };
                     if is_newcomers || next < core.log.first_index() {
                         snapshot = Some(core.feed_snapshot(self.child, vote, is_newcomers).boxed());
                         continue;
@@ -346,11 +378,13 @@ impl Feeding<'_> {
                         continue;
                     }
                     let last = entries.last().map_or(0, |last| term_of(&last.log_id));
-                    // The leader of a later term is about to be known here as well.
                     if vote.leader_id.term >= last {
                         next += entries.len() as u64;
                         unanswered += 1;
                         self.send_batch(&entries).await?;
+                    } else {
+                        // The leader of a later term is about to be known here as well.
+                        batch_due = Instant::now() + core.timing.beat / 2;
                     }
                 }
                 () = sign => {
@@ -359,6 +393,13 @@ impl Feeding<'_> {
                 }
             }
         }
+    }
+
+    /// The vote under which entries are sent: what was applied stays committed, so where nobody can be
+    /// named as its way at present, the last one that the observer was told of.
+    fn entries_vote(&self) -> Option<VoteOf<Types>> {
+        let has_path = self.core.feed.path(self.core.member).is_some();
+        self.vote.filter(|_| has_path).or(self.told)
     }
 
     /// Sends entries in parts, and signs when they are due.
@@ -393,6 +434,7 @@ impl Feeding<'_> {
             commit: heard.max(self.core.applied.last_index()),
             path,
         });
+        self.told = Some(vote);
         self.tx.queue(&wire::encode(&sign)?)
     }
 }

@@ -34,7 +34,7 @@ use super::{
     },
     state::{
         candidacy::Candidacy, confirmations::LeadershipConfirmations, feed::Feed, health::Health,
-        view::View,
+        supply_limits::SupplyLimits, view::View,
     },
 };
 use crate::{
@@ -45,7 +45,7 @@ use crate::{
             raft_log::RaftLog,
             types::{Types, term_of},
         },
-        machine::{log_storage::CommandStore, replica::Replica},
+        machine::{log_storage::CommandStore, preference::Preference, replica::Replica},
         model::{
             config::Timing,
             lineage::{Branch, Lineage, LogPoint, MemberId},
@@ -67,10 +67,9 @@ pub(crate) struct NodeOptions {
     pub(crate) group: GroupId,
     pub(crate) network: NetworkId,
     pub(crate) timing: Timing,
-    /// True if the instance stands for election by itself; reluctant members are told to.
-    pub(crate) elects: bool,
-    /// True if the instance is an observer's, which is no member.
-    pub(crate) observes: bool,
+    /// Says whether the instance stands for election by itself, and whether it is an observer's, which
+    /// is no member.
+    pub(crate) preference: Arc<Preference>,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) commands: Option<Arc<dyn CommandStore>>,
     /// Store of a durable member.
@@ -171,8 +170,12 @@ impl Node {
         applied.inherit_compacted(compacted);
         let commit_notices = Arc::new(CommitNotices::default());
         let acks = Arc::new(Acks::new(options.timing));
-        let network =
-            ClientFactory::new(options.peers.clone(), commit_notices.clone(), acks.clone());
+        let network = ClientFactory::new(
+            options.member,
+            options.peers.clone(),
+            commit_notices.clone(),
+            acks.clone(),
+        );
         let progress = network.progress();
         let raft = Consensus::new(
             options.member,
@@ -207,8 +210,8 @@ impl Node {
             commit_notices,
             acks,
             progress,
-            feed: Feed::new(options.observes),
-            candidacy: Candidacy::new(options.elects),
+            feed: Feed::new(options.preference.clone()),
+            candidacy: Candidacy::new(options.preference),
             confirmations: LeadershipConfirmations::default(),
             applied,
             pending_commands: options.pending_commands,
@@ -218,6 +221,7 @@ impl Node {
             health: Health::new(options.timing.election),
             over: Mutex::new(false),
             supplies: Semaphore::new(MAX_SUPPLIES),
+            supply_limits: SupplyLimits::default(),
             committed: tokio::sync::Mutex::default(),
             partial: Mutex::new(None),
             scope: scope.child(),
@@ -381,12 +385,6 @@ impl Node {
         // Fails only when consensus has stopped; then there is nothing to hand over.
         let trigger = self.0.raft.trigger();
         let _ = caught(trigger.transfer_leader(to)).await;
-    }
-
-    /// An observer becomes a member, which may stand for election by itself.
-    pub(crate) fn take_part(&self, elects: bool) {
-        self.0.candidacy.set_elects(elects);
-        self.0.feed.take_part();
     }
 
     /// Follows a source in the background; runs `done` when that has ended.

@@ -46,8 +46,8 @@ impl NodeCore {
     /// Answers a question of another member.
     pub(crate) async fn answer(&self, from: MemberId, request: &Bytes) -> Result<Bytes, Gone> {
         let response = match wire::decode(request)? {
-            Request::Heartbeat { append, .. } if !wire::is_in_bounds(&append.vote) => None,
-            Request::Vote(request) if !wire::is_in_bounds(&request.vote) => None,
+            Request::Heartbeat { append, .. } if !self.is_anothers(&append.vote) => None,
+            Request::Vote(request) if !self.is_anothers(&request.vote) => None,
             Request::Heartbeat { append, backed } => self.on_heartbeat(append.into(), backed).await,
             Request::Vote(request) => {
                 let voting = self.raft.vote(self.admitted(request.into()));
@@ -158,7 +158,7 @@ impl NodeCore {
     /// Hands a request to the consensus library; the outcome is known once the entries are stored.
     fn append(self: &Arc<Self>, frame: &Bytes) -> Result<Appending, Gone> {
         let append: AppendEntries = wire::decode(frame)?;
-        if !wire::is_in_bounds(&append.vote) {
+        if !self.is_anothers(&append.vote) {
             return Err(Gone);
         }
         let request = AppendEntriesRequest::<Types>::from(append);

@@ -25,18 +25,19 @@ use super::{
     follow::PART_BYTES,
     leader::Proposed,
     pending_commands::{CommandOutcome, CommandRoute, PendingCommands, WaitFor},
-    wire::{Fed, Follow},
+    wire::{Fed, Follow, Layout},
 };
 use crate::{
     Digest, UniqueId,
     groups::{
-        ApplyContext, ConsensusConfig, Cursor, InMemoryLogStore, Index, LogReplaySync, Snapshot,
-        SnapshotStateMachine, SnapshotSync, StateMachine, Storage,
+        ApplyContext, ConsensusConfig, Cursor, InMemoryLogStore, Index, LeadershipPreference,
+        LogReplaySync, Snapshot, SnapshotStateMachine, SnapshotSync, StateMachine, Storage,
         catch_up::wire::{Answer, Ask, Manifest, SnapshotHeader, SnapshotId, Whole},
         log::types::{Batch, Types},
         machine::{
             commands,
             log_storage::{CommandStore, StorageAdapter},
+            preference::Preference,
             replica::MachineReplica,
         },
         model::{
@@ -347,8 +348,11 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
                 group: Digest::zero(),
                 network: Digest::zero(),
                 timing: consensus.timing(),
-                elects: !observes,
-                observes,
+                preference: Arc::new(Preference::new(if observes {
+                    LeadershipPreference::Observer
+                } else {
+                    LeadershipPreference::Normal
+                })),
                 replica: replica.clone(),
                 commands,
                 store: None,
@@ -956,13 +960,97 @@ async fn whoever_asks_for_nonsense_is_not_answered() {
     assert_eq!(within(first.execute(&[200])).await, done(201..=201));
 }
 
+fn somebody() -> MemberId {
+    MemberId::fresh(iroh::SecretKey::from_bytes(&rand::random()).public())
+}
+
+/// A lone member with a log of so many commands, and how that is laid out.
+async fn laid_out(mesh: &Mesh, commands: u64) -> (Member<Journal>, Layout) {
+    let first = Member::start(mesh, Journal::default(), None).await;
+    let voters = BTreeSet::from([first.id()]);
+    first.node.found(voters).await.unwrap();
+    first.online().await;
+    let all: Vec<_> = (0..commands).collect();
+    for some in all.chunks(1000) {
+        assert!(matches!(
+            within(first.execute(some)).await,
+            CommandOutcome::Done(_)
+        ));
+    }
+    let ask = encoding::try_serialize(&Ask::Layout { from: 0 }).unwrap();
+    let layout = answer(first.node.core(), ask).await.unwrap();
+    (first, super::wire::decode(&layout).unwrap())
+}
+
+/// A peer once had all of the log encoded as one piece, and held in memory.
+#[tokio::test(start_paused = true)]
+async fn a_piece_that_nobody_would_cut_is_not_given() {
+    let (first, layout) = laid_out(&Mesh::default(), 150_000).await;
+    let core = first.node.core();
+    let mut ends: Vec<_> = layout.pieces.unwrap().iter().map(|p| p.units).collect();
+    for n in 1..ends.len() {
+        ends[n] += ends[n - 1];
+    }
+    let asked = |ends: Vec<u64>| Ask::Pieces {
+        of: Whole::Log,
+        from: 0,
+        ends,
+    };
+    for (ask, expected) in [
+        (asked(ends[..2].to_vec()), Answer::Coming),
+        (asked(vec![ends[ends.len() - 1]]), Answer::Missing),
+    ] {
+        let frame = encoding::try_serialize(&ask).unwrap();
+        let given = answer(core, frame).await.unwrap();
+        let given: Answer = encoding::deserialize(given).unwrap();
+        assert_eq!(given, expected, "{ask:?}");
+    }
+}
+
+/// Answers once stayed in memory for as long as a peer took nothing, on any number of streams.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_no_answers_has_few_prepared_and_loses_them() {
+    let (first, layout) = laid_out(&Mesh::default(), 150_000).await;
+    let pieces = layout.pieces.unwrap();
+    let first_two = pieces[0].units + pieces[1].units;
+    let ask = Ask::Pieces {
+        of: Whole::Log,
+        from: 0,
+        ends: vec![pieces[0].units, first_two],
+    };
+    let ask = encoding::try_serialize(&ask).unwrap();
+    let (greedy, mut streams) = (somebody(), Vec::new());
+    for _ in 0..5 {
+        let (mut ours, theirs) = MemberStream::narrow_pair(1);
+        let core = first.node.core().clone();
+        tokio::spawn(async move { core.serve_fetch(greedy, theirs).await });
+        ours.tx.send(&ask).await.unwrap();
+        streams.push(ours);
+    }
+    let other = within(answer(first.node.core(), ask)).await.unwrap();
+    assert_eq!(
+        encoding::deserialize::<Answer>(&other).unwrap(),
+        Answer::Coming
+    );
+    let begin = Instant::now();
+    let mut last = streams.pop().unwrap();
+    let coming = tokio::time::timeout(Duration::from_secs(600), last.rx.recv()).await;
+    let coming = coming.unwrap().unwrap();
+    assert_eq!(
+        encoding::deserialize::<Answer>(&coming).unwrap(),
+        Answer::Coming
+    );
+    let waited = begin.elapsed();
+    assert!(waited >= Duration::from_secs(50), "{waited:?}");
+}
+
 /// The first frame that a member answers with.
 async fn answer(core: &Arc<NodeCore>, frame: Bytes) -> Result<Bytes, Gone> {
     let (mut ours, theirs) = MemberStream::pair();
     ours.tx.send(&frame).await?;
     within(async {
         tokio::select! {
-            _ = Box::pin(core.serve_fetch(theirs)) => Err(Gone),
+            _ = Box::pin(core.serve_fetch(somebody(), theirs)) => Err(Gone),
             frame = ours.rx.recv() => frame,
         }
     })
@@ -1557,6 +1645,111 @@ async fn a_snapshot_that_no_honest_member_sends_is_refused() {
     }
     assert_eq!(within(first.execute(&[200])).await, done(201..=201));
     victim.member.reaches(201).await;
+}
+
+/// The library takes up the leadership that a vote gives to its member, whoever tells of it, though a
+/// leader that was restarted may lack entries of its own term.
+#[tokio::test(start_paused = true)]
+async fn a_vote_for_this_member_makes_no_leader_of_it() {
+    let (_mesh, members) = three().await;
+    let leads = leader(&members);
+    let follower = &members[(leads + 1) % 3];
+    let core = follower.node.core();
+    let mut vote = members[leads].vote();
+    vote.leader_id.term += 1;
+    vote.leader_id.voted_for = follower.id();
+    assert_eq!(core.take_committed(vote, Vec::new()).await, Err(Gone));
+    let sign = super::wire::Sign {
+        vote,
+        age_ms: Some(0),
+        commit: None,
+        path: vec![members[leads].id()],
+    };
+    assert!(core.check_sign(members[leads].id(), &sign).is_err());
+    let append = AppendEntriesRequest::<Types> {
+        vote,
+        prev_log_id: None,
+        leader_commit: None,
+        entries: Vec::new(),
+    };
+    let heartbeat = super::wire::Request::Heartbeat {
+        append: append.into(),
+        backed: false,
+    };
+    let asked = encoding::try_serialize(&heartbeat).unwrap();
+    let refused = within(core.answer(members[leads].id(), &asked))
+        .await
+        .unwrap();
+    let refused: super::wire::Response = super::wire::decode(&refused).unwrap();
+    assert!(matches!(refused, super::wire::Response::Refused));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let view = follower.node.view().borrow().clone();
+    assert!(!view.leading && view.term < vote.leader_id.term, "{view:?}");
+    assert_eq!(within(follower.execute(&[1])).await, done(1..=1));
+}
+
+/// It follows nobody, and once said nothing of it.
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_has_voted_for_itself_in_a_later_term_says_so() {
+    let (mesh, members) = three().await;
+    let leads = &members[leader(&members)];
+    let observer = Observing::start(&mesh, Journal::default()).await;
+    let core = observer.member.node.core();
+    let mut vote = leads.vote();
+    vote.leader_id.term += 3;
+    vote.leader_id.voted_for = observer.member.id();
+    vote.committed = false;
+    let request = openraft::raft::VoteRequest::<Types>::new(vote, None);
+    let _granted = core.raft.vote(request).await.unwrap();
+    assert!(within(observer.follow(leads.id())).await.is_err());
+    assert!(!core.feed.is_first_report(), "it was reported");
+    assert!(!observer.member.status.is_online());
+}
+
+/// It once sent nothing more when it had lost its own source.
+#[tokio::test(start_paused = true)]
+async fn an_observer_without_a_source_hands_on_all_that_it_has() {
+    let (mesh, members) = three().await;
+    let leads = &members[leader(&members)];
+    let near = Observing::start(&mesh, Journal::default()).await;
+    let far = Observing::start(&mesh, Paced::<2000>::default()).await;
+    let _near = near.follow(leads.id());
+    near.member.online().await;
+    let _far = far.follow(near.member.id());
+    far.member.online().await;
+    for n in 1..=20 {
+        let last = n * 40;
+        assert_eq!(
+            within(leads.execute(&[n; 40])).await,
+            done(last - 39..=last)
+        );
+        near.member.reaches(last).await;
+        tokio::time::sleep(Duration::from_millis(6)).await;
+    }
+    let has = *far.member.status.watch_committed().current.borrow();
+    assert!(has < 800, "{has}");
+    near.following.lock().take().unwrap().cancel();
+    far.member.reaches(800).await;
+    assert_eq!(far.member.state(), leads.state());
+}
+
+/// Entries without commands once counted for nothing: a log of them was never cut off.
+#[tokio::test(start_paused = true)]
+async fn a_log_of_changes_of_the_membership_is_cut_off() {
+    let mesh = Mesh::default();
+    let first = Member::start(&mesh, Seldom::default(), None).await;
+    let voters = BTreeSet::from([first.id()]);
+    first.node.found(voters).await.unwrap();
+    first.online().await;
+    for _ in 0..200 {
+        let learner = BTreeSet::from([somebody()]);
+        within(first.node.add_learners(learner.clone()))
+            .await
+            .unwrap();
+        within(first.node.remove_learners(learner)).await.unwrap();
+    }
+    first.log_begins_after(100).await;
+    assert_eq!(within(first.execute(&[1])).await, done(1..=1));
 }
 
 /// The first frame of an observer without anything.

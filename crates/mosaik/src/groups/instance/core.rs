@@ -20,7 +20,7 @@ use crate::{
         GroupConfig, GroupKey, LeadershipPreference, WriteKey,
         bond::{keep_alive::KeepAlive, set::BondSet},
         consensus::{Node, pending_commands::PendingCommands},
-        machine::{log_storage::CommandStore, replica::Replica},
+        machine::{log_storage::CommandStore, preference::Preference, replica::Replica},
         model::{
             config::Timing,
             event::Event,
@@ -55,7 +55,7 @@ pub(crate) struct Instance {
     pub(super) local: PeerId,
     /// Random for each joining.
     pub(crate) session: u64,
-    preference: Mutex<LeadershipPreference>,
+    pub(super) preference: Arc<Preference>,
     /// The first one that any handle has brought.
     pub(super) write_key: Mutex<Option<WriteKey>>,
     /// True once the lack of the right to write counts: see [`Instance::settle_right`].
@@ -110,6 +110,14 @@ pub(crate) struct Wishes {
     pub(crate) write_key: Option<WriteKey>,
 }
 
+/// Role of a member, as far as its node's handles decide it: they may make more of it at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Role {
+    preference: LeadershipPreference,
+    has_write_key: bool,
+    min_members: usize,
+}
+
 /// Log entries that may be under way from this member's queue. Few, so that commands that arrive
 /// meanwhile are put together.
 const PARCELS_UNDER_WAY: usize = 8;
@@ -146,7 +154,7 @@ impl Instance {
             timing,
             local,
             session: rand::random(),
-            preference: Mutex::new(options.preference),
+            preference: Arc::new(Preference::new(options.preference)),
             write_key: Mutex::new(options.write_key),
             refusal_settled: AtomicBool::new(false),
             min_members: AtomicUsize::new(options.config.consensus().min_members),
@@ -195,7 +203,7 @@ impl Instance {
     }
 
     pub(crate) fn preference(&self) -> LeadershipPreference {
-        *self.preference.lock()
+        self.preference.get()
     }
 
     /// Number of members that must have met before the group is founded.
@@ -216,21 +224,22 @@ impl Instance {
             self.learn_write_key(key);
         }
         self.min_members.fetch_max(min_members, Ordering::Relaxed);
-        {
-            let mut current = self.preference.lock();
-            if !current.is_observer() || preference.is_observer() {
-                return;
-            }
-            *current = preference;
+        if self.preference.raise(preference) {
+            self.discovery().remove_group(self.observer_mark());
         }
-        if let Some(node) = self.node() {
-            node.take_part(preference == LeadershipPreference::Normal);
+    }
+
+    /// The present role.
+    pub(crate) fn role(&self) -> Role {
+        Role {
+            preference: self.preference(),
+            has_write_key: self.write_key().is_some(),
+            min_members: self.min_members(),
         }
-        self.discovery().remove_group(self.observer_mark());
     }
 
     pub(crate) fn observes(&self) -> bool {
-        self.preference().is_observer()
+        self.preference.observes()
     }
 
     /// An entry that lists this beside the group is an observer's: members leave it to that to make
@@ -248,6 +257,10 @@ impl Instance {
     pub(crate) fn list(&self) -> Result<(), LimitError> {
         if self.observes() {
             self.discovery().add_group(self.observer_mark())?;
+            if !self.observes() {
+                // Another handle has come meanwhile, and may have found no mark to remove.
+                self.discovery().remove_group(self.observer_mark());
+            }
         }
         let listed = self.discovery().add_group(self.id());
         if listed.is_err() {

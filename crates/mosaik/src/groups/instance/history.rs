@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     groups::{
-        Cursor, Index, LeadershipPreference, Membership,
+        Cursor, Index, Membership,
         bond::core::BondCore,
         consensus::{
             Inheritance, Node, NodeCore, NodeOptions, Stopped, pending_commands::CommandRoute,
@@ -83,8 +83,7 @@ impl Instance {
             group: self.id(),
             network: *self.host.discovery.network_id(),
             timing: self.timing,
-            elects: self.preference() == LeadershipPreference::Normal,
-            observes: self.observes(),
+            preference: self.preference.clone(),
             replica: self.replica.clone(),
             commands: self.commands.clone(),
             store: self.keeper.as_ref().and_then(PersistentIdentity::store),

@@ -14,7 +14,7 @@ pub(crate) mod persistent_identity;
 mod profile;
 pub(crate) mod registry;
 
-pub(crate) use core::{Host, Instance, InstanceOptions, Wishes};
+pub(crate) use core::{Host, Instance, InstanceOptions, Role, Wishes};
 
 #[cfg(test)]
 #[cfg(feature = "storage")]

@@ -22,6 +22,8 @@ use crate::{
 const KEPT_BYTES: usize = if cfg!(test) { 4096 } else { 16 * 1024 * 1024 };
 /// Size of an entry here besides its commands, in bytes.
 const ENTRY_BYTES: usize = 192;
+/// Size of a member in a membership, in bytes.
+const MEMBER_BYTES: usize = 96;
 /// Not yet queued for the disk.
 const UNQUEUED: WriteSequence = WriteSequence::MAX;
 
@@ -246,7 +248,11 @@ impl MemoryTail {
 
 /// Approximate size of an entry, in bytes.
 pub(crate) fn weight(entry: &EntryOf<Types>) -> usize {
-    ENTRY_BYTES + commands_len(entry)
+    let members = match &entry.payload {
+        EntryPayload::Membership(membership) => membership.nodes().count(),
+        _ => 0,
+    };
+    ENTRY_BYTES + members * MEMBER_BYTES + commands_len(entry)
 }
 
 fn commands_len(entry: &EntryOf<Types>) -> usize {

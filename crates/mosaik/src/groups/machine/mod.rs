@@ -7,6 +7,7 @@
 
 pub(crate) mod commands;
 pub(crate) mod log_storage;
+pub(crate) mod preference;
 pub(crate) mod query;
 pub(crate) mod replica;
 pub(crate) mod sessions;

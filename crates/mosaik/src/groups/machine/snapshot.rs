@@ -165,8 +165,8 @@ pub(crate) enum Cutting<'a> {
         bytes: usize,
         pieces: usize,
     },
-    /// Cuts before these items.
-    Ends(&'a [u64]),
+    /// Cuts before these items, if no piece is larger than one that was cut by this limit.
+    Ends { ends: &'a [u64], bytes: usize },
 }
 
 /// Items of a snapshot, encoded as a vector.
@@ -219,7 +219,7 @@ impl<S: Snapshot> Capture for Captured<S> {
         let len = self.0.len();
         let end = match cutting {
             Cutting::Limits { .. } => len,
-            Cutting::Ends(ends) => ends.last().copied().unwrap_or(from),
+            Cutting::Ends { ends, .. } => ends.last().copied().unwrap_or(from),
         };
         if from > end || end > len {
             return Err(CaptureFailed::OutOfBounds);
@@ -238,7 +238,14 @@ impl<S: Snapshot> Capture for Captured<S> {
                 Cutting::Limits { items, bytes, .. } => {
                     next - begin >= items.max(fewest) || buffer.len() >= bytes || next == end
                 }
-                Cutting::Ends(ends) => ends.get(pieces.len()) == Some(&next),
+                Cutting::Ends { ends, bytes } => {
+                    let is_end = ends.get(pieces.len()) == Some(&next);
+                    if !is_end && buffer.len() >= bytes {
+                        // Nobody has cut it like this.
+                        return Err(CaptureFailed::OutOfBounds);
+                    }
+                    is_end
+                }
             };
             if full {
                 encoded += buffer.len();
@@ -246,7 +253,7 @@ impl<S: Snapshot> Capture for Captured<S> {
                 begin = next;
                 let most = match cutting {
                     Cutting::Limits { pieces, .. } => pieces,
-                    Cutting::Ends(_) => usize::MAX,
+                    Cutting::Ends { .. } => usize::MAX,
                 };
                 if pieces.len() == most || (encoded >= MAX_RUN_BYTES && next < end) {
                     return Ok(pieces);
@@ -314,11 +321,16 @@ mod tests {
         }
     }
 
+    const BYTES: usize = 20;
     const WHOLE: Cutting<'_> = Cutting::Limits {
         items: 3,
-        bytes: 20,
+        bytes: BYTES,
         pieces: usize::MAX,
     };
+
+    fn at(ends: &[u64]) -> Cutting<'_> {
+        Cutting::Ends { ends, bytes: BYTES }
+    }
 
     fn words() -> Captured<Words> {
         let word = |n: usize| "x".repeat(if n == 4 { 50 } else { n % 3 });
@@ -334,13 +346,10 @@ mod tests {
         let mut from = 0;
         for (n, piece) in whole.iter().enumerate() {
             let ends = [from + piece.items];
-            assert_eq!(
-                words.encode(from, Cutting::Ends(&ends)).unwrap(),
-                whole[n..=n]
-            );
+            assert_eq!(words.encode(from, at(&ends)).unwrap(), whole[n..=n]);
             let rest = Cutting::Limits {
                 items: 3,
-                bytes: 20,
+                bytes: BYTES,
                 pieces: 2,
             };
             let some = words.encode(from, rest).unwrap();
@@ -368,15 +377,27 @@ mod tests {
     fn what_is_out_of_bounds_or_miscounted_is_refused() {
         let words = words();
         for (from, ends) in [(0, [21]), (21, [21]), (5, [4])] {
-            let refused = words.encode(from, Cutting::Ends(&ends));
+            let refused = words.encode(from, at(&ends));
             assert!(matches!(refused, Err(CaptureFailed::OutOfBounds)));
         }
         assert!(words.encode(20, WHOLE).unwrap().is_empty());
-        let piece = words.encode(0, Cutting::Ends(&[2])).unwrap().remove(0);
+        let piece = words.encode(0, at(&[2])).unwrap().remove(0);
         let mut assembly = Assembled(Words::default());
         assert!(assembly.append(&piece.bytes, 3).is_err());
         assert!(assembly.append(&piece.bytes[1..], 2).is_err());
         assert!(assembly.append(b"\xff\xff\xff\xff\x0f", 2).is_err());
+    }
+
+    /// A peer once had all of the content encoded as one piece, and held in memory.
+    #[test]
+    fn a_piece_that_nobody_would_cut_is_refused() {
+        let words = words();
+        // The fifth word fills a piece.
+        assert!(words.encode(3, at(&[5])).is_ok());
+        for (from, end) in [(3, 6), (0, 20), (4, 7)] {
+            let refused = words.encode(from, at(&[end]));
+            assert!(matches!(refused, Err(CaptureFailed::OutOfBounds)), "{from}");
+        }
     }
 
     #[test]
@@ -391,7 +412,7 @@ mod tests {
         let pieces = words.encode(0, one_by_one).unwrap();
         assert_eq!(pieces.len() as u64, MAX_BATCHES);
         // As they are asked for later.
-        let again = words.encode(0, Cutting::Ends(&[3, 6])).unwrap();
+        let again = words.encode(0, at(&[3, 6])).unwrap();
         assert_eq!(again, pieces[..2]);
     }
 }

@@ -87,6 +87,11 @@ impl Feeding {
         }
     }
 
+    /// Returns whether there is nothing that only an observer has.
+    pub(super) fn is_idle(&self) -> bool {
+        self.candidates.is_empty() && self.reached.is_empty() && self.following.is_none()
+    }
+
     pub(super) fn wants(&self, peer: &PeerId) -> bool {
         self.picks.contains_key(peer) || self.reached.contains_key(peer)
     }
@@ -103,6 +108,8 @@ pub(super) struct Seen {
     pub(super) is_online: bool,
     pub(super) arrivals: u64,
     pub(super) transfer: Transfer,
+    /// It has enough to do with what it got, or asks for nothing so as not to exceed its rate.
+    pub(super) is_busy: bool,
 }
 
 /// Reasons to look for another source.
@@ -121,6 +128,7 @@ impl Following {
             is_online,
             arrivals,
             transfer,
+            is_busy,
         } = seen;
         if is_online {
             self.online = now;
@@ -128,8 +136,13 @@ impl Following {
         } else {
             self.online_since = None;
         }
-        if is_online || arrivals != self.arrivals {
+        let is_busy = is_busy || transfer == Transfer::Installing;
+        if is_online || is_busy || arrivals != self.arrivals {
             (self.arrivals, self.arrived) = (arrivals, now);
+        }
+        if is_busy {
+            // Another source would be no quicker.
+            return None;
         }
         let since = |at: Instant| now.saturating_duration_since(at);
         let describes = transfer == Transfer::Announced;
@@ -201,7 +214,32 @@ mod tests {
             is_online,
             arrivals,
             transfer,
+            is_busy: false,
         }
+    }
+
+    /// All that it lacked was there, and each source in turn was given up while it was applied.
+    #[tokio::test(start_paused = true)]
+    async fn a_source_is_not_blamed_for_what_the_observer_itself_takes_time_for() {
+        let begin = Instant::now();
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let mut feeding = Feeding::new(begin);
+        feeding.following = Some(following(begin));
+        let busy = Seen {
+            is_busy: true,
+            ..seen(false, 0, Transfer::None)
+        };
+        for seconds in 1..100 {
+            assert_eq!(feeding.note(busy, after(seconds)), None);
+        }
+        assert_eq!(
+            feeding.note(seen(false, 0, Transfer::Installing), after(100)),
+            None
+        );
+        feeding.patience = LAST_PATIENCE;
+        let idle = seen(false, 0, Transfer::None);
+        assert_eq!(feeding.note(idle, after(102)), None);
+        assert_eq!(feeding.note(idle, after(103)), Some(Failing::Stuck));
     }
 
     #[tokio::test(start_paused = true)]

@@ -531,14 +531,16 @@ impl Worker {
         }
         let bonded = instance.standings_for_founding();
         let limit = consensus.bootstrap_delay.saturating_mul(self.factor());
-        let quiet = now - self.last_news >= QUIET && !self.dials.is_first_attempt_pending();
         let own = instance.standing();
+        // Behind all that was looked at: it counts for the role in which the member has waited.
+        self.renew_wait(now);
+        let quiet = now - self.last_news >= QUIET && !self.dials.is_first_attempt_pending();
         let voters = rules::found(&Founding {
             own: &own,
             bonded: &bonded,
             min_members: instance.min_members(),
             max_voters: consensus.max_voters,
-            settled: (self.discovery_settled && quiet) || now - self.joined >= limit,
+            settled: (self.discovery_settled && quiet) || now - self.waiting_since >= limit,
         });
         let Some(voters) = voters else { return };
         // Whoever lacks the tickets itself is alone with what it founds, as long as that is so.
@@ -555,6 +557,16 @@ impl Worker {
             tracing::warn!(group = %instance.id().short(), %error, "founding failed");
         }
         self.watch_node();
+    }
+
+    /// Begins to wait anew if this member is another one than before: others may become what it has
+    /// become at the same time, and the bonds on which it would hear of them may have to be made.
+    fn renew_wait(&mut self, now: Instant) {
+        let role = self.instance.role();
+        if role != self.role {
+            self.role = role;
+            (self.waiting_since, self.last_news) = (now, now);
+        }
     }
 
     /// Info of this member and its number, for the next message.

@@ -48,6 +48,9 @@ impl Worker {
                 theirs.is_none_or(|theirs| theirs.id == lineage)
             })
             .collect();
+        let guests = self.guests();
+        let is_waiting = |peer: &PeerId| self.admissions.waits(peer, now);
+        let waiting = guests.iter().copied().filter(is_waiting).collect();
         let mut gone: BTreeSet<_> = self.departed.keys().copied().collect();
         let mut replaceable = BTreeSet::new();
         for member in view.members() {
@@ -84,10 +87,18 @@ impl Worker {
             gone: &gone,
             matched: &watch.node.matched(PROMOTION_LAG),
             replaceable: &replaceable,
+            waiting: &waiting,
             max_voters: consensus.max_voters,
         });
         let Some(change) = change else { return };
         tracing::debug!(group = %self.instance.id().short(), ?change, "changing the membership");
+        if let Change::AddLearners(members) = &change {
+            for guest in guests {
+                if members.iter().any(|member| member.is_of(&guest)) {
+                    self.admissions.add(guest, now);
+                }
+            }
+        }
         let node = watch.node.clone();
         self.changing = Some(
             async move {
@@ -102,6 +113,12 @@ impl Worker {
             }
             .boxed(),
         );
+    }
+
+    fn guests(&self) -> Vec<PeerId> {
+        let bonds = self.instance.bonds().all();
+        let guests = bonds.iter().filter(|bond| self.instance.is_guest(bond));
+        guests.map(|bond| bond.peer).collect()
     }
 
     /// Notes how the bond with a peer has ended. Who leaves says so before, and is gone at once.

@@ -4,6 +4,7 @@
 //! concerns other [members](peers), [histories](lineages), the [membership](membership) and
 //! the [end](leave), and starts consensus again that has [crashed](crashes). Observers are no members, and have [sources](observing) instead.
 
+mod admissions;
 mod crashes;
 mod feeding;
 mod halt_detector;

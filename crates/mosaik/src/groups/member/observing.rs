@@ -8,7 +8,7 @@
 //! |---|---|
 //! | fewer bonds than wanted | bonds with others that were not tried lately |
 //! | a peer feeds nobody more, for a while | its bond is given up for another one |
-//! | the source is gone, or brings nothing new while the observer is offline | the next best one; that one again after a while, ever later |
+//! | the source is gone, or brings nothing new while the observer is offline, and has applied what it got | the next best one; that one again after a while, ever later, or after a second if there is no other |
 //! | a better one has room | that one |
 //! | all that would do are far | now and then the farthest is given up for another one |
 
@@ -103,7 +103,7 @@ impl Worker {
             return;
         }
         if !self.instance.observes() {
-            if !self.feeding.candidates.is_empty() {
+            if !self.feeding.is_idle() {
                 // Another handle of this node has made a member of it.
                 self.feeding = Feeding::new(now);
                 self.scan_catalog();
@@ -271,6 +271,7 @@ impl Worker {
             is_online,
             arrivals: core.as_ref().map_or(0, |core| core.arrivals()),
             transfer: core.as_ref().map_or(Transfer::None, |core| core.transfer()),
+            is_busy: core.as_ref().is_some_and(|core| core.is_busy()),
         };
         self.feeding
             .following
@@ -290,12 +291,18 @@ impl Worker {
             bonds.iter().filter_map(|bond| self.offer(bond)).collect()
         };
         let children = core.map_or_else(Vec::new, |core| core.children());
-        offers.retain(|offer| {
-            let is_struck = self.feeding.strikes.holds(&offer.peer, now);
-            // What a child has comes from here.
-            current != Some(offer.peer) && !is_struck && !children.contains(&offer.member)
+        // What a child has comes from here.
+        offers.retain(|offer| current != Some(offer.peer) && !children.contains(&offer.member));
+        let strikes = &self.feeding.strikes;
+        let (struck, free): (Vec<_>, Vec<_>) = offers
+            .into_iter()
+            .partition(|offer| strikes.holds(&offer.peer, now));
+        let best = sources::best(&free, &mut rand::rng()).or_else(|| {
+            // To avoid those that have failed gains nothing where there are no others.
+            let failed = strikes.least(&struck, |offer| offer.peer, now);
+            failed.copied().filter(|_| current.is_none())
         });
-        let Some(best) = sources::best(&offers, &mut rand::rng()) else {
+        let Some(best) = best else {
             self.feeding.review_at = now + pause;
             return;
         };

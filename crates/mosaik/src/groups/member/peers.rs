@@ -95,8 +95,14 @@ impl Worker {
             if self.instance.write_key().is_some() && !bond.has_proven {
                 // A handle has brought the key since then: it is proven on a new bond.
                 self.instance.end_bond(&bond, &GracefulShutdown.into());
+                // What the peer has told is unknown here until then.
+                self.last_news = now;
+                if self.wants(&bond.peer) {
+                    self.dials.renew(bond.peer);
+                }
             } else if quiet > silence && bond.established.elapsed() > silence {
                 self.instance.end_bond(&bond, &Timeout.into());
+                self.last_news = now;
             } else if bond.is_due() {
                 self.check_tickets(&bond);
             }

@@ -66,6 +66,8 @@ pub(crate) struct Committee<'a> {
     /// Voters that keep their vote as long as nobody can take their place: those that have a bond and
     /// have acknowledged nothing for too long, and those that were stopped to come back.
     pub(crate) replaceable: &'a BTreeSet<MemberId>,
+    /// Peers that are not added now: they were as other members, too often and too lately.
+    pub(crate) waiting: &'a BTreeSet<PeerId>,
     pub(crate) max_voters: usize,
 }
 
@@ -90,6 +92,7 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
         gone,
         matched,
         replaceable,
+        waiting,
         max_voters,
     } = committee;
     if view.joint {
@@ -143,15 +146,6 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
     if !promoted.is_empty() || !removed.is_empty() {
         return Some(Change::Voters { promoted, removed });
     }
-    let strangers: BTreeSet<_> = bonded
-        .iter()
-        .filter(|(_, standing)| !standing.catching_up && !observes(standing))
-        .map(|(_, standing)| standing.member)
-        .filter(|member| !view.contains(member) && !gone.contains(member))
-        .collect();
-    if !strangers.is_empty() {
-        return Some(Change::AddLearners(strangers));
-    }
     // A member that was started again as an observer.
     let retired = |member: &&MemberId| {
         let mut standings = bonded.iter().map(|(_, standing)| standing);
@@ -162,7 +156,19 @@ pub(crate) fn next_change(committee: &Committee<'_>) -> Option<Change> {
         .iter()
         .filter(|member| leaves(member) || retired(member));
     let removed: BTreeSet<_> = removed.copied().collect();
-    (!removed.is_empty()).then_some(Change::RemoveLearners(removed))
+    // Before any is added: a peer that comes as ever new members would be as many learners.
+    if !removed.is_empty() {
+        return Some(Change::RemoveLearners(removed));
+    }
+    let strangers: BTreeSet<_> = bonded
+        .iter()
+        .filter(|(peer, standing)| {
+            !standing.catching_up && !observes(standing) && !waiting.contains(peer)
+        })
+        .map(|(_, standing)| standing.member)
+        .filter(|member| !view.contains(member) && !gone.contains(member))
+        .collect();
+    (!strangers.is_empty()).then_some(Change::AddLearners(strangers))
 }
 
 /// Knowledge and content of a member when it meets a rival of its history.
@@ -456,6 +462,7 @@ mod tests {
                 gone: &gone.iter().copied().collect(),
                 matched: &matched.iter().copied().collect(),
                 replaceable: &BTreeSet::new(),
+                waiting: &BTreeSet::new(),
                 max_voters,
             })
         };
@@ -500,6 +507,7 @@ mod tests {
                 gone: &BTreeSet::new(),
                 matched: &BTreeSet::new(),
                 replaceable: &BTreeSet::new(),
+                waiting: &BTreeSet::new(),
                 max_voters: 2,
             }),
             Some(Change::Voters {
@@ -518,6 +526,46 @@ mod tests {
                 removed: [old].into()
             })
         );
+    }
+
+    /// Each incarnation once became a learner that was there for good as long as others came.
+    #[test]
+    fn a_peer_that_comes_as_another_member_first_loses_the_place_that_it_had() {
+        let (own, second, newcomer) = (standing(1), standing(2), standing(3));
+        let before = MemberId::fresh(peer(2));
+        let mut view = View {
+            leading: true,
+            settled: true,
+            voters: [own.member].into(),
+            learners: [before].into(),
+            ..View::default()
+        };
+        let bonded = [(peer(2), second.clone()), (peer(3), newcomer.clone())];
+        let change = |view: &View, waiting: &[PeerId]| {
+            next_change(&Committee {
+                own: own.member,
+                view,
+                bonded: &bonded,
+                gone: &BTreeSet::new(),
+                matched: &BTreeSet::new(),
+                replaceable: &BTreeSet::new(),
+                waiting: &waiting.iter().copied().collect(),
+                max_voters: 1,
+            })
+        };
+        let removed = Some(Change::RemoveLearners([before].into()));
+        assert_eq!(change(&view, &[]), removed);
+        assert_eq!(
+            change(&view, &[peer(2)]),
+            removed,
+            "whether it waits or not"
+        );
+        view.learners.clear();
+        let added =
+            |members: &[MemberId]| Some(Change::AddLearners(members.iter().copied().collect()));
+        assert_eq!(change(&view, &[peer(2)]), added(&[newcomer.member]));
+        let both = added(&[second.member, newcomer.member]);
+        assert_eq!(change(&view, &[]), both);
     }
 
     /// Its bond was all that counted: a stand-in waited for as long as a voter's disk did not answer.
@@ -540,6 +588,7 @@ mod tests {
                 gone: &BTreeSet::new(),
                 matched: &matched.iter().copied().collect(),
                 replaceable: &stalled.iter().copied().collect(),
+                waiting: &BTreeSet::new(),
                 max_voters,
             })
         };

@@ -13,14 +13,15 @@ use tokio::{
 };
 
 use super::{
-    crashes::Crashes, feeding::Feeding, halt_detector::HaltDetector, rules::Change, stalls::Stalls,
+    admissions::Admissions, crashes::Crashes, feeding::Feeding, halt_detector::HaltDetector,
+    rules::Change, stalls::Stalls,
 };
 use crate::{
     groups::{
         bond::{core::BondCore, wire::Control},
         bonding::dial::Dials,
         consensus::{Failure, Node, Stopped, View},
-        instance::Instance,
+        instance::{Instance, Role},
         model::{
             event::Event,
             lineage::{Lineage, MemberId},
@@ -41,7 +42,10 @@ const FOUNDING_ELECTIONS: u32 = 4;
 pub(crate) struct Worker {
     pub(super) instance: Arc<Instance>,
     pub(super) dials: Dials,
-    pub(super) joined: Instant,
+    /// Time since which this member has waited for others in its present role.
+    pub(super) waiting_since: Instant,
+    /// The role in which it began to wait.
+    pub(super) role: Role,
     /// Time of the last event that bears on founding.
     pub(super) last_news: Instant,
     pub(super) discovery_settled: bool,
@@ -62,6 +66,8 @@ pub(crate) struct Worker {
     pub(super) unreachable: HashMap<MemberId, Instant>,
     pub(super) changing: Option<BoxFuture<'static, Result<Change, Stopped>>>,
     pub(super) next_change: Instant,
+    /// Guests that were added to the membership.
+    pub(super) admissions: Admissions,
     /// Time at which this member stands for election by itself, if it does.
     pub(super) stand_at: Option<Instant>,
     /// Foundings in a row that were given up.
@@ -129,7 +135,8 @@ impl Worker {
         let now = Instant::now();
         Self {
             dials: Dials::new(instance.clone()),
-            joined: now,
+            waiting_since: now,
+            role: instance.role(),
             last_news: now,
             discovery_settled: false,
             node: None,
@@ -142,6 +149,7 @@ impl Worker {
             unreachable: HashMap::new(),
             changing: None,
             next_change: now,
+            admissions: Admissions::default(),
             stand_at: None,
             failed_foundings: 0,
             quorum: HaltDetector::default(),

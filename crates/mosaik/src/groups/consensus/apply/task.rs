@@ -8,7 +8,8 @@ use std::{
 use futures::{Stream, TryStreamExt};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
-    alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf},
+    alias::{EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf},
+    entry::RaftEntry,
     storage::{EntryResponder, RaftStateMachine},
 };
 
@@ -16,7 +17,10 @@ use super::applied::{Applied, SnapshotHead, State};
 use crate::{
     groups::{
         catch_up::{snapshot_cache::CachedSnapshot, snapshot_data::SnapshotData},
-        log::types::{Types, term_of},
+        log::{
+            memory_tail::weight,
+            types::{Types, term_of},
+        },
     },
     primitives::encoding,
 };
@@ -58,11 +62,11 @@ impl RaftStateMachine<Types> for Applier {
                 while entries.try_next().await?.is_some() {}
                 return Ok(());
             }
-            let mut is_border = false;
-            match &entry.payload {
+            let is_border = match &entry.payload {
                 EntryPayload::Blank => {
                     let term = term_of(&entry.log_id);
                     applied.blank_term.store(term, Ordering::Release);
+                    note_other(applied, &entry)
                 }
                 EntryPayload::Normal(batch) => {
                     let result = applied.apply_batch(entry.log_id, batch);
@@ -71,17 +75,19 @@ impl RaftStateMachine<Types> for Applier {
                         // carried out all the same would be told as ended.
                         applied.break_off(error);
                     })?;
-                    is_border = batch.is_border;
+                    let is_border = batch.is_border;
                     if batch.own {
                         done.push(batch);
                     }
+                    is_border
                 }
                 EntryPayload::Membership(membership) => {
                     let stored =
                         StoredMembershipOf::<Types>::new(Some(entry.log_id), membership.clone());
                     applied.state.lock().membership = stored;
+                    note_other(applied, &entry)
                 }
-            }
+            };
             let replayed = applied.check_replay(entry.log_id.index());
             replayed.inspect_err(|error| applied.break_off(error))?;
             applied.state.lock().last = Some(entry.log_id);
@@ -212,6 +218,18 @@ impl RaftStateMachine<Types> for Applier {
         };
         Ok(snapshot.map(|(meta, snapshot)| SnapshotOf::<Types, SnapshotData> { meta, snapshot }))
     }
+}
+
+/// Notes an entry without commands; returns whether a snapshot is to be taken behind it. There may be
+/// many of them where there are few commands.
+fn note_other(applied: &Applied, entry: &EntryOf<Types>) -> bool {
+    let mut state = applied.state.lock();
+    let is_heavy = state.volume.note(entry.index(), weight(entry));
+    let is_border = is_heavy && applied.terms.interval.is_some();
+    if is_border {
+        state.volume.at_snapshot();
+    }
+    is_border
 }
 
 /// Hands a frozen state to the consensus library.

@@ -59,6 +59,7 @@ pub(super) type Rpc<T> = Result<T, RPCError<Types>>;
 /// Makes clients for the consensus library.
 #[derive(Clone)]
 pub(crate) struct ClientFactory {
+    local: MemberId,
     peers: Arc<dyn Peers>,
     commit_notices: Arc<CommitNotices>,
     acks: Arc<Acks>,
@@ -68,6 +69,7 @@ pub(crate) struct ClientFactory {
 /// Sends to one member.
 #[derive(Clone)]
 pub(crate) struct Client {
+    local: MemberId,
     peers: Arc<dyn Peers>,
     commit_notices: Arc<CommitNotices>,
     acks: Arc<Acks>,
@@ -78,11 +80,13 @@ pub(crate) struct Client {
 
 impl ClientFactory {
     pub(crate) fn new(
+        local: MemberId,
         peers: Arc<dyn Peers>,
         commit_notices: Arc<CommitNotices>,
         acks: Arc<Acks>,
     ) -> Self {
         Self {
+            local,
             peers,
             commit_notices,
             acks,
@@ -97,6 +101,7 @@ impl ClientFactory {
 
     fn client(&self, target: MemberId, heartbeats: bool) -> Client {
         Client {
+            local: self.local,
             peers: self.peers.clone(),
             commit_notices: self.commit_notices.clone(),
             acks: self.acks.clone(),
@@ -135,9 +140,11 @@ impl Client {
     }
 
     /// Returns whether this member steps down for a vote that the other one tells of. A member that
-    /// may not vote may not depose a leader either, whoever made it say so.
+    /// may not vote may not depose a leader either, whoever made it say so; and of a vote for this
+    /// member it hears from nobody first.
     fn may_tell_of(&self, vote: &VoteOf<Types>) -> bool {
-        self.peers.may_vote(&self.target) && wire::is_in_bounds(vote)
+        let is_anothers = vote.leader_id.voted_for != self.local;
+        is_anothers && self.peers.may_vote(&self.target) && wire::is_in_bounds(vote)
     }
 
     /// Keeps answers from the consensus library that no honest member gives to this request.
@@ -322,6 +329,12 @@ pub(crate) async fn offer_in_turn(
     }
 }
 
+/// Returns whether a vote is a candidate's own, or an earlier one of its own.
+fn is_known(told: &VoteOf<Types>, sent: &VoteOf<Types>) -> bool {
+    let rank = |vote: &VoteOf<Types>| (vote.leader_id.term, vote.committed);
+    told.leader_id.voted_for == sent.leader_id.voted_for && rank(told) <= rank(sent)
+}
+
 impl RaftNetworkV2<Types> for Client {
     type SnapshotData = SnapshotData;
 
@@ -392,8 +405,13 @@ impl RaftNetworkV2<Types> for Client {
         if !self.peers.may_vote(&self.target) {
             return refused();
         }
+        let sent = request.vote;
         match self.ask(&Request::Vote(request.into())).await? {
-            Response::Vote(reply) if wire::is_in_bounds(&reply.vote) => Ok(reply.into()),
+            Response::Vote(reply)
+                if is_known(&reply.vote, &sent) || self.may_tell_of(&reply.vote) =>
+            {
+                Ok(reply.into())
+            }
             _ => refused(),
         }
     }
@@ -491,7 +509,9 @@ mod tests {
         };
         for vote in [true, false] {
             let timing = ConsensusConfig::default().timing();
+            let local = MemberId::fresh(iroh::SecretKey::from_bytes(&[7; 32]).public());
             let factory = ClientFactory::new(
+                local,
                 Arc::new(Silent { vote }),
                 Arc::default(),
                 Arc::new(Acks::new(timing)),
@@ -506,6 +526,11 @@ mod tests {
             assert!(!counts(&sent, conflict(3)) && !counts(&first, conflict(4)));
             assert_eq!(counts(&sent, higher(1_000)), vote);
             assert!(!counts(&sent, higher(u64::MAX)), "terms are added up");
+            let mut own = higher(1_000);
+            if let Err(StreamAppendError::HigherVote(told)) = &mut own {
+                told.leader_id.voted_for = local;
+            }
+            assert!(!counts(&sent, own), "nobody makes a leader of this member");
         }
     }
 }

@@ -1,31 +1,31 @@
 //! A member's part in elections.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use crate::groups::machine::preference::Preference;
 
 /// Candidacy of one member in one history.
 pub(crate) struct Candidacy {
-    /// True if this member stands for election by itself.
-    elects: AtomicBool,
+    /// Says whether this member stands for election by itself.
+    preference: Arc<Preference>,
     /// True while this member asks others for pre-votes, and has let none of them go first.
     polls: AtomicBool,
 }
 
 impl Candidacy {
-    pub(crate) fn new(elects: bool) -> Self {
+    pub(crate) fn new(preference: Arc<Preference>) -> Self {
         Self {
-            elects: AtomicBool::new(elects),
+            preference,
             polls: AtomicBool::new(false),
         }
     }
 
-    /// Sets whether this member stands for election by itself.
-    pub(crate) fn set_elects(&self, elects: bool) {
-        self.elects.store(elects, Ordering::Relaxed);
-    }
-
     /// Returns whether this member stands for election by itself.
     pub(crate) fn elects(&self) -> bool {
-        self.elects.load(Ordering::Relaxed)
+        self.preference.elects()
     }
 
     /// Notes that this member asks others for pre-votes.

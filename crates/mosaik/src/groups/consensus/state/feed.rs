@@ -2,14 +2,20 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::groups::model::{lineage::MemberId, member_info::Feeds, member_stream::Gone};
+use crate::groups::{
+    machine::preference::Preference,
+    model::{lineage::MemberId, member_info::Feeds, member_stream::Gone},
+};
 
 /// Observers that one member or observer feeds, at most.
 const MAX_CHILDREN: usize = 16;
@@ -19,10 +25,10 @@ const LEADER_CHILDREN: usize = 4;
 pub(crate) const MAX_DEPTH: usize = 8;
 
 /// Children and source of a member or observer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Feed {
-    /// True of an observer, which gets its log from a source and not from the leader.
-    observes: AtomicBool,
+    /// Says whether this is an observer, which gets its log from a source and not from the leader.
+    preference: Arc<Preference>,
     /// Observers that are fed, by the number of their stream.
     children: Mutex<HashMap<u64, ChildState>>,
     /// Number of streams so far, in both directions.
@@ -30,6 +36,10 @@ pub(crate) struct Feed {
     source: Mutex<Option<Source>>,
     /// Number of arrivals from sources.
     arrivals: AtomicU64,
+    /// Time until which this observer asks for nothing more, so as not to exceed its rate.
+    paused_until: Mutex<Option<Instant>>,
+    /// It was reported that this observer can follow nobody.
+    reported: AtomicBool,
     /// Changes when something was heard of the leader.
     signs: watch::Sender<()>,
 }
@@ -76,30 +86,50 @@ pub(crate) enum Transfer {
     None,
     /// The source is about to say which pieces there are. That may take it a while.
     Announced,
-    /// The pieces are fetched, or taken in.
+    /// The pieces are fetched.
     Described,
+    /// All of them are here, and are taken in.
+    Installing,
 }
 
 impl Feed {
-    pub(crate) fn new(observes: bool) -> Self {
+    pub(crate) fn new(preference: Arc<Preference>) -> Self {
         Self {
-            observes: AtomicBool::new(observes),
-            ..Self::default()
+            preference,
+            children: Mutex::default(),
+            streams: AtomicU64::new(0),
+            source: Mutex::default(),
+            arrivals: AtomicU64::new(0),
+            paused_until: Mutex::default(),
+            reported: AtomicBool::new(false),
+            signs: watch::Sender::default(),
         }
     }
 
-    /// An observer has become a member.
-    pub(crate) fn take_part(&self) {
-        self.observes.store(false, Ordering::Relaxed);
-    }
-
     pub(crate) fn observes(&self) -> bool {
-        self.observes.load(Ordering::Relaxed)
+        self.preference.observes()
     }
 
     /// Something was heard of the leader.
     pub(crate) fn sign(&self) {
         self.signs.send_replace(());
+    }
+
+    /// Notes that this observer asks for nothing more until then.
+    pub(crate) fn pause_until(&self, until: Instant) {
+        let mut paused = self.paused_until.lock();
+        *paused = paused.max(Some(until));
+    }
+
+    /// Returns whether this observer asks for nothing at present.
+    pub(crate) fn is_paused(&self) -> bool {
+        let paused = *self.paused_until.lock();
+        paused.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Returns whether that this observer can follow nobody is reported for the first time.
+    pub(crate) fn is_first_report(&self) -> bool {
+        !self.reported.swap(true, Ordering::Relaxed)
     }
 
     /// Notes that a part of the log or of a snapshot has arrived.
@@ -166,6 +196,15 @@ impl Feed {
             && source.transfer == Transfer::Announced
         {
             source.transfer = Transfer::Described;
+        }
+    }
+
+    /// Notes that all of the source's snapshot is here.
+    pub(crate) fn fetched(&self) {
+        if let Some(source) = &mut *self.source.lock()
+            && source.transfer == Transfer::Described
+        {
+            source.transfer = Transfer::Installing;
         }
     }
 
@@ -341,6 +380,15 @@ impl Drop for Following<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::groups::LeadershipPreference;
+
+    fn feed(observes: bool) -> Feed {
+        Feed::new(Arc::new(Preference::new(if observes {
+            LeadershipPreference::Observer
+        } else {
+            LeadershipPreference::Normal
+        })))
+    }
 
     fn member(n: u8) -> MemberId {
         MemberId::fresh(iroh::SecretKey::from_bytes(&[n; 32]).public())
@@ -356,7 +404,7 @@ mod tests {
 
     #[test]
     fn no_more_than_so_many_are_fed_and_each_has_one_place() {
-        let feed = Feed::new(false);
+        let feed = feed(false);
         let all: Vec<_> = (1..=17).map(member).collect();
         let admit = |child, next| feed.admit(applicant(child, next, false), false);
         let mut places: Vec<_> = all[..MAX_CHILDREN]
@@ -377,7 +425,7 @@ mod tests {
     /// One peer could once take all places, by as many names.
     #[test]
     fn a_peer_has_one_place_whatever_it_calls_itself() {
-        let feed = Feed::new(false);
+        let feed = feed(false);
         let streams: Vec<_> = (0..17)
             .map(|_| feed.admit(applicant(member(1), 0, false), false).unwrap())
             .collect();
@@ -390,7 +438,7 @@ mod tests {
 
     #[test]
     fn who_has_proven_the_key_takes_the_place_of_a_guest() {
-        let feed = Feed::new(false);
+        let feed = feed(false);
         let own = member(99);
         let admit = |n, is_guest| feed.admit(applicant(member(n), 0, is_guest), true);
         let offer = || feed.offer(own, true);
@@ -416,7 +464,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_comes_from_the_source_and_ends_with_it() {
-        let feed = Feed::new(true);
+        let feed = feed(true);
         let [source, other] = [1, 2].map(member);
         assert!(feed.fetch_from(source).is_none());
         let following = feed.follow(source);
@@ -442,8 +490,8 @@ mod tests {
     #[test]
     fn an_observer_hands_on_what_it_gets_and_nothing_without_a_source() {
         let [own, source, root] = [1, 2, 3].map(member);
-        assert_eq!(Feed::new(false).path(own), Some(vec![own]));
-        let feed = Feed::new(true);
+        assert_eq!(feed(false).path(own), Some(vec![own]));
+        let feed = feed(true);
         assert_eq!(feed.path(own), None);
         let before = feed.follow(source);
         before.set_path(&[root, source]);

@@ -5,4 +5,5 @@ pub(crate) mod candidacy;
 pub(crate) mod confirmations;
 pub(crate) mod feed;
 pub(crate) mod health;
+pub(crate) mod supply_limits;
 pub(crate) mod view;
