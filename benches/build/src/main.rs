@@ -110,7 +110,10 @@ async fn main() -> anyhow::Result<()> {
     let key = GroupKey::random();
     let join = |node: &Network| {
         let groups = node.groups();
-        groups.with_key(key).with_state_machine(Positions::default()).join()
+        groups
+            .with_key(key)
+            .with_state_machine(Positions::default())
+            .join()
     };
     let (first, second) = (join(&one), join(&two));
     second.when().online().await;
