@@ -42,8 +42,8 @@ use super::{
 use crate::{
     net::{Links, LocalNode, Router, close::Cancelled},
     primitives::{
-        FunctionId, GroupId, IntoIterOrSingle, NetworkId, PeerId, Scope, ShortFmtExt, StreamId,
-        Tag, TicketClass, UniqueId, names,
+        FunctionId, GroupId, IntoIterOrSingle, NetworkId, Opaque, PeerId, Scope, ShortFmtExt,
+        StreamId, Tag, TicketClass, UniqueId, names,
     },
     tickets::{
         InvalidTicket, LimitError, PeerEntry, PeerInfo, SignedPeerEntry, Ticket, TicketCache,
@@ -257,13 +257,18 @@ impl Discovery {
         &self,
         peer_addr: impl Into<EndpointAddr>,
     ) -> impl Future<Output = Result<(), Error>> + Send + Sync + 'static {
-        let (addr, dialer) = (peer_addr.into(), self.0.dialer.clone());
+        let outcome = self.begin_sync(peer_addr.into());
+        async move { outcome.await.unwrap_or(Err(Error::Cancelled)) }
+    }
+
+    fn begin_sync(&self, peer: EndpointAddr) -> oneshot::Receiver<Result<(), Error>> {
+        let dialer = self.0.dialer.clone();
         let (done, outcome) = oneshot::channel();
         self.0.scope.spawn(async move {
             // Fails when nobody waits any more.
-            let _ = done.send(dialer.join(addr).await);
+            let _ = done.send(dialer.join(peer).await);
         });
-        async move { outcome.await.unwrap_or(Err(Error::Cancelled)) }
+        outcome
     }
 
     /// Pings a peer, given by address or by bare id: returns its current entry. That of a peer which
@@ -292,7 +297,15 @@ impl Discovery {
         peer_addr: impl Into<EndpointAddr>,
         limit: Duration,
     ) -> Result<SignedPeerEntry, Error> {
-        self.0.pinger.ping(peer_addr, limit).await
+        self.pinging(peer_addr.into(), limit).await
+    }
+
+    fn pinging(
+        &self,
+        peer: EndpointAddr,
+        limit: Duration,
+    ) -> Opaque<'_, Result<SignedPeerEntry, Error>> {
+        Opaque::new(self.0.pinger.ping(peer, limit))
     }
 
     /// Offers a signed entry obtained elsewhere; `true` if it was new or newer and is in the

@@ -15,7 +15,7 @@ use crate::{
     functions_layer::Functions,
     groups::{Groups, NodeStore},
     net::{self, EndpointOptions, LocalNode},
-    primitives::{NetworkId, Scope},
+    primitives::{NetworkId, Opaque, Scope},
     status::{self, Report, Sources, Status},
     streams_layer::Streams,
 };
@@ -58,8 +58,7 @@ impl NetworkBuilder {
     ///
     /// Outside a Tokio runtime.
     pub async fn build(self) -> Result<Network, Error> {
-        // Boxed, because the callers' futures would carry all its steps.
-        Box::pin(Network::compose(self)).await
+        Network::compose(self).await
     }
 }
 
@@ -78,7 +77,12 @@ impl Network {
         Self::builder(network_id).build().await
     }
 
-    pub(super) async fn compose(builder: NetworkBuilder) -> Result<Self, Error> {
+    /// All the steps of building a network, out of the callers' futures.
+    fn compose(builder: NetworkBuilder) -> Opaque<'static, Result<Self, Error>> {
+        Opaque::new(Self::start(builder))
+    }
+
+    async fn start(builder: NetworkBuilder) -> Result<Self, Error> {
         let started = Instant::now();
         let network_id = builder.network_id.ok_or(Error::MissingNetworkId)?;
         #[cfg_attr(

@@ -5,7 +5,6 @@
 //! catalog entry can list streams and groups without importing the modules that own them.
 
 pub mod backoff;
-mod conditions;
 pub mod datum;
 mod digest;
 pub mod encoding;
@@ -19,16 +18,15 @@ mod quota;
 mod reach;
 pub(crate) mod record;
 mod scope;
-mod signal;
 mod tally;
 mod trace;
 #[cfg(test)]
 pub(crate) mod vectors;
+mod waiting;
 pub(crate) mod wire;
 
 pub use backoff::BackoffFactory;
 pub use bytes::{self, Bytes, BytesMut};
-pub(crate) use conditions::{Condition, ConditionSource, Tagged};
 pub use datum::{Datum, Encoded};
 pub use digest::Digest;
 pub use format::{
@@ -42,6 +40,6 @@ pub use one_or_many::{IntoIterOrSingle, Variant};
 pub(crate) use quota::{Quota, Share};
 pub(crate) use reach::Reach;
 pub(crate) use scope::Scope;
-pub(crate) use signal::{Signal, WakerSlot};
 pub(crate) use tally::Tally;
 pub(crate) use trace::TraceParent;
+pub(crate) use waiting::{Condition, ConditionSource, Opaque, Signal, Tagged, WakerSlot};

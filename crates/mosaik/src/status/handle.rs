@@ -5,7 +5,7 @@ use iroh::EndpointAddr;
 use super::{
     Config, Error, Report, acceptor::StatusAcceptor, ask, sources::Sources, wire::STATUS_ALPN,
 };
-use crate::net::Router;
+use crate::{net::Router, primitives::Opaque};
 
 /// Describes this node, and asks others.
 pub(crate) struct Status(Sources);
@@ -21,11 +21,8 @@ impl Status {
         self.0.report()
     }
 
-    pub(crate) fn ask(
-        &self,
-        peer: EndpointAddr,
-    ) -> impl Future<Output = Result<Report, Error>> + Send + 'static + use<> {
+    pub(crate) fn ask(&self, peer: EndpointAddr) -> Opaque<'static, Result<Report, Error>> {
         let sources = self.0.clone();
-        Box::pin(async move { ask::ask(&sources, peer).await })
+        Opaque::new(async move { ask::ask(&sources, peer).await })
     }
 }

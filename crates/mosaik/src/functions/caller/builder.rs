@@ -3,14 +3,12 @@
 use core::{fmt, marker::PhantomData};
 use std::{sync::Arc, time::Duration};
 
-use super::{Caller, Config, dispatch::Dispatcher, follower::Follower, profile::Profile};
+use super::{Caller, Config, dispatch::Dispatcher};
 use crate::{
     functions_layer::{
-        candidates::Candidates,
-        core::{Core, Described},
+        core::Core,
         function::{effective_id, type_names},
-        metrics::CallerMetrics,
-        status::{HandlerConditions, When},
+        status::HandlerConditions,
         wire::schema_tag,
     },
     primitives::{Datum, FunctionId, ShortFmtExt, names},
@@ -156,7 +154,7 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
                 "calls are not hedged: the function is not declared idempotent");
         }
         let require = self.require;
-        let config = Arc::new(Config {
+        let config = Config {
             function_id: effective_id(self.function_id, &self.caller_auth, &self.handler_auth),
             require: Box::new(move |peer| require.iter().all(|accepts| accepts(peer))),
             handler_auth: self.handler_auth,
@@ -166,40 +164,11 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
             is_idempotent: self.is_idempotent,
             hedge_after: self.hedge_after,
             schema: self.schema,
-        });
-        let (core, scope) = (self.core.clone(), self.core.scope.child());
-        let candidates = Candidates::new(*core.discovery.me().content());
-        let follower = Follower::new(
-            core.clone(),
-            config.clone(),
-            candidates.clone(),
-            scope.clone(),
-        );
-        scope.spawn_orderly(follower.run());
-        let when = When::new(candidates.clone(), &config.online_when);
-        let metrics = CallerMetrics::register(core.discovery.network_id(), &config.function_id);
-        let metrics = Arc::new(metrics);
-        let profile = Arc::new(Profile {
-            function: config.function_id,
-            label: self.label.or(self.id_text),
-            types: type_names::<Req, Res>(),
-            candidates: candidates.clone(),
-            metrics: metrics.clone(),
-        });
-        let described: Arc<dyn Described> = profile.clone();
-        core.enter(Arc::downgrade(&described));
-        Caller::new(
-            Dispatcher {
-                core,
-                config,
-                candidates,
-                metrics,
-                line: Arc::default(),
-                scope,
-                _profile: profile,
-            },
-            when,
-        )
+        };
+        let name = self.label.or(self.id_text);
+        let (dispatcher, when) =
+            Dispatcher::open(self.core, config, name, type_names::<Req, Res>());
+        Caller::new(dispatcher, when)
     }
 }
 

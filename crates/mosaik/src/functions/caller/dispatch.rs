@@ -5,13 +5,15 @@ use std::{
     time::Duration,
 };
 
-use futures::future::{Either, select};
+use futures::future::{BoxFuture, Either, select};
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Span;
 
 use super::{
     attempt::{Answer, Miss, Request, attempt},
     balance::choose,
     config::Config,
+    follower::Follower,
     introduction::{deliver_own_entry, introduce},
     line::{Line, Turn},
     measure::measure_near,
@@ -22,14 +24,18 @@ use crate::{
     functions_layer::{
         candidates::{Candidate, Candidates},
         close::NotAllowed,
-        core::Core,
+        core::{Core, Described},
         metrics::CallerMetrics,
+        status::When,
+        tenure::until_denied,
         wire::Kind,
     },
-    net::close::UnknownPeer,
-    primitives::{Digest, Scope},
+    net::{close::UnknownPeer, link::SendError},
+    primitives::{Bytes, Digest, Opaque, PeerId, Scope, ShortFmtExt, TraceParent},
 };
 
+/// A budget that is too large for the clock is cut at this.
+const MAX_TIMEOUT: Duration = Duration::from_hours(365 * 24);
 /// Time within which a handler at its limit of concurrent calls refuses, beside a round trip.
 const REFUSED_WITHIN: Duration = Duration::from_millis(100);
 
@@ -72,12 +78,96 @@ impl Drop for Running<'_> {
 }
 
 impl Dispatcher {
+    /// Opens a caller: begins to follow the catalog for it.
+    pub(super) fn open(
+        core: &Arc<Core>,
+        config: Config,
+        label: Option<String>,
+        types: String,
+    ) -> (Self, When) {
+        let (core, config, scope) = (core.clone(), Arc::new(config), core.scope.child());
+        let candidates = Candidates::new(*core.discovery.me().content());
+        let follower = Follower::new(
+            core.clone(),
+            config.clone(),
+            candidates.clone(),
+            scope.clone(),
+        );
+        scope.spawn_orderly(follower.run());
+        let when = When::new(candidates.clone(), &config.online_when);
+        let metrics = CallerMetrics::register(core.discovery.network_id(), &config.function_id);
+        let metrics = Arc::new(metrics);
+        let profile = Arc::new(Profile {
+            function: config.function_id,
+            label,
+            types,
+            candidates: candidates.clone(),
+            metrics: metrics.clone(),
+        });
+        let described: Arc<dyn Described> = profile.clone();
+        core.enter(Arc::downgrade(&described));
+        let dispatcher = Self {
+            core,
+            config,
+            candidates,
+            metrics,
+            line: Arc::default(),
+            scope,
+            _profile: profile,
+        };
+        (dispatcher, when)
+    }
+
+    /// Resolves when a handler no longer holds its tickets; nothing if it needs none.
+    pub(super) fn until_denied(&self, handler: PeerId) -> Option<BoxFuture<'static, ()>> {
+        let (core, config) = (self.core.clone(), self.config.clone());
+        if config.handler_auth.is_empty() {
+            return None;
+        }
+        Some(Box::pin(async move {
+            until_denied(&core.discovery, handler, &config.handler_auth).await;
+        }))
+    }
+
+    /// A call that is ready to be made.
+    pub(super) fn request(
+        &self,
+        kind: Kind,
+        frame: Bytes,
+        payload_bytes: usize,
+        timeout: Duration,
+        span: &Span,
+    ) -> Request {
+        Request {
+            kind,
+            function: self.config.function_id,
+            frame,
+            payload_bytes,
+            deadline: Instant::now() + timeout.min(MAX_TIMEOUT),
+            trace: TraceParent::of(span),
+            schema: self.config.schema.clone(),
+        }
+    }
+
+    /// Error of a request that has this many bytes.
+    pub(super) fn too_large(&self, len: usize) -> SendError {
+        let max = self.core.config.max_message_bytes;
+        SendError::FrameTooLarge { len, max }
+    }
+
+    /// The span of a call.
+    pub(super) fn span(&self) -> Span {
+        tracing::info_span!("call", function = %self.config.function_id.short())
+    }
+
     /// Finds a handler for a request, and its answer.
-    pub(super) async fn dispatch(&self, request: &Request) -> Result<Answer, Failure> {
-        let mut running = Running::begin(&self.metrics);
-        let result = self.search(request).await;
-        running.is_answered = result.is_ok();
-        result
+    pub(super) fn dispatch(&self, request: Request) -> Opaque<'_, Result<Answer, Failure>> {
+        Opaque::new(async move {
+            let mut running = Running::begin(&self.metrics);
+            let result = self.search(&request).await;
+            running.is_answered = result.is_ok();
+            result
+        })
     }
 
     async fn search(&self, request: &Request) -> Result<Answer, Failure> {

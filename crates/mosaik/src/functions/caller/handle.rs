@@ -3,8 +3,6 @@
 use core::{fmt, marker::PhantomData};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use super::{
@@ -16,15 +14,11 @@ use super::{
 use crate::{
     functions_layer::{
         status::{CandidateInfo, When},
-        tenure::until_denied,
         wire::Kind,
     },
-    net::link::{SendError, begin_frame, finish_frame},
-    primitives::{BytesMut, Datum, FunctionId, PeerId, ShortFmtExt, TraceParent},
+    net::link::{begin_frame, finish_frame},
+    primitives::{BytesMut, Datum, FunctionId},
 };
-
-/// A budget that is too large for the clock is cut at this.
-const MAX_TIMEOUT: Duration = Duration::from_hours(365 * 24);
 
 /// Calls a function, wherever it is served.
 ///
@@ -103,10 +97,10 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         req: Req,
         timeout: Duration,
     ) -> Result<Res, CallError<E>> {
-        let span = self.span();
+        let span = self.dispatcher.span();
         let request = self.encode(Kind::Call, &req, timeout, &span)?;
         drop(req);
-        match self.dispatcher.dispatch(&request).instrument(span).await {
+        match self.dispatcher.dispatch(request).instrument(span).await {
             Ok(Answer::Reply(frame)) => decode(&frame),
             Ok(Answer::Replies(_)) => Err(CallError::Decode("a stream of replies".into())),
             Err(failure) => Err(failure.into()),
@@ -140,12 +134,12 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
     /// ```
     pub async fn call_stream(&self, req: Req) -> Result<Replies<Res, E>, CallError<E>> {
         let timeout = self.dispatcher.config.call_timeout;
-        let span = self.span();
+        let span = self.dispatcher.span();
         let request = self.encode(Kind::Stream, &req, timeout, &span)?;
         drop(req);
-        match self.dispatcher.dispatch(&request).instrument(span).await {
+        match self.dispatcher.dispatch(request).instrument(span).await {
             Ok(Answer::Replies(replying)) => {
-                let denied = self.until_denied(replying.link.peer());
+                let denied = self.dispatcher.until_denied(replying.link.peer());
                 // Not that of this caller: the stream goes on without it.
                 let scope = self.dispatcher.core.scope.clone();
                 Ok(Replies::new(replying, scope, denied))
@@ -166,22 +160,6 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         &self.dispatcher.config
     }
 
-    /// Resolves when a handler no longer holds its tickets; nothing if it needs none.
-    fn until_denied(&self, handler: PeerId) -> Option<BoxFuture<'static, ()>> {
-        let (core, config) = (self.dispatcher.core.clone(), self.dispatcher.config.clone());
-        if config.handler_auth.is_empty() {
-            return None;
-        }
-        Some(Box::pin(async move {
-            until_denied(&core.discovery, handler, &config.handler_auth).await;
-        }))
-    }
-
-    /// The span of a call.
-    fn span(&self) -> Span {
-        tracing::info_span!("call", function = %self.function_id().short())
-    }
-
     fn encode(
         &self,
         kind: Kind,
@@ -195,18 +173,17 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
         req.encode_into(&mut buffer)
             .map_err(|error| CallError::Encode(Box::new(error)))?;
         let payload_bytes = buffer.len() - empty;
-        let max = self.dispatcher.core.config.max_message_bytes;
-        finish_frame(&mut buffer, start, max)
-            .map_err(|len| CallError::Encode(Box::new(SendError::FrameTooLarge { len, max })))?;
-        Ok(Request {
-            kind,
-            function: *self.function_id(),
-            frame: buffer.freeze(),
-            payload_bytes,
-            deadline: Instant::now() + timeout.min(MAX_TIMEOUT),
-            trace: TraceParent::of(span),
-            schema: self.dispatcher.config.schema.clone(),
-        })
+        finish_frame(
+            &mut buffer,
+            start,
+            self.dispatcher.core.config.max_message_bytes,
+        )
+        .map_err(|len| self.dispatcher.too_large(len))
+        .map_err(|error| CallError::Encode(Box::new(error)))?;
+        let frame = buffer.freeze();
+        Ok(self
+            .dispatcher
+            .request(kind, frame, payload_bytes, timeout, span))
     }
 }
 

@@ -55,29 +55,38 @@ impl<Res: Datum, E: Datum> Replies<Res, E> {
         scope: Scope,
         denied: Option<BoxFuture<'static, ()>>,
     ) -> Self {
-        let intake = Intake {
-            scope,
-            denied: denied.unwrap_or_else(|| Box::pin(core::future::pending())),
-            source: Source {
-                replying,
-                // The frame that said that the function has started.
-                taken_bytes: (FRAME_HEADER_BYTES + TAG_BYTES) as u64,
-                frames: 0,
-            },
-        };
-        let frames = futures::stream::unfold(Some(intake), |intake| async move {
-            let mut intake = intake?;
-            match intake.next().await {
-                Ok(frame) => Some((Ok(frame), Some(intake))),
-                Err(Some(failure)) => Some((Err(failure), None)),
-                Err(None) => None,
-            }
-        });
         Self {
-            frames: Some(Box::pin(frames)),
+            frames: Some(frames(replying, scope, denied)),
             types: PhantomData,
         }
     }
+}
+
+/// The frames of a stream of replies.
+fn frames(
+    replying: Replying,
+    scope: Scope,
+    denied: Option<BoxFuture<'static, ()>>,
+) -> BoxStream<'static, Result<Bytes, Failure>> {
+    let intake = Intake {
+        scope,
+        denied: denied.unwrap_or_else(|| Box::pin(core::future::pending())),
+        source: Source {
+            replying,
+            // The frame that said that the function has started.
+            taken_bytes: (FRAME_HEADER_BYTES + TAG_BYTES) as u64,
+            frames: 0,
+        },
+    };
+    let frames = futures::stream::unfold(Some(intake), |intake| async move {
+        let mut intake = intake?;
+        match intake.next().await {
+            Ok(frame) => Some((Ok(frame), Some(intake))),
+            Err(Some(failure)) => Some((Err(failure), None)),
+            Err(None) => None,
+        }
+    });
+    Box::pin(frames)
 }
 
 /// The receiving end of a stream of replies.

@@ -7,6 +7,7 @@ use futures::Stream;
 
 use super::{
     BuilderError, Handler, HandlerConfig,
+    handle::Served,
     handlers::Handlers,
     registered::{Named, Registered},
     service::{Service, Streaming, Unary},
@@ -158,7 +159,8 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
         Fut: Future<Output = Result<Res, E>> + Send + 'static,
     {
         let max_bytes = self.handlers.core.config.max_message_bytes;
-        self.register(derived_id::<Req, Res>, Unary::new(function, max_bytes))
+        let service = Box::new(Unary::new(function, max_bytes));
+        self.register(derived_id::<Req, Res>, service)
     }
 
     /// Serves the function with a value that implements it.
@@ -176,7 +178,7 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
             let function = function.clone();
             async move { function.call(request, context).await }
         };
-        self.register(F::signature, Unary::new(call, max_bytes))
+        self.register(F::signature, Box::new(Unary::new(call, max_bytes)))
     }
 
     /// Serves the function with a closure that returns a stream of replies, which callers receive
@@ -212,13 +214,14 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
         S: Stream<Item = Result<Res, E>> + Send + 'static,
     {
         let max_bytes = self.handlers.core.config.max_message_bytes;
-        self.register(derived_id::<Req, Res>, Streaming::new(function, max_bytes))
+        let service = Box::new(Streaming::new(function, max_bytes));
+        self.register(derived_id::<Req, Res>, service)
     }
 
     fn register(
         self,
-        derive: impl FnOnce() -> FunctionId,
-        service: impl Service,
+        derive: fn() -> FunctionId,
+        service: Box<dyn Service>,
     ) -> Result<Handler<Req, Res, E>, BuilderError> {
         let base = self.function_id.unwrap_or_else(derive);
         let require = self.require;
@@ -231,19 +234,30 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
             stall_limit: self.stall_limit,
             schema: self.schema,
         };
-        let registered = Registered::new(
-            effective_id(base, &config.caller_auth, &config.handler_auth),
-            Named {
-                label: self.label.or(self.id_text),
-                types: type_names::<Req, Res>(),
-            },
-            config,
-            Box::new(service),
-            self.handlers.metrics.clone(),
-            self.handlers.core.scope.child(),
-        );
-        Handler::open(self.handlers.clone(), registered)
+        let named = Named {
+            label: self.label.or(self.id_text),
+            types: type_names::<Req, Res>(),
+        };
+        open(self.handlers, base, named, config, service).map(Handler::new)
     }
+}
+
+fn open(
+    handlers: &Arc<Handlers>,
+    base: FunctionId,
+    named: Named,
+    config: HandlerConfig,
+    service: Box<dyn Service>,
+) -> Result<Served, BuilderError> {
+    let registered = Registered::new(
+        effective_id(base, &config.caller_auth, &config.handler_auth),
+        named,
+        config,
+        service,
+        handlers.metrics.clone(),
+        handlers.core.scope.child(),
+    );
+    Served::open(handlers.clone(), registered)
 }
 
 impl<Req: Datum, Res: Datum, E: Datum> fmt::Debug for Builder<'_, Req, Res, E> {

@@ -16,14 +16,44 @@ use crate::primitives::{Datum, FunctionId};
 /// have had effects. The id can be registered again immediately. The end of the network does the
 /// same.
 pub struct Handler<Req: Datum, Res: Datum, E: Datum = ()> {
-    id: FunctionId,
-    registered: Arc<Registered>,
-    handlers: Arc<Handlers>,
+    served: Served,
     types: PhantomData<fn(Req) -> Result<Res, E>>,
 }
 
+/// A function among those served, until this is dropped.
+pub(super) struct Served {
+    id: FunctionId,
+    registered: Arc<Registered>,
+    handlers: Arc<Handlers>,
+}
+
 impl<Req: Datum, Res: Datum, E: Datum> Handler<Req, Res, E> {
-    /// Adds the function to those served.
+    pub(super) const fn new(served: Served) -> Self {
+        Self {
+            served,
+            types: PhantomData,
+        }
+    }
+
+    /// The id under which callers find this function: the given or derived one, with the
+    /// signatures of all ticket validators folded in.
+    pub const fn function_id(&self) -> &FunctionId {
+        &self.served.id
+    }
+
+    /// Counts of this handler's calls.
+    pub fn stats(&self) -> &Stats {
+        &self.served.registered.stats
+    }
+
+    /// Configuration of this handler.
+    pub fn config(&self) -> &HandlerConfig {
+        &self.served.registered.config
+    }
+}
+
+impl Served {
+    /// Adds a function to those served.
     pub(super) fn open(
         handlers: Arc<Handlers>,
         registered: Registered,
@@ -38,28 +68,11 @@ impl<Req: Datum, Res: Datum, E: Datum> Handler<Req, Res, E> {
             id,
             registered,
             handlers,
-            types: PhantomData,
         })
-    }
-
-    /// The id under which callers find this function: the given or derived one, with the
-    /// signatures of all ticket validators folded in.
-    pub const fn function_id(&self) -> &FunctionId {
-        &self.id
-    }
-
-    /// Counts of this handler's calls.
-    pub fn stats(&self) -> &Stats {
-        &self.registered.stats
-    }
-
-    /// Configuration of this handler.
-    pub fn config(&self) -> &HandlerConfig {
-        &self.registered.config
     }
 }
 
-impl<Req: Datum, Res: Datum, E: Datum> Drop for Handler<Req, Res, E> {
+impl Drop for Served {
     fn drop(&mut self) {
         let Self {
             registered,

@@ -11,7 +11,7 @@ use iroh::endpoint::ApplicationClose;
 use crate::{
     groups::{StateMachine, bond::core::BondCore, instance::Instance},
     net::CloseReason,
-    primitives::{Digest, PeerId, ShortFmtExt},
+    primitives::{Digest, Opaque, PeerId, ShortFmtExt},
     tickets::SignedPeerEntry,
 };
 
@@ -75,12 +75,7 @@ impl<M: StateMachine> Bonds<M> {
     ///
     /// Nothing is lost when the future is dropped.
     pub async fn changed(&self) {
-        let mut versions = self.instance.bonds().watch();
-        let reported = self.reported.load(Ordering::Acquire);
-        let changed = versions.wait_for(|version| *version != reported);
-        if let Ok(Ok(version)) = tokio::time::timeout(LOOK_AGAIN, changed).await {
-            self.reported.store(*version, Ordering::Release);
-        }
+        changed(&self.instance, &self.reported).await;
     }
 
     fn bond(&self, core: Arc<BondCore>) -> Bond<M> {
@@ -142,17 +137,7 @@ impl<M: StateMachine> Bond<M> {
 
     /// Resolves with the reason once this bond has ended; at once when it has already.
     pub fn terminated(&self) -> impl Future<Output = ApplicationClose> + Send + Sync + 'static {
-        let mut end = self.core.end();
-        async move {
-            loop {
-                if let Some(reason) = end.borrow_and_update().clone() {
-                    return reason;
-                }
-                if end.changed().await.is_err() {
-                    return crate::net::close::UnexpectedClose.into();
-                }
-            }
-        }
+        terminated(&self.core)
     }
 
     /// Closes this bond and waits until it is down. The peer sees the reason's code.
@@ -164,9 +149,7 @@ impl<M: StateMachine> Bond<M> {
     /// Nothing happens before the first poll; once begun the bond ends, also when the future is
     /// dropped.
     pub async fn close(self, reason: impl CloseReason) {
-        let reason: ApplicationClose = reason.into();
-        self.instance.end_bond(&self.core, &reason);
-        self.core.shut(&reason).await;
+        closed(&self.instance, &self.core, reason.into()).await;
     }
 }
 
@@ -196,4 +179,43 @@ impl<M> fmt::Display for Bond<M> {
         let (id, peer) = (self.core.id.short(), self.core.peer.short());
         write!(f, "Bond(id={id}, peer={peer})")
     }
+}
+
+/// As [`Bonds::changed`].
+fn changed<'a>(instance: &'a Instance, reported: &'a AtomicU64) -> Opaque<'a, ()> {
+    Opaque::new(async move {
+        let mut versions = instance.bonds().watch();
+        let before = reported.load(Ordering::Acquire);
+        let changed = versions.wait_for(|version| *version != before);
+        if let Ok(Ok(version)) = tokio::time::timeout(LOOK_AGAIN, changed).await {
+            reported.store(*version, Ordering::Release);
+        }
+    })
+}
+
+/// As [`Bond::terminated`].
+fn terminated(core: &BondCore) -> Opaque<'static, ApplicationClose> {
+    let mut end = core.end();
+    Opaque::new(async move {
+        loop {
+            if let Some(reason) = end.borrow_and_update().clone() {
+                return reason;
+            }
+            if end.changed().await.is_err() {
+                return crate::net::close::UnexpectedClose.into();
+            }
+        }
+    })
+}
+
+/// As [`Bond::close`].
+fn closed<'a>(
+    instance: &'a Instance,
+    core: &'a Arc<BondCore>,
+    reason: ApplicationClose,
+) -> Opaque<'a, ()> {
+    Opaque::new(async move {
+        instance.end_bond(core, &reason);
+        core.shut(&reason).await;
+    })
 }

@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::group::Shared;
 use crate::{
     groups::{
-        ConsensusConfig, Group, GroupConfig, GroupKey, InMemoryLogStore, JoinError, NoOp,
-        StateMachine, StateSync, Storage, WriteKey,
+        ConsensusConfig, Group, GroupConfig, GroupKey, InMemoryLogStore, JoinError,
+        LeadershipPreference, NoOp, StateMachine, StateSync, Storage, WriteKey,
         instance::{
             Instance, InstanceOptions, Wishes,
-            registry::{Joined, Registry},
+            registry::{Handles, Joined, Registry},
         },
         machine::{
             log_storage::{CommandStore, StorageAdapter},
-            replica::MachineReplica,
+            replica::{MachineReplica, Replica},
         },
         member::worker::Worker,
         model::event::Event,
@@ -243,24 +242,7 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
     ///
     /// When the group is joined with another type of machine, or outside a Tokio runtime.
     pub fn join(self) -> Group<M> {
-        match self.join_or_end() {
-            Ok(group) => group,
-            Err(Refused::Full(group, error)) => {
-                tracing::error!(group = %group.id().short(), %error, "the group is not joined");
-                group
-            }
-            Err(Refused::NotDurable(group, wishes)) => {
-                tracing::error!(
-                    group = %group.id().short(),
-                    "the group is joined on this node in memory, so a member that was to be durable \
-                     loses everything with its node: join it as durable first, or drop the other \
-                     handles before"
-                );
-                group.instance().take_part_as(wishes);
-                group
-            }
-            Err(Refused::OtherMachine(id)) => panic!("{}", JoinError::OtherMachine(id)),
-        }
+        handle(self.enter().unwrap_or_else(Refused::into_handle))
     }
 
     /// Joins the group like [`join`](Self::join), or says why that is impossible.
@@ -276,16 +258,10 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
     ///
     /// Outside a Tokio runtime.
     pub fn try_join(self) -> Result<Group<M>, JoinError> {
-        self.join_or_end().map_err(|refused| match refused {
-            Refused::Full(_, LimitError { what, len, max }) => {
-                JoinError::EntryFull { what, len, max }
-            }
-            Refused::NotDurable(group, _) => JoinError::NotDurable(*group.id()),
-            Refused::OtherMachine(id) => JoinError::OtherMachine(id),
-        })
+        self.enter().map(handle).map_err(Refused::into_error)
     }
 
-    fn join_or_end(self) -> Result<Group<M>, Refused<M>> {
+    fn enter(self) -> Result<Arc<Handles>, Refused> {
         let mut config = GroupConfig::new(
             self.key,
             self.consensus,
@@ -301,13 +277,27 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
         } else {
             Some(Arc::new(StorageAdapter::new(self.storage)))
         };
-        let traits = Traits {
+        self.registry.join(Joining {
+            config,
+            preference: self.machine.leadership_preference(),
+            machine: core::any::type_name::<M>(),
+            replica: Arc::new(MachineReplica::new(self.machine)),
+            commands,
             durable: self.durable,
             write_key: self.write_key,
             label: self.label,
-        };
-        self.registry.join(config, self.machine, commands, traits)
+        })
     }
+}
+
+/// A handle to a group that was joined with this type of machine.
+fn handle<M: StateMachine>(shared: Arc<Handles>) -> Group<M> {
+    let replica: Arc<dyn Any + Send + Sync> = shared.instance.replica().clone();
+    let replica = replica.downcast();
+    Group::new(
+        shared,
+        replica.expect("the registry refuses other types of machines"),
+    )
 }
 
 /// Ends the group on this node if its worker panics: nobody else would.
@@ -334,16 +324,55 @@ impl Drop for EndOfWorker {
 }
 
 /// Failures to join a group, with what the infallible form returns.
-enum Refused<M: StateMachine> {
+enum Refused {
     /// The entry has no room: the group has ended.
-    Full(Group<M>, LimitError),
+    Full(Arc<Handles>, LimitError),
     /// It is joined in memory; the handle's other wishes have not been heard.
-    NotDurable(Group<M>, Wishes),
+    NotDurable(Arc<Handles>, Wishes),
     OtherMachine(GroupId),
 }
 
-/// Traits of this member alone, on which the others need not agree.
-struct Traits {
+impl Refused {
+    /// The group as the infallible form returns it.
+    fn into_handle(self) -> Arc<Handles> {
+        match self {
+            Self::Full(shared, error) => {
+                let group = shared.instance.id();
+                tracing::error!(group = %group.short(), %error, "the group is not joined");
+                shared
+            }
+            Self::NotDurable(shared, wishes) => {
+                tracing::error!(
+                    group = %shared.instance.id().short(),
+                    "the group is joined on this node in memory, so a member that was to be durable \
+                     loses everything with its node: join it as durable first, or drop the other \
+                     handles before"
+                );
+                shared.instance.take_part_as(wishes);
+                shared
+            }
+            Self::OtherMachine(id) => panic!("{}", JoinError::OtherMachine(id)),
+        }
+    }
+
+    fn into_error(self) -> JoinError {
+        match self {
+            Self::Full(_, LimitError { what, len, max }) => JoinError::EntryFull { what, len, max },
+            Self::NotDurable(shared, _) => JoinError::NotDurable(shared.instance.id()),
+            Self::OtherMachine(id) => JoinError::OtherMachine(id),
+        }
+    }
+}
+
+/// A handle's part in joining, without the type of its machine.
+struct Joining {
+    config: GroupConfig,
+    preference: LeadershipPreference,
+    /// Name of the machine's type.
+    machine: &'static str,
+    replica: Arc<dyn Replica>,
+    commands: Option<Arc<dyn CommandStore>>,
+    // Traits of this member alone, on which the others need not agree:
     durable: bool,
     write_key: Option<WriteKey>,
     label: Option<String>,
@@ -354,19 +383,24 @@ struct Traits {
 #[error("this node has no storage: give it a directory with NetworkBuilder::with_storage")]
 pub struct NoStorage;
 
+/// Returns whether two machines are of one type.
+fn is_same_type(one: &dyn Any, other: &dyn Any) -> bool {
+    one.type_id() == other.type_id()
+}
+
 impl Registry {
     /// Joins a group, or finds it joined.
-    fn join<M: StateMachine>(
-        self: &Arc<Self>,
-        config: GroupConfig,
-        machine: M,
-        commands: Option<Arc<dyn CommandStore>>,
-        Traits {
+    fn join(self: &Arc<Self>, joining: Joining) -> Result<Arc<Handles>, Refused> {
+        let Joining {
+            config,
+            preference,
+            machine,
+            replica,
+            commands,
             durable,
             write_key,
             label,
-        }: Traits,
-    ) -> Result<Group<M>, Refused<M>> {
+        } = joining;
         let id = *config.group_id();
         let mut joined = self.joined.lock();
         if let Some(existing) = joined.get(&id)
@@ -375,55 +409,51 @@ impl Registry {
         {
             let instance = existing.instance.clone();
             drop(joined);
-            let shared = shared
-                .downcast::<Shared<M>>()
-                .map_err(|_| Refused::OtherMachine(id))?;
+            if !is_same_type(&**instance.replica(), &*replica) {
+                return Err(Refused::OtherMachine(id));
+            }
             let wishes = Wishes {
-                preference: machine.leadership_preference(),
+                preference,
                 min_members: config.consensus().min_members,
                 write_key,
             };
             if durable && !instance.is_durable() {
-                return Err(Refused::NotDurable(Group::new(shared), wishes));
+                return Err(Refused::NotDurable(shared, wishes));
             }
             if let Some(label) = label {
                 instance.profile().set_label(label);
             }
             instance.take_part_as(wishes);
-            return Ok(Group::new(shared));
+            return Ok(shared);
         }
-        let preference = machine.leadership_preference();
-        let replica = Arc::new(MachineReplica::new(machine));
         let (events, inbox) = mpsc::channel(MAX_EVENTS);
         let instance = Instance::new(InstanceOptions {
             host: self.host.clone(),
             config,
             preference,
             write_key,
-            replica: replica.clone(),
+            replica,
             commands,
             durable,
             events: events.clone(),
             scope: self.scope.child(),
         });
-        let machine = names::short_type_name(core::any::type_name::<M>());
+        let machine = names::short_type_name(machine);
         let bare = machine.split('<').next().unwrap_or_default();
         instance.profile().set_machine(bare.to_owned());
         if let Some(label) = label {
             instance.profile().set_label(label);
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Handles {
             instance: instance.clone(),
-            replica,
             registry: Arc::downgrade(self),
         });
-        let any: Arc<dyn Any + Send + Sync> = shared.clone();
         let replaced = joined.insert(
             id,
             Joined {
                 instance: instance.clone(),
                 events,
-                shared: Arc::downgrade(&any),
+                shared: Arc::downgrade(&shared),
             },
         );
         drop(joined);
@@ -432,7 +462,7 @@ impl Registry {
         }
         if self.scope.is_cancelled() {
             instance.terminate();
-            return Ok(Group::new(shared));
+            return Ok(shared);
         }
         self.warn_about_own_tickets(&instance);
         if let Err(error) = instance.list() {
@@ -440,7 +470,7 @@ impl Registry {
             self.joined.lock().remove(&id);
             instance.terminate();
             instance.scope().cancel();
-            return Err(Refused::Full(Group::new(shared), error));
+            return Err(Refused::Full(shared, error));
         }
         let former = self.former(&id);
         let joining = instance.clone();
@@ -453,7 +483,7 @@ impl Registry {
             let _end = EndOfWorker(joining.clone());
             Worker::new(joining).run(inbox).await;
         });
-        Ok(Group::new(shared))
+        Ok(shared)
     }
 
     fn warn_about_own_tickets(&self, instance: &Instance) {

@@ -1,18 +1,10 @@
 //! A member's handle to its group.
 
-use core::{
-    fmt,
-    marker::PhantomData,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use core::{fmt, marker::PhantomData, time::Duration};
 use std::sync::{Arc, Weak, atomic::AtomicU64};
 
-use futures::future::BoxFuture;
-use parking_lot::Mutex;
 use tokio::{
-    sync::watch,
+    sync::{oneshot, watch},
     time::{sleep, timeout},
 };
 use tracing::{Instrument, Span};
@@ -25,12 +17,15 @@ use crate::{
         consensus::pending_commands::{CommandOutcome, CommandRoute, WaitFor},
         instance::{
             Instance,
-            registry::{LEAVE_TIMEOUT, Registry},
+            registry::{Handles, LEAVE_TIMEOUT, Registry},
         },
         machine::{commands, replica::MachineReplica},
         model::event::Event,
     },
-    primitives::{Digest, GroupId, NetworkId, PeerId, Scope, ShortFmtExt, encoding::EncodeError},
+    primitives::{
+        Bytes, Digest, GroupId, NetworkId, Opaque, PeerId, Scope, ShortFmtExt,
+        encoding::EncodeError,
+    },
 };
 
 /// Retry interval for confirming a strong read during an election.
@@ -70,38 +65,25 @@ const READ_RETRY: Duration = Duration::from_millis(20);
 /// [`leave`](Self::leave) waits for it. A handle that is dropped while others of the group live
 /// changes nothing.
 pub struct Group<M: StateMachine> {
-    shared: Arc<Shared<M>>,
+    shared: Arc<Handles>,
+    replica: Arc<MachineReplica<M>>,
     when: When,
     reported: Arc<AtomicU64>,
 }
 
-/// State shared by all handles to one joined group.
-pub(crate) struct Shared<M: StateMachine> {
-    pub(crate) instance: Arc<Instance>,
-    pub(crate) replica: Arc<MachineReplica<M>>,
-    pub(super) registry: Weak<Registry>,
-}
-
-impl<M: StateMachine> Drop for Shared<M> {
-    fn drop(&mut self) {
-        if let Some(registry) = self.registry.upgrade() {
-            registry.leave(&self.instance);
-        }
-    }
-}
-
 impl<M: StateMachine> Group<M> {
-    pub(crate) fn new(shared: Arc<Shared<M>>) -> Self {
+    pub(super) fn new(shared: Arc<Handles>, replica: Arc<MachineReplica<M>>) -> Self {
         Self {
             when: When::new(shared.instance.status().clone()),
             shared,
+            replica,
             reported: Arc::default(),
         }
     }
 
     /// Looks at this member's copy of the machine, which waits for it with applying.
     pub(crate) fn with_machine<R>(&self, look: impl FnOnce(&M) -> R) -> R {
-        self.shared.replica.with_machine(look)
+        self.replica.with_machine(look)
     }
 
     /// The network that the group belongs to.
@@ -286,16 +268,16 @@ impl<M: StateMachine> Group<M> {
         consistency: Consistency,
     ) -> impl Future<Output = Result<QueryResultAt<M>, QueryError<M>>> + Send + Sync + 'static + use<M>
     {
-        let (instance, replica) = (self.instance().clone(), self.shared.replica.clone());
-        let span = tracing::info_span!("query", group = %self.id().short(), ?consistency);
+        let (status, replica) = (self.instance().status().clone(), self.replica.clone());
+        let confirmed = (consistency == Consistency::Strong).then(|| confirmation(self.instance()));
         let answered = async move {
-            if instance.status().is_terminated() {
+            if status.is_terminated() {
                 return Err(QueryError::GroupTerminated);
             }
-            if consistency == Consistency::Strong
-                && !Exclusive::new(confirm(instance.clone())).await
+            if let Some(confirmed) = confirmed
+                && !confirmed.await
             {
-                return Err(if instance.status().is_terminated() {
+                return Err(if status.is_terminated() {
                     QueryError::GroupTerminated
                 } else {
                     QueryError::Offline(query)
@@ -307,7 +289,7 @@ impl<M: StateMachine> Group<M> {
                 at_position,
             })
         };
-        answered.instrument(span)
+        answered.instrument(query_span(self.instance(), consistency))
     }
 
     /// Founds a new history from this member's log and state: the way out for a group that has lost
@@ -331,12 +313,7 @@ impl<M: StateMachine> Group<M> {
     /// Nothing happens before the first poll; once begun it is carried out, also when the future is
     /// dropped.
     pub fn reform(&self) -> impl Future<Output = bool> + Send + Sync + 'static + use<M> {
-        let instance = self.instance().clone();
-        async move {
-            let (reply, reformed) = tokio::sync::oneshot::channel();
-            instance.tell(Event::Reform(reply)).await;
-            reformed.await.unwrap_or(false)
-        }
+        reformed(self.instance().clone())
     }
 
     /// Gives up the history that this member holds, and joins the group as a new member, with nothing:
@@ -368,20 +345,7 @@ impl<M: StateMachine> Group<M> {
     /// # }
     /// ```
     pub fn abandon_history(&self) -> impl Future<Output = bool> + Send + Sync + 'static + use<M> {
-        let (instance, registry) = (self.instance().clone(), self.shared.registry.clone());
-        async move {
-            let (reply, abandoned) = tokio::sync::oneshot::channel();
-            instance.tell(Event::AbandonHistory(reply)).await;
-            if let Ok(abandoned) = abandoned.await {
-                return abandoned;
-            }
-            // The member has ended.
-            let abandoning = registry.upgrade().map(|all| all.abandon_kept(instance));
-            match abandoning {
-                Some(abandoned) => abandoned.await.unwrap_or(false),
-                None => false,
-            }
-        }
+        abandoned(self.instance().clone(), self.shared.registry.clone())
     }
 
     /// The history and the term in which this member leads, if it does, both from one instant: for
@@ -415,14 +379,7 @@ impl<M: StateMachine> Group<M> {
     /// # }
     /// ```
     pub fn leave(self) -> impl Future<Output = ()> + Send + Sync + 'static + use<M> {
-        let instance = self.instance().clone();
-        if let Some(registry) = self.shared.registry.upgrade() {
-            registry.leave(&instance);
-        }
-        async move {
-            // Whoever has not heard of it by then removes an unreachable member instead.
-            let _ = timeout(LEAVE_TIMEOUT, instance.scope().cancelled()).await;
-        }
+        left(&self.shared)
     }
 
     /// Returns whether this node would admit a member with tickets like its own.
@@ -568,22 +525,37 @@ fn span(instance: &Instance, until: WaitFor, commands: usize) -> Span {
     }
 }
 
+/// The span of a query.
+fn query_span(instance: &Instance, consistency: Consistency) -> Span {
+    tracing::info_span!("query", group = %instance.id().short(), ?consistency)
+}
+
 fn try_submit<M: StateMachine>(
     instance: &Instance,
     commands: &[M::Command],
     until: WaitFor,
-) -> Result<tokio::sync::oneshot::Receiver<CommandOutcome>, Refusal> {
+) -> Result<oneshot::Receiver<CommandOutcome>, Refusal> {
     if commands.is_empty() {
         return Err(Refusal::NoCommands);
     }
     let count = u32::try_from(commands.len())
         .map_err(|_| Refusal::Encoding(EncodeError::SerializeBufferFull))?;
     let row = commands::encode(commands).map_err(Refusal::Encoding)?;
+    Ok(hand_over(instance, count, row, until))
+}
+
+/// Queues encoded commands.
+fn hand_over(
+    instance: &Instance,
+    count: u32,
+    row: Bytes,
+    until: WaitFor,
+) -> oneshot::Receiver<CommandOutcome> {
     let (outcome, route) = instance.pending_commands().submit(count, row, until);
     if route == CommandRoute::Local {
         instance.pump();
     }
-    Ok(outcome)
+    outcome
 }
 
 /// The commands at these places, which are in order.
@@ -600,6 +572,11 @@ fn at<C>(commands: Vec<C>, places: &[u32]) -> Vec<C> {
 enum Refusal {
     NoCommands,
     Encoding(EncodeError),
+}
+
+/// As [`confirm`].
+fn confirmation(instance: &Arc<Instance>) -> Opaque<'static, bool> {
+    Opaque::new(confirm(instance.clone()))
 }
 
 /// Waits until the local state reflects everything acknowledged before the call.
@@ -629,21 +606,42 @@ async fn confirm(instance: Arc<Instance>) -> bool {
     }
 }
 
-/// Makes a future `Sync`: nobody but its poller ever touches it.
-struct Exclusive<T>(Mutex<BoxFuture<'static, T>>);
-
-impl<T> Exclusive<T> {
-    fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
-        Self(Mutex::new(Box::pin(future)))
-    }
+/// As [`Group::reform`].
+fn reformed(instance: Arc<Instance>) -> Opaque<'static, bool> {
+    Opaque::new(async move {
+        let (reply, reformed) = oneshot::channel();
+        instance.tell(Event::Reform(reply)).await;
+        reformed.await.unwrap_or(false)
+    })
 }
 
-impl<T> Future for Exclusive<T> {
-    type Output = T;
+/// As [`Group::abandon_history`].
+fn abandoned(instance: Arc<Instance>, registry: Weak<Registry>) -> Opaque<'static, bool> {
+    Opaque::new(async move {
+        let (reply, abandoned) = oneshot::channel();
+        instance.tell(Event::AbandonHistory(reply)).await;
+        if let Ok(abandoned) = abandoned.await {
+            return abandoned;
+        }
+        // The member has ended.
+        let abandoning = registry.upgrade().map(|all| all.abandon_kept(instance));
+        match abandoning {
+            Some(abandoned) => abandoned.await.unwrap_or(false),
+            None => false,
+        }
+    })
+}
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        self.get_mut().0.get_mut().as_mut().poll(cx)
+/// As [`Group::leave`].
+fn left(shared: &Handles) -> Opaque<'static, ()> {
+    let instance = shared.instance.clone();
+    if let Some(registry) = shared.registry.upgrade() {
+        registry.leave(&instance);
     }
+    Opaque::new(async move {
+        // Whoever has not heard of it by then removes an unreachable member instead.
+        let _ = timeout(LEAVE_TIMEOUT, instance.scope().cancelled()).await;
+    })
 }
 
 impl<M: StateMachine> fmt::Display for Group<M> {

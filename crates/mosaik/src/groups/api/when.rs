@@ -10,7 +10,7 @@ use crate::{
         Cursor, Index, IndexRange, Membership,
         model::status::{PositionWatch, Status},
     },
-    primitives::PeerId,
+    primitives::{Opaque, PeerId},
 };
 
 /// Waits for conditions of a group; from [`Group::when`](crate::Group::when).
@@ -31,7 +31,7 @@ impl When {
 
     /// Resolves with the leader: at once if one is known.
     pub fn leader_elected(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static + use<> {
-        first_some(self.status.watch_leader(), Some)
+        Opaque::new(first_some(self.status.watch_leader(), Some))
     }
 
     /// Resolves when a leader other than the one known at the call is known. Passing through "no
@@ -39,9 +39,9 @@ impl When {
     pub fn leader_changed(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static + use<> {
         let leaders = self.status.watch_leader();
         let known = *leaders.borrow();
-        first_some(leaders, move |leader| {
+        Opaque::new(first_some(leaders, move |leader| {
             (Some(leader) != known).then_some(leader)
-        })
+        }))
     }
 
     /// Resolves when this peer leads.
@@ -49,9 +49,9 @@ impl When {
         &self,
         peer: PeerId,
     ) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
-        first_some(self.status.watch_leader(), move |leader| {
+        Opaque::new(first_some(self.status.watch_leader(), move |leader| {
             (leader == peer).then_some(())
-        })
+        }))
     }
 
     /// Resolves when the local node leads.
@@ -63,9 +63,9 @@ impl When {
     pub fn is_follower(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         let local = self.status.local();
         let leaders = self.status.watch_leader();
-        async move {
+        Opaque::new(async move {
             matching(leaders, move |leader| *leader != Some(local)).await;
-        }
+        })
     }
 
     /// Resolves when this member is online: it leads with confirmed authority and has applied
@@ -85,13 +85,13 @@ impl When {
     fn enters(&self, state: bool) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
         let online = self.status.watch_online();
         let start = *online.borrow();
-        async move {
+        Opaque::new(async move {
             // Any change after the call passes through the other state.
             matching(online, move |now| {
                 start.on == state || now.count != start.count
             })
             .await;
-        }
+        })
     }
 
     /// Resolves with the membership when it has changed since the call.
@@ -112,12 +112,12 @@ impl When {
         &self,
     ) -> impl Future<Output = Membership> + Send + Sync + 'static + use<> {
         let mut membership = self.status.watch_membership();
-        async move {
+        Opaque::new(async move {
             if membership.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
             membership.borrow().clone()
-        }
+        })
     }
 
     /// Resolves with a number of commands when this member gives up that many after the call: its
@@ -125,7 +125,7 @@ impl When {
     pub fn discarded(&self) -> impl Future<Output = u64> + Send + Sync + 'static + use<> {
         let discarded = self.status.watch_discarded();
         let before = *discarded.borrow();
-        async move { matching(discarded, move |count| *count > before).await - before }
+        Opaque::new(async move { matching(discarded, move |count| *count > before).await - before })
     }
 
     /// Watches the position of the last command in the local log.

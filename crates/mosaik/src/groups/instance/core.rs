@@ -291,6 +291,11 @@ impl Instance {
         &self.metrics
     }
 
+    /// This member's copy of the machine.
+    pub(crate) fn replica(&self) -> &Arc<dyn Replica> {
+        &self.replica
+    }
+
     /// Names of this group, for people.
     pub(crate) fn profile(&self) -> &Profile {
         &self.profile

@@ -1,6 +1,5 @@
 //! The groups that a node has joined, and those that it is leaving.
 
-use core::any::Any;
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
@@ -34,8 +33,21 @@ pub(crate) struct Registry {
 pub(crate) struct Joined {
     pub(crate) instance: Arc<Instance>,
     pub(crate) events: mpsc::Sender<Event>,
-    /// The typed part, which handles keep alive.
-    pub(crate) shared: Weak<dyn Any + Send + Sync>,
+    pub(crate) shared: Weak<Handles>,
+}
+
+/// Keeps a node in a group: all its handles share this.
+pub(crate) struct Handles {
+    pub(crate) instance: Arc<Instance>,
+    pub(crate) registry: Weak<Registry>,
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.leave(&self.instance);
+        }
+    }
 }
 
 impl Registry {

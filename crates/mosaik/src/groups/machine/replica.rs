@@ -3,6 +3,7 @@
 //! Everything below this point of view is compiled once, not once per machine.
 
 use std::{
+    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// One member's copy of the machine.
-pub(crate) trait Replica: Send + Sync + 'static {
+pub(crate) trait Replica: Any + Send + Sync {
     /// Applies the commands of one log entry; those that can't be read are passed over, and take a
     /// position nevertheless. Returns their places in the row. A failure leaves a state that can't
     /// be trusted.

@@ -82,11 +82,7 @@ impl<D: Datum> Consumer<D> {
             datum: core::any::type_name::<D>(),
         };
         let core = ConsumerCore::new(hub, config, named, requires_nothing, queue.clone());
-        if books.enter(&core) {
-            core.scope.spawn(manager::run(core.clone()));
-        } else {
-            core.close();
-        }
+        manager::start(&core, books);
         Self {
             when: core.presence.when(),
             stats: core.stats.clone(),

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     primitives::{Digest, PeerId, Scope},
-    streams_layer::{guard, wire::STREAMS_ALPN},
+    streams_layer::{books::Consumers, guard, wire::STREAMS_ALPN},
     tickets::PeerInfo,
 };
 
@@ -33,8 +33,18 @@ struct Manager {
     running: FuturesUnordered<BoxFuture<'static, Finished>>,
 }
 
+/// Enters a consumer in the books, and keeps it subscribed until its scope ends; ends it when the
+/// node has shut down.
+pub(super) fn start(core: &Arc<ConsumerCore>, books: &Consumers<ConsumerCore>) {
+    if books.enter(core) {
+        core.scope.spawn(run(core.clone()));
+    } else {
+        core.close();
+    }
+}
+
 /// Runs until the consumer's scope ends.
-pub(super) async fn run(core: Arc<ConsumerCore>) {
+async fn run(core: Arc<ConsumerCore>) {
     let discovery = core.hub.discovery.clone();
     // Before the first look, so that no change is missed.
     let mut changes = discovery.changes();

@@ -213,12 +213,13 @@ impl<'s, D: Datum> Builder<'s, D> {
     /// When this node produces the stream with another datum type, and when the `online_when`
     /// closure panics.
     pub fn build(self) -> Result<Producer<D>, BuilderError<D>> {
-        self.enter().map_err(|error| match error {
-            Refused::Existing(existing) => BuilderError::existing(existing),
-            Refused::Full(_, LimitError { what, len, max }) => {
-                BuilderError::EntryFull { what, len, max }
+        match self.enter() {
+            Ok(handles) => Ok(Producer::new(handles)),
+            Err(Refused::Existing(existing)) => Err(BuilderError::existing(existing)),
+            Err(Refused::Full(_, LimitError { what, len, max })) => {
+                Err(BuilderError::EntryFull { what, len, max })
             }
-        })
+        }
     }
 
     /// Builds the producer; if the node has one of the stream, returns another handle of that.
@@ -231,17 +232,18 @@ impl<'s, D: Datum> Builder<'s, D> {
     /// As [`build`](Self::build).
     #[track_caller]
     pub fn open(self) -> Producer<D> {
-        self.enter().unwrap_or_else(|error| match error {
-            Refused::Existing(existing) => Producer::of_type(existing),
-            Refused::Full(ended, error) => {
+        match self.enter() {
+            Ok(handles) => Producer::new(handles),
+            Err(Refused::Existing(existing)) => Producer::of_type(existing),
+            Err(Refused::Full(ended, error)) => {
                 let stream = ended.core().stream().short();
                 tracing::error!(%stream, %error, "stream can't be advertised and is not produced");
                 Producer::new(ended)
             }
-        })
+        }
     }
 
-    fn enter(self) -> Result<Producer<D>, Refused> {
+    fn enter(self) -> Result<Arc<Handles>, Refused> {
         let (hub, books) = (self.hub, self.books);
         let stream_id = definition::id_or_derived::<D>(self.stream_id);
         let undelivered = self
@@ -270,20 +272,25 @@ impl<'s, D: Datum> Builder<'s, D> {
             self.label.or(self.id_text),
             undelivered,
         );
-        match books.enter(stream_id, || Handles::new(core.clone())) {
-            Entry::New(handles) => {
-                core.start();
-                Ok(Producer::new(handles))
-            }
-            Entry::Closed(handles) => {
-                core.close();
-                Ok(Producer::new(handles))
-            }
-            Entry::Existing(existing) => Err(Refused::Existing(existing)),
-            Entry::Full(handles, error) => {
-                core.close();
-                Err(Refused::Full(handles, error))
-            }
+        enter(&core, books)
+    }
+}
+
+/// Enters a producer in the books, and starts it.
+fn enter(core: &Arc<ProducerCore>, books: &Producers<Handles>) -> Result<Arc<Handles>, Refused> {
+    match books.enter(*core.stream(), || Handles::new(core.clone())) {
+        Entry::New(handles) => {
+            core.start();
+            Ok(handles)
+        }
+        Entry::Closed(handles) => {
+            core.close();
+            Ok(handles)
+        }
+        Entry::Existing(existing) => Err(Refused::Existing(existing)),
+        Entry::Full(handles, error) => {
+            core.close();
+            Err(Refused::Full(handles, error))
         }
     }
 }
