@@ -13,6 +13,7 @@ mod format;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod ids;
+mod last_time;
 pub(crate) mod names;
 mod one_or_many;
 mod quota;
@@ -21,6 +22,7 @@ pub(crate) mod record;
 mod scope;
 mod signal;
 mod tally;
+pub(crate) mod text;
 mod trace;
 #[cfg(test)]
 pub(crate) mod vectors;
@@ -37,6 +39,7 @@ pub use format::{
 pub use ids::{
     FunctionId, GroupId, NetworkId, PeerId, StoreId, StreamId, Tag, TicketClass, UniqueId,
 };
+pub(crate) use last_time::LastTime;
 #[doc(hidden)]
 pub use one_or_many::{IntoIterOrSingle, Variant};
 pub(crate) use quota::{Quota, Share};
