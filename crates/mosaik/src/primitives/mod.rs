@@ -9,11 +9,11 @@ mod conditions;
 pub mod datum;
 mod digest;
 pub mod encoding;
+mod figures;
 mod format;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
 mod ids;
-mod last_time;
 pub(crate) mod names;
 mod one_or_many;
 mod quota;
@@ -21,7 +21,6 @@ mod reach;
 pub(crate) mod record;
 mod scope;
 mod signal;
-mod tally;
 pub(crate) mod text;
 mod trace;
 #[cfg(test)]
@@ -33,18 +32,17 @@ pub use bytes::{self, Bytes, BytesMut};
 pub(crate) use conditions::{Condition, ConditionSource, Tagged};
 pub use datum::{Datum, Encoded};
 pub use digest::Digest;
+pub(crate) use figures::{LastTime, Tally};
 pub use format::{
     Abbreviated, FmtIter, Pretty, PrettyFmtExt, Redacted, RedactedFmtExt, Short, ShortFmtExt,
 };
 pub use ids::{
     FunctionId, GroupId, NetworkId, PeerId, StoreId, StreamId, Tag, TicketClass, UniqueId,
 };
-pub(crate) use last_time::LastTime;
 #[doc(hidden)]
 pub use one_or_many::{IntoIterOrSingle, Variant};
 pub(crate) use quota::{Quota, Share};
 pub(crate) use reach::Reach;
 pub(crate) use scope::Scope;
 pub(crate) use signal::{Signal, WakerSlot};
-pub(crate) use tally::Tally;
 pub(crate) use trace::TraceParent;

@@ -248,7 +248,14 @@ mod tests {
         };
         let read: New = decode(&encode(&many).unwrap()).unwrap();
         assert_eq!(read.parts.len(), MAX_LISTED);
-        let bytes = encode(&("one", 300u64, 1u8, None::<String>, &[b""; 3])).unwrap();
+        let bytes = encode(&(
+            "one",
+            300u64,
+            1u8,
+            None::<String>,
+            vec![Vec::<u8>::new(); 3],
+        ))
+        .unwrap();
         assert!(decode::<New>(&bytes).is_err());
     }
 
