@@ -276,7 +276,7 @@ pub const RULES: &[Rule] = &[
         way_on: "Let UDP through the firewall on both sides, or give the node's external address.",
         find: |observed| {
             in_each(&observed.reports, |report, found| {
-                found.extend(relay_only(report))
+                found.extend(relay_only(report));
             })
         },
     },
