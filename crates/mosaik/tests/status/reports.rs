@@ -255,7 +255,10 @@ async fn handlers_and_callers_are_told_with_their_totals() {
         (missing.failed, missing.eligible, missing.handlers_known),
         (1, 0, 0)
     );
-    let found = findings::examine(&Observed::new(vec![report.clone()]));
+    // As if the node had had its time to find others.
+    let mut report = report.clone();
+    report.node.uptime_ms = 60_000;
+    let found = findings::examine(&Observed::new(vec![report]));
     let texts: Vec<_> = found
         .iter()
         .map(|finding| (finding.number, &finding.text[..]))
