@@ -102,7 +102,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         .context("the node could not be started")?;
     tokio::select! {
         shown = show(&network, &options) => {
-            shown.context("can't print")?;
+            match shown {
+                // Whoever read it has gone, and the node stays for the others.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+                shown => shown.context("can't print")?,
+            }
             stop.requested().await;
         }
         () = stop.requested() => {}

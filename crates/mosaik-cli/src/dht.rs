@@ -13,6 +13,8 @@ use mosaik::{
     network::link::{LinkError, RecvError},
 };
 
+use crate::observe::chain;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Network: a name, or an id of 64 hex digits.
@@ -101,7 +103,7 @@ async fn inspect(
                 discovery::Error::Link(LinkError::Recv(RecvError::TimedOut)) => {
                     format!("no answer within {} s", limit.as_secs())
                 }
-                error => with_sources(&error),
+                error => chain(&error),
             }))
         }
         _ => None,
@@ -122,7 +124,7 @@ fn print(finding: &Finding) -> std::io::Result<()> {
         Err(ResolveError::NoAnswer) => {
             return writeln!(out, "{slot} failed (no DHT node answered)");
         }
-        Err(error) => return writeln!(out, "{slot} invalid ({error})"),
+        Err(error) => return writeln!(out, "{slot} invalid ({})", chain(error)),
     };
     writeln!(out, "{slot} {}", record.peer)?;
     writeln!(
@@ -166,10 +168,4 @@ fn list(items: &[impl Display]) -> String {
     } else {
         items.join(", ")
     }
-}
-
-/// An error with everything that caused it, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -4,12 +4,17 @@ use std::{fmt::Write as _, process::ExitCode};
 
 use mosaik::{
     primitives::ShortFmtExt,
-    status::findings::{self, Finding, Severity},
+    status::{
+        findings::{self, Finding, Observed, Severity},
+        printable,
+    },
 };
+use serde::Serialize;
 
 use crate::{
-    observe::{self, Observer},
-    output::{is_styled, print, printable},
+    archive,
+    observe::{self, look_on},
+    output::{counted, is_styled, json, print},
 };
 
 /// Exit code of a warning, and of an error; as monitoring systems have them.
@@ -21,7 +26,10 @@ pub(crate) struct Options {
     #[command(flatten)]
     observe: observe::Options,
 
-    /// Print one line of JSON for each finding.
+    #[command(flatten)]
+    from: archive::From,
+
+    /// Print JSON: one line for each finding, or of `check` one for everything.
     #[arg(long)]
     json: bool,
 }
@@ -33,55 +41,99 @@ struct Examined {
     all: usize,
 }
 
+/// The result of `check` for programs.
+#[derive(Serialize)]
+struct Verdict<'f> {
+    state: &'static str,
+    answered: usize,
+    nodes: usize,
+    findings: &'f [Finding],
+    error: Option<String>,
+}
+
 /// Says what is wrong and what to do. The exit code is 0 unless something does not work.
 pub(crate) async fn doctor(options: Options) -> anyhow::Result<ExitCode> {
-    let examined = examine(&options.observe).await?;
-    if options.json {
-        print_json(&examined.findings)?;
-    } else {
-        print(&verdicts(&examined, is_styled()))?;
-    }
-    let worst = worst(&examined);
-    Ok(ExitCode::from(u8::from(worst == Some(Severity::Error))))
+    examined(&options, |examined| {
+        let examined = examined?;
+        if options.json {
+            let lines = examined.findings.iter().map(json);
+            print(&lines.collect::<anyhow::Result<String>>()?)?;
+        } else {
+            print(&verdicts(&examined, is_styled()))?;
+        }
+        let worst = worst(&examined);
+        Ok(ExitCode::from(u8::from(worst == Some(Severity::Error))))
+    })
+    .await
 }
 
 /// Says in one line how things are, with the exit codes of monitoring systems.
 pub(crate) async fn check(options: Options) -> anyhow::Result<ExitCode> {
-    let examined = match examine(&options.observe).await {
-        Ok(examined) => examined,
-        Err(error) => {
-            print(&format!("CRITICAL - {error:#}\n"))?;
-            return Ok(ExitCode::from(CRITICAL));
-        }
+    let verdict = |examined: anyhow::Result<Examined>| {
+        let (examined, error) = match examined {
+            Ok(examined) => (examined, None),
+            Err(error) => {
+                let none = Examined {
+                    findings: Vec::new(),
+                    answered: 0,
+                    all: 0,
+                };
+                (none, Some(printable(&format!("{error:#}"))))
+            }
+        };
+        let (state, code) = match worst(&examined) {
+            _ if error.is_some() => ("CRITICAL", CRITICAL),
+            Some(Severity::Error) => ("CRITICAL", CRITICAL),
+            Some(Severity::Warning) => ("WARNING", WARNING),
+            _ => ("OK", 0),
+        };
+        let line = if options.json {
+            json(&Verdict {
+                state,
+                answered: examined.answered,
+                nodes: examined.all,
+                findings: &examined.findings,
+                error,
+            })?
+        } else {
+            let summary = error.unwrap_or_else(|| summary(&examined));
+            format!("{state} - {summary}\n")
+        };
+        print(&line)?;
+        Ok(ExitCode::from(code))
     };
-    let (word, code) = match worst(&examined) {
-        Some(Severity::Error) => ("CRITICAL", CRITICAL),
-        Some(Severity::Warning) => ("WARNING", WARNING),
-        _ => ("OK", 0),
-    };
-    if options.json {
-        print_json(&examined.findings)?;
-    } else {
-        print(&format!("{word} - {}\n", summary(&examined)))?;
+    match examined(&options, &verdict).await {
+        // The network could not be joined at all: that is a result too.
+        Err(error) => verdict(Err(error)),
+        result => result,
     }
-    Ok(ExitCode::from(code))
 }
 
-async fn examine(options: &observe::Options) -> anyhow::Result<Examined> {
-    let observer = Observer::join(options).await?;
-    let observed = observer.observe().await;
-    observer.leave().await;
-    let answered = observed.reports.len();
-    let all = answered + observed.silent.len();
+/// Looks at the network or the archive, and shows what was found.
+async fn examined(
+    options: &Options,
+    show: impl Fn(anyhow::Result<Examined>) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    if let Some(archive) = options.from.read()? {
+        return show(examine(archive.last_two().1));
+    }
+    look_on(&options.observe, false, async |observer| {
+        show(examine(&observer.observe().await))
+    })
+    .await
+}
+
+fn examine(observed: &Observed) -> anyhow::Result<Examined> {
     anyhow::ensure!(
-        all > 0,
+        !observed.is_empty(),
         "no node was found: is the name of the network right, and the peer's address? Does UDP pass, \
          and is this machine's clock right?"
     );
+    let answered = observed.reports.len();
     Ok(Examined {
-        findings: findings::examine(&observed),
+        findings: findings::examine(observed),
         answered,
-        all,
+        all: answered + observed.silent.len() + observed.refused.len(),
     })
 }
 
@@ -94,15 +146,6 @@ fn worst(examined: &Examined) -> Option<Severity> {
         .max()
 }
 
-fn print_json(findings: &[Finding]) -> anyhow::Result<()> {
-    for finding in findings {
-        if !print(&format!("{}\n", serde_json::to_string(finding)?))? {
-            break;
-        }
-    }
-    Ok(())
-}
-
 fn summary(examined: &Examined) -> String {
     let Examined {
         findings,
@@ -110,9 +153,9 @@ fn summary(examined: &Examined) -> String {
         all,
     } = examined;
     let nodes = if answered == all {
-        format!("{all} nodes")
+        counted(*all, "node")
     } else {
-        format!("{answered} of {all} nodes answered")
+        format!("{answered} of {} answered", counted(*all, "node"))
     };
     match findings.first() {
         None => format!("{nodes}, nothing found"),
@@ -149,7 +192,9 @@ fn verdicts(examined: &Examined, styled: bool) -> String {
     }
     match examined.findings.len() {
         0 => text + &format!("{}\n", summary(examined)),
-        1 => text + &format!("1 finding on {} nodes\n", examined.all),
-        count => text + &format!("{count} findings on {} nodes\n", examined.all),
+        count => {
+            let (found, nodes) = (counted(count, "finding"), counted(examined.all, "node"));
+            text + &format!("{found} on {nodes}\n")
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `mosaik peers`, `streams`, `functions`, `groups` and `collections`: what is there.
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use mosaik::{
     Digest, PeerId,
@@ -13,9 +13,9 @@ use mosaik::{
 use serde::Serialize;
 
 use crate::{
-    observe::{self, Observer},
-    output::{Table, is_styled, json_line, print},
-    stop::Stop,
+    archive,
+    observe::{self, Observer, look_on},
+    output::{Table, is_styled, json_of, note, print},
 };
 
 #[derive(Debug, clap::Args)]
@@ -23,18 +23,21 @@ pub(crate) struct Options {
     #[command(flatten)]
     observe: observe::Options,
 
+    #[command(flatten)]
+    from: archive::From,
+
     /// Print one line of JSON for each item, with all that is known.
     #[arg(long)]
     json: bool,
 
     /// Print the list again and again, every so many seconds, until interrupted.
     #[arg(short, long, value_name = "SECS", num_args = 0..=1, default_missing_value = "2",
-        value_parser = clap::value_parser!(u64).range(1..=3600))]
+        value_parser = clap::value_parser!(u64).range(1..=3600), conflicts_with = "from")]
     watch: Option<u64>,
 }
 
 /// A kind of list.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum List {
     Peers,
     Streams,
@@ -43,33 +46,29 @@ pub(crate) enum List {
     Collections,
 }
 
-pub(crate) async fn run(list: List, options: Options) -> anyhow::Result<()> {
-    let mut stop = Stop::listen()?;
-    let observer = Observer::join(&options.observe).await?;
-    let shown = tokio::select! {
-        shown = show(list, &options, &observer) => shown,
-        () = stop.requested() => Ok(()),
-    };
-    observer.leave().await;
-    shown
+pub(crate) async fn run(list: List, options: Options) -> anyhow::Result<ExitCode> {
+    if let Some(archive) = options.from.read()? {
+        let (former, observed) = archive.last_two();
+        print(&shown(list, &options, observed, former)?)?;
+        return Ok(code(observed));
+    }
+    look_on(
+        &options.observe,
+        options.watch.is_some(),
+        async |observer| show(list, &options, observer).await,
+    )
+    .await
 }
 
-async fn show(list: List, options: &Options, observer: &Observer) -> anyhow::Result<()> {
+async fn show(list: List, options: &Options, observer: &Observer) -> anyhow::Result<ExitCode> {
     let mut former = None;
     loop {
         let observed = observer.observe().await;
         anyhow::ensure!(
-            options.watch.is_some() || !observed.reports.is_empty() || !observed.silent.is_empty(),
+            options.watch.is_some() || !observed.is_empty(),
             "no node was found: is the name of the network right, and the peer's address?"
         );
-        for (peer, reason) in &observed.silent {
-            eprintln!("{}: {reason}", peer.short());
-        }
-        let text = if options.json {
-            json(list, &observed)?
-        } else {
-            table(list, &observed, former.as_ref()).render(is_styled())
-        };
+        let text = shown(list, options, &observed, former.as_ref())?;
         let clear = options.watch.is_some() && is_styled() && !options.json;
         let text = if clear {
             format!("\u{1b}[2J\u{1b}[H{text}")
@@ -78,49 +77,73 @@ async fn show(list: List, options: &Options, observer: &Observer) -> anyhow::Res
         };
         let goes_on = print(&text)?;
         let Some(seconds) = options.watch.filter(|_| goes_on) else {
-            return Ok(());
+            return Ok(code(&observed));
         };
         if !clear && !options.json && !print("\n")? {
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         }
         former = Some(observed);
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 }
 
+/// Without an answer, an empty list would say that there is nothing.
+fn code(observed: &Observed) -> ExitCode {
+    ExitCode::from(u8::from(observed.reports.is_empty()))
+}
+
+/// The list as it is printed; what can't be in it is said on standard error.
+fn shown(
+    list: List,
+    options: &Options,
+    observed: &Observed,
+    former: Option<&Observed>,
+) -> anyhow::Result<String> {
+    for (peer, reason) in observed.silent.iter().chain(&observed.refused) {
+        note(&format!("{}: {reason}", peer.short()));
+    }
+    for report in observed.reports.iter().filter(|report| report.left_off > 0) {
+        let (peer, left_off) = (report.node.peer.short(), report.left_off);
+        note(&format!("{peer}: {left_off} further items are not told"));
+    }
+    if options.json {
+        json(list, observed)
+    } else {
+        Ok(table(list, observed, former).render(is_styled()))
+    }
+}
+
 fn json(list: List, observed: &Observed) -> anyhow::Result<String> {
-    let mut text = String::new();
-    for report in &observed.reports {
+    fn lines<T: Serialize>(peer: &PeerId, items: &[T]) -> anyhow::Result<String> {
+        items.iter().map(|item| json_of(peer, item)).collect()
+    }
+    let of_report = |report: &Report| {
         let peer = &report.node.peer;
         match list {
-            List::Peers => {
-                let line = PeerLine {
+            List::Peers => json_of(
+                peer,
+                &PeerLine {
                     node: &report.node,
                     links: &report.links,
-                };
-                text += &json_line(peer, &line)?;
-            }
-            List::Streams => {
-                for stream in &report.streams {
-                    text += &json_line(peer, stream)?;
-                }
-            }
-            List::Functions => {
-                for function in &report.functions {
-                    text += &json_line(peer, function)?;
-                }
-            }
-            List::Groups => {
-                for group in &report.groups {
-                    text += &json_line(peer, group)?;
-                }
-            }
-            List::Collections => {
-                for collection in &report.collections {
-                    text += &json_line(peer, collection)?;
-                }
-            }
+                    left_off: report.left_off,
+                },
+            ),
+            List::Streams => lines(peer, &report.streams),
+            List::Functions => lines(peer, &report.functions),
+            List::Groups => lines(peer, &report.groups),
+            List::Collections => lines(peer, &report.collections),
         }
+    };
+    let mut text: String = observed
+        .reports
+        .iter()
+        .map(of_report)
+        .collect::<anyhow::Result<_>>()?;
+    let mut without_report = observed.silent.iter().chain(&observed.refused);
+    if list == List::Peers {
+        text += &without_report.try_fold(String::new(), |text, (peer, error)| {
+            anyhow::Ok(text + &json_of(peer, &NoReport { error })?)
+        })?;
     }
     Ok(text)
 }
@@ -131,9 +154,16 @@ struct PeerLine<'r> {
     #[serde(flatten)]
     node: &'r NodeReport,
     links: &'r [LinkReport],
+    left_off: u64,
 }
 
-fn table(list: List, observed: &Observed, former: Option<&Observed>) -> Table {
+/// A node that tells nothing.
+#[derive(Serialize)]
+struct NoReport<'r> {
+    error: &'r str,
+}
+
+pub(crate) fn table(list: List, observed: &Observed, former: Option<&Observed>) -> Table {
     match list {
         List::Peers => peers(observed),
         List::Streams => streams(observed, former),
@@ -160,21 +190,16 @@ fn peers(observed: &Observed) -> Table {
     let mut table = Table::new(&headings);
     for report in &observed.reports {
         let node = &report.node;
-        let tags = node
-            .tags
-            .iter()
-            .map(|tag| named(tag.label.as_deref(), &tag.tag));
-        let relayed = report
-            .links
-            .iter()
-            .filter(|link| link.path == LinkPath::Relay);
-        let links = match (report.links.len(), relayed.count()) {
+        // As for `peers`: who only looks on is not counted.
+        let members = report.links.iter().filter(|link| !link.observes);
+        let relayed = members.clone().filter(|link| link.path == LinkPath::Relay);
+        let links = match (members.count(), relayed.count()) {
             (all, 0) => all.to_string(),
             (all, relayed) => format!("{all} ({relayed} by relay)"),
         };
         table.row([
             short(&node.peer),
-            or_dash(tags.collect::<Vec<_>>().join(",")),
+            tags(report),
             node.build.clone(),
             duration(node.uptime_ms),
             node.asked_us.map_or_else(dash, milliseconds),
@@ -186,8 +211,16 @@ fn peers(observed: &Observed) -> Table {
             node.addresses.first().cloned().unwrap_or_else(dash),
         ]);
     }
-    for (peer, _) in &observed.silent {
-        let cells = [short(peer), "does not answer".to_owned()];
+    let silent = observed
+        .silent
+        .iter()
+        .map(|(peer, _)| (peer, "does not answer"));
+    let refused = observed
+        .refused
+        .iter()
+        .map(|(peer, _)| (peer, "tells nothing"));
+    for (peer, why) in silent.chain(refused) {
+        let cells = [short(peer), why.to_owned()];
         table.row(
             cells
                 .into_iter()
@@ -202,14 +235,16 @@ fn streams(observed: &Observed, former: Option<&Observed>) -> Table {
         "stream", "side", "node", "datum", "peers", "datums", "per s", "bytes", "dropped", "lag",
         "slowest",
     ]);
-    let before = |peer: &PeerId, stream: &StreamReport| -> Option<(u64, u64)> {
-        let report = find(former?, peer)?;
-        let mut all = report.streams.iter();
-        let earlier = all.find(|s| s.stream == stream.stream && s.side == stream.side)?;
-        Some((report.node.clock_ms, earlier.datums))
-    };
-    for (report, stream) in each(observed, |report| &report.streams) {
-        let now = (report.node.clock_ms, stream.datums);
+    for (report, index, stream) in each(observed, |report| &report.streams) {
+        let per_second = former.and_then(|former| {
+            let before = find(former, &report.node.peer)?;
+            let id = |one: &StreamReport| (one.stream, one.side);
+            let earlier = same(&before.streams, &report.streams, index, id)?;
+            rate(
+                (before.node.uptime_ms, earlier.datums),
+                (report.node.uptime_ms, stream.datums),
+            )
+        });
         let slowest = stream.subscriptions.first().filter(|one| one.lag > 0);
         table.row([
             named(stream.label.as_deref(), &stream.stream),
@@ -220,10 +255,12 @@ fn streams(observed: &Observed, former: Option<&Observed>) -> Table {
                 StreamSide::Consumer => {
                     format!("{}/{}", stream.subscriptions.len(), stream.producers_known)
                 }
-                _ => (stream.subscriptions.len() as u64 + stream.left_off).to_string(),
+                _ => (stream.subscriptions.len() as u64)
+                    .saturating_add(stream.left_off)
+                    .to_string(),
             },
             stream.datums.to_string(),
-            rate(before(&report.node.peer, stream), now),
+            per_second.map_or_else(dash, |rate| rate.to_string()),
             bytes(stream.bytes),
             stream.dropped.to_string(),
             slowest.map_or_else(|| "0".to_owned(), |one| one.lag.to_string()),
@@ -238,21 +275,23 @@ fn functions(observed: &Observed, former: Option<&Observed>) -> Table {
         "function", "side", "node", "types", "answered", "per s", "running", "failed", "refused",
         "handlers",
     ]);
-    let before = |peer: &PeerId, function: &FunctionReport| -> Option<(u64, u64)> {
-        let report = find(former?, peer)?;
-        let mut all = report.functions.iter();
-        let earlier = all.find(|f| f.function == function.function && f.side == function.side)?;
-        Some((report.node.clock_ms, earlier.answered))
-    };
-    for (report, function) in each(observed, |report| &report.functions) {
-        let now = (report.node.clock_ms, function.answered);
+    for (report, index, function) in each(observed, |report| &report.functions) {
+        let per_second = former.and_then(|former| {
+            let before = find(former, &report.node.peer)?;
+            let id = |one: &FunctionReport| (one.function, one.side);
+            let earlier = same(&before.functions, &report.functions, index, id)?;
+            rate(
+                (before.node.uptime_ms, earlier.answered),
+                (report.node.uptime_ms, function.answered),
+            )
+        });
         table.row([
             named(function.label.as_deref(), &function.function),
             function.side.to_string(),
             short(&report.node.peer),
             function.types.clone(),
             function.answered.to_string(),
-            rate(before(&report.node.peer, function), now),
+            per_second.map_or_else(dash, |rate| rate.to_string()),
             match function.max_running {
                 Some(max) => format!("{}/{max}", function.running),
                 None => function.running.to_string(),
@@ -284,7 +323,7 @@ fn groups(observed: &Observed) -> Table {
         "storage",
         "state",
     ]);
-    for (report, group) in each(observed, |report| &report.groups) {
+    for (report, _, group) in each(observed, |report| &report.groups) {
         let voters = group.voters.len();
         table.row([
             named(group.label.as_deref(), &group.group),
@@ -342,7 +381,7 @@ fn collections(observed: &Observed) -> Table {
         "watchers",
         "others under this name",
     ]);
-    for (report, collection) in each(observed, |report| &report.collections) {
+    for (report, _, collection) in each(observed, |report| &report.collections) {
         let CollectionReport {
             group,
             label,
@@ -380,13 +419,32 @@ fn collections(observed: &Observed) -> Table {
     table
 }
 
-/// All items of a kind, ordered by name.
+/// All items of a kind, node by node, each with its place in the node's list.
 fn each<'o, T: 'o>(
     observed: &'o Observed,
     items: impl Fn(&'o Report) -> &'o Vec<T>,
-) -> impl Iterator<Item = (&'o Report, &'o T)> {
+) -> impl Iterator<Item = (&'o Report, usize, &'o T)> {
     let reports = observed.reports.iter();
-    reports.flat_map(move |report| items(report).iter().map(move |item| (report, item)))
+    reports.flat_map(move |report| {
+        let items = items(report).iter().enumerate();
+        items.map(move |(index, item)| (report, index, item))
+    })
+}
+
+/// The same item in an earlier report. Several of one id, as two consumers of a stream, are told in the order in
+/// which they were opened: with as many as before, each is where it was.
+fn same<'b, T, I: PartialEq>(
+    before: &'b [T],
+    now: &[T],
+    index: usize,
+    id: impl Fn(&T) -> I,
+) -> Option<&'b T> {
+    let own = id(now.get(index)?);
+    let alike = |all: &'b [T]| all.iter().filter(|one| id(one) == own);
+    let count = now.iter().filter(|one| id(one) == own).count();
+    let place = now[..index].iter().filter(|one| id(one) == own).count();
+    let mut earlier = alike(before);
+    (earlier.clone().count() == count).then(|| earlier.nth(place))?
 }
 
 fn find<'o>(observed: &'o Observed, peer: &PeerId) -> Option<&'o Report> {
@@ -396,21 +454,25 @@ fn find<'o>(observed: &'o Observed, peer: &PeerId) -> Option<&'o Report> {
         .find(|report| report.node.peer == *peer)
 }
 
-/// Rate of what was counted between two times in milliseconds; none without an earlier count, or after
-/// a restart.
-fn rate(before: Option<(u64, u64)>, (at, count): (u64, u64)) -> String {
-    let per_second = before.and_then(|(earlier, counted)| {
-        let passed = at.checked_sub(earlier).filter(|passed| *passed > 0)?;
-        Some(count.checked_sub(counted)?.saturating_mul(1000) / passed)
-    });
-    per_second.map_or_else(dash, |rate| rate.to_string())
+/// Rate of what was counted between two times of a node's run, in milliseconds; none if it has been
+/// started or opened anew.
+fn rate((earlier, counted): (u64, u64), (at, count): (u64, u64)) -> Option<u64> {
+    let passed = at.checked_sub(earlier).filter(|passed| *passed > 0)?;
+    Some(count.checked_sub(counted)?.saturating_mul(1000) / passed)
 }
 
 fn short(peer: &PeerId) -> String {
     peer.short().to_string()
 }
 
-fn named(label: Option<&str>, id: &Digest) -> String {
+/// Tags of a node.
+pub(crate) fn tags(report: &Report) -> String {
+    let tags = report.node.tags.iter();
+    let names = tags.map(|tag| named(tag.label.as_deref(), &tag.tag));
+    or_dash(names.collect::<Vec<_>>().join(","))
+}
+
+pub(crate) fn named(label: Option<&str>, id: &Digest) -> String {
     label.map_or_else(|| id.short().to_string(), str::to_owned)
 }
 
@@ -462,9 +524,18 @@ mod tests {
 
     #[test]
     fn rates_are_differences() {
-        assert_eq!(rate(Some((1000, 10)), (3000, 30)), "10");
-        assert_eq!(rate(Some((1000, 10)), (1000, 30)), "-", "one moment");
-        assert_eq!(rate(Some((1000, 10)), (3000, 3)), "-", "a restart");
-        assert_eq!(rate(None, (3000, 30)), "-");
+        assert_eq!(rate((1000, 10), (3000, 30)), Some(10));
+        assert_eq!(rate((1000, 10), (1000, 30)), None, "one moment");
+        assert_eq!(rate((3000, 10), (1000, 30)), None, "a restart");
+        assert_eq!(rate((1000, 10), (3000, 3)), None, "opened anew");
+    }
+
+    #[test]
+    fn each_of_several_ends_is_compared_with_itself() {
+        let (before, now) = ([("a", 10), ("a", 1_000_000)], [("a", 20), ("a", 1_000_010)]);
+        let id = |one: &(&'static str, u64)| one.0;
+        assert_eq!(same(&before, &now, 0, id), Some(&("a", 10)));
+        assert_eq!(same(&before, &now, 1, id), Some(&("a", 1_000_000)));
+        assert_eq!(same(&before[..1], &now, 1, id), None, "one has come");
     }
 }

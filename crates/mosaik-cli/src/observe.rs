@@ -1,40 +1,53 @@
 //! Joins a network to look at it: as an ordinary node that offers nothing.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration,
+};
 
 use anyhow::Context;
 use futures::{StreamExt, stream};
 use mosaik::{
     Network, NetworkId, PeerId, Tag, Ticket, discovery,
     iroh::RelayMode,
-    status::{self, Report, findings::Observed},
+    status::{self, OBSERVER_TAG, Report, findings::Observed, printable},
     tickets::Jwt,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::peer::Peer;
+use crate::{context, key, peer::Peer, stop::Stop};
 
-/// Tag of nodes that only look on; others leave them out of what they show.
-const OBSERVER: &str = "mosaik-observer";
 /// Nodes that are asked at once.
-const MAX_ASKED: usize = 32;
+const MAX_ASKED: usize = 256;
 /// Time without a new peer after which the catalog counts as complete.
 const QUIET: Duration = Duration::from_millis(300);
+/// Exit code of a command that a signal has ended, as shells have it for Ctrl+C.
+const INTERRUPTED: u8 = 130;
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 // Part of the options of commands, which have the name as well.
 #[group(skip)]
 pub(crate) struct Options {
     /// Network: a name, or an id of 64 hex digits.
     #[arg(short, long, env = "MOSAIK_NETWORK", hide_env_values = true)]
-    network: NetworkId,
+    network: Option<NetworkId>,
+
+    /// Network, peers and files of a context, see `mosaik ctx`. What else is given here comes first.
+    #[arg(short, long, env = "MOSAIK_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
 
     /// Peer to begin with: a peer id, `<peer id>@<ip:port>`, or `<peer id>@<host:port>`. Repeat for
     /// several. Without one, peers are looked for in the DHT.
     #[arg(short, long)]
     peers: Vec<Peer>,
 
-    /// File with a token (JWT) to present to nodes that want a ticket.
+    /// File with the secret key of the node that looks on, which is made if there is none. Without it
+    /// the node has another id at each run.
+    #[arg(long, value_name = "PATH")]
+    key_file: Option<PathBuf>,
+
+    /// File with a token (JWT) to present to nodes that want a ticket. It is issued for the id of the
+    /// key file, which `mosaik id --key-file` prints: every node of the network can read it, and only
+    /// this one can use it.
     #[arg(long, value_name = "PATH")]
     ticket_file: Option<PathBuf>,
 
@@ -42,7 +55,7 @@ pub(crate) struct Options {
     #[arg(long)]
     no_relay: bool,
 
-    /// Don't look for peers in the DHT.
+    /// Don't look for peers in the DHT. A node that looks on never publishes itself there.
     #[arg(long)]
     no_dht: bool,
 
@@ -58,10 +71,118 @@ pub(crate) struct Options {
     #[arg(long)]
     mdns: bool,
 
-    /// Seconds to find nodes, and again to have their answers.
+    /// Seconds to find nodes, and again for the answer of each; all together have twice as long.
     #[arg(short, long, value_name = "SECS", default_value_t = 5,
         value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
+}
+
+impl Options {
+    /// The options with those of the context.
+    fn resolved(&self) -> anyhow::Result<(NetworkId, Self)> {
+        let mut options = self.clone();
+        if let Some(name) = &self.context {
+            let kept = context::find(name)?;
+            options.network = options.network.or(Some(kept.network));
+            if options.peers.is_empty() {
+                options.peers = kept.peers()?;
+            }
+            options.key_file = options.key_file.or(kept.key_file);
+            options.ticket_file = options.ticket_file.or(kept.ticket_file);
+            options.no_relay |= kept.no_relay;
+            options.no_dht |= kept.no_dht;
+        }
+        let network = options.network;
+        let network = network
+            .context("which network? Name it with --network, or a context with --context")?;
+        anyhow::ensure!(
+            options.ticket_file.is_none() || options.key_file.is_some(),
+            "a ticket needs a key file: it is issued for the id of one node, which `mosaik id \
+             --key-file PATH` prints"
+        );
+        Ok((network, options))
+    }
+}
+
+/// Joins the network, looks, and leaves: also when the process is told to stop, at whatever moment.
+///
+/// `looks_until_stopped` is for those that go on until then: for them it is the regular end.
+pub(crate) async fn look_on(
+    options: &Options,
+    looks_until_stopped: bool,
+    look: impl AsyncFnOnce(&Observer) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let mut stop = Stop::listen()?;
+    let stopped = || {
+        if looks_until_stopped {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(INTERRUPTED)
+        }
+    };
+    let (network, options) = options.resolved()?;
+    let built = tokio::select! {
+        built = build(network, &options) => built?,
+        () = stop.requested() => return Ok(stopped()),
+    };
+    let observer = Observer {
+        network: built,
+        timeout: Duration::from_secs(options.timeout),
+    };
+    let looked = tokio::select! {
+        looked = async {
+            observer.find_peers(&options.peers).await;
+            look(&observer).await
+        } => looked,
+        () = stop.requested() => Ok(stopped()),
+    };
+    // Who is told twice to stop does so without a goodbye.
+    tokio::select! {
+        _ = observer.network.shutdown() => {}
+        () = stop.requested() => {}
+    }
+    looked
+}
+
+/// Starts the node.
+async fn build(network: NetworkId, options: &Options) -> anyhow::Result<Network> {
+    let ticket = options.ticket_file.as_ref().map(|path| {
+        let token = std::fs::read_to_string(path)
+            .with_context(|| format!("can't read the ticket from {}", path.display()))?;
+        anyhow::Ok(Ticket::new(Jwt::CLASS, token.trim().to_owned().into()))
+    });
+    let relay_mode = if options.no_relay {
+        RelayMode::Disabled
+    } else {
+        RelayMode::Default
+    };
+    let mut discovery = discovery::Config::builder()
+        .with_tags(OBSERVER_TAG)
+        .with_no_dht_bootstrap(options.no_dht)
+        // It is gone in a moment: nobody should look for it.
+        .with_dht_publish_interval(None)
+        .with_dht_nodes(options.dht_node.clone());
+    for peer in &options.peers {
+        discovery = peer.bootstrap(discovery);
+    }
+    let mut builder = Network::builder(network)
+        .with_relay_mode(relay_mode)
+        .with_mdns_discovery(options.mdns)
+        .with_addresses(options.bind.iter().copied().collect::<BTreeSet<_>>())
+        .with_status(status::Config::builder().disabled())
+        .with_discovery(discovery);
+    if let Some(key) = key::of_option(options.key_file.as_ref())? {
+        builder = builder.with_secret_key(key);
+    }
+    let ticket = ticket.transpose()?;
+    let network = builder
+        .build()
+        .await
+        .context("the node could not be started")?;
+    if let Some(ticket) = ticket {
+        network.discovery().try_add_ticket(ticket)?;
+    }
+    Ok(network)
 }
 
 /// A node that looks on.
@@ -71,49 +192,6 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// Joins the network, and waits until it knows its nodes.
-    pub(crate) async fn join(options: &Options) -> anyhow::Result<Self> {
-        let relay_mode = if options.no_relay {
-            RelayMode::Disabled
-        } else {
-            RelayMode::Default
-        };
-        let mut discovery = discovery::Config::builder()
-            .with_tags(OBSERVER)
-            .with_no_dht_bootstrap(options.no_dht)
-            .with_dht_nodes(options.dht_node.clone());
-        for peer in &options.peers {
-            discovery = peer.bootstrap(discovery);
-        }
-        let network = Network::builder(options.network)
-            .with_relay_mode(relay_mode)
-            .with_mdns_discovery(options.mdns)
-            .with_addresses(
-                options
-                    .bind
-                    .iter()
-                    .copied()
-                    .collect::<std::collections::BTreeSet<_>>(),
-            )
-            .with_status(status::Config::builder().disabled())
-            .with_discovery(discovery)
-            .build()
-            .await
-            .context("the node could not be started")?;
-        if let Some(path) = &options.ticket_file {
-            let token = std::fs::read_to_string(path)
-                .with_context(|| format!("can't read the ticket from {}", path.display()))?;
-            let ticket = Ticket::new(Jwt::CLASS, token.trim().to_owned().into());
-            network.discovery().try_add_ticket(ticket)?;
-        }
-        let observer = Self {
-            network,
-            timeout: Duration::from_secs(options.timeout),
-        };
-        observer.find_peers(&options.peers).await;
-        Ok(observer)
-    }
-
     pub(crate) const fn network(&self) -> &Network {
         &self.network
     }
@@ -140,12 +218,12 @@ impl Observer {
             false
         };
         // One is enough: it has brought the whole catalog.
-        if tokio::time::timeout_at(deadline, synced).await == Ok(true) {
+        if timeout_at(deadline, synced).await == Ok(true) {
             return;
         }
         let mut catalog = self.network.discovery().catalog_watch();
         let some = catalog.wait_for(|catalog| catalog.peers_count() > 0);
-        if !matches!(tokio::time::timeout_at(deadline, some).await, Ok(Ok(_))) {
+        if !matches!(timeout_at(deadline, some).await, Ok(Ok(_))) {
             return;
         }
         while Instant::now() < deadline {
@@ -157,7 +235,7 @@ impl Observer {
 
     /// Nodes of the network, without those that only look on.
     pub(crate) fn peers(&self) -> Vec<PeerId> {
-        let observer = Tag::from(OBSERVER);
+        let observer = Tag::from(OBSERVER_TAG);
         let catalog = self.network.discovery().catalog();
         let nodes = catalog
             .peers()
@@ -165,10 +243,11 @@ impl Observer {
         nodes.map(|entry| *entry.id()).collect()
     }
 
-    /// Asks all nodes.
+    /// Asks all nodes, for twice the time that one has.
     pub(crate) async fn observe(&self) -> Observed {
+        let deadline = Instant::now() + self.timeout * 2;
         let mut answers: Vec<_> = stream::iter(self.peers())
-            .map(|peer| async move { (peer, self.ask(peer).await) })
+            .map(|peer| async move { (peer, self.ask(peer, deadline).await) })
             .buffer_unordered(MAX_ASKED)
             .collect()
             .await;
@@ -176,33 +255,50 @@ impl Observer {
         let mut observed = Observed::default();
         for (peer, answer) in answers {
             match answer {
-                Ok(report) => observed.reports.push(report),
-                Err(reason) => observed = observed.with_silent(peer, reason),
+                Answer::Report(report) => observed.reports.push(*report),
+                Answer::Refused(reason) => observed = observed.with_refused(peer, reason),
+                Answer::Silent(reason) => observed = observed.with_silent(peer, reason),
             }
         }
         observed
     }
 
-    async fn ask(&self, peer: PeerId) -> Result<Report, String> {
-        match timeout(self.timeout, self.network.status_of(peer)).await {
-            Ok(Ok(report)) => Ok(report),
-            Ok(Err(error)) => Err(chain(&error)),
-            Err(_) => Err("no answer in time".to_owned()),
+    async fn ask(&self, peer: PeerId, deadline: Instant) -> Answer {
+        let now = Instant::now();
+        if now >= deadline {
+            return Answer::Silent("it was not asked, as no time was left".to_owned());
         }
-    }
-
-    pub(crate) async fn leave(self) {
-        self.network.shutdown().await;
+        let until = deadline.min(now + self.timeout);
+        match timeout_at(until, self.network.status_of(peer)).await {
+            Ok(Ok(report)) => Answer::Report(Box::new(report)),
+            Ok(Err(error @ (status::Error::NotAllowed | status::Error::TooManyRequests))) => {
+                Answer::Refused(chain(&error))
+            }
+            Ok(Err(error)) => Answer::Silent(chain(&error)),
+            Err(_) => Answer::Silent("no answer in time".to_owned()),
+        }
     }
 }
 
-/// An error with its causes.
+/// Answer of a node.
+enum Answer {
+    Report(Box<Report>),
+    /// It is there, and tells nothing.
+    Refused(String),
+    Silent(String),
+}
+
+/// An error with its causes, in one line that can be shown: the last one may be what a peer has said.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    let text = causes.fold(error.to_string(), |text, cause| {
+        // Some errors have their cause in their own text.
+        let cause = cause.to_string();
+        if text.ends_with(&cause) {
+            text
+        } else {
+            format!("{text}: {cause}")
+        }
+    });
+    printable(&text)
 }

@@ -1,10 +1,18 @@
 //! Output of commands: tables for people, lines of JSON for programs.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal, Write},
+};
 
+use mosaik::status::printable;
 use serde::Serialize;
 
+/// Longest cell of a table, in characters; the rest is cut off.
+const MAX_CELL_CHARS: usize = 64;
+
 /// A table for people.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
     headings: Vec<&'static str>,
     rows: Vec<Vec<String>>,
@@ -20,18 +28,39 @@ impl Table {
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows
-            .push(cells.into_iter().map(|cell| printable(&cell)).collect());
+            .push(cells.into_iter().map(|text| cell(&text)).collect());
+    }
+
+    /// The table with the rows that have a text in one of their cells.
+    pub(crate) fn matching(mut self, text: &str) -> Self {
+        let text = text.to_lowercase();
+        let has_text =
+            |row: &Vec<String>| row.iter().any(|cell| cell.to_lowercase().contains(&text));
+        self.rows.retain(has_text);
+        self
+    }
+
+    pub(crate) fn headings(&self) -> &[&'static str] {
+        &self.headings
+    }
+
+    pub(crate) fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
+    /// Width of each column, in characters.
+    pub(crate) fn widths(&self) -> Vec<usize> {
+        let widest = |(column, heading): (usize, &&str)| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+            widest.max(heading.len())
+        };
+        self.headings.iter().enumerate().map(widest).collect()
     }
 
     /// The table, with a bold head where that can be shown.
     pub(crate) fn render(&self, bold: bool) -> String {
-        let widths: Vec<usize> = (0..self.headings.len())
-            .map(|column| {
-                let cells = self.rows.iter().filter_map(|row| row.get(column));
-                let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
-                widest.max(self.headings[column].len())
-            })
-            .collect();
+        let widths = self.widths();
         let line = |cells: &mut dyn Iterator<Item = &str>| {
             let padded = cells
                 .zip(&widths)
@@ -52,27 +81,63 @@ impl Table {
     }
 }
 
-/// A text without what controls a terminal: nodes may say anything of themselves.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+/// A cell: what nodes say of themselves can be as long as they like.
+fn cell(text: &str) -> String {
+    let text = printable(text);
+    match text.char_indices().nth(MAX_CELL_CHARS) {
+        Some(_) => text.chars().take(MAX_CELL_CHARS - 1).chain(['…']).collect(),
+        None => text,
+    }
+}
+
+/// So many of something.
+pub(crate) fn counted(count: usize, one: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {one}s"),
+    }
 }
 
 /// Returns whether colours and cursor movements are wanted: on a terminal, unless `NO_COLOR` is set.
 pub(crate) fn is_styled() -> bool {
-    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !is_unwanted && io::stdout().is_terminal()
+    wants_colours() && io::stdout().is_terminal()
+}
+
+/// Returns whether colours are wanted on standard error.
+pub(crate) fn is_stderr_styled() -> bool {
+    wants_colours() && io::stderr().is_terminal()
+}
+
+fn wants_colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// One line of JSON: a record behind the node that it is of.
-pub(crate) fn json_line(node: &impl Serialize, record: &impl Serialize) -> anyhow::Result<String> {
+pub(crate) fn json_of(node: &impl Serialize, record: &impl Serialize) -> anyhow::Result<String> {
     #[derive(Serialize)]
     struct Line<'l, N, R> {
         node: &'l N,
         #[serde(flatten)]
         record: &'l R,
     }
-    let line = serde_json::to_string(&Line { node, record })?;
-    Ok(format!("{line}\n"))
+    json(&Line { node, record })
+}
+
+/// One line of JSON. All JSON is written here: JSON does not escape everything that a terminal obeys.
+pub(crate) fn json(record: &impl Serialize) -> anyhow::Result<String> {
+    let mut line = String::new();
+    for c in serde_json::to_string(record)?.chars() {
+        if printable(c.encode_utf8(&mut [0; 4])).is_empty() {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        } else {
+            line.push(c);
+        }
+    }
+    line.push('\n');
+    Ok(line)
 }
 
 /// Writes data to standard output. A reader that has gone is no error: `false`, and there is no use in
@@ -83,6 +148,11 @@ pub(crate) fn print(text: &str) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         result => result.map(|()| true),
     }
+}
+
+/// Writes a line to standard error, which need not be there.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
 #[cfg(test)]
@@ -100,9 +170,21 @@ mod tests {
     }
 
     #[test]
-    fn lines_name_the_node_first() {
-        let record = std::collections::BTreeMap::from([("b", 1)]);
-        let line = json_line(&"z", &record).unwrap();
-        assert_eq!(line, "{\"node\":\"z\",\"b\":1}\n");
+    fn a_cell_is_cut() {
+        let mut table = Table::new(&["name"]);
+        table.row(["é".repeat(70_000)]);
+        table.row(["x".repeat(MAX_CELL_CHARS)]);
+        let expected = format!("name\n{}…\n{}\n", "é".repeat(63), "x".repeat(64));
+        assert_eq!(table.render(false), expected);
+    }
+
+    #[test]
+    fn lines_name_the_node_first_and_move_no_cursor() {
+        let record = std::collections::BTreeMap::from([("b", "\u{1b}[2J\u{9b}2J\u{202e}é")]);
+        let line = json_of(&"z", &record).unwrap();
+        let expected = "{\"node\":\"z\",\"b\":\"\\u001b[2J\\u009b2J\\u202eé\"}\n";
+        assert_eq!(line, expected);
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["b"], record["b"]);
     }
 }

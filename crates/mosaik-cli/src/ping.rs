@@ -1,16 +1,23 @@
 //! `mosaik ping`: whether a node answers, and how fast.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
+use futures::{StreamExt, stream};
 use mosaik::{PeerId, iroh::EndpointAddr, primitives::ShortFmtExt};
 use tokio::time::Instant;
 
 use crate::{
-    observe::{self, Observer, chain},
-    output::print,
+    observe::{self, Observer, chain, look_on},
+    output::{json, print},
     peer::Peer,
 };
 
+/// Nodes that are pinged at once.
+const MAX_PINGED: usize = 32;
 /// Pause between two pings of a node.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -24,7 +31,7 @@ pub(crate) struct Options {
     observe: observe::Options,
 
     /// Pings of each node.
-    #[arg(short, long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     count: u32,
 
     /// Print one line of JSON for each answer.
@@ -34,48 +41,62 @@ pub(crate) struct Options {
 
 /// The exit code is 1 if a node did not answer.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let observer = Observer::join(&options.observe).await?;
-    let result = ping_all(&options, &observer).await;
-    observer.leave().await;
-    Ok(if result? {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    look_on(&options.observe, false, async |observer| {
+        let all_answered = ping_all(&options, observer).await?;
+        Ok(ExitCode::from(u8::from(!all_answered)))
     })
+    .await
 }
 
 async fn ping_all(options: &Options, observer: &Observer) -> anyhow::Result<bool> {
+    let targets = targets(&options.node, &observer.peers())?;
+    let reader_has_gone = AtomicBool::new(false);
+    let pinging =
+        stream::iter(targets).map(|target| ping(options, observer, target, &reader_has_gone));
+    let mut pinging = pinging.buffer_unordered(MAX_PINGED);
     let mut all_answered = true;
-    for target in targets(&options.node, &observer.peers())? {
-        for number in 0..options.count {
-            if number > 0 {
-                tokio::time::sleep(PAUSE).await;
-            }
-            let (id, begun) = (target.id, Instant::now());
-            let pinging = observer
-                .network()
-                .discovery()
-                .ping_within(target.clone(), observer.timeout());
-            let (line, answered) = match pinging.await {
-                Ok(_) => answer(id, begun.elapsed(), options.json),
-                Err(error) => failure(id, &chain(&error), options.json),
-            };
-            all_answered &= answered;
-            if !print(&line)? {
-                return Ok(all_answered);
-            }
+    while let Some(answered) = pinging.next().await {
+        all_answered &= answered?;
+    }
+    Ok(all_answered)
+}
+
+/// Pings one node, and returns whether it answered each time.
+async fn ping(
+    options: &Options,
+    observer: &Observer,
+    target: EndpointAddr,
+    reader_has_gone: &AtomicBool,
+) -> anyhow::Result<bool> {
+    let mut all_answered = true;
+    for number in 0..options.count {
+        if reader_has_gone.load(Ordering::Relaxed) {
+            break;
+        }
+        if number > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        let (id, begun) = (target.id, Instant::now());
+        let pinging = observer
+            .network()
+            .discovery()
+            .ping_within(target.clone(), observer.timeout());
+        let (line, answered) = match pinging.await {
+            Ok(_) => answer(id, begun.elapsed(), options.json)?,
+            Err(error) => failure(id, &chain(&error), options.json)?,
+        };
+        all_answered &= answered;
+        if !print(&line)? {
+            reader_has_gone.store(true, Ordering::Relaxed);
         }
     }
     Ok(all_answered)
 }
 
-fn answer(peer: PeerId, took: Duration, json: bool) -> (String, bool) {
+fn answer(peer: PeerId, took: Duration, as_json: bool) -> anyhow::Result<(String, bool)> {
     let micros = took.as_micros();
-    let line = if json {
-        format!(
-            "{}\n",
-            serde_json::json!({"node": peer, "micros": u64::try_from(micros).ok()})
-        )
+    let line = if as_json {
+        json(&serde_json::json!({"node": peer, "micros": u64::try_from(micros).ok()}))?
     } else {
         format!(
             "{} answered in {}.{:02} ms\n",
@@ -84,16 +105,16 @@ fn answer(peer: PeerId, took: Duration, json: bool) -> (String, bool) {
             micros % 1000 / 10
         )
     };
-    (line, true)
+    Ok((line, true))
 }
 
-fn failure(peer: PeerId, error: &str, json: bool) -> (String, bool) {
-    let line = if json {
-        format!("{}\n", serde_json::json!({"node": peer, "error": error}))
+fn failure(peer: PeerId, error: &str, as_json: bool) -> anyhow::Result<(String, bool)> {
+    let line = if as_json {
+        json(&serde_json::json!({"node": peer, "error": error}))?
     } else {
         format!("{} does not answer: {error}\n", peer.short())
     };
-    (line, false)
+    Ok((line, false))
 }
 
 /// Nodes that were named, or all.

@@ -1,18 +1,22 @@
 //! `mosaik up`: a node that stays, for services that need one on a machine.
 
-use std::{
-    fmt::Write as _,
-    io::Write,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
-use mosaik::{Network, NetworkId, SecretKey, discovery, iroh::RelayMode};
+use mosaik::{Network, NetworkId, discovery, iroh::RelayMode};
 
-use crate::{output::print, peer::Peer, stop::Stop};
+use crate::{
+    key,
+    output::{json, note, print},
+    peer::Peer,
+    stop::Stop,
+};
 
 #[derive(Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct Options {
     /// Network: a name, or an id of 64 hex digits.
     #[arg(short, long, env = "MOSAIK_NETWORK", hide_env_values = true)]
@@ -55,6 +59,10 @@ pub(crate) struct Options {
     /// Find and be found by nodes on the local segment.
     #[arg(long)]
     mdns: bool,
+
+    /// Print id and addresses as one line of JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
@@ -80,71 +88,31 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         .with_external_addresses(addresses(&options.external))
         .with_prometheus_addr(options.metrics)
         .with_discovery(discovery);
-    if let Some(path) = &options.key_file {
-        builder = builder.with_secret_key(key(path)?);
+    if let Some(key) = key::of_option(options.key_file.as_ref())? {
+        builder = builder.with_secret_key(key);
     }
-    let network = builder
-        .build()
-        .await
-        .context("the node could not be started")?;
-    let addr = network.local().addr();
-    let mut lines = format!("{}\n", network.local().id());
-    for ip in addr.ip_addrs() {
-        let _ = writeln!(lines, "{}@{ip}", network.local().id());
-    }
+    let network = tokio::select! {
+        built = builder.build() => built.context("the node could not be started")?,
+        () = stop.requested() => return Ok(()),
+    };
+    let (id, addr) = (network.local().id(), network.local().addr());
+    let addresses: Vec<_> = addr.ip_addrs().map(|ip| format!("{id}@{ip}")).collect();
+    let lines = if options.json {
+        json(&serde_json::json!({"node": id, "addresses": addresses}))?
+    } else {
+        addresses
+            .iter()
+            .fold(format!("{id}\n"), |mut lines, address| {
+                let _ = writeln!(lines, "{address}");
+                lines
+            })
+    };
     print(&lines)?;
-    eprintln!("up: {} addresses; stops at Ctrl+C", addr.ip_addrs().count());
+    note(&format!(
+        "up: {} addresses; stops at Ctrl+C",
+        addresses.len()
+    ));
     stop.requested().await;
     network.shutdown().await;
     Ok(())
-}
-
-/// The key in a file, made if there is none.
-fn key(path: &Path) -> anyhow::Result<SecretKey> {
-    let at = || format!("the key file {}", path.display());
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
-            let text = text.trim();
-            anyhow::ensure!(
-                text.len() == 64 && text.chars().all(|c| c.is_ascii_hexdigit()),
-                "{} does not hold 64 hex digits",
-                at()
-            );
-            Ok(mosaik::Digest::from(text).into())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key = SecretKey::generate();
-            let mut open = std::fs::OpenOptions::new();
-            open.write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
-            let mut file = open.open(path).with_context(at)?;
-            let text = mosaik::Digest::from_bytes(key.to_bytes());
-            writeln!(file, "{text}").with_context(at)?;
-            file.sync_all().with_context(at)?;
-            Ok(key)
-        }
-        Err(error) => Err(error).with_context(at),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_is_made_once_and_found_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        let made = key(&path).unwrap();
-        assert_eq!(key(&path).unwrap().to_bytes(), made.to_bytes());
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
-        }
-        std::fs::write(&path, "not a key").unwrap();
-        assert!(key(&path).is_err());
-    }
 }

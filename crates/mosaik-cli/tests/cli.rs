@@ -352,3 +352,31 @@ fn a_dht_that_does_not_answer_is_an_error() {
     );
     assert!(text.ends_with("summary: 0/16 slots occupied\n"), "{text}");
 }
+
+#[test]
+fn completions_and_manuals_are_printed() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&run(&["completions", shell]));
+        assert!(script.contains("collections"), "{shell}: {script}");
+    }
+    assert!(stdout(&run(&["man"])).starts_with(".ie"));
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&["man", "--dir", folder.path().to_str().unwrap()]);
+    assert!(output.status.success());
+    let page = std::fs::read_to_string(folder.path().join("mosaik-gather.1")).unwrap();
+    assert!(page.contains("standard output"), "{page}");
+}
+
+#[test]
+fn lines_to_copy_are_printed_by_topic() {
+    let all = stdout(&run(&["cheat"]));
+    let some = stdout(&run(&["cheat", "fault"]));
+    assert!(all.contains(&some) && some.starts_with("faults\n  # what is wrong"));
+    assert_eq!(run(&["cheat", "weather"]).status.code(), Some(1));
+}
+
+#[test]
+fn identifiers_are_printed_as_json_too() {
+    let line = stdout(&run(&["id", "orders", "--json"]));
+    assert_eq!(line.matches("\"id\"").count(), 1, "{line}");
+}

@@ -15,14 +15,15 @@ use std::{
 
 use futures::SinkExt;
 use mosaik::{
-    CallContext, Digest, Network, NetworkId,
+    CallContext, Digest, Network, NetworkId, PeerId,
     collections::{CollectionConfig, MapWriter},
     discovery,
     groups::NoOp,
-    iroh::RelayMode,
+    iroh::{Endpoint, RelayMode, endpoint::presets},
     network::NetworkBuilder,
     primitives::ShortFmtExt,
     status,
+    tickets::{Hs256, Jwt, JwtTicketBuilder},
 };
 use serde_json::Value;
 
@@ -56,6 +57,7 @@ fn command(subcommand: &[&str], network: NetworkId, node: &Network) -> Command {
         .args(subcommand)
         .args(["-n", &network.to_string(), "-p", &peer])
         .args(["--no-relay", "--no-dht", "--bind", "127.0.0.1:0"])
+        .env_remove("MOSAIK_CONTEXT")
         .env_remove("RUST_LOG");
     command
 }
@@ -68,14 +70,12 @@ async fn run(subcommand: &[&str], network: NetworkId, node: &Network) -> Output 
         .unwrap()
 }
 
-/// Runs the program until it ends with this code: nodes tell nothing that is younger than a fifth of
-/// a second.
+/// Runs the program until it ends with this code: nodes have some seconds to find what they look for
+/// before that is a finding.
 async fn run_until(arguments: &[&str], network: NetworkId, node: &Network, code: i32) -> Output {
+    let begun = Instant::now();
     let mut output = run(arguments, network, node).await;
-    for _ in 0..20 {
-        if output.status.code() == Some(code) {
-            break;
-        }
+    while output.status.code() != Some(code) && begun.elapsed() < Duration::from_secs(60) {
         output = run(arguments, network, node).await;
     }
     assert_eq!(output.status.code(), Some(code), "{}", stdout(&output));
@@ -280,6 +280,11 @@ async fn the_doctor_and_the_check_agree_on_what_is_wrong() {
         stderr(&output)
     );
     assert_eq!(output.status.code(), Some(0));
+    let verdict = &json_lines(&run(&["check", "--json"], id, &a).await)[0];
+    assert_eq!(
+        (&verdict["state"], &verdict["answered"]),
+        (&"OK".into(), &2.into())
+    );
     let output = run(&["doctor"], id, &a).await;
     assert_eq!(
         (stdout(&output).as_str(), output.status.code()),
@@ -342,20 +347,42 @@ async fn nodes_that_tell_nothing_are_named() {
         .unwrap();
     let output = run(&["peers"], id, &a).await;
     let peer = silent.local().id().short().to_string();
-    line_with(&stdout(&output), &[&peer, "does not answer"]);
+    line_with(&stdout(&output), &[&peer, "tells nothing"]);
     assert!(stderr(&output).contains("does not tell this one about itself"));
+    let lines = json_lines(&run(&["peers", "--json"], id, &a).await);
+    let refused = lines.iter().find(|line| line.get("error").is_some());
+    assert_eq!(refused.unwrap()["node"], silent.local().id().to_string());
+    // That is its choice, and nothing is wrong.
     let output = run(&["check"], id, &a).await;
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stdout(&output).starts_with("CRITICAL - 1 of 2 nodes answered; M100"));
+    assert_eq!(output.status.code(), Some(0));
+    let line = stdout(&output);
+    assert!(
+        line.starts_with("OK - 1 of 2 nodes answered; M107"),
+        "{line}"
+    );
     a.shutdown().await;
     silent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_on_does_not_hide_that_a_node_is_alone() {
+    let id = Digest::random();
+    let a = node(id, "one").await;
+    let output = run_until(&["check"], id, &a, 2).await;
+    let peer = a.local().id().short().to_string();
+    let line = format!("CRITICAL - 1 node; M101 {peer}: the node knows no other node\n");
+    assert_eq!(stdout(&output), line);
+    for _ in 0..3 {
+        assert_eq!(stdout(&run(&["check"], id, &a).await), line, "each time");
+    }
+    a.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pings_measure_and_tell_who_is_gone() {
     let id = Digest::random();
     let a = node(id, "one").await;
-    let output = run(&["ping", "-c", "2"], id, &a).await;
+    let output = run(&["ping", "--count", "2"], id, &a).await;
     assert!(output.status.success(), "{}", stderr(&output));
     let peer = a.local().id();
     let lines = stdout(&output);
@@ -365,12 +392,16 @@ async fn pings_measure_and_tell_who_is_gone() {
         "{lines}"
     );
     let digits = &peer.to_string()[..12];
-    let output = run(&["ping", digits, "-c", "1", "--json"], id, &a).await;
+    let output = run(&["ping", digits, "--count", "1", "--json"], id, &a).await;
     let line: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(line["node"], peer.to_string());
     assert!(line["micros"].as_u64().unwrap() > 0);
 
-    let command = command(&["ping", &peer.to_string(), "-c", "1", "-t", "1"], id, &a);
+    let command = command(
+        &["ping", &peer.to_string(), "--count", "1", "-t", "1"],
+        id,
+        &a,
+    );
     a.shutdown().await;
     let mut command = command;
     let output = tokio::task::spawn_blocking(move || command.output());
@@ -401,6 +432,13 @@ async fn who_finds_nobody_says_so_in_time() {
     let output = run(&["check", "-t", "1"], elsewhere, &a).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(stdout(&output).starts_with("CRITICAL - no node was found"));
+    let output = run(&["check", "-t", "1", "--json"], elsewhere, &a).await;
+    assert_eq!(output.status.code(), Some(2));
+    let verdict: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(
+        (&verdict["state"], &verdict["nodes"]),
+        (&"CRITICAL".into(), &0.into())
+    );
     a.shutdown().await;
 }
 
@@ -467,4 +505,321 @@ async fn a_node_that_is_up_keeps_its_id() {
     let (process, same, _) = up();
     assert_eq!(same, peer);
     end(process);
+}
+
+/// A member that closes each connection with a text of its own.
+async fn rude(reason: &'static [u8]) -> (Endpoint, String) {
+    let endpoint = Endpoint::builder(presets::Minimal)
+        .relay_mode(RelayMode::Disabled)
+        .alpns(vec![b"/mosaik/discovery/ping/1.0".to_vec()])
+        .clear_ip_transports()
+        .bind_addr("127.0.0.1:0")
+        .unwrap()
+        .bind()
+        .await
+        .unwrap();
+    let addr = endpoint.addr();
+    let peer = format!("{}@{}", addr.id, addr.ip_addrs().next().unwrap());
+    let accepting = endpoint.clone();
+    tokio::spawn(async move {
+        while let Some(incoming) = accepting.accept().await {
+            if let Ok(connection) = incoming.await {
+                connection.close(7u8.into(), reason);
+            }
+        }
+    });
+    (endpoint, peer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_say_moves_no_cursor_and_forges_no_line() {
+    let id = Digest::random();
+    let a = node(id, "one").await;
+    let said = b"\x1b]0;x\x07\x1b[2J\nfake answered in 0.1 ms\xe2\x80\xae";
+    let (endpoint, peer) = rude(said).await;
+    let output = run(&["ping", &peer, "--count", "1", "-t", "2"], id, &a).await;
+    assert_eq!(output.status.code(), Some(1));
+    let line = stdout(&output);
+    assert_eq!(line.lines().count(), 1, "{line:?}");
+    assert!(
+        line.contains("fake answered"),
+        "the reason is told: {line:?}"
+    );
+    assert!(!line.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{line:?}");
+    endpoint.close().await;
+    a.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_is_presented_by_the_node_that_it_was_issued_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (key, ticket) = (path("key"), path("ticket"));
+    let program = env!("CARGO_BIN_EXE_mosaik");
+    let output = Command::new(program)
+        .args(["id", "--key-file", &key])
+        .output();
+    let operator: PeerId = stdout(&output.unwrap()).trim().parse().unwrap();
+    let secret = || Hs256::new([7; 32]);
+    let token = JwtTicketBuilder::new(secret()).issuer("operations");
+    let token = token
+        .expires_in_std(Duration::from_secs(3600))
+        .build(&operator);
+    std::fs::write(&ticket, &token.data).unwrap();
+    let id = Digest::random();
+    let gate = Jwt::with_key(secret()).allow_issuer("operations");
+    let gated = builder(id, discovery::Config::builder())
+        .with_status(status::Config::builder().require_ticket(gate));
+    let gated = gated.build().await.unwrap();
+    let open = joined(id, "open", &gated).await;
+    let with_both = ["check", "--key-file", &key, "--ticket-file", &ticket];
+    let output = run(&with_both, id, &gated).await;
+    assert_eq!(
+        stdout(&output),
+        "OK - 2 nodes, nothing found\n",
+        "{}",
+        stderr(&output)
+    );
+    let without = stdout(&run(&["check"], id, &gated).await);
+    assert!(without.contains("M107"), "{without}");
+    let without_key = run(&["peers", "--ticket-file", &ticket], id, &gated).await;
+    assert_eq!(without_key.status.code(), Some(1));
+    assert!(stderr(&without_key).contains("needs a key file"));
+    gated.shutdown().await;
+    open.shutdown().await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_interrupted_while_joining_leaves() {
+    let id = Digest::random();
+    let a = node(id, "one").await;
+    let mut command = command(&["peers", "-t", "60"], Digest::random(), &a);
+    let command = command
+        .env("RUST_LOG", "mosaik=debug")
+        .stderr(Stdio::piped());
+    let mut process = Running(command.stdout(Stdio::null()).spawn().unwrap());
+    let log = BufReader::new(process.0.stderr.take().unwrap());
+    let mut lines = log.lines();
+    // The node is being built, and signals count by then.
+    lines.next().unwrap().unwrap();
+    let begun = Instant::now();
+    let pid = process.0.id().to_string();
+    Command::new("kill")
+        .args(["-s", "TERM", &pid])
+        .status()
+        .unwrap();
+    let ended = tokio::task::spawn_blocking(move || {
+        lines.for_each(drop);
+        process.0.wait().unwrap()
+    });
+    let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
+    assert_eq!(ended.unwrap().unwrap().code(), Some(130));
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    a.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_shown_as_the_network_was() {
+    let id = Digest::random();
+    let a = node(id, "one").await;
+    let b = joined(id, "two", &a).await;
+    let lonely = a
+        .streams()
+        .consumer::<u8>()
+        .with_stream_id("orders")
+        .build();
+    let map = MapWriter::<String, u64>::writer(&a, "secret store");
+    map.when().online().await;
+    run_until(&["check"], id, &a, 1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.jsonl");
+    let file = file.to_str().unwrap();
+    let output = run(&["gather", file], id, &a).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("2 nodes, 2 looks"),
+        "{}",
+        stderr(&output)
+    );
+    drop((lonely, map));
+    let peer = a.local().id();
+    a.shutdown().await;
+    b.shutdown().await;
+
+    let text = std::fs::read_to_string(file).unwrap();
+    for secret in [
+        id.to_string(),
+        "secret store".to_owned(),
+        Digest::from("secret store").to_string(),
+    ] {
+        assert!(!text.contains(&secret), "{text}");
+    }
+    let replay = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_mosaik"))
+            .args(arguments)
+            .args(["--from", file])
+            .env_remove("MOSAIK_NETWORK")
+            .output()
+            .unwrap()
+    };
+    let streams = stdout(&replay(&["streams"]));
+    line_with(
+        &streams,
+        &["orders", "consumer", &peer.short().to_string(), "u8"],
+    );
+    let output = replay(&["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("nobody produces stream orders"));
+    assert_eq!(json_lines(&replay(&["peers", "--json"])).len(), 2);
+    let again = Command::new(env!("CARGO_BIN_EXE_mosaik"))
+        .args(["check", "--from", "/dev/null"])
+        .output();
+    assert_eq!(again.unwrap().status.code(), Some(2), "no archive");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_printed_as_they_happen() {
+    let id = Digest::random();
+    let a = node(id, "one").await;
+    let mut command = command(&["watch", "--json"], id, &a);
+    let mut process = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
+    let mut next = move |event: &str| {
+        let mut values = lines
+            .by_ref()
+            .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        values.find(|line| line["event"] == event).unwrap()
+    };
+    let came = next("came");
+    assert_eq!(came["about"], a.local().id().short().to_string());
+    let group = a.groups().with_key("a key").with_label("leaders");
+    let group = group.with_state_machine(NoOp).join();
+    let leader = next("leader");
+    assert_eq!(leader["about"], "leaders");
+    let b = joined(id, "two", &a).await;
+    assert_eq!(next("came")["about"], b.local().id().short().to_string());
+    b.shutdown().await;
+    let went = next("went");
+    assert!(
+        went["text"].as_str().unwrap().contains("tags two"),
+        "{went}"
+    );
+    drop(process);
+    group.leave().await;
+    a.shutdown().await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_context_stands_for_network_and_peers() {
+    use std::os::unix::fs::PermissionsExt;
+    let id = Digest::random();
+    let a = node(id, "one").await;
+    let home = tempfile::tempdir().unwrap();
+    let addr = a.local().addr();
+    let peer = format!("{}@{}", addr.id, addr.ip_addrs().next().unwrap());
+    let mosaik = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mosaik"));
+        command.args(arguments).env("XDG_CONFIG_HOME", home.path());
+        command
+            .env_remove("MOSAIK_NETWORK")
+            .env_remove("MOSAIK_CONTEXT");
+        command.output().unwrap()
+    };
+    let network = id.to_string();
+    let add = [
+        "ctx",
+        "add",
+        "here",
+        "-n",
+        &network,
+        "-p",
+        &peer,
+        "--no-relay",
+        "--no-dht",
+    ];
+    let output = mosaik(&add);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let file = home.path().join("mosaik/contexts.json");
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let list = stdout(&mosaik(&["ctx"]));
+    assert!(
+        list.contains("here") && !list.contains(&network),
+        "the id lets others in: {list}"
+    );
+    let output = mosaik(&["peers", "-c", "here", "--bind", "127.0.0.1:0"]);
+    line_with(
+        &stdout(&output),
+        &[&a.local().id().short().to_string(), "one"],
+    );
+    assert_eq!(mosaik(&["peers", "-c", "there"]).status.code(), Some(1));
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    assert!(stderr(&mosaik(&["ctx"])).contains("others can read"));
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    assert!(mosaik(&["ctx", "remove", "here"]).status.success());
+    assert_eq!(stdout(&mosaik(&["ctx"])), "name  peers\n");
+    assert_eq!(mosaik(&["peers"]).status.code(), Some(1), "no network");
+    a.shutdown().await;
+}
+
+/// A program on a terminal of 100 columns and 20 lines, which the program of this name makes.
+#[cfg(target_os = "linux")]
+fn on_a_terminal(command: &Command) -> Command {
+    let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap());
+    let words: Vec<_> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(quoted)
+        .collect();
+    let line = format!("stty rows 20 cols 100; exec {}", words.join(" "));
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]);
+    script
+        .env_remove("RUST_LOG")
+        .env_remove("NO_COLOR")
+        .env("TERM", "xterm-256color");
+    script
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_terminal_shows_the_network_and_is_given_back() {
+    use std::io::{Read, Write};
+    let id = Digest::random();
+    let a = node(id, "matcher").await;
+    let mut script = on_a_terminal(&command(&["top"], id, &a));
+    let script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut process = Running(script.expect("the program `script` of util-linux"));
+    let mut keyboard = process.0.stdin.take().unwrap();
+    let mut screen = process.0.stdout.take().unwrap();
+    let seen = tokio::task::spawn_blocking(move || {
+        let (mut text, mut part, mut asked) = (String::new(), [0; 4096], false);
+        loop {
+            let len = screen.read(&mut part).unwrap();
+            if len == 0 {
+                return (text, process.0.wait().unwrap());
+            }
+            text += &String::from_utf8_lossy(&part[..len]);
+            if !asked && text.contains("matcher") {
+                asked = true;
+                keyboard.write_all(b"q").unwrap();
+            }
+        }
+    });
+    let seen = tokio::time::timeout(Duration::from_secs(60), seen).await;
+    let (text, status) = seen.unwrap().unwrap();
+    assert!(status.success(), "{text:?}");
+    let (enter, leave) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
+    assert!(
+        text.find(enter) < text.rfind(leave) && text.contains("findings"),
+        "{text:?}"
+    );
+    a.shutdown().await;
+    let piped = Command::new(env!("CARGO_BIN_EXE_mosaik"))
+        .args(["top", "-n", "x"])
+        .output();
+    assert_eq!(piped.unwrap().status.code(), Some(1), "without a terminal");
 }

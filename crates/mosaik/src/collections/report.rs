@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::primitives::{GroupId, PeerId, record::list, wire};
+use crate::primitives::{GroupId, PeerId, record::list, text, wire};
 
 /// One collection that is open on a node.
 ///
@@ -15,10 +15,13 @@ pub struct CollectionReport {
     /// the rest.
     pub group: GroupId,
     /// Name that the program gave it.
+    #[serde(with = "text::optional")]
     pub label: Option<String>,
     /// `map`, `vec` and so on.
+    #[serde(with = "text::one")]
     pub kind: String,
     /// Short names of the element types.
+    #[serde(with = "text::one")]
     pub types: String,
     /// True if the node opened it as a reader.
     pub reads_only: bool,
@@ -43,5 +46,6 @@ pub struct MismatchReport {
     #[serde(with = "wire::peer_id")]
     pub peer: PeerId,
     /// Differences between the two.
+    #[serde(with = "text::list")]
     pub differing: Vec<String>,
 }

@@ -1,12 +1,17 @@
 //! A snapshot of everything that a node knows about its network.
 
-use std::{sync::Arc, time::Duration};
+use core::hash::Hash;
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use rpds::RedBlackTreeMapSync;
 
 use super::{clock::Clock, rtt::Rtt};
 use crate::{
-    primitives::{NetworkId, PeerId},
+    primitives::{FunctionId, NetworkId, PeerId, StreamId},
     tickets::{PeerEntry, PeerInfo, SignedPeerEntry},
 };
 
@@ -108,6 +113,16 @@ impl Catalog {
             .chain(self.unsigned_peers())
     }
 
+    /// Numbers of remote peers that produce these streams, in one pass over the catalog.
+    pub(crate) fn producers_of(&self, streams: &HashSet<StreamId>) -> HashMap<StreamId, u64> {
+        count(streams, self.peers().map(|entry| entry.streams()))
+    }
+
+    /// Numbers of remote peers that serve these functions, in one pass over the catalog.
+    pub(crate) fn handlers_of(&self, functions: &HashSet<FunctionId>) -> HashMap<FunctionId, u64> {
+        count(functions, self.peers().map(|entry| entry.functions()))
+    }
+
     /// All remote peers with signed entries.
     pub fn signed_peers(&self) -> impl DoubleEndedIterator<Item = &SignedPeerEntry> {
         let stale_before = self.stale_before();
@@ -201,5 +216,47 @@ impl<'a> IntoIterator for &'a Catalog {
 
     fn into_iter(self) -> Self::IntoIter {
         Box::new(self.iter())
+    }
+}
+
+/// Counts in how many sets each wanted id is. The shorter of the two is gone through, so that neither
+/// many wanted ids nor a peer with many cost their product.
+fn count<'s, I: Copy + Ord + Hash + 's>(
+    wanted: &HashSet<I>,
+    sets: impl Iterator<Item = &'s BTreeSet<I>>,
+) -> HashMap<I, u64> {
+    let mut counts: HashMap<I, u64> = wanted.iter().map(|id| (*id, 0)).collect();
+    for set in sets {
+        if set.len() < wanted.len() {
+            for id in set {
+                if let Some(count) = counts.get_mut(id) {
+                    *count += 1;
+                }
+            }
+        } else {
+            for (id, count) in &mut counts {
+                *count += u64::from(set.contains(id));
+            }
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_counted_whichever_side_has_more() {
+        let sets = [BTreeSet::from([1, 2]), BTreeSet::from([2, 3, 4, 5, 6])];
+        for wanted in [HashSet::from([2]), (0..9).collect()] {
+            let counts = count(&wanted, sets.iter());
+            assert_eq!((counts[&2], counts.len()), (2, wanted.len()));
+            assert!(
+                counts
+                    .iter()
+                    .all(|(id, n)| *n == sets.iter().filter(|s| s.contains(id)).count() as u64)
+            );
+        }
     }
 }

@@ -219,7 +219,7 @@ impl Discovery {
     }
 
     /// Another process that was found to run with this node's secret key, and which of the two was
-    /// shut out; `None` while there is none. The receiver has already seen the current value.
+    /// shut out; `None` if there was none. The receiver has already seen the current value.
     ///
     /// Each process must have a key of its own. Of two that have the same, the one that started
     /// first goes on; the other ends within seconds, as if it had been shut down, but announces no
@@ -488,6 +488,11 @@ impl Discovery {
         validators: &[Arc<dyn TicketValidator>],
     ) -> Result<Validity, InvalidTicket> {
         self.0.ticket_cache.validate(entry, validators)
+    }
+
+    /// Time since a second process with this node's key was last heard of.
+    pub(crate) fn duplicate_ago_ms(&self) -> Option<u64> {
+        self.0.store.duplicate_ago_ms()
     }
 
     /// Figures of this node's discovery, for status reports.

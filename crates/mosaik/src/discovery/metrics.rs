@@ -1,14 +1,12 @@
 //! Metrics of discovery.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::fmt;
 
 use metrics::{Counter, Gauge};
+use parking_lot::Mutex;
 
 use super::{Event, state::Refusal};
-use crate::primitives::{NetworkId, ShortFmtExt, Tally};
+use crate::primitives::{NetworkId, PeerId, ShortFmtExt, Tally};
 
 /// Handles to the metrics of one node's discovery, registered once.
 pub(crate) struct DiscoveryMetrics {
@@ -24,7 +22,7 @@ pub(crate) struct DiscoveryMetrics {
     sync_bytes: Counter,
     announce_bytes: Counter,
     neighbors: Gauge,
-    neighbor_count: AtomicUsize,
+    neighbor_ids: Mutex<Vec<PeerId>>,
 }
 
 /// Figures of discovery, as status reports show them.
@@ -34,7 +32,7 @@ pub(crate) struct Figures {
     /// Encounters with another process of the same identity.
     pub(crate) conflicts: u64,
     /// Neighbours in gossip.
-    pub(crate) neighbors: usize,
+    pub(crate) neighbors: Vec<PeerId>,
 }
 
 impl DiscoveryMetrics {
@@ -58,7 +56,7 @@ impl DiscoveryMetrics {
             sync_bytes: counter("mosaik.discovery.sync.bytes"),
             announce_bytes: counter("mosaik.discovery.announce.bytes"),
             neighbors: gauge("mosaik.discovery.gossip.neighbors"),
-            neighbor_count: AtomicUsize::new(0),
+            neighbor_ids: Mutex::default(),
             network,
         }
     }
@@ -111,9 +109,10 @@ impl DiscoveryMetrics {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a node has few neighbours")]
-    pub(crate) fn neighbors(&self, neighbors: usize) {
-        self.neighbors.set(neighbors as f64);
-        self.neighbor_count.store(neighbors, Ordering::Relaxed);
+    pub(crate) fn neighbors<'p>(&self, neighbors: impl IntoIterator<Item = &'p PeerId>) {
+        let neighbors: Vec<_> = neighbors.into_iter().copied().collect();
+        self.neighbors.set(neighbors.len() as f64);
+        *self.neighbor_ids.lock() = neighbors;
     }
 
     pub(crate) fn figures(&self) -> Figures {
@@ -123,7 +122,7 @@ impl DiscoveryMetrics {
                 .map(|(refusal, count)| (refusal.label(), count.total()))
                 .collect(),
             conflicts: self.rivalled.total(),
-            neighbors: self.neighbor_count.load(Ordering::Relaxed),
+            neighbors: self.neighbor_ids.lock().clone(),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     net::Links,
-    primitives::{NetworkId, PeerId, ShortFmtExt},
+    primitives::{LastTime, NetworkId, PeerId, ShortFmtExt},
     tickets::{LimitError, PeerEntry, PeerEntryVersion, SignedPeerEntry, UnverifiedEntry, listed},
 };
 
@@ -46,6 +46,7 @@ pub(crate) struct Store {
     warned: Mutex<Option<Instant>>,
     max_time_drift_ms: u64,
     duplicate: watch::Sender<Option<Duplicate>>,
+    last_duplicate: LastTime,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<DiscoveryMetrics>,
     /// The local entry has a content that was not announced yet.
@@ -133,6 +134,7 @@ impl Store {
             warned: Mutex::default(),
             max_time_drift_ms: u64::try_from(config.max_time_drift.as_millis()).unwrap_or(u64::MAX),
             duplicate: watch::channel(None).0,
+            last_duplicate: LastTime::default(),
             clock,
             metrics: Arc::new(DiscoveryMetrics::register(&network_id)),
             unannounced: Notify::new(),
@@ -204,6 +206,11 @@ impl Store {
     /// Another process with this node's key, if one was found.
     pub(crate) fn duplicate(&self) -> watch::Receiver<Option<Duplicate>> {
         self.duplicate.subscribe()
+    }
+
+    /// Time since a second process with this node's key was last heard of.
+    pub(crate) fn duplicate_ago_ms(&self) -> Option<u64> {
+        self.last_duplicate.ago_ms()
     }
 
     /// Returns whether another process with this node's key has shut this one out.
@@ -550,6 +557,7 @@ impl Store {
         let address = foreign.address().clone();
         if version.start_ms() == author.start_ms {
             author.departed = true;
+            self.last_duplicate.note();
             tracing::error!(
                 ?address,
                 "another process runs with this node's identity, and was \
@@ -576,6 +584,7 @@ impl Store {
             self.outlive_as(&mut author, next);
             return;
         }
+        self.last_duplicate.note();
         let duplicate = Some(Duplicate {
             address: address.clone(),
             shut_out: false,
@@ -597,7 +606,7 @@ impl Store {
     pub(crate) fn dismiss_audience(&self) {
         self.audience.lock().take();
         self.metrics.catalog_size(0);
-        self.metrics.neighbors(0);
+        self.metrics.neighbors([]);
     }
 
     fn change(&self, change: impl FnOnce(&mut State) -> Option<Vec<Effect>>) -> bool {

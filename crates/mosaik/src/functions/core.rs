@@ -9,7 +9,11 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::{Config, report::FunctionReport, route::Routes};
-use crate::{discovery::Discovery, net::Links, primitives::Scope};
+use crate::{
+    discovery::Discovery,
+    net::Links,
+    primitives::{FunctionId, Scope},
+};
 
 /// Peers whose distance is measured at the same time.
 const MAX_MEASUREMENTS: usize = 32;
@@ -29,7 +33,10 @@ pub(crate) struct Core {
 
 /// A caller that can be described.
 pub(super) trait Described: Send + Sync {
-    fn describe(&self, discovery: &Discovery) -> FunctionReport;
+    fn function(&self) -> FunctionId;
+
+    /// The report; so many peers are known to serve the function.
+    fn describe(&self, handlers_known: u64) -> FunctionReport;
 }
 
 impl Core {

@@ -37,7 +37,10 @@ impl FunctionReports {
     pub(crate) fn all(&self) -> Vec<FunctionReport> {
         let mut all = self.handlers.describe();
         let callers = self.core.callers();
-        all.extend(callers.iter().map(|c| c.describe(&self.core.discovery)));
+        let called = callers.iter().map(|caller| caller.function()).collect();
+        let known = self.core.discovery.catalog().handlers_of(&called);
+        let known = |id| known.get(&id).copied().unwrap_or(0);
+        all.extend(callers.iter().map(|c| c.describe(known(c.function()))));
         all.sort_by_key(|report| (report.function, report.side as u8));
         all
     }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::primitives::{FunctionId, record::codes};
+use crate::primitives::{FunctionId, record::codes, text};
 
 /// One handler or caller on a node.
 ///
@@ -15,8 +15,10 @@ pub struct FunctionReport {
     /// The function, with what its tickets add to the id.
     pub function: FunctionId,
     /// Name that the program gave it.
+    #[serde(with = "text::optional")]
     pub label: Option<String>,
     /// Short names of the types of request and response.
+    #[serde(with = "text::one")]
     pub types: String,
     /// Side of the function that this is.
     pub side: FunctionSide,
@@ -39,6 +41,12 @@ pub struct FunctionReport {
     /// Peers in the caller's catalog that serve the function, with or without the tickets that it
     /// requires.
     pub handlers_known: u64,
+    /// Time since a call was last refused, on a handler.
+    #[serde(default)]
+    pub refused_ago_ms: Option<u64>,
+    /// Time since a call was last not allowed, on a handler.
+    #[serde(default)]
+    pub not_allowed_ago_ms: Option<u64>,
 }
 
 codes! {

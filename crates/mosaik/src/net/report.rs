@@ -7,7 +7,7 @@ use iroh::{TransportAddr, endpoint::Connection};
 use serde::{Deserialize, Serialize};
 
 use super::link::path_rtt;
-use crate::primitives::{PeerId, record::codes, wire};
+use crate::primitives::{PeerId, record::codes, text, wire};
 
 /// The connections of a node with one peer.
 ///
@@ -24,6 +24,7 @@ pub struct LinkReport {
     /// Kind of that path.
     pub path: LinkPath,
     /// Address of the peer on that path.
+    #[serde(with = "text::one")]
     pub address: String,
     /// Connections, one for each protocol.
     pub connections: u64,
@@ -33,6 +34,10 @@ pub struct LinkReport {
     pub bytes_received: u64,
     /// Packets that were lost on the way to the peer.
     pub packets_lost: u64,
+    /// True if the peer's entry says that it only looks on, as
+    /// [`OBSERVER_TAG`](crate::status::OBSERVER_TAG) does.
+    #[serde(default)]
+    pub observes: bool,
 }
 
 codes! {
@@ -63,6 +68,7 @@ pub(super) fn describe(connections: impl Iterator<Item = Connection>) -> Vec<Lin
             bytes_sent: 0,
             bytes_received: 0,
             packets_lost: 0,
+            observes: false,
         });
         let stats = connection.stats();
         report.connections += 1;

@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod datum;
 mod digest;
 pub mod encoding;
+mod figures;
 mod format;
 #[cfg(any(test, feature = "unstable-fuzz"))]
 pub(crate) mod fuzz;
@@ -18,7 +19,7 @@ mod quota;
 mod reach;
 pub(crate) mod record;
 mod scope;
-mod tally;
+pub(crate) mod text;
 mod trace;
 #[cfg(test)]
 pub(crate) mod vectors;
@@ -29,6 +30,7 @@ pub use backoff::BackoffFactory;
 pub use bytes::{self, Bytes, BytesMut};
 pub use datum::{Datum, Encoded};
 pub use digest::Digest;
+pub(crate) use figures::{LastTime, Tally};
 pub use format::{
     Abbreviated, FmtIter, Pretty, PrettyFmtExt, Redacted, RedactedFmtExt, Short, ShortFmtExt,
 };
@@ -40,6 +42,5 @@ pub use one_or_many::{IntoIterOrSingle, Variant};
 pub(crate) use quota::{Quota, Share};
 pub(crate) use reach::Reach;
 pub(crate) use scope::Scope;
-pub(crate) use tally::Tally;
 pub(crate) use trace::TraceParent;
 pub(crate) use waiting::{Condition, ConditionSource, Opaque, Signal, Tagged, WakerSlot};

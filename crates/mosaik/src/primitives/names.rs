@@ -8,6 +8,8 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
+use super::text::is_printable;
+
 /// Longest label, in characters; the rest is cut off.
 const MAX_CHARS: usize = 64;
 /// Texts that one conversion may have heard; an iterator of tags has no more.
@@ -26,9 +28,9 @@ thread_local! {
 /// Names of the tags that this process has put on its entries.
 static TAG_NAMES: Mutex<Option<HashMap<Id, String>>> = Mutex::new(None);
 
-/// A label as it is kept: bounded, without control characters; `None` if nothing is left of it.
+/// A label as it is kept: bounded, and printable; `None` if nothing is left of it.
 pub(crate) fn label(text: &str) -> Option<String> {
-    let kept = text.trim().chars().filter(|c| !c.is_control());
+    let kept = text.trim().chars().filter(|c| is_printable(*c));
     let label: String = kept.take(MAX_CHARS).collect();
     (!label.is_empty()).then_some(label)
 }

@@ -14,8 +14,10 @@ use super::encoding::{DecodeError, EncodeError};
 /// Zeros behind a record that was sent by an earlier version: more than all fields that may ever be
 /// added need.
 const MISSING: [u8; 256] = [0; 256];
-/// Elements of one list that are read.
-const MAX_LISTED: usize = 4096;
+/// Elements of one list that are read; further ones are passed over.
+const MAX_LISTED: usize = 64;
+/// As much of a list that is longer by nature.
+const MAX_LONG_LISTED: usize = 1024;
 
 pub(crate) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, EncodeError> {
     postcard::to_allocvec(record)
@@ -56,15 +58,42 @@ pub(crate) mod list {
     pub(crate) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<T>, D::Error> {
+        at_most(super::MAX_LISTED, deserializer)
+    }
+
+    /// Reads so many elements, and passes over the rest.
+    pub(super) fn at_most<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        limit: usize,
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
         if deserializer.is_human_readable() {
-            return Vec::deserialize(deserializer);
+            let mut records = Vec::deserialize(deserializer)?;
+            records.truncate(limit);
+            return Ok(records);
         }
         let encoded = Vec::<Bytes>::deserialize(deserializer)?;
-        if encoded.len() > super::MAX_LISTED {
-            return Err(de::Error::custom("a list that is too long"));
-        }
-        let records = encoded.iter().map(|bytes| super::decode(bytes));
-        records.collect::<Result<_, _>>().map_err(de::Error::custom)
+        let records = encoded.iter().take(limit).map(|bytes| {
+            // What is missing at the end of a record was not known, and something always was: an
+            // element costs its sender more than the byte of its length.
+            if bytes.is_empty() {
+                return Err(de::Error::custom("an empty record"));
+            }
+            super::decode(bytes).map_err(de::Error::custom)
+        });
+        records.collect()
+    }
+}
+
+/// A [list] that is long by nature.
+pub(crate) mod long_list {
+    use serde::{Deserializer, de::DeserializeOwned};
+
+    pub(crate) use super::list::serialize;
+
+    pub(crate) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
+        super::list::at_most(super::MAX_LONG_LISTED, deserializer)
     }
 }
 
@@ -209,6 +238,25 @@ mod tests {
         );
         assert_eq!(encode(&Side::Right).unwrap(), [2]);
         assert_eq!(decode::<Side>(&[9]).unwrap(), Side::Unknown);
+    }
+
+    #[test]
+    fn of_a_long_list_the_first_are_read_and_none_is_empty() {
+        let many = New {
+            parts: (0..100).map(|_| old()).collect(),
+            ..decode(&encode(&old()).unwrap()).unwrap()
+        };
+        let read: New = decode(&encode(&many).unwrap()).unwrap();
+        assert_eq!(read.parts.len(), MAX_LISTED);
+        let bytes = encode(&(
+            "one",
+            300u64,
+            1u8,
+            None::<String>,
+            vec![Vec::<u8>::new(); 3],
+        ))
+        .unwrap();
+        assert!(decode::<New>(&bytes).is_err());
     }
 
     #[test]

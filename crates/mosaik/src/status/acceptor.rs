@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Config,
     budget::Budgets,
-    describe::Descriptions,
+    describe::{Descriptions, View},
     limits::{
         MAX_ANSWER_FRAME_BYTES, MAX_REQUEST_FRAME_BYTES, MAX_REQUESTS, SESSION_TIMEOUT,
         STEP_TIMEOUT,
@@ -67,12 +67,12 @@ impl Inner {
         let peer = link.peer();
         link.receiver.set_max_frame_bytes(MAX_REQUEST_FRAME_BYTES);
         link.sender.set_max_frame_bytes(MAX_ANSWER_FRAME_BYTES);
-        let Some(_place) = Place::take(&self.budgets, peer) else {
-            return self.refuse(link, TooManyRequests.into()).await;
-        };
+        // Who may not ask, or has asked nothing yet, takes no place from those who do.
         if let Err(refusal) = self.admit(&peer) {
             return self.refuse(link, refusal).await;
         }
+        let mut place = None;
+        let mut view = View::default();
         for _ in 0..MAX_REQUESTS {
             let request = match timeout(STEP_TIMEOUT, link.receiver.recv_bytes()).await {
                 Ok(Ok(frame)) => record::decode::<Request>(&frame),
@@ -84,11 +84,14 @@ impl Inner {
                 link.receiver.note(Violation::Undecodable);
                 return link.close(ProtocolViolation);
             };
-            if !self.budgets.lock().may_ask(&peer, Instant::now()) {
+            place = place.or_else(|| Place::take(&self.budgets, peer));
+            if place.is_none() || !self.budgets.lock().may_ask(&peer, Instant::now()) {
+                drop(place);
                 return self.refuse(link, TooManyRequests.into()).await;
             }
             // Plain data has an encoding.
-            let Ok(page) = record::encode(&self.descriptions.page(section, skip)) else {
+            let page = self.descriptions.page(section, skip, &mut view);
+            let Ok(page) = record::encode(&page) else {
                 return;
             };
             self.budgets.lock().charge(&peer, page.len());
@@ -102,6 +105,7 @@ impl Inner {
                 return;
             }
         }
+        drop(place);
         self.refuse(link, TooManyRequests.into()).await;
     }
 

@@ -8,7 +8,10 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Error, Report,
-    limits::{MAX_ANSWER_FRAME_BYTES, MAX_ITEMS, MAX_REQUEST_FRAME_BYTES, STEP_TIMEOUT},
+    limits::{
+        DECODED_AT_ONCE, MAX_ANSWER_FRAME_BYTES, MAX_ITEMS, MAX_REPORT_BYTES,
+        MAX_REQUEST_FRAME_BYTES, STEP_TIMEOUT,
+    },
     report::NodeReport,
     sources::Sources,
     wire::{NotAllowed, Page, Request, STATUS_ALPN, Section, TooManyRequests},
@@ -69,12 +72,15 @@ async fn try_ask(sources: &Sources, peer: EndpointAddr) -> Result<Report, Failur
         .map_err(link_failure)?;
     link.sender.set_max_frame_bytes(MAX_REQUEST_FRAME_BYTES);
     link.receiver.set_max_frame_bytes(MAX_ANSWER_FRAME_BYTES);
-    let mut left_off = 0;
+    let mut conversation = Conversation {
+        link,
+        room: MAX_REPORT_BYTES,
+        left_off: 0,
+    };
     let asked = Instant::now();
-    let mut nodes: Vec<NodeReport> = section(&mut link, Section::Node, &mut left_off).await?;
+    let mut node = conversation.node().await?;
     let took = asked.elapsed();
     let now_ms = sources.discovery.now_ms();
-    let mut node = nodes.pop().ok_or(Failure::Undecodable)?;
     // The transport says who answers.
     if node.peer != id {
         return Err(Failure::Undecodable);
@@ -85,60 +91,76 @@ async fn try_ask(sources: &Sources, peer: EndpointAddr) -> Result<Report, Failur
     node.asked_us = Some(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     let report = Report {
         node,
-        links: section(&mut link, Section::Links, &mut left_off).await?,
-        streams: section(&mut link, Section::Streams, &mut left_off).await?,
-        functions: section(&mut link, Section::Functions, &mut left_off).await?,
-        groups: section(&mut link, Section::Groups, &mut left_off).await?,
-        collections: section(&mut link, Section::Collections, &mut left_off).await?,
-        left_off,
+        links: conversation.section(Section::Links).await?,
+        streams: conversation.section(Section::Streams).await?,
+        functions: conversation.section(Section::Functions).await?,
+        groups: conversation.section(Section::Groups).await?,
+        collections: conversation.section(Section::Collections).await?,
+        left_off: conversation.left_off,
     };
-    link.close(Success);
+    conversation.link.close(Success);
     Ok(report)
 }
 
-/// Asks for all items of a section.
-async fn section<T: DeserializeOwned>(
-    link: &mut Link,
-    section: Section,
-    left_off: &mut u64,
-) -> Result<Vec<T>, Failure> {
-    let mut all = Vec::new();
-    let mut further = 0;
-    for _ in 0..MAX_PAGES {
-        let skip = u32::try_from(all.len()).map_err(|_| Failure::Undecodable)?;
-        let page = page(
-            link,
-            Request {
-                section: section as u8,
-                skip,
-            },
-        )
-        .await?;
-        let is_last = page.items.is_empty() || all.len() + page.items.len() >= MAX_ITEMS;
-        for item in page.items.iter().take(MAX_ITEMS - all.len()) {
-            all.push(record::decode(item).map_err(|_| Failure::Undecodable)?);
-        }
-        let available = page.available as usize;
-        further = available.saturating_sub(all.len()) as u64;
-        further = further.saturating_add(page.left_off);
-        if is_last || all.len() >= available {
-            break;
-        }
-    }
-    *left_off = left_off.saturating_add(further);
-    Ok(all)
+/// Questions to one node, and the room that is left for its answers.
+struct Conversation {
+    link: Link,
+    room: usize,
+    left_off: u64,
 }
 
-async fn page(link: &mut Link, request: Request) -> Result<Page, Failure> {
-    let question = record::encode(&request).map_err(|_| Failure::Undecodable)?;
-    link.sender.queue_bytes(&question).map_err(link_failure)?;
-    let sent = timeout(STEP_TIMEOUT, link.sender.flush()).await;
-    sent.map_err(|_| Failure::TimedOut)?.map_err(link_failure)?;
-    let frame = timeout(STEP_TIMEOUT, link.receiver.recv_bytes()).await;
-    let frame = frame
-        .map_err(|_| Failure::TimedOut)?
-        .map_err(link_failure)?;
-    record::decode(&frame).map_err(|_| Failure::Undecodable)
+impl Conversation {
+    /// Asks for the node itself, which is one item whatever it says.
+    async fn node(&mut self) -> Result<NodeReport, Failure> {
+        let page = self.page(Section::Node, 0).await?;
+        let item = page.items.first().ok_or(Failure::Undecodable)?;
+        record::decode(item).map_err(|_| Failure::Undecodable)
+    }
+
+    /// Asks for all items of a section.
+    async fn section<T: DeserializeOwned>(&mut self, section: Section) -> Result<Vec<T>, Failure> {
+        let mut all = Vec::new();
+        let mut further = 0;
+        for _ in 0..MAX_PAGES {
+            let skip = u32::try_from(all.len()).map_err(|_| Failure::Undecodable)?;
+            let page = self.page(section, skip).await?;
+            let is_last = page.items.is_empty() || all.len() + page.items.len() >= MAX_ITEMS;
+            for item in page.items.iter().take(MAX_ITEMS - all.len()) {
+                // Ids are points on a curve: a page of them takes a while.
+                if all.len() % DECODED_AT_ONCE == DECODED_AT_ONCE - 1 {
+                    tokio::task::yield_now().await;
+                }
+                all.push(record::decode(item).map_err(|_| Failure::Undecodable)?);
+            }
+            let available = page.available as usize;
+            further = available.saturating_sub(all.len()) as u64;
+            further = further.saturating_add(page.left_off);
+            if is_last || all.len() >= available {
+                break;
+            }
+        }
+        self.left_off = self.left_off.saturating_add(further);
+        Ok(all)
+    }
+
+    async fn page(&mut self, section: Section, skip: u32) -> Result<Page, Failure> {
+        let request = Request {
+            section: section as u8,
+            skip,
+        };
+        let question = record::encode(&request).map_err(|_| Failure::Undecodable)?;
+        let link = &mut self.link;
+        link.sender.queue_bytes(&question).map_err(link_failure)?;
+        let sent = timeout(STEP_TIMEOUT, link.sender.flush()).await;
+        sent.map_err(|_| Failure::TimedOut)?.map_err(link_failure)?;
+        let frame = timeout(STEP_TIMEOUT, link.receiver.recv_bytes()).await;
+        let frame = frame
+            .map_err(|_| Failure::TimedOut)?
+            .map_err(link_failure)?;
+        let room = self.room.checked_sub(frame.len());
+        self.room = room.ok_or(Failure::Undecodable)?;
+        record::decode(&frame).map_err(|_| Failure::Undecodable)
+    }
 }
 
 fn difference(theirs: u64, own: u64) -> i64 {

@@ -55,6 +55,7 @@ fn link(n: u8, path: LinkPath) -> LinkReport {
         bytes_sent: 0,
         bytes_received: 0,
         packets_lost: 0,
+        observes: false,
     }
 }
 
@@ -79,6 +80,8 @@ fn stream(side: StreamSide) -> StreamReport {
         subscriptions: vec![subscription(9)],
         left_off: 0,
         cut: Vec::new(),
+        not_allowed_ago_ms: None,
+        undecodable_ago_ms: None,
     }
 }
 
@@ -110,6 +113,8 @@ fn function(side: FunctionSide) -> FunctionReport {
         attempts: 0,
         eligible: 1,
         handlers_known: 1,
+        refused_ago_ms: None,
+        not_allowed_ago_ms: None,
     }
 }
 
@@ -138,6 +143,20 @@ fn group(role: GroupRole) -> GroupReport {
         max_voters: 5,
         bonds: Vec::new(),
         left_off: 0,
+        joined_ms: 60_000,
+        clock_ms: 0,
+        ancestry: Vec::new(),
+    }
+}
+
+fn bond(n: u8) -> BondReport {
+    BondReport {
+        peer: peer(n),
+        lineage: Some(id(9)),
+        rival: false,
+        committed: 1,
+        catching_up: false,
+        observes: false,
     }
 }
 
@@ -224,6 +243,17 @@ fn m100_a_node_is_silent() {
 }
 
 #[test]
+fn m107_a_node_tells_nothing() {
+    let observed = Observed::new(network().to_vec()).with_refused(peer(7), "not\u{1b}[2J\nallowed");
+    let findings = examine(&observed);
+    let [found] = &findings[..] else {
+        panic!("{findings:?}");
+    };
+    assert_eq!((found.number, found.severity), ("M107", Severity::Notice));
+    assert_eq!(found.text, "the node tells nothing: not[2Jallowed");
+}
+
+#[test]
 fn m101_no_neighbours() {
     is_found("M101", 2, "the node knows no other node", |nodes| {
         nodes[1].node.peers = 0;
@@ -279,10 +309,8 @@ fn m105_identity_used_twice() {
         nodes[1].node.duplicate = Some("10.0.0.1:1".into());
         nodes[1].node.identity_conflicts = 2;
     });
-    let text = "another process has claimed this node's identity 2 times";
-    is_found("M105", 2, text, |nodes| {
-        nodes[1].node.identity_conflicts = 2;
-    });
+    // One that has been ended is not told any more, and a former run was none.
+    assert_eq!(found(|nodes| nodes[1].node.identity_conflicts = 2), []);
 }
 
 #[test]
@@ -300,12 +328,27 @@ fn m111_relay_only() {
     });
     let one_direct = found(|nodes| nodes[0].links.push(link(3, LinkPath::Relay)));
     assert_eq!(one_direct, []);
+    // The link of who looks on says nothing, in either way.
+    is_found("M111", 1, text, |nodes| {
+        nodes[0].links = vec![link(2, LinkPath::Relay), link(3, LinkPath::Relay)];
+        nodes[0].links.push(LinkReport {
+            observes: true,
+            ..link(8, LinkPath::Direct)
+        });
+    });
+    let observed_only = found(|nodes| {
+        nodes[0].links = vec![LinkReport {
+            observes: true,
+            ..link(8, LinkPath::Relay)
+        }];
+    });
+    assert_eq!(observed_only, []);
 }
 
 #[test]
 fn m121_a_stream_lags_with_the_culprit() {
     let text = format!(
-        "consumer {} of stream orders has not taken 900 datums and holds up the producer",
+        "consumer {} of stream orders has not taken 900 datums and holds up the others",
         short(8)
     );
     is_found("M121", 1, &text, |nodes| {
@@ -323,6 +366,53 @@ fn m121_a_stream_lags_with_the_culprit() {
             ..subscription(8)
         });
     });
+    let alone = found(|nodes| {
+        let stream = &mut nodes[0].streams[0];
+        stream.waiting = true;
+        stream.subscriptions[0].lag = 900;
+    });
+    assert_eq!(alone, [], "plain back-pressure");
+    let all_alike = found(|nodes| {
+        let stream = &mut nodes[0].streams[0];
+        stream.waiting = true;
+        stream.subscriptions[0].lag = 900;
+        stream.subscriptions.push(SubscriptionReport {
+            lag: 800,
+            ..subscription(8)
+        });
+    });
+    assert_eq!(all_alike, []);
+}
+
+#[test]
+fn nodes_that_have_just_started_may_look_for_their_peers() {
+    let young = found(|nodes| {
+        nodes[1].node.uptime_ms = 500;
+        nodes[1].streams[0].producers_known = 0;
+        nodes[1].functions[0].handlers_known = 0;
+        let mut connecting = stream(StreamSide::Consumer);
+        connecting.subscriptions[0].state = SubscriptionState::Connecting;
+        nodes[1].streams.push(connecting);
+        let mut unmeasured = function(FunctionSide::Caller);
+        unmeasured.eligible = 0;
+        nodes[1].functions.push(unmeasured);
+        nodes[1].links = vec![link(1, LinkPath::Relay)];
+    });
+    assert_eq!(young, []);
+}
+
+#[test]
+fn what_happened_long_ago_is_no_finding() {
+    let past = found(|nodes| {
+        let produced = &mut nodes[0].streams[0];
+        (produced.not_allowed, produced.not_allowed_ago_ms) = (3, Some(600_000));
+        let consumed = &mut nodes[1].streams[0];
+        (consumed.undecodable, consumed.undecodable_ago_ms) = (5, Some(600_000));
+        let handled = &mut nodes[0].functions[0];
+        (handled.not_allowed, handled.not_allowed_ago_ms) = (3, Some(600_000));
+        (handled.running, handled.refused_ago_ms) = (4, Some(600_000));
+    });
+    assert_eq!(past, []);
 }
 
 #[test]
@@ -360,7 +450,10 @@ fn m124_subscribed_to_none() {
 #[test]
 fn m125_undecodable_datums() {
     let text = "5 datums of stream orders could not be decoded as Order";
-    is_found("M125", 2, text, |nodes| nodes[1].streams[0].undecodable = 5);
+    is_found("M125", 2, text, |nodes| {
+        nodes[1].streams[0].undecodable = 5;
+        nodes[1].streams[0].undecodable_ago_ms = Some(1000);
+    });
 }
 
 #[test]
@@ -398,9 +491,13 @@ fn m132_tickets_refused() {
     let text = "3 calls of function price were not allowed";
     is_found("M132", 1, text, |nodes| {
         nodes[0].functions[0].not_allowed = 3;
+        nodes[0].functions[0].not_allowed_ago_ms = Some(1000);
     });
     let text = "3 subscriptions to stream orders were not allowed";
-    is_found("M132", 1, text, |nodes| nodes[0].streams[0].not_allowed = 3);
+    is_found("M132", 1, text, |nodes| {
+        nodes[0].streams[0].not_allowed = 3;
+        nodes[0].streams[0].not_allowed_ago_ms = Some(1000);
+    });
     let text = "none of 1 handlers of function price meets this caller's requirements";
     is_found("M132", 2, text, |nodes| nodes[1].functions[0].eligible = 0);
 }
@@ -411,6 +508,7 @@ fn m133_handler_at_its_limit() {
     is_found("M133", 1, text, |nodes| {
         nodes[0].functions[0].running = 4;
         nodes[0].functions[0].refused = 2;
+        nodes[0].functions[0].refused_ago_ms = Some(1000);
     });
 }
 
@@ -435,6 +533,63 @@ fn m141_group_halted_and_who_is_missing() {
 fn m142_fewer_voters_than_intended() {
     let text = "group book has 3 of 5 intended voters";
     is_found("M142", 1, text, |nodes| nodes[0].groups[0].min_members = 5);
+    // Before it has begun, a group has no voters at all.
+    let text = "group book waits for 3 members before it begins, and 2 have met";
+    let waiting = |nodes: &mut [Report; 3]| {
+        nodes[2].groups.clear();
+        for node in &mut nodes[..2] {
+            let group = &mut node.groups[0];
+            (group.role, group.lineage, group.online) = (GroupRole::Joining, None, false);
+            (group.voters, group.committed) = (Vec::new(), 0);
+            group.bonds = vec![bond(2)];
+            group.bonds[0].lineage = None;
+        }
+    };
+    is_found("M142", 1, text, waiting);
+    let just_joined = found(|nodes| {
+        waiting(nodes);
+        nodes[0].groups[0].joined_ms = 500;
+        nodes[1].groups[0].joined_ms = 500;
+    });
+    assert_eq!(just_joined, []);
+}
+
+#[test]
+fn m149_a_member_is_not_online() {
+    let text = "the member of group book is not online, as observer";
+    let offline = |nodes: &mut [Report; 3]| {
+        let group = &mut nodes[2].groups[0];
+        (group.role, group.online) = (GroupRole::Observer, false);
+    };
+    is_found("M149", 3, text, offline);
+    let just_joined = found(|nodes| {
+        offline(nodes);
+        nodes[2].groups[0].joined_ms = 20_000;
+    });
+    assert_eq!(just_joined, []);
+}
+
+#[test]
+fn one_report_does_not_decide_about_a_group() {
+    let text = format!(
+        "group book has halted: 1 of 3 voters are missing ({}), 2 must meet",
+        short(3)
+    );
+    is_found("M141", 1, &text, |nodes| {
+        nodes[0].groups[0].role = GroupRole::Voter;
+        for node in &mut nodes[..2] {
+            node.groups[0].halted = true;
+            node.groups[0].missing = vec![peer(3)];
+        }
+        // It is no voter by anyone's word but its own.
+        let liar = &mut nodes[2];
+        liar.node.peer = peer(9);
+        liar.groups[0].role = GroupRole::Leader;
+        liar.groups[0].voters.push(peer(9));
+        liar.groups[0].lineage = Some(id(9));
+        liar.groups[0].ancestry = vec![id(4)];
+        liar.groups[0].committed = u64::MAX;
+    });
 }
 
 #[test]
@@ -452,6 +607,24 @@ fn m144_member_behind() {
     is_found("M144", 3, text, |nodes| {
         nodes[2].groups[0].committed = 1000;
     });
+    // The group has gone on between the two reports.
+    let busy = found(|nodes| {
+        nodes[2].groups[0].committed = 1000;
+        nodes[0].groups[0].clock_ms = 200;
+        nodes[1].groups[0].clock_ms = 200;
+    });
+    assert_eq!(busy, []);
+    // That the other's clock is ahead does not make its report a later one.
+    is_found("M144", 3, text, |nodes| {
+        nodes[2].groups[0].committed = 1000;
+        nodes[0].groups[0].clock_ms = 200;
+        nodes[0].node.clock_ahead_ms = Some(200);
+    });
+    let catching_up = found(|nodes| {
+        nodes[2].groups[0].committed = 1000;
+        nodes[2].groups[0].catching_up = true;
+    });
+    assert_eq!(catching_up, []);
 }
 
 #[test]
@@ -462,14 +635,15 @@ fn m145_rival_histories() {
     let text = format!("group book has a rival history at {}", short(3));
     is_found("M145", 1, &text, |nodes| {
         nodes[0].groups[0].bonds.push(BondReport {
-            peer: peer(3),
-            lineage: Some(id(9)),
             rival: true,
-            committed: 1,
-            catching_up: false,
-            observes: false,
+            ..bond(3)
         });
     });
+    let follows_soon = found(|nodes| {
+        nodes[0].groups[0].lineage = Some(id(9));
+        nodes[0].groups[0].ancestry = vec![id(4)];
+    });
+    assert_eq!(follows_soon, []);
 }
 
 #[test]

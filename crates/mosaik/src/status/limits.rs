@@ -12,6 +12,11 @@ pub(super) const MAX_PAGE_BYTES: usize = 64 * 1024;
 pub(super) const MAX_ANSWER_FRAME_BYTES: usize = 256 * 1024;
 /// Largest frame of a question.
 pub(super) const MAX_REQUEST_FRAME_BYTES: usize = 64;
+/// Bytes of all answers of one node that an asker takes: more than a node that keeps to the limits
+/// below can send while it is waited for.
+pub(super) const MAX_REPORT_BYTES: usize = 8 * 1024 * 1024;
+/// Items that an asker decodes before it lets other tasks have their turn.
+pub(super) const DECODED_AT_ONCE: usize = 16;
 /// Questions on one stream.
 pub(super) const MAX_REQUESTS: usize = 256;
 /// Time limit for the next question, and for an answer to be taken.

@@ -14,7 +14,7 @@
 //! ```text
 //! asker                                            node
 //!    │── Request { section, skip } ─────────────────►│  once per stream: may this peer ask?
-//!    │◄──────── Page { time, items, total }, or close│  the section, described once in 200 ms
+//!    │◄───────── Page { items, available }, or close │  the section, described once in 200 ms
 //!    │── Request { section, skip } ─────────────────►│  further sections, or the rest of one
 //!    │── close: Success ────────────────────────────►│
 //! ```
@@ -44,9 +44,10 @@ pub use config::{Config, ConfigBuilder};
 pub use error::Error;
 pub use findings::Finding;
 pub(crate) use handle::Status;
-pub use report::{NodeReport, RefusalCount, Report, TagReport};
+pub use report::{NodeReport, OBSERVER_TAG, RefusalCount, Report, TagReport};
 pub(crate) use sources::Sources;
 
+pub use crate::primitives::text::printable;
 pub use crate::{
     collections_layer::{CollectionReport, MismatchReport},
     functions_layer::{FunctionReport, FunctionSide},

@@ -7,9 +7,17 @@ use crate::{
     functions_layer::FunctionReport,
     groups::GroupReport,
     net::LinkReport,
-    primitives::{PeerId, Tag, record::list, wire},
+    primitives::{
+        PeerId, Tag,
+        record::{list, long_list},
+        text, wire,
+    },
     streams_layer::StreamReport,
 };
+
+/// Tag of nodes that only look on, as those of the `mosaik` command have. Others don't count them
+/// among their peers and neighbours.
+pub const OBSERVER_TAG: &str = "mosaik-observer";
 
 /// Status of a node, as it tells it itself.
 ///
@@ -57,6 +65,7 @@ pub struct NodeReport {
     #[serde(with = "wire::peer_id")]
     pub peer: PeerId,
     /// Version of the library.
+    #[serde(with = "text::one")]
     pub build: String,
     /// Time for which it runs.
     pub uptime_ms: u64,
@@ -68,15 +77,17 @@ pub struct NodeReport {
     /// Time from question to answer; `None` in the report of the own node.
     pub asked_us: Option<u64>,
     /// Its tags.
-    #[serde(with = "list")]
+    #[serde(with = "long_list")]
     pub tags: Vec<TagReport>,
     /// Addresses at which it can be reached, as it knows them.
+    #[serde(with = "text::list")]
     pub addresses: Vec<String>,
     /// The relay through which it can be reached.
+    #[serde(with = "text::optional")]
     pub relay: Option<String>,
-    /// Peers in its catalog.
+    /// Peers in its catalog, without those that only look on.
     pub peers: u64,
-    /// Neighbours in gossip.
+    /// Neighbours in gossip, without those that only look on.
     pub neighbours: u64,
     /// Size of its signed entry.
     pub entry_bytes: u64,
@@ -91,11 +102,13 @@ pub struct NodeReport {
     pub max_clock_drift_ms: u64,
     /// Encounters with another process that has the same secret key.
     pub identity_conflicts: u64,
-    /// Address of such a process, if it is there.
+    /// Address of such a process, if it was there within the last minutes, or has shut this one out.
+    #[serde(with = "text::optional")]
     pub duplicate: Option<String>,
     /// True if the node has storage.
     pub has_storage: bool,
     /// Failure of the storage.
+    #[serde(with = "text::optional")]
     pub storage_failure: Option<String>,
 }
 
@@ -106,6 +119,7 @@ pub struct TagReport {
     /// The tag.
     pub tag: Tag,
     /// Name that the program gave it.
+    #[serde(with = "text::optional")]
     pub label: Option<String>,
 }
 
@@ -114,6 +128,7 @@ pub struct TagReport {
 #[non_exhaustive]
 pub struct RefusalCount {
     /// The reason, as the metric `mosaik.discovery.entries.refused` has it.
+    #[serde(with = "text::one")]
     pub reason: String,
     /// The number.
     pub count: u64,

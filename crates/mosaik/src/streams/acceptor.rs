@@ -9,7 +9,7 @@ use super::{
     books::Producers,
     close::{NoCapacity, StreamNotFound},
     hub::Hub,
-    producer::{self, Handles},
+    producer::{self, Handles, ProducerCore},
     wire::{MAX_CONTROL_FRAME_BYTES, Subscribe},
 };
 use crate::{
@@ -30,12 +30,12 @@ const MAX_HALF_OPEN_PER_PEER: usize = 64;
 /// Serves the links of the streams protocol.
 pub(super) struct StreamsAcceptor {
     hub: Arc<Hub>,
-    producers: Arc<Producers<Handles>>,
+    producers: Arc<Producers<Handles, ProducerCore>>,
     half_open: Arc<Quota>,
 }
 
 impl StreamsAcceptor {
-    pub(super) fn new(hub: Arc<Hub>, producers: Arc<Producers<Handles>>) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, producers: Arc<Producers<Handles, ProducerCore>>) -> Self {
         Self {
             hub,
             producers,
@@ -51,20 +51,16 @@ impl Acceptor for StreamsAcceptor {
         Box::pin(async move {
             let peer = link.peer();
             match subscribe(&hub, &half_open, link).await {
-                Ok((link, request)) => {
-                    // The task that serves must not keep the stream alive.
-                    let producer = producers.get(&request.stream_id);
-                    match producer.map(|handles| handles.core().clone()) {
-                        Some(producer) => {
-                            hub.metrics.connections_accepted.increment(1);
-                            producer::serve(producer, link, request).await;
-                        }
-                        None => {
-                            hub.metrics.connections_rejected.increment(1);
-                            link.close_now(StreamNotFound).await;
-                        }
+                Ok((link, request)) => match producers.get(&request.stream_id) {
+                    Some(producer) => {
+                        hub.metrics.connections_accepted.increment(1);
+                        producer::serve(producer, link, request).await;
                     }
-                }
+                    None => {
+                        hub.metrics.connections_rejected.increment(1);
+                        link.close_now(StreamNotFound).await;
+                    }
+                },
                 Err(reason) => {
                     hub.metrics.connections_rejected.increment(1);
                     tracing::debug!(peer = %peer.short(), code = %reason.error_code,

@@ -11,15 +11,21 @@ use parking_lot::Mutex;
 
 use crate::{discovery::Discovery, primitives::StreamId, tickets::LimitError};
 
-/// The producers of a node, at most one per stream. `P` is what keeps one alive.
-pub(super) struct Producers<P> {
+/// The producers of a node, at most one per stream. `P` is what keeps one alive, and `C` what it is:
+/// who only looks at a producer must not keep its stream alive, or it can't be built anew meanwhile.
+pub(super) struct Producers<P, C> {
     discovery: Discovery,
-    open: Mutex<OpenProducers<P>>,
+    open: Mutex<OpenProducers<P, C>>,
 }
 
-struct OpenProducers<P> {
-    by_stream: HashMap<StreamId, Weak<P>>,
+struct OpenProducers<P, C> {
+    by_stream: HashMap<StreamId, Kept<P, C>>,
     closed: bool,
+}
+
+struct Kept<P, C> {
+    handles: Weak<P>,
+    core: Weak<C>,
 }
 
 /// Outcome of entering a producer.
@@ -34,7 +40,7 @@ pub(super) enum Entry<P> {
     Full(Arc<P>, LimitError),
 }
 
-impl<P> Producers<P> {
+impl<P: AsRef<Arc<C>>, C> Producers<P, C> {
     pub(super) fn new(discovery: Discovery) -> Arc<Self> {
         Arc::new(Self {
             discovery,
@@ -48,7 +54,11 @@ impl<P> Producers<P> {
     /// Enters a producer, unless the stream has one already.
     pub(super) fn enter(&self, id: StreamId, make: impl FnOnce() -> Arc<P>) -> Entry<P> {
         let mut open = self.open.lock();
-        if let Some(existing) = open.by_stream.get(&id).and_then(Weak::upgrade) {
+        if let Some(existing) = open
+            .by_stream
+            .get(&id)
+            .and_then(|kept| kept.handles.upgrade())
+        {
             return Entry::Existing(existing);
         }
         let made = make();
@@ -59,7 +69,11 @@ impl<P> Producers<P> {
         // has seen the entry is refused.
         match self.discovery.add_stream(id) {
             Ok(()) => {
-                open.by_stream.insert(id, Arc::downgrade(&made));
+                let kept = Kept {
+                    handles: Arc::downgrade(&made),
+                    core: Arc::downgrade((*made).as_ref()),
+                };
+                open.by_stream.insert(id, kept);
                 Entry::New(made)
             }
             Err(error) => Entry::Full(made, error),
@@ -67,8 +81,8 @@ impl<P> Producers<P> {
     }
 
     /// The producer of a stream.
-    pub(super) fn get(&self, id: &StreamId) -> Option<Arc<P>> {
-        self.open.lock().by_stream.get(id).and_then(Weak::upgrade)
+    pub(super) fn get(&self, id: &StreamId) -> Option<Arc<C>> {
+        self.open.lock().by_stream.get(id).and_then(Kept::look)
     }
 
     /// Takes a producer whose last handle is gone off the books: nobody can subscribe any more,
@@ -78,7 +92,7 @@ impl<P> Producers<P> {
         if open
             .by_stream
             .get(&id)
-            .is_some_and(|producer| producer.strong_count() == 0)
+            .is_some_and(|kept| kept.handles.strong_count() == 0)
         {
             open.by_stream.remove(&id);
         }
@@ -99,7 +113,7 @@ impl<P> Producers<P> {
         let all = core::mem::take(&mut open.by_stream);
         drop(open);
         all.into_values()
-            .filter_map(|producer| producer.upgrade())
+            .filter_map(|kept| kept.handles.upgrade())
             .collect()
     }
 
@@ -108,9 +122,16 @@ impl<P> Producers<P> {
     }
 
     /// The producers that are open now.
-    pub(super) fn all(&self) -> Vec<Arc<P>> {
+    pub(super) fn all(&self) -> Vec<Arc<C>> {
         let open = self.open.lock();
-        open.by_stream.values().filter_map(Weak::upgrade).collect()
+        open.by_stream.values().filter_map(Kept::look).collect()
+    }
+}
+
+impl<P, C> Kept<P, C> {
+    /// The producer, if it has a handle.
+    fn look(&self) -> Option<Arc<C>> {
+        (self.handles.strong_count() > 0).then(|| self.core.upgrade())?
     }
 }
 

@@ -1,7 +1,7 @@
 //! Describes the streams of a node.
 
 use core::time::Duration;
-use std::sync::atomic::Ordering;
+use std::{collections::HashMap, sync::atomic::Ordering};
 
 use super::{
     consumer::ConsumerCore,
@@ -11,10 +11,7 @@ use super::{
     },
     status::{ChannelInfo, State},
 };
-use crate::{
-    discovery::{Catalog, Discovery},
-    primitives::{StreamId, names},
-};
+use crate::primitives::{StreamId, names};
 
 /// Describes a producer.
 pub(super) fn producer(core: &ProducerCore) -> StreamReport {
@@ -46,11 +43,13 @@ pub(super) fn producer(core: &ProducerCore) -> StreamReport {
         subscriptions,
         left_off,
         cut: core.latest_cuts(),
+        not_allowed_ago_ms: metrics.last_not_allowed.ago_ms(),
+        undecodable_ago_ms: None,
     }
 }
 
-/// Describes a consumer.
-pub(super) fn consumer(core: &ConsumerCore, discovery: &Discovery) -> StreamReport {
+/// Describes a consumer; `producers` are the peers known for each stream.
+pub(super) fn consumer(core: &ConsumerCore, producers: &HashMap<StreamId, u64>) -> StreamReport {
     let metrics = core.metrics();
     let channels = core.channels();
     let (subscriptions, left_off) = listed(channels.iter().map(subscription).collect());
@@ -68,20 +67,15 @@ pub(super) fn consumer(core: &ConsumerCore, discovery: &Discovery) -> StreamRepo
         refused: 0,
         not_allowed: 0,
         cuts: 0,
-        producers_known: producers_known(&discovery.catalog(), core.stream()),
+        producers_known: producers.get(core.stream()).copied().unwrap_or(0),
         buffer: 0,
         waiting: false,
         subscriptions,
         left_off,
         cut: Vec::new(),
+        not_allowed_ago_ms: None,
+        undecodable_ago_ms: metrics.last_undecodable.ago_ms(),
     }
-}
-
-fn producers_known(catalog: &Catalog, stream: &StreamId) -> u64 {
-    let producing = catalog
-        .peers()
-        .filter(|entry| entry.streams.contains(stream));
-    producing.count() as u64
 }
 
 fn subscription(info: &ChannelInfo) -> SubscriptionReport {

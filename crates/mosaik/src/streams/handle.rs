@@ -12,7 +12,7 @@ use super::{
     consumer::{self, ConsumerCore},
     describe,
     hub::Hub,
-    producer::{self, Handles},
+    producer::{self, Handles, ProducerCore},
 };
 use crate::{
     discovery::Discovery,
@@ -42,7 +42,7 @@ use crate::{
 /// ```
 pub struct Streams {
     hub: Arc<Hub>,
-    producers: Arc<Producers<Handles>>,
+    producers: Arc<Producers<Handles, ProducerCore>>,
     consumers: Arc<Consumers<ConsumerCore>>,
 }
 
@@ -50,18 +50,20 @@ pub struct Streams {
 #[derive(Clone)]
 pub(crate) struct StreamReports {
     hub: Arc<Hub>,
-    producers: Arc<Producers<Handles>>,
+    producers: Arc<Producers<Handles, ProducerCore>>,
     consumers: Arc<Consumers<ConsumerCore>>,
 }
 
 impl StreamReports {
     pub(crate) fn all(&self) -> Vec<StreamReport> {
         let producers = self.producers.all();
-        let produced = producers.iter().map(|p| describe::producer(p.core()));
+        let produced = producers.iter().map(|core| describe::producer(core));
         let consumers = self.consumers.all();
+        let consumed_streams = consumers.iter().map(|core| *core.stream()).collect();
+        let known = self.hub.discovery.catalog().producers_of(&consumed_streams);
         let consumed = consumers
             .iter()
-            .map(|core| describe::consumer(core, &self.hub.discovery));
+            .map(|core| describe::consumer(core, &known));
         let mut all: Vec<_> = produced.chain(consumed).collect();
         all.sort_by_key(|report| (report.stream, report.side as u8));
         all

@@ -4,7 +4,7 @@ use core::{fmt, sync::atomic::AtomicU64};
 
 use metrics::{Counter, Gauge};
 
-use crate::primitives::{NetworkId, ShortFmtExt, StreamId, Tally};
+use crate::primitives::{LastTime, NetworkId, ShortFmtExt, StreamId, Tally};
 
 /// Metrics of a node.
 pub(super) struct NodeMetrics {
@@ -37,6 +37,7 @@ pub(super) struct ProducerMetrics {
     pub(super) rejected: Tally,
     /// Of those rejected, the ones whose entry or tickets didn't suffice.
     pub(super) not_allowed: AtomicU64,
+    pub(super) last_not_allowed: LastTime,
     /// Per datum and consumer, when handed to the link.
     pub(super) items_sent: Tally,
     pub(super) bytes_sent: Tally,
@@ -82,6 +83,7 @@ impl ProducerMetrics {
                 .counter("mosaik.streams.producer.consumers.rejected")
                 .into(),
             not_allowed: AtomicU64::new(0),
+            last_not_allowed: LastTime::default(),
             items_sent: labels.counter("mosaik.streams.producer.items.sent").into(),
             bytes_sent: labels.counter("mosaik.streams.producer.bytes.sent").into(),
             items_dropped: labels
@@ -120,6 +122,7 @@ pub(super) struct ConsumerMetrics {
     pub(super) items_lost: Tally,
     /// Arrived and of no use.
     pub(super) items_undecodable: Tally,
+    pub(super) last_undecodable: LastTime,
     pub(super) traffic: Traffic,
 }
 
@@ -139,6 +142,7 @@ impl ConsumerMetrics {
             items_undecodable: labels
                 .counter("mosaik.streams.consumer.items.undecodable")
                 .into(),
+            last_undecodable: LastTime::default(),
             traffic: Traffic::register(&labels),
         }
     }

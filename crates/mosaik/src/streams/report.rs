@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::primitives::{
     PeerId, StreamId,
     record::{codes, list},
-    wire,
+    text, wire,
 };
 
 /// Subscriptions of one producer or consumer that are reported; those that lag most come first.
@@ -24,8 +24,10 @@ pub struct StreamReport {
     /// The stream.
     pub stream: StreamId,
     /// Name that the program gave it.
+    #[serde(with = "text::optional")]
     pub label: Option<String>,
     /// Short name of the datum type.
+    #[serde(with = "text::one")]
     pub datum: String,
     /// Side of the stream that this is.
     pub side: StreamSide,
@@ -61,6 +63,12 @@ pub struct StreamReport {
     /// The latest consumers that this side has cut off.
     #[serde(with = "list")]
     pub cut: Vec<CutReport>,
+    /// Time since a subscription was last not allowed, on a producer.
+    #[serde(default)]
+    pub not_allowed_ago_ms: Option<u64>,
+    /// Time since a datum could last not be decoded, on a consumer.
+    #[serde(default)]
+    pub undecodable_ago_ms: Option<u64>,
 }
 
 /// One subscription, as one of its two ends sees it.
@@ -95,6 +103,7 @@ pub struct CutReport {
     #[serde(with = "wire::peer_id")]
     pub peer: PeerId,
     /// The reason, as the metric `mosaik.streams.producer.consumers.cut` has it.
+    #[serde(with = "text::one")]
     pub reason: String,
     /// Time since then.
     pub ago_ms: u64,

@@ -1,4 +1,5 @@
-//! Askers that break the rules, or ask without end: each is turned away, and harms nobody.
+//! Askers that break the rules, or ask without end, are turned away and harm nobody; nor do nodes
+//! that answer with lies.
 
 use mosaik::{
     Network, NetworkId,
@@ -7,12 +8,11 @@ use mosaik::{
 
 use super::{asked, joined};
 use crate::support::{
-    intruder::{Intruder, end_of, frame, header, say},
+    intruder::{Intruder, STATUS_ALPN, end_of, frame, header, say},
     metrics::{count, counted},
     node, random_network, within,
 };
 
-const ALPN: &[u8] = b"/mosaik/status/1";
 const STREAMS: u8 = 2;
 const PROTOCOL_VIOLATION: Option<u64> = Some(400);
 const TOO_MANY_REQUESTS: Option<u64> = Some(12_429);
@@ -22,7 +22,7 @@ async fn target() -> (Network, NetworkId, Intruder, Connection) {
     let id = random_network();
     let target = node(id).await;
     let intruder = Intruder::new().await;
-    let connection = intruder.join(&target, ALPN).await;
+    let connection = intruder.join(&target, STATUS_ALPN).await;
     (target, id, intruder, connection)
 }
 
@@ -132,4 +132,132 @@ async fn who_asks_without_end_is_turned_away() {
     assert!((1 << 22..20 << 20).contains(&bytes), "{bytes}");
     is_undisturbed(&target).await;
     target.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_asked_nothing_takes_no_place() {
+    let (target, _, _intruder, connection) = target().await;
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(say(&connection, &[]).await);
+    }
+    let (mut send, mut recv) = say(&connection, &[]).await;
+    let answer = page(&mut send, &mut recv, &frame(&(STREAMS, 0u32))).await;
+    assert!(answer.is_some());
+    drop(silent);
+    target.shutdown().await;
+}
+
+/// The sequence number of an answer.
+fn sequence(answer: &[u8]) -> u64 {
+    postcard::take_from_bytes(answer).unwrap().0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_of_one_asker_are_of_one_moment() {
+    let (target, _, _intruder, connection) = target().await;
+    let _streams: Vec<_> = (0..1000)
+        .map(|n: u32| {
+            let producer = target.streams().producer::<u8>();
+            producer.with_stream_id(n.to_string().as_str()).open()
+        })
+        .collect();
+    let (mut send, mut recv) = say(&connection, &[]).await;
+    let first = page(&mut send, &mut recv, &frame(&(STREAMS, 0u32))).await;
+    let first = sequence(&first.unwrap());
+    // Until the node has looked at itself again, for somebody else.
+    let (mut other_send, mut other_recv) = say(&connection, &[]).await;
+    within(10, async {
+        loop {
+            let question = frame(&(STREAMS, 0u32));
+            let answer = page(&mut other_send, &mut other_recv, &question).await;
+            if sequence(&answer.unwrap()) != first {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let next = page(&mut send, &mut recv, &frame(&(STREAMS, 100u32))).await;
+    assert_eq!(sequence(&next.unwrap()), first);
+    target.shutdown().await;
+}
+
+/// Answers all questions on one stream: with these items of the node, and of each other section.
+async fn answer(connection: &Connection, node: &[Vec<u8>], others: &[Vec<u8>]) -> Option<()> {
+    let (mut send, mut recv) = connection.accept_bi().await.ok()?;
+    loop {
+        let mut len = [0; 4];
+        recv.read_exact(&mut len).await.ok()?;
+        let mut question = vec![0; u32::from_le_bytes(len) as usize];
+        recv.read_exact(&mut question).await.ok()?;
+        let items = if question[0] == 0 { node } else { others };
+        let page = frame(&(1u64, u32::MAX, 0u64, items));
+        send.write_all(&page).await.ok()?;
+    }
+}
+
+/// A text that would clear a terminal, and fill it.
+fn hostile_text() -> String {
+    format!("\u{1b}[2J\n\u{202e}{}", "x".repeat(70_000))
+}
+
+#[tokio::test]
+async fn who_answers_with_lies_costs_little() {
+    // A consumer with thousands of subscriptions, of which each is one byte; who decodes it takes a
+    // point on a curve for each.
+    let mut stream = vec![0; 32 + 15];
+    stream.extend([0x80, 0x20]);
+    stream.extend([[1, 0]; 4096].concat());
+    let id = random_network();
+    let asker = node(id).await;
+    let liar = Intruder::new().await;
+    // Later fields are missing, and so zero.
+    let node = postcard::to_stdvec(&(liar.id().as_bytes(), hostile_text())).unwrap();
+    let items = vec![stream; 31];
+    let lying = async {
+        let connection = liar.accept(&id).await;
+        answer(&connection, &[node], &items).await;
+        connection.closed().await;
+    };
+    let longest_pause = async {
+        let mut longest = std::time::Duration::ZERO;
+        let mut last = std::time::Instant::now();
+        loop {
+            tokio::task::yield_now().await;
+            longest = longest.max(last.elapsed());
+            last = std::time::Instant::now();
+            if longest.as_millis() > 500 {
+                return longest;
+            }
+        }
+    };
+    tokio::select! {
+        answered = within(15, asker.status_of(liar.addr())) => drop(answered),
+        () = lying => panic!("the asker has gone"),
+        pause = longest_pause => panic!("other tasks waited for {pause:?}"),
+    }
+    asker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_others_are_bounded_and_can_be_shown() {
+    let id = random_network();
+    let asker = node(id).await;
+    let liar = Intruder::new().await;
+    let node = postcard::to_stdvec(&(liar.id().as_bytes(), hostile_text())).unwrap();
+    let lying = async {
+        let connection = liar.accept(&id).await;
+        answer(&connection, &[node], &[]).await;
+        connection.closed().await;
+    };
+    let report = tokio::select! {
+        answered = within(15, asker.status_of(liar.addr())) => answered.unwrap(),
+        () = lying => panic!("the asker has gone"),
+    };
+    assert_eq!(report.node.peer, liar.id());
+    assert_eq!(report.node.build.chars().count(), 256);
+    assert!(report.node.build.starts_with("[2Jxxx"));
+    assert_eq!(report.left_off, 5 * u64::from(u32::MAX), "by its word");
+    asker.shutdown().await;
 }

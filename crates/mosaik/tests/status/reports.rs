@@ -6,7 +6,8 @@ use mosaik::{
     collections::{CollectionConfig, Map, MapReader},
     groups::ConsensusConfig,
     status::{
-        FunctionSide, GroupRole, GroupStorage, LinkPath, StreamSide, SubscriptionState,
+        FunctionSide, GroupRole, GroupStorage, LinkPath, OBSERVER_TAG, Report, StreamSide,
+        SubscriptionState,
         findings::{self, Observed},
     },
 };
@@ -57,6 +58,49 @@ async fn a_node_tells_about_itself_and_its_links() {
     assert_eq!(by_id.node.peer, a.local().id(), "oneself needs no way");
     a.shutdown().await;
     b.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_looks_on_is_no_peer() {
+    let id = random_network();
+    let a = node(id).await;
+    let discovery = mosaik::discovery::Config::builder()
+        .with_tags(OBSERVER_TAG)
+        .with_bootstrap(a.local().addr());
+    let observer = builder(id, discovery).build().await.unwrap();
+    let syncing = observer.discovery().sync_with(a.local().addr());
+    within(5, syncing).await.unwrap();
+    let is_neighbour = |report: &Report| report.links.iter().any(|link| link.observes);
+    let report = asked_until(&observer, &a, is_neighbour).await;
+    assert_eq!((report.node.peers, report.node.neighbours), (0, 0));
+    let b = joined(id, &a).await;
+    let report = asked_until(&b, &a, |report| report.node.neighbours == 1).await;
+    assert_eq!(report.node.peers, 1);
+    for node in [observer, a, b] {
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_keeps_no_producer() {
+    let a = node(random_network()).await;
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = a.status();
+            }
+        });
+        let mut refused = None;
+        for buffer in 1..500 {
+            let producer = a.streams().producer::<u8>().with_stream_id("status/again");
+            let built = producer.with_buffer_size(buffer).build();
+            refused = refused.or(built.err());
+        }
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(refused.is_none(), "{refused:?}");
+    });
+    a.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,7 +255,10 @@ async fn handlers_and_callers_are_told_with_their_totals() {
         (missing.failed, missing.eligible, missing.handlers_known),
         (1, 0, 0)
     );
-    let found = findings::examine(&Observed::new(vec![report.clone()]));
+    // As if the node had had its time to find others.
+    let mut report = report.clone();
+    report.node.uptime_ms = 60_000;
+    let found = findings::examine(&Observed::new(vec![report]));
     let texts: Vec<_> = found
         .iter()
         .map(|finding| (finding.number, &finding.text[..]))

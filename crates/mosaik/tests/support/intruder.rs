@@ -19,6 +19,7 @@ pub const SYNC_ALPN: &[u8] = b"/mosaik/catalog-sync";
 pub const PING_ALPN: &[u8] = b"/mosaik/discovery/ping/1.0";
 pub const STREAMS_ALPN: &[u8] = b"/mosaik/streams/1.0";
 pub const GROUPS_ALPN: &[u8] = b"/mosaik/groups/1";
+pub const STATUS_ALPN: &[u8] = b"/mosaik/status/1";
 pub const FUNCTIONS_ALPN: &[u8] = b"/mosaik/functions/1.0";
 
 pub struct Intruder {
@@ -64,6 +65,7 @@ impl Intruder {
             PING_ALPN,
             STREAMS_ALPN,
             FUNCTIONS_ALPN,
+            STATUS_ALPN,
         ];
         let builder = Endpoint::builder(presets::Minimal)
             .secret_key(secret.clone())

@@ -110,7 +110,7 @@ impl GossipWorker {
                 Err(panic) => restarts.report(&*panic),
             }
             self.neighbors.clear();
-            self.store.metrics.neighbors(0);
+            self.store.metrics.neighbors([]);
             restarts.pause().await;
             // Whatever it was that failed: on a dead actor every attempt would fail.
             self.layer.restart();
@@ -202,14 +202,14 @@ impl GossipWorker {
         match event {
             TopicEvent::NeighborUp(peer) => {
                 self.neighbors.insert(peer);
-                self.store.metrics.neighbors(self.neighbors.len());
+                self.store.metrics.neighbors(&self.neighbors);
                 let entry = self.store.catalog().local().clone();
                 self.send_entry(sender, &entry, true).await?;
                 self.syncer.request_unless_known(peer);
             }
             TopicEvent::NeighborDown(peer) => {
                 self.neighbors.remove(&peer);
-                self.store.metrics.neighbors(self.neighbors.len());
+                self.store.metrics.neighbors(&self.neighbors);
             }
             TopicEvent::Received(message) => {
                 self.last_heard = Instant::now();
@@ -223,7 +223,7 @@ impl GossipWorker {
             }
             TopicEvent::Lagged => {
                 self.neighbors = current.collect();
-                self.store.metrics.neighbors(self.neighbors.len());
+                self.store.metrics.neighbors(&self.neighbors);
                 tracing::debug!("gossip lagged, syncing the catalog with a neighbour");
                 if let Some(peer) = self.neighbors.iter().choose(&mut rand::rng()) {
                     self.syncer.request((*peer).into());

@@ -3,7 +3,6 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use crate::{
-    discovery::Discovery,
     functions_layer::{
         candidates::Candidates,
         core::Described,
@@ -24,11 +23,11 @@ pub(super) struct Profile {
 }
 
 impl Described for Profile {
-    fn describe(&self, discovery: &Discovery) -> FunctionReport {
-        let catalog = discovery.catalog();
-        let serving = catalog
-            .peers()
-            .filter(|entry| entry.functions.contains(&self.function));
+    fn function(&self) -> FunctionId {
+        self.function
+    }
+
+    fn describe(&self, handlers_known: u64) -> FunctionReport {
         FunctionReport {
             function: self.function,
             label: self.label.clone(),
@@ -42,7 +41,9 @@ impl Described for Profile {
             max_running: None,
             attempts: self.metrics.attempts.total(),
             eligible: self.candidates.look(|all| all.candidates.len()) as u64,
-            handlers_known: serving.count() as u64,
+            handlers_known,
+            refused_ago_ms: None,
+            not_allowed_ago_ms: None,
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
         metrics::HandlerMetrics,
         report::{FunctionReport, FunctionSide},
     },
-    primitives::{FunctionId, PeerId, Scope, ShortFmtExt},
+    primitives::{FunctionId, LastTime, PeerId, Scope, ShortFmtExt},
     tickets::PeerInfo,
 };
 
@@ -47,6 +47,8 @@ pub(super) struct Registered {
     named: Named,
     refused: AtomicU64,
     not_allowed: AtomicU64,
+    last_refused: LastTime,
+    last_not_allowed: LastTime,
     metrics: Arc<HandlerMetrics>,
     scope: Scope,
     /// Time of the last warning about a caller with another schema.
@@ -70,6 +72,8 @@ impl Registered {
             named,
             refused: AtomicU64::new(0),
             not_allowed: AtomicU64::new(0),
+            last_refused: LastTime::default(),
+            last_not_allowed: LastTime::default(),
             metrics,
             scope,
             warned: Mutex::default(),
@@ -98,8 +102,10 @@ impl Registered {
     /// Counts a call that was refused.
     pub(super) fn refused(&self, refusal: &ApplicationClose) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+        self.last_refused.note();
         if NotAllowed == *refusal {
             self.not_allowed.fetch_add(1, Ordering::Relaxed);
+            self.last_not_allowed.note();
         }
     }
 
@@ -119,6 +125,8 @@ impl Registered {
             attempts: 0,
             eligible: 0,
             handlers_known: 0,
+            refused_ago_ms: self.last_refused.ago_ms(),
+            not_allowed_ago_ms: self.last_not_allowed.ago_ms(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
         bonding::acceptor::GroupsAcceptor,
         instance::{Host, registry::Registry},
         model::config::LONGEST,
-        store::NodeStore,
+        store::{NodeStore, StoreError},
     },
     net::{Links, Router},
     primitives::Scope,
@@ -99,7 +99,7 @@ impl Groups {
         let store = self.0.host.store.as_ref();
         let failure = store.and_then(|store| {
             let failure = store.failure();
-            failure.borrow().as_ref().map(ToString::to_string)
+            failure.borrow().as_ref().map(StoreError::without_path)
         });
         (store.is_some(), failure)
     }

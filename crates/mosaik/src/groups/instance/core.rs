@@ -85,6 +85,7 @@ pub(crate) struct Instance {
     failure: Mutex<Option<String>>,
     pub(super) metrics: Arc<GroupMetrics>,
     profile: Profile,
+    pub(super) joined: Instant,
     pub(super) scope: Scope,
     pub(super) this: Weak<Self>,
 }
@@ -175,6 +176,7 @@ impl Instance {
             failure: Mutex::default(),
             metrics: Arc::new(metrics),
             profile: Profile::default(),
+            joined: Instant::now(),
             scope: options.scope,
             host: options.host,
             config: options.config,
@@ -452,6 +454,13 @@ impl Instance {
     pub(crate) fn failure(&self) -> Option<String> {
         let stored = self.keeper.as_ref().and_then(PersistentIdentity::failure);
         let stored = stored.map(|failure| failure.to_string());
+        stored.or_else(|| self.failure.lock().clone())
+    }
+
+    /// The [failure](Self::failure) without paths of this machine, which are nobody else's business.
+    pub(super) fn failure_for_others(&self) -> Option<String> {
+        let stored = self.keeper.as_ref().and_then(PersistentIdentity::failure);
+        let stored = stored.map(|failure| failure.without_path());
         stored.or_else(|| self.failure.lock().clone())
     }
 

@@ -43,7 +43,10 @@ impl Instance {
                 && role != GroupRole::Observer
                 && self.bonds().of_member(member).is_none()
         };
-        let (bonds, left_off) = self.describe_bonds();
+        let (bonds, bonds_left_off) = self.describe_bonds();
+        let (voters, voters_left_off) = peers(view.voters.iter());
+        let (learners, learners_left_off) = peers(view.learners.iter());
+        let ancestry = standing.as_ref().map(|s| s.ancestry.lineages().collect());
         GroupReport {
             group: self.id(),
             label: self.profile().label().map(str::to_owned),
@@ -55,9 +58,9 @@ impl Instance {
             catching_up: self.is_catching_up(),
             leader,
             term: view.term,
-            voters: peers(view.voters.iter()),
-            learners: peers(view.learners.iter()),
-            missing: peers(view.voters.iter().filter(is_missing)),
+            voters,
+            learners,
+            missing: peers(view.voters.iter().filter(is_missing)).0,
             committed: status.committed().0,
             log: self.commands_held(),
             discarded: *status.watch_discarded().borrow(),
@@ -67,12 +70,15 @@ impl Instance {
                 GroupStorage::Memory
             },
             failure: self
-                .failure()
+                .failure_for_others()
                 .map(|text| text.chars().take(MAX_FAILURE_CHARS).collect()),
             min_members: self.min_members() as u64,
             max_voters: self.config().consensus().max_voters as u64,
             bonds,
-            left_off,
+            left_off: bonds_left_off + voters_left_off + learners_left_off,
+            joined_ms: u64::try_from(self.joined.elapsed().as_millis()).unwrap_or(u64::MAX),
+            clock_ms: self.host.discovery.now_ms(),
+            ancestry: ancestry.unwrap_or_default(),
         }
     }
 
@@ -103,11 +109,11 @@ impl Instance {
     }
 }
 
-fn peers<'m>(members: impl Iterator<Item = &'m MemberId>) -> Vec<PeerId> {
-    let mut peers: Vec<_> = members
-        .take(MAX_REPORTED_MEMBERS)
-        .filter_map(MemberId::peer)
-        .collect();
+/// The peers of members that are listed, and the number of the others.
+fn peers<'m>(members: impl Iterator<Item = &'m MemberId>) -> (Vec<PeerId>, u64) {
+    let mut peers: Vec<_> = members.filter_map(MemberId::peer).collect();
     peers.dedup();
-    peers
+    let left_off = peers.len().saturating_sub(MAX_REPORTED_MEMBERS);
+    peers.truncate(MAX_REPORTED_MEMBERS);
+    (peers, left_off as u64)
 }

@@ -27,6 +27,9 @@ const HAND_OVER: Duration = Duration::from_millis(500);
 const HAND_OVER_RETRY: Duration = Duration::from_millis(50);
 /// Time that a leaving member waits until it is out of the membership, beside the round trips.
 const DEPARTURE: Duration = Duration::from_millis(1200);
+/// The same where those that stay are no majority without it: the group would halt, or lose what only
+/// this member has. Machines may be so busy that the step from one voter to another takes seconds.
+const LAST_VOTER: Duration = Duration::from_secs(5);
 /// Time for which a leaving leader takes no commands: longer than it has left to live. They wait for
 /// its successor, which needs all of the log: as long as that grows, there may be nobody who has it.
 const LAST_REST: Duration = Duration::from_secs(60);
@@ -102,7 +105,10 @@ impl Worker {
             node.rest(LAST_REST);
             // What is not done in time is done by eviction.
             let limit = self.departure();
-            let _ = tokio::time::timeout(limit, self.depart(&node, events)).await;
+            let departed = tokio::time::timeout(limit, self.depart(&node, events)).await;
+            if departed.is_err() && self.is_needed(&node) {
+                let _ = tokio::time::timeout(LAST_VOTER, self.depart(&node, events)).await;
+            }
             let _ = tokio::time::timeout(limit, self.feed_to_the_end(&node)).await;
             instance.take_node();
             node.shutdown().await;
@@ -135,6 +141,17 @@ impl Worker {
     /// Timeout for taking leave of the other members.
     fn departure(&self) -> Duration {
         DEPARTURE + self.instance.parting_trips()
+    }
+
+    /// Returns whether members stay who are no majority without this one.
+    fn is_needed(&self, node: &Node) -> bool {
+        let view = node.view().borrow().clone();
+        let stays = |member: &MemberId| {
+            !self.departed.contains_key(member) && self.instance.is_trusted(member)
+        };
+        let staying = view.voters.iter().filter(|member| stays(member)).count();
+        let is_voter = view.voters.contains(&node.member());
+        is_voter && staying * 2 <= view.voters.len() && view.members().any(stays)
     }
 
     /// Stops leading, if there is a member to follow.

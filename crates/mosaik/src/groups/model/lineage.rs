@@ -113,6 +113,11 @@ impl Ancestry {
         self.branch_from(lineage).is_some()
     }
 
+    /// These histories, the latest first.
+    pub(crate) fn lineages(&self) -> impl Iterator<Item = Lineage> {
+        self.0.iter().map(|branch| branch.lineage)
+    }
+
     /// Points at which the history branched off from an earlier one, directly or by those in between.
     pub(crate) fn branch_from(&self, lineage: &Lineage) -> Option<&Branch> {
         self.0.iter().find(|branch| branch.lineage == *lineage)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::primitives::{
     Digest, GroupId, PeerId,
     record::{codes, list},
-    wire,
+    text, wire,
 };
 
 /// One group that a node has joined, as its member sees it.
@@ -16,8 +16,10 @@ pub struct GroupReport {
     /// The group.
     pub group: GroupId,
     /// Name that the program gave it.
+    #[serde(with = "text::optional")]
     pub label: Option<String>,
     /// Short name of the machine's type, without its parameters.
+    #[serde(with = "text::one")]
     pub machine: String,
     /// The history that the member belongs to; `None` before the first one.
     pub lineage: Option<Digest>,
@@ -52,6 +54,7 @@ pub struct GroupReport {
     /// Place where the member keeps its state.
     pub storage: GroupStorage,
     /// Failure for which the member can't take part.
+    #[serde(with = "text::optional")]
     pub failure: Option<String>,
     /// Members that must have met before the group is founded.
     pub min_members: u64,
@@ -60,8 +63,17 @@ pub struct GroupReport {
     /// The other members and observers that this member has bonds with.
     #[serde(with = "list")]
     pub bonds: Vec<BondReport>,
-    /// Further bonds that are not listed.
+    /// Further bonds, voters and learners that are not listed.
     pub left_off: u64,
+    /// Time since the node joined the group.
+    #[serde(default)]
+    pub joined_ms: u64,
+    /// The node's clock when this was described, in milliseconds of Unix time.
+    #[serde(default)]
+    pub clock_ms: u64,
+    /// Histories that the member's own continues, the latest first.
+    #[serde(default)]
+    pub ancestry: Vec<Digest>,
 }
 
 /// A member at the other end of a bond, by its own word.

@@ -121,6 +121,24 @@ impl StoreError {
         }
     }
 
+    /// The error in words for other nodes, which the paths of this machine are no business of.
+    pub(crate) fn without_path(&self) -> String {
+        match self {
+            Self::Locked { .. } => "the store is in use by another process".to_owned(),
+            Self::Version {
+                found, supported, ..
+            } => format!("the store has layout version {found}, and the program knows {supported}"),
+            Self::Owner { .. } => "the store belongs to another node".to_owned(),
+            Self::Corrupt { .. } => "the store is damaged".to_owned(),
+            Self::Incompatible { .. } => {
+                "the program can't go on from what is kept in the store".to_owned()
+            }
+            Self::SetBack { .. } => "the store is an older copy of itself".to_owned(),
+            Self::Io { doing, source, .. } => format!("can't {doing} the store: {}", source.kind()),
+            Self::Closed { .. } => "the store is closed".to_owned(),
+        }
+    }
+
     pub(in crate::groups) fn incompatible(path: &Path, detail: impl Into<String>) -> Self {
         Self::Incompatible {
             path: path.to_owned(),
@@ -165,5 +183,27 @@ impl From<StoreError> for io::Error {
             _ => io::ErrorKind::Other,
         };
         Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_told_no_paths() {
+        let path = Path::new("/home/alice/prices/groups.redb");
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let errors = [
+            StoreError::corrupt(path, format!("a page of {}", path.display())),
+            StoreError::incompatible(path, format!("a log in {}", path.display())),
+            StoreError::set_back(path, format!("an older {}", path.display())),
+            StoreError::io(path, "append to")(full),
+        ];
+        for error in errors {
+            assert!(error.to_string().contains("alice"));
+            let told = error.without_path();
+            assert!(!told.contains("alice") && told.contains("store"), "{told}");
+        }
     }
 }

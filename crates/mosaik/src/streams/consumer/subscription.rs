@@ -353,6 +353,7 @@ impl Notes for Findings<'_> {
         self.channel.stats().add_undecodable();
         self.core.stats.add_undecodable();
         self.core.metrics.items_undecodable.increment(1);
+        self.core.metrics.last_undecodable.note();
         if self.core.warnings.is_due() {
             tracing::warn!(peer = %self.peer.short(),
                 stream = %self.core.config.stream_id.short(), error = %reason,

@@ -46,7 +46,7 @@ type Predicate = Box<dyn Fn(&PeerInfo) -> bool + Send + Sync>;
 #[must_use = "nothing happens until `build` is called"]
 pub struct Builder<'s, D: Datum> {
     hub: &'s Arc<Hub>,
-    books: &'s Arc<Producers<Handles>>,
+    books: &'s Arc<Producers<Handles, ProducerCore>>,
     stream_id: Option<StreamId>,
     label: Option<String>,
     id_text: Option<String>,
@@ -64,7 +64,7 @@ pub struct Builder<'s, D: Datum> {
 impl<'s, D: Datum> Builder<'s, D> {
     pub(in crate::streams_layer) fn new(
         hub: &'s Arc<Hub>,
-        books: &'s Arc<Producers<Handles>>,
+        books: &'s Arc<Producers<Handles, ProducerCore>>,
     ) -> Self {
         Self {
             hub,

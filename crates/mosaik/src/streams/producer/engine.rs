@@ -35,7 +35,7 @@ const MAX_PER_PEER: usize = 256;
 /// A stream's producer, without the type of its datums.
 pub(in crate::streams_layer) struct ProducerCore {
     pub(super) hub: Arc<Hub>,
-    books: Arc<Producers<Handles>>,
+    books: Arc<Producers<Handles, ProducerCore>>,
     pub(super) log: Log,
     pub(super) room: Signal,
     pub(super) presence: Arc<Presence>,
@@ -68,7 +68,7 @@ struct Subscriber {
 impl ProducerCore {
     pub(super) fn new(
         hub: Arc<Hub>,
-        books: Arc<Producers<Handles>>,
+        books: Arc<Producers<Handles, ProducerCore>>,
         config: ProducerConfig,
         datum_type: DatumType,
         label: Option<String>,
@@ -334,6 +334,12 @@ impl Handles {
     }
 
     pub(in crate::streams_layer) const fn core(&self) -> &Arc<ProducerCore> {
+        &self.0
+    }
+}
+
+impl AsRef<Arc<ProducerCore>> for Handles {
+    fn as_ref(&self) -> &Arc<ProducerCore> {
         &self.0
     }
 }

@@ -106,6 +106,7 @@ async fn refuse(core: &ProducerCore, link: Link, reason: ApplicationClose) {
     core.metrics.rejected.increment(1);
     if NotAllowed == reason {
         core.metrics.not_allowed.fetch_add(1, Ordering::Relaxed);
+        core.metrics.last_not_allowed.note();
     }
     tracing::debug!(peer = %link.peer().short(), stream = %core.stream().short(),
         code = %reason.error_code, "subscription refused");
