@@ -635,12 +635,13 @@ fn abandoned(instance: Arc<Instance>, registry: Weak<Registry>) -> Opaque<'stati
 /// As [`Group::leave`].
 fn left(shared: &Handles) -> Opaque<'static, ()> {
     let instance = shared.instance.clone();
+    let limit = LEAVE_TIMEOUT + instance.parting_trips() * 2;
     if let Some(registry) = shared.registry.upgrade() {
         registry.leave(&instance);
     }
     Opaque::new(async move {
         // Whoever has not heard of it by then removes an unreachable member instead.
-        let _ = timeout(LEAVE_TIMEOUT, instance.scope().cancelled()).await;
+        let _ = timeout(limit, instance.scope().cancelled()).await;
     })
 }
 

@@ -34,8 +34,10 @@ const LAYOUT_PIECES: usize = 128;
 const LAYOUT_BYTES: usize = 4 * 1024 * 1024;
 /// Pieces of the log that are given at a time take about this much, or are a single one.
 const MAX_RUN_BYTES: usize = 48 * 1024 * 1024;
-/// Time limit for a peer to take a frame: whoever takes longer has given up by itself.
-const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time limit for a peer to take an answer, and the rate in bytes a second that it must take the rest
+/// at: whoever takes longer has given up by itself.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const LEAST_RATE: usize = 64 * 1024;
 /// Duty cycle on the leader: after working for `t`, it sleeps `REST × t`.
 const REST: u32 = 2;
 
@@ -48,6 +50,11 @@ impl NodeCore {
     ) -> Result<(), Gone> {
         let peer = from.peer().ok_or(Gone)?;
         let _stream = self.supply_limits.streams.try_take(peer, 1).ok_or(Gone)?;
+        let answers = if self.peers.may_vote(&from) {
+            &self.supply_limits.answers
+        } else {
+            &self.supply_limits.guest_answers
+        };
         let MemberStream { mut tx, mut rx } = stream;
         let mut _held = None;
         loop {
@@ -66,7 +73,7 @@ impl NodeCore {
                         return Err(Gone);
                     }
                     // Given back when all is sent: what is prepared is held for as long.
-                    let _answer = self.supply_limits.answers.take(peer, 1).await;
+                    let _answer = answers.take(peer, 1).await;
                     let turn = self.supplies.acquire().await.map_err(|_| Gone)?;
                     let pieces = match of {
                         Whole::Log => self.log_pieces(from, &ends).await.map_err(|_| Gone)?,
@@ -94,10 +101,15 @@ impl NodeCore {
                         continue;
                     };
                     tx.queue(&wire::encode(&Answer::Coming)?)?;
-                    for frame in pieces.into_iter().flat_map(frames) {
-                        let sent = timeout(FRAME_TIMEOUT, tx.send(&frame)).await;
-                        sent.map_err(|_| Gone)??;
-                    }
+                    let bytes: usize = pieces.iter().map(Bytes::len).sum();
+                    let limit = ANSWER_TIMEOUT + Duration::from_secs((bytes / LEAST_RATE) as u64);
+                    let sending = async {
+                        for frame in pieces.into_iter().flat_map(frames) {
+                            tx.send(&frame).await?;
+                        }
+                        Ok::<_, Gone>(())
+                    };
+                    timeout(limit, sending).await.map_err(|_| Gone)??;
                 }
             }
         }

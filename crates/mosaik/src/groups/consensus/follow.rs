@@ -237,7 +237,9 @@ impl NodeCore {
         if candidate == self.member && term > vote.leader_id.term && self.feed.is_first_report() {
             tracing::error!(
                 member = %self.member, own_term = term, term = vote.leader_id.term,
-                "this observer stood for election when it was a voter, in a later term than that of the                  group's leader: it follows nobody before the next election. Open it as a member for a                  moment, or restart the leader's node"
+                "this observer stood for election when it was a voter, in a later term than that of the \
+                 group's leader: it follows nobody before the next election. Open it as a member for a \
+                 moment, or restart the leader's node"
             );
         }
     }

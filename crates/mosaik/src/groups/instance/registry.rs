@@ -19,7 +19,7 @@ use crate::{
 /// Timeout for the groups of a node to leave in order, beside what distances take: twice, as a member
 /// is removed first and feeds its observers then. The longest that a member takes which is needed for
 /// a majority.
-pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_millis(7500);
+pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_millis(8500);
 
 /// The groups that a node has joined.
 pub(crate) struct Registry {

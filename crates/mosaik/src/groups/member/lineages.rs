@@ -540,7 +540,8 @@ impl Worker {
             bonded: &bonded,
             min_members: instance.min_members(),
             max_voters: consensus.max_voters,
-            settled: (self.discovery_settled && quiet) || now - self.waiting_since >= limit,
+            settled: (self.discovery_settled && quiet && !self.has_changed_role)
+                || now - self.waiting_since >= limit,
         });
         let Some(voters) = voters else { return };
         // Whoever lacks the tickets itself is alone with what it founds, as long as that is so.
@@ -560,11 +561,13 @@ impl Worker {
     }
 
     /// Begins to wait anew if this member is another one than before: others may become what it has
-    /// become at the same time, and the bonds on which it would hear of them may have to be made.
+    /// become at the same time, and the bonds on which it would hear of them may have to be made. It
+    /// waits for as long as that may take, since what it knows of them is of observers.
     fn renew_wait(&mut self, now: Instant) {
         let role = self.instance.role();
         if role != self.role {
             self.role = role;
+            self.has_changed_role = true;
             (self.waiting_since, self.last_news) = (now, now);
         }
     }

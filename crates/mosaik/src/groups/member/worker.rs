@@ -46,6 +46,8 @@ pub(crate) struct Worker {
     pub(super) waiting_since: Instant,
     /// The role in which it began to wait.
     pub(super) role: Role,
+    /// True if it has waited in another role before.
+    pub(super) has_changed_role: bool,
     /// Time of the last event that bears on founding.
     pub(super) last_news: Instant,
     pub(super) discovery_settled: bool,
@@ -137,6 +139,7 @@ impl Worker {
             dials: Dials::new(instance.clone()),
             waiting_since: now,
             role: instance.role(),
+            has_changed_role: false,
             last_news: now,
             discovery_settled: false,
             node: None,

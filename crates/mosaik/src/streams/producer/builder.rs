@@ -277,7 +277,10 @@ impl<'s, D: Datum> Builder<'s, D> {
 }
 
 /// Enters a producer in the books, and starts it.
-fn enter(core: &Arc<ProducerCore>, books: &Producers<Handles>) -> Result<Arc<Handles>, Refused> {
+fn enter(
+    core: &Arc<ProducerCore>,
+    books: &Producers<Handles, ProducerCore>,
+) -> Result<Arc<Handles>, Refused> {
     match books.enter(*core.stream(), || Handles::new(core.clone())) {
         Entry::New(handles) => {
             core.start();
