@@ -78,7 +78,7 @@ async fn a_leader_that_leaves_under_steady_load_is_succeeded() {
         let leaders = groups
             .iter()
             .map(|group| Box::pin(group.when().is_leader()));
-        let (_, leads, _) = timeout(bound(PATIENCE), select_all(leaders))
+        let ((), leads, _) = timeout(bound(PATIENCE), select_all(leaders))
             .await
             .expect("a leader");
         let leader = groups.remove(leads);

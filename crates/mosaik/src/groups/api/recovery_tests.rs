@@ -272,7 +272,7 @@ async fn who_leaves_while_the_leader_crashes_is_removed() {
     let leaders = groups
         .iter()
         .map(|group| Box::pin(group.when().is_leader()));
-    let (_, leads, _) = within(futures::future::select_all(leaders)).await;
+    let ((), leads, _) = within(futures::future::select_all(leaders)).await;
     let leader = groups.remove(leads);
     let leaver = groups.remove(0);
     let mut leaving = Box::pin(leaver.leave());

@@ -92,7 +92,7 @@ pub(crate) struct Inheritance {
 }
 
 impl Inheritance {
-    /// What the store holds: at first an empty log.
+    /// Content of the store: at first an empty log.
     async fn stored(
         store: Option<GroupStore>,
         commands: Option<Arc<dyn CommandStore>>,
@@ -139,22 +139,15 @@ pub(crate) struct Node(Arc<NodeCore>);
 impl Node {
     /// Starts an instance, with an empty log, what the store holds, or an inherited log.
     pub(crate) async fn start(options: NodeOptions, scope: &Scope) -> Result<Self, Stopped> {
-        let Inheritance {
-            log,
-            state,
-            compacted,
-        } = match options.inheritance {
+        let inherited = match options.inheritance {
             Some(inheritance) => inheritance,
             None => Inheritance::stored(options.store, options.commands, &options.status).await?,
         };
+        let (log, state) = (inherited.log, inherited.state);
         let mut stored = log.stored_snapshot().await.map_err(Stopped::because)?;
         // Whoever continues an earlier instance has it applied.
         stored.take_if(|stored| state.has_applied(stored.meta.last_log_id.as_ref()));
-        // An inherited log's commands were taken already, and a snapshot shows that the program is
-        // the right one, however few commands are left behind it.
         let is_all = state.last.is_none() && stored.is_none();
-        let kept = log.last_id().filter(|_| is_all);
-        let replayed_to = kept.map_or(0, |last| last.index() + 1);
         let applied = Applied::new(AppliedOptions {
             group: options.group,
             network: options.network,
@@ -165,9 +158,9 @@ impl Node {
             undecodable: options.undecodable,
             state,
             stored,
-            replayed_to,
+            replayed_to: if is_all { end_of(&log) } else { 0 },
         });
-        applied.inherit_compacted(compacted);
+        applied.inherit_compacted(inherited.compacted);
         let commit_notices = Arc::new(CommitNotices::default());
         let acks = Arc::new(Acks::new(options.timing));
         let network = ClientFactory::new(
@@ -553,6 +546,13 @@ impl NodeCore {
         Ok(found.as_ref().map(point_of) == Some(last)
             && stored.as_ref().map(point_of) <= Some(last))
     }
+}
+
+/// The consensus index behind a log that is replayed as a whole. An inherited one's commands were taken
+/// already, and a snapshot shows that the program is the right one, however few commands are left
+/// behind it.
+fn end_of(log: &RaftLog) -> u64 {
+    log.last_id().map_or(0, |last| last.index() + 1)
 }
 
 fn point_of(id: &LogIdOf<Types>) -> LogPoint {

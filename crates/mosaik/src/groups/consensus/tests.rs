@@ -1027,7 +1027,9 @@ async fn a_peer_that_takes_no_answers_has_few_prepared_and_loses_them() {
         ours.tx.send(&ask).await.unwrap();
         streams.push(ours);
     }
-    let other = within(answer(first.node.core(), ask)).await.unwrap();
+    let other = within(Box::pin(answer(first.node.core(), ask)))
+        .await
+        .unwrap();
     assert_eq!(
         encoding::deserialize::<Answer>(&other).unwrap(),
         Answer::Coming
@@ -1677,7 +1679,7 @@ async fn a_vote_for_this_member_makes_no_leader_of_it() {
         backed: false,
     };
     let asked = encoding::try_serialize(&heartbeat).unwrap();
-    let refused = within(core.answer(members[leads].id(), &asked))
+    let refused = within(Box::pin(core.answer(members[leads].id(), &asked)))
         .await
         .unwrap();
     let refused: super::wire::Response = super::wire::decode(&refused).unwrap();

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 /// The compiler generates the body of an `async fn`, and of everything that it awaits, in the crate
 /// that polls it: without this, each program would compile large parts of this library, again with
 /// each change of its own. The bodies behind this are generated in this crate, once. Public futures
-/// therefore hold one where they do more than wait.
+/// therefore hold one where their bodies name no type parameter.
 ///
 /// It is `Sync`, whatever the body holds: nobody but its poller ever touches it.
 pub(crate) struct Opaque<'a, T>(Mutex<BoxFuture<'a, T>>);
