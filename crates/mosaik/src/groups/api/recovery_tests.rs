@@ -41,6 +41,11 @@ impl StateMachine for Numbers {
         self.added.clone()
     }
 
+    fn reset(&mut self) -> bool {
+        self.added.clear();
+        true
+    }
+
     fn leadership_preference(&self) -> LeadershipPreference {
         self.preference
     }
