@@ -10,15 +10,20 @@ use mosaik::{
 };
 use mosaik_sim::{Conditions, EVENTS_BACKLOG, Fleet, bound, each_until, invariants::History};
 
+use tokio::sync::Mutex;
+
 use crate::support::{Formed, PATIENCE, change_reaches, converged};
 
 /// Number of nodes that join at once.
 const CROWD: usize = 50;
+/// One crowd at a time: two of them are more than two cores can form within their timeouts.
+static CROWDED: Mutex<()> = Mutex::const_new(());
 /// Time for which a crowd that has formed is watched: two rounds of probes and their suspicions.
 const WATCHED: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_nodes_join_at_the_same_instant() {
+    let _alone = CROWDED.lock().await;
     let (joined, formed) = mosaik_sim::timed(Formed::new(41, Conditions::default(), CROWD)).await;
     eprintln!("all know all after {joined:?}");
     let seen = change_reaches(&formed.nodes[17], "new", &formed.nodes).await;
@@ -31,6 +36,7 @@ async fn fifty_nodes_join_at_the_same_instant() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_nodes_join_at_the_same_instant_over_udp() {
+    let _alone = CROWDED.lock().await;
     let network = Digest::random();
     let keys: Vec<_> = (0..CROWD).map(|_| SecretKey::generate()).collect();
     let first = keys[0].public();
