@@ -16,7 +16,6 @@ use mosaik::{
         VecChange, VecSnapshot, Version, Watch, WriteKey,
     },
     futures::{FutureExt, Stream, StreamExt, stream::FusedStream},
-    groups::GroupId,
 };
 
 use super::{Bare, mutation};
@@ -397,7 +396,7 @@ async fn durable_content_that_can_not_be_had_is_an_error() {
 
     let first = Tree::reader(&stored, "tree");
     let second = Tree::try_writer_with_config(&stored, "tree", durable());
-    let group: GroupId = *first.group_id();
+    let group: mosaik::groups::GroupId = *first.group_id();
     assert_eq!(second.err(), Some(OpenError::NotDurable(group)));
     assert!(!first.status().is_durable);
     mosaik::collection!(Declared = OrderedMap<u8, u8>, "tree", config: CollectionConfig::default().durable());
