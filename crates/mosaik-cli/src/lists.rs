@@ -211,15 +211,7 @@ fn peers(observed: &Observed) -> Table {
             node.addresses.first().cloned().unwrap_or_else(dash),
         ]);
     }
-    let silent = observed
-        .silent
-        .iter()
-        .map(|(peer, _)| (peer, "does not answer"));
-    let refused = observed
-        .refused
-        .iter()
-        .map(|(peer, _)| (peer, "tells nothing"));
-    for (peer, why) in silent.chain(refused) {
+    for (peer, why) in observe::unheard(observed) {
         let cells = [short(peer), why.to_owned()];
         table.row(
             cells

@@ -288,6 +288,15 @@ enum Answer {
     Silent(String),
 }
 
+/// The nodes without a report, and what there is to show in its place.
+pub(crate) fn unheard(observed: &Observed) -> impl Iterator<Item = (&PeerId, &'static str)> {
+    let silent = observed.silent.iter();
+    let refused = observed.refused.iter();
+    silent
+        .map(|(peer, _)| (peer, "does not answer"))
+        .chain(refused.map(|(peer, _)| (peer, "tells nothing")))
+}
+
 /// An error with its causes, in one line that can be shown: the last one may be what a peer has said.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());

@@ -122,15 +122,7 @@ impl Picture {
                 picture.add_group(group);
             }
         }
-        let silent = observed
-            .silent
-            .iter()
-            .map(|(peer, _)| (peer, "does not answer"));
-        let refused = observed
-            .refused
-            .iter()
-            .map(|(peer, _)| (peer, "tells nothing"));
-        for (peer, why) in silent.chain(refused) {
+        for (peer, why) in observe::unheard(observed) {
             let node = Node {
                 facts: BTreeMap::from([(STATE, why.to_owned())]),
                 uptime_ms: None,

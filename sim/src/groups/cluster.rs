@@ -86,6 +86,7 @@ impl Cluster {
                 key: Digest::from(format!("group {}", plan.seed).as_str()),
                 founders: plan.founders,
                 snapshot_interval: plan.snapshot_interval,
+                bootstrap_delay_ms: u64::try_from(plan.bootstrap_delay.as_millis())?,
                 evict_after_ms: u64::try_from(plan.evict_after.as_millis())?,
                 max_voters: plan.max_voters,
                 replayed: plan.replayed,

@@ -21,6 +21,8 @@ pub struct GroupSetup {
     pub founders: usize,
     /// Number of commands between two snapshots.
     pub snapshot_interval: u64,
+    /// Time for which a member waits at most for others before it founds, in milliseconds.
+    pub bootstrap_delay_ms: u64,
     /// Time after which an unreachable member is removed, in milliseconds.
     pub evict_after_ms: u64,
     /// Limit on the voters.

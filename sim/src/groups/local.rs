@@ -152,6 +152,7 @@ impl Member {
         let setup = &self.setup;
         let consensus = ConsensusConfig::builder()
             .with_min_members(setup.founders)
+            .with_bootstrap_delay(Duration::from_millis(setup.bootstrap_delay_ms))
             .with_max_voters(setup.max_voters)
             .with_evict_after(Duration::from_millis(setup.evict_after_ms))
             .build()?;

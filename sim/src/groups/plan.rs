@@ -9,6 +9,8 @@ use crate::Conditions;
 /// Largest error of a clock, in milliseconds: two of them stay within the ten seconds that
 /// discovery accepts.
 const MAX_SKEW_MS: i64 = 4500;
+/// The library's default.
+pub(super) const BOOTSTRAP_DELAY: Duration = Duration::from_secs(1);
 
 /// Sets what is drawn about the setting of a run apart from what happens in it.
 const SETTING: u64 = 0x5e77_1296;
@@ -39,6 +41,8 @@ pub struct Plan {
     pub members: usize,
     /// Number of members that must be there for the group to be founded.
     pub founders: usize,
+    /// Time for which a member waits at most for others before it founds.
+    pub bootstrap_delay: Duration,
     /// True if they run in processes of their own.
     pub processes: bool,
     /// True if those are in network namespaces of their own, with a firewall between them.
@@ -161,6 +165,7 @@ impl Plan {
             seed,
             members,
             founders: members - observers.len(),
+            bootstrap_delay: BOOTSTRAP_DELAY,
             processes,
             firewall: options.firewall,
             durable,

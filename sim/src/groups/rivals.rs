@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Action, Answer, Command, Options, Plan, Query, Report, Violations, cluster::Cluster,
-    history::Calls, local::Site,
+    history::Calls, local::Site, plan::BOOTSTRAP_DELAY,
 };
 use crate::{Conditions, bound};
 
@@ -110,6 +110,7 @@ impl Meeting {
             seed: self.seed,
             members,
             founders: if self.reformed { members } else { 1 },
+            bootstrap_delay: BOOTSTRAP_DELAY,
             processes: self.processes,
             firewall: false,
             durable: self.durable,

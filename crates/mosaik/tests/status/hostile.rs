@@ -4,6 +4,7 @@
 use mosaik::{
     Network, NetworkId,
     iroh::endpoint::{Connection, RecvStream, SendStream},
+    streams::Producer,
 };
 
 use super::{asked, joined};
@@ -24,6 +25,15 @@ async fn target() -> (Network, NetworkId, Intruder, Connection) {
     let intruder = Intruder::new().await;
     let connection = intruder.join(&target, STATUS_ALPN).await;
     (target, id, intruder, connection)
+}
+
+/// More streams than fit on a page.
+fn produce_many(node: &Network) -> Vec<Producer<u8>> {
+    let open = |n: u32| {
+        let producer = node.streams().producer();
+        producer.with_stream_id(n.to_string().as_str()).open()
+    };
+    (0..1000).map(open).collect()
 }
 
 /// Others are answered as before.
@@ -107,12 +117,7 @@ async fn a_peer_has_few_streams_at_a_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_without_end_is_turned_away() {
     let (target, _, _intruder, connection) = target().await;
-    let _streams: Vec<_> = (0..1000)
-        .map(|n: u32| {
-            let producer = target.streams().producer::<u8>();
-            producer.with_stream_id(n.to_string().as_str()).open()
-        })
-        .collect();
+    let _streams = produce_many(&target);
     let question = frame(&(STREAMS, 0u32));
     let mut bytes = 0;
     within(30, async {
@@ -156,12 +161,7 @@ fn sequence(answer: &[u8]) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pages_of_one_asker_are_of_one_moment() {
     let (target, _, _intruder, connection) = target().await;
-    let _streams: Vec<_> = (0..1000)
-        .map(|n: u32| {
-            let producer = target.streams().producer::<u8>();
-            producer.with_stream_id(n.to_string().as_str()).open()
-        })
-        .collect();
+    let _streams = produce_many(&target);
     let (mut send, mut recv) = say(&connection, &[]).await;
     let first = page(&mut send, &mut recv, &frame(&(STREAMS, 0u32))).await;
     let first = sequence(&first.unwrap());

@@ -16,9 +16,8 @@ use crate::{
     primitives::{Digest, GroupId, PeerId, Scope},
 };
 
-/// Timeout for the groups of a node to leave in order, beside what distances take: twice, as a member
-/// is removed first and feeds its observers then. The longest that a member takes which is needed for
-/// a majority.
+/// Timeout for the groups of a node to leave in order, beside the round trips: a little more than the
+/// timeouts of all steps of a member that is needed for a majority.
 pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_millis(8500);
 
 /// The groups that a node has joined.
@@ -174,6 +173,7 @@ impl Registry {
         // replicate the removal of this member to it, where its vote is needed for that.
         let registry = self.clone();
         let trips = departing.iter().map(|instance| instance.parting_trips());
+        // A member is removed first, and feeds its observers then.
         let limit = LEAVE_TIMEOUT + trips.max().unwrap_or_default() * 2;
         Box::pin(async move {
             let left = futures::future::join_all(
