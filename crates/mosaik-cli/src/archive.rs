@@ -174,6 +174,11 @@ fn lines(look: u32, observed: Observed) -> anyhow::Result<String> {
 impl Archive {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let file = std::fs::File::open(path)?;
+        let bytes = file.metadata()?.len();
+        anyhow::ensure!(
+            bytes <= MAX_BYTES,
+            "it has {bytes} bytes, and this program reads {MAX_BYTES}"
+        );
         Self::parse(BufReader::new(file.take(MAX_BYTES)))
     }
 
@@ -208,6 +213,12 @@ impl Archive {
                 }
             }
         }
+        anyhow::ensure!(
+            looks.len() == head.looks as usize,
+            "it is cut off: it has {} of {} looks",
+            looks.len(),
+            head.looks
+        );
         let last = looks.pop().context("it has nothing of any node")?;
         Ok(Self {
             former: looks,

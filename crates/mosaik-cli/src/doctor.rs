@@ -61,8 +61,9 @@ pub(crate) async fn doctor(options: Options) -> anyhow::Result<ExitCode> {
         } else {
             print(&verdicts(&examined, is_styled()))?;
         }
-        let worst = worst(&examined);
-        Ok(ExitCode::from(u8::from(worst == Some(Severity::Error))))
+        // Where nobody has told anything, nothing is known to work.
+        let is_bad = examined.answered == 0 || worst(&examined) == Some(Severity::Error);
+        Ok(ExitCode::from(u8::from(is_bad)))
     })
     .await
 }
@@ -82,7 +83,7 @@ pub(crate) async fn check(options: Options) -> anyhow::Result<ExitCode> {
             }
         };
         let (state, code) = match worst(&examined) {
-            _ if error.is_some() => ("CRITICAL", CRITICAL),
+            _ if error.is_some() || examined.answered == 0 => ("CRITICAL", CRITICAL),
             Some(Severity::Error) => ("CRITICAL", CRITICAL),
             Some(Severity::Warning) => ("WARNING", WARNING),
             _ => ("OK", 0),

@@ -21,10 +21,13 @@ mod top;
 mod up;
 mod watch;
 
-use std::{io::ErrorKind, process::ExitCode};
+use std::{
+    io::{ErrorKind, IsTerminal},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{lists::List, output::note};
 
@@ -81,8 +84,15 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    // On a whole screen, nobody could read what is written across it.
+    let fills_screen = matches!(cli.command, Command::Top(_)) && std::io::stderr().is_terminal();
+    let level = if fills_screen {
+        LevelFilter::OFF
+    } else {
+        LevelFilter::ERROR
+    };
     let filter = EnvFilter::builder()
-        .with_default_directive(tracing_subscriber::filter::LevelFilter::ERROR.into())
+        .with_default_directive(level.into())
         .from_env_lossy();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

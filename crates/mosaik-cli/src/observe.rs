@@ -7,7 +7,8 @@ use std::{
 use anyhow::Context;
 use futures::{StreamExt, stream};
 use mosaik::{
-    Network, NetworkId, PeerId, Tag, Ticket, discovery,
+    Network, NetworkId, PeerId, Tag, Ticket,
+    discovery::{self, PeerEntry},
     iroh::RelayMode,
     status::{self, OBSERVER_TAG, Report, findings::Observed, printable},
     tickets::Jwt,
@@ -83,7 +84,15 @@ impl Options {
         let mut options = self.clone();
         if let Some(name) = &self.context {
             let kept = context::find(name)?;
-            options.network = options.network.or(Some(kept.network));
+            // Its peers, key and ticket are of its network, and nobody else's business.
+            anyhow::ensure!(
+                options
+                    .network
+                    .is_none_or(|network| network == kept.network),
+                "context {name} is of another network than --network or MOSAIK_NETWORK: give one of \
+                 them"
+            );
+            options.network = Some(kept.network);
             if options.peers.is_empty() {
                 options.peers = kept.peers()?;
             }
@@ -239,7 +248,7 @@ impl Observer {
         let catalog = self.network.discovery().catalog();
         let nodes = catalog
             .peers()
-            .filter(|entry| !entry.tags().contains(&observer));
+            .filter(|entry| !entry.tags().contains(&observer) || offers(entry));
         nodes.map(|entry| *entry.id()).collect()
     }
 
@@ -286,6 +295,11 @@ enum Answer {
     /// It is there, and tells nothing.
     Refused(String),
     Silent(String),
+}
+
+/// Returns whether a node does more than look on, whatever its tags say.
+fn offers(entry: &PeerEntry) -> bool {
+    !entry.streams().is_empty() || !entry.functions().is_empty() || !entry.groups().is_empty()
 }
 
 /// The nodes without a report, and what there is to show in its place.

@@ -120,7 +120,9 @@ struct Screen(DefaultTerminal);
 
 impl Screen {
     fn open() -> std::io::Result<Self> {
-        ratatui::try_init().map(Self)
+        // It may have changed the mode before it failed.
+        let screen = ratatui::try_init().inspect_err(|_| ratatui::restore());
+        screen.map(Self)
     }
 }
 
@@ -278,6 +280,9 @@ impl Model {
         let Some(observed) = &self.observed else {
             return "looking for nodes".to_owned();
         };
+        if observed.is_empty() {
+            return "no node was found: `mosaik doctor` says what may be the reason".to_owned();
+        }
         let without = observed.silent.len() + observed.refused.len();
         let nodes = match (observed.reports.len(), without) {
             (answered, 0) => counted(answered, "node"),
@@ -325,7 +330,9 @@ fn draw(frame: &mut Frame<'_>, model: &mut Model, colours: bool) {
     ])
     .areas(frame.area());
     let worst = model.findings.iter().map(|finding| finding.severity).max();
+    let is_empty = |observed: &Observed| observed.is_empty();
     let colour = match worst {
+        _ if model.observed.as_ref().is_some_and(is_empty) => Color::Red,
         Some(Severity::Error) => Color::Red,
         Some(Severity::Warning) => Color::Yellow,
         _ => Color::Green,

@@ -61,7 +61,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
 async fn watch(options: &Options, observer: &Observer) -> anyhow::Result<ExitCode> {
     let mut former = Picture::default();
     loop {
-        let picture = Picture::of(&observer.observe().await);
+        let picture = Picture::of(&observer.observe().await).after(&former);
         for change in former.changes(&picture) {
             let at = humantime::format_rfc3339_seconds(SystemTime::now());
             let line = if options.json {
@@ -96,14 +96,19 @@ async fn watch(options: &Options, observer: &Observer) -> anyhow::Result<ExitCod
 struct Picture {
     nodes: BTreeMap<PeerId, Node>,
     groups: BTreeMap<GroupId, Group>,
-    findings: BTreeMap<(&'static str, PeerId, String), String>,
+    findings: BTreeMap<FindingKey, String>,
 }
+
+/// Number, node, text without figures, and which of several that are alike.
+type FindingKey = (&'static str, PeerId, String, usize);
 
 /// A node, in the words that are shown when one of them changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Node {
     facts: BTreeMap<&'static str, String>,
     uptime_ms: Option<u64>,
+    /// True if it did not answer at this look, and is shown as before.
+    missed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,36 +121,71 @@ struct Group {
 impl Picture {
     fn of(observed: &Observed) -> Self {
         let mut picture = Self::default();
+        let mut groups = BTreeMap::<GroupId, Vec<&GroupReport>>::new();
         for report in &observed.reports {
             picture.nodes.insert(report.node.peer, Node::of(report));
             for group in &report.groups {
-                picture.add_group(group);
+                groups.entry(group.group).or_default().push(group);
             }
+        }
+        for (id, reports) in groups {
+            picture
+                .groups
+                .extend(Group::of(&reports).map(|group| (id, group)));
         }
         for (peer, why) in observe::unheard(observed) {
             let node = Node {
                 facts: BTreeMap::from([(STATE, why.to_owned())]),
                 uptime_ms: None,
+                missed: false,
             };
             picture.nodes.insert(*peer, node);
         }
         for finding in findings::examine(observed) {
-            picture.findings.insert(key(&finding), finding.text);
+            // Alike but for figures, as of streams whose names are numbered, they are told apart by
+            // their order.
+            let of_kind = (0..).map(|n| key(&finding, n));
+            let free = of_kind
+                .into_iter()
+                .find(|key| !picture.findings.contains_key(key));
+            picture.findings.extend(free.map(|key| (key, finding.text)));
         }
         picture
     }
 
-    /// Members agree on the leader but for a moment; whoever leads is believed first.
-    fn add_group(&mut self, report: &GroupReport) {
-        let group = Group {
-            name: named(report.label.as_deref(), &report.group),
-            leader: report.leader,
-            voters: report.voters.iter().copied().collect(),
+    /// The picture that follows on another. A node that misses one look is taken to be as before: its
+    /// answer may have been lost.
+    fn after(mut self, before: &Self) -> Self {
+        let has_missed = |peer: &PeerId, node: &Node| {
+            let former = before.nodes.get(peer);
+            node.is_unheard() && former.is_some_and(|former| !former.is_unheard() && !former.missed)
         };
-        let is_first = !self.groups.contains_key(&report.group);
-        if is_first || report.role == GroupRole::Leader {
-            self.groups.insert(report.group, group);
+        let missing = self
+            .nodes
+            .iter()
+            .filter(|(peer, node)| has_missed(peer, node));
+        let missing: BTreeSet<_> = missing.map(|(peer, _)| *peer).collect();
+        if missing.is_empty() {
+            return self;
         }
+        for peer in &missing {
+            if let Some(former) = before.nodes.get(peer) {
+                let missed = Node {
+                    missed: true,
+                    ..former.clone()
+                };
+                self.nodes.insert(*peer, missed);
+            }
+        }
+        self.findings.retain(|key, _| !missing.contains(&key.1));
+        let findings = before.findings.iter();
+        let kept = findings.filter(|(key, _)| missing.contains(&key.1));
+        self.findings
+            .extend(kept.map(|(key, text)| (key.clone(), text.clone())));
+        for (id, group) in &before.groups {
+            self.groups.entry(*id).or_insert_with(|| group.clone());
+        }
+        self
     }
 
     fn changes(&self, next: &Self) -> Vec<Change> {
@@ -216,7 +256,28 @@ impl Picture {
     }
 }
 
+impl Group {
+    /// A group by the word of the leader of the latest term, or else of the member that is furthest:
+    /// they agree but for a moment.
+    fn of(reports: &[&GroupReport]) -> Option<Self> {
+        let rank = |report: &&&GroupReport| {
+            let is_observer = report.voters.is_empty();
+            (!is_observer, report.term, report.role == GroupRole::Leader)
+        };
+        let report = reports.iter().max_by_key(rank)?;
+        Some(Self {
+            name: named(report.label.as_deref(), &report.group),
+            leader: report.leader,
+            voters: report.voters.iter().copied().collect(),
+        })
+    }
+}
+
 impl Node {
+    fn is_unheard(&self) -> bool {
+        self.facts.contains_key(STATE)
+    }
+
     fn of(report: &Report) -> Self {
         let streams = |side| report.streams.iter().filter(|one| one.side == side).count();
         let facts = BTreeMap::from([
@@ -231,6 +292,7 @@ impl Node {
         Self {
             facts,
             uptime_ms: Some(report.node.uptime_ms),
+            missed: false,
         }
     }
 
@@ -268,9 +330,9 @@ impl std::fmt::Display for Node {
 }
 
 /// Key of a finding, by which it is the same one at the next look: its figures may have changed.
-fn key(finding: &Finding) -> (&'static str, PeerId, String) {
+fn key(finding: &Finding, n: usize) -> FindingKey {
     let text = finding.text.chars().filter(|c| !c.is_ascii_digit());
-    (finding.number, finding.peer, text.collect())
+    (finding.number, finding.peer, text.collect(), n)
 }
 
 #[cfg(test)]
@@ -284,6 +346,7 @@ mod tests {
                 .map(|(word, fact)| (*word, (*fact).to_owned()))
                 .collect(),
             uptime_ms: Some(uptime_ms),
+            missed: false,
         }
     }
 
@@ -332,6 +395,26 @@ mod tests {
     }
 
     #[test]
+    fn one_answer_that_is_lost_is_no_news() {
+        let of = |node: Node, finding: &'static str| Picture {
+            nodes: BTreeMap::from([(peer(1), node)]),
+            findings: BTreeMap::from([((finding, peer(1), String::new(), 0), finding.to_owned())]),
+            ..Picture::default()
+        };
+        let told = of(node(&[("tags", "a")], 10), "M123");
+        let silent = || of(node(&[(STATE, "does not answer")], 10), "M100");
+        let once = silent().after(&told);
+        assert_eq!(changes(&told, &once), []);
+        let twice = silent().after(&once);
+        let events: Vec<_> = once
+            .changes(&twice)
+            .iter()
+            .map(|change| change.event)
+            .collect();
+        assert_eq!(events, ["changed", "found", "solved"]);
+    }
+
+    #[test]
     fn leaders_and_findings_are_told_when_they_change() {
         let group = |leader: u8| Group {
             name: "book".to_owned(),
@@ -341,7 +424,7 @@ mod tests {
         let picture = |leader: u8, lag: &str| Picture {
             groups: BTreeMap::from([(mosaik::Digest::from_bytes([3; 32]), group(leader))]),
             findings: BTreeMap::from([(
-                ("M121", peer(1), "lags".to_owned()),
+                ("M121", peer(1), "lags".to_owned(), 0),
                 format!("lags {lag}"),
             )]),
             ..Picture::default()

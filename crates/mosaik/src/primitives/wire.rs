@@ -20,10 +20,17 @@ impl Serialize for WirePeerId {
 
 impl<'de> Deserialize<'de> for WirePeerId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = Digest::deserialize(deserializer)?;
-        PeerId::from_bytes(bytes.as_bytes())
-            .map(Self)
-            .map_err(|_| D::Error::custom("a peer id is no public key"))
+        let id = Digest::deserialize(deserializer)?;
+        Self::try_from(&id).map_err(D::Error::custom)
+    }
+}
+
+impl TryFrom<&Digest> for WirePeerId {
+    type Error = &'static str;
+
+    fn try_from(id: &Digest) -> Result<Self, Self::Error> {
+        let peer = PeerId::from_bytes(id.as_bytes());
+        peer.map(Self).map_err(|_| "a peer id is no public key")
     }
 }
 
@@ -92,11 +99,14 @@ pub(crate) mod optional_peer_id {
     }
 }
 
-/// Encoding of a list of peer ids.
+/// Encoding of a list of peer ids, of which a reader takes 64.
 pub(crate) mod peer_ids {
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    use super::{PeerId, WirePeerId};
+    use super::{Digest, PeerId, WirePeerId};
+
+    /// Peer ids that are read: each takes some time to be checked.
+    const MAX_READ: usize = 64;
 
     pub(crate) fn serialize<S: Serializer>(
         peers: &[PeerId],
@@ -108,8 +118,10 @@ pub(crate) mod peer_ids {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<PeerId>, D::Error> {
-        let peers = Vec::<WirePeerId>::deserialize(deserializer)?;
-        Ok(peers.into_iter().map(|peer| peer.0).collect())
+        let ids = Vec::<Digest>::deserialize(deserializer)?;
+        let peers = ids.iter().take(MAX_READ).map(WirePeerId::try_from);
+        let peers = peers.map(|peer| peer.map(|peer| peer.0).map_err(D::Error::custom));
+        peers.collect()
     }
 }
 

@@ -250,7 +250,12 @@ impl Sources {
 /// Returns whether an entry says that its node only looks on. Those come and go with each look at the
 /// network, and would hide that a node has nobody else.
 fn observes(entry: Option<&PeerEntry>) -> bool {
-    entry.is_some_and(|entry| entry.tags().contains(&Tag::from(OBSERVER_TAG)))
+    entry.is_some_and(|entry| {
+        let offers = !entry.streams().is_empty()
+            || !entry.functions().is_empty()
+            || !entry.groups().is_empty();
+        !offers && entry.tags().contains(&Tag::from(OBSERVER_TAG))
+    })
 }
 
 fn tags<'t>(all: impl Iterator<Item = &'t Tag>) -> Vec<TagReport> {

@@ -155,7 +155,7 @@ type Instance = (PeerId, String);
 
 /// Time after which a node should have found others.
 const SETTLED_MS: u64 = 10_000;
-/// Time in which a node, a stream or a function that was just opened finds its peers.
+/// Time in which a node that was just started finds the peers of its streams, functions and groups.
 const STARTED_MS: u64 = 5_000;
 /// Time after which a member of a group should be online.
 const ONLINE_MS: u64 = 30_000;
@@ -842,7 +842,7 @@ fn behind(own: (&Report, &GroupReport), other: (&Report, &GroupReport)) -> Optio
 
 fn rival_histories(observed: &Observed) -> Vec<Instance> {
     let mut belonging = BTreeMap::<GroupId, Vec<&GroupReport>>::new();
-    for group in observed.reports.iter().flat_map(|report| &report.groups) {
+    for group in observed.reports.iter().flat_map(groups_of) {
         // Who is on the way into a history, or out of one, is no rival.
         let belongs = matches!(group.role, GroupRole::Leader | GroupRole::Voter);
         if belongs && group.lineage.is_some() {
@@ -944,6 +944,13 @@ fn in_functions<'o>(
     })
 }
 
+/// The groups of a report, each once: a node has one member of each.
+fn groups_of(report: &Report) -> impl Iterator<Item = &GroupReport> {
+    let mut seen = BTreeSet::new();
+    let groups = report.groups.iter();
+    groups.filter(move |group| seen.insert(group.group))
+}
+
 /// Looks at each group once, as the leader sees it, or else the member that knows most; observers
 /// speak only where no member does. Where others name the voters, nobody else speaks for the group:
 /// one report proves nothing.
@@ -953,7 +960,7 @@ fn in_groups(
 ) -> Vec<Instance> {
     let mut members = BTreeMap::<GroupId, Vec<(&Report, &GroupReport)>>::new();
     for report in &observed.reports {
-        for group in &report.groups {
+        for group in groups_of(report) {
             members
                 .entry(group.group)
                 .or_default()

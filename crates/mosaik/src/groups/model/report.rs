@@ -1,7 +1,7 @@
 //! Reports of a node's groups, for its status. They cross the network as
 //! [records](crate::primitives::record).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::primitives::{
     Digest, GroupId, PeerId,
@@ -72,8 +72,17 @@ pub struct GroupReport {
     #[serde(default)]
     pub clock_ms: u64,
     /// Histories that the member's own continues, the latest first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "ancestry")]
     pub ancestry: Vec<Digest>,
+}
+
+/// Histories that are read of those that one continues: no member names more.
+const MAX_ANCESTORS: usize = 16;
+
+fn ancestry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Digest>, D::Error> {
+    let mut ancestry = Vec::deserialize(deserializer)?;
+    ancestry.truncate(MAX_ANCESTORS);
+    Ok(ancestry)
 }
 
 /// A member at the other end of a bond, by its own word.
