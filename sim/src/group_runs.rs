@@ -34,7 +34,8 @@ pub(crate) struct Options {
     #[arg(long)]
     processes: bool,
     /// Those processes are in network namespaces of their own, joined by a bridge, and a firewall
-    /// cuts them off each other. Needs root or user namespaces, iproute2 and nftables.
+    /// cuts them off each other. Needs root or user namespaces, util-linux, iproute2 and
+    /// nftables.
     #[arg(long)]
     firewall: bool,
     /// Two histories of the group arise and meet, instead of faults in one: founded apart, or

@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_is_no_archive_is_an_error() {
-        let head = "{\"mosaik_archive\":1,\"build\":\"0\",\"gathered_ms\":0,\"looks\":1}\n";
+        let head = "{\"mosaik_archive\":1,\"build\":\"0\",\"gathered_ms\":0,\"looks\":2}\n";
         let peer = mosaik::SecretKey::from_bytes(&[1; 32]).public();
         let line = |look| {
             format!(
@@ -257,8 +257,9 @@ mod tests {
             "",
             "{}",
             head,
-            &head.replace(":1,", ":2,"),
-            &format!("{head}{}", line(7)),
+            &format!("{}{}{}", head.replace(":1,", ":2,"), line(0), line(1)),
+            &format!("{head}{}{}", line(0), line(7)),
+            &format!("{head}{}", line(0)),
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -112,8 +112,9 @@ impl CollectionConfig {
     }
 
     /// Number of writers that must have met before the collection comes into being. Default 1: a
-    /// lone writer works alone. Set it to a majority of the intended writers where nothing
-    /// acknowledged may be lost when writers start apart and meet later. Zero counts as one.
+    /// lone writer works alone. Set it to the number of the intended writers where nothing
+    /// acknowledged may be lost when writers start apart and meet later: a majority excludes that
+    /// for up to three only. Zero counts as one.
     ///
     /// Of several handles on a node, readers included, the largest number holds.
     #[must_use]

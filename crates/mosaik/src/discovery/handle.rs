@@ -162,10 +162,10 @@ impl Discovery {
             probes.clone().run(interval)
         });
         if let Some(remembered) = remembered {
-            let kept = store.clone();
-            keep_up(&scope, "addresses", metrics, move || {
-                remembered.clone().keep(kept.clone())
-            });
+            let (kept, end) = (store.clone(), scope.clone());
+            scope.spawn_orderly(keep_running("addresses", metrics.clone(), move || {
+                remembered.clone().keep(kept.clone(), end.clone())
+            }));
         }
         let purged = store.clone();
         keep_up(&scope, "purge", metrics, move || {

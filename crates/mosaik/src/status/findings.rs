@@ -402,7 +402,7 @@ pub const RULES: &[Rule] = &[
         severity: Severity::Error,
         condition: "A group has halted: no leader can be elected.",
         way_on: "Bring a majority of the voters back. If they are lost for good, call \
-                 `Group::reform` on one survivor.",
+                 `Group::reform` on one survivor after the other until one answers `true`.",
         find: |observed| in_groups(observed, halted),
     },
     Rule {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::support::{
+    builder,
     metrics::{count, counted},
     node, node_at, random_network, until_catalog, within,
 };
@@ -29,6 +30,26 @@ async fn a_sync_merges_both_sides() {
         .unwrap();
     assert!(a.discovery().catalog().get(&b.local().id()).is_some());
     assert!(b.discovery().catalog().get(&a.local().id()).is_some());
+}
+
+/// The file of addresses was written a second after a change, so a short run left none.
+#[cfg(feature = "storage")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_run_for_a_moment_finds_its_peers_again() {
+    let (id, directory) = (random_network(), tempfile::tempdir().unwrap());
+    let start = || {
+        let discovery = mosaik::discovery::Config::builder();
+        let builder = builder(id, discovery).with_storage(directory.path());
+        async { builder.build().await.unwrap() }
+    };
+    let (stays, moves) = (node(id).await, start().await);
+    within(5, moves.discovery().sync_with(stays.local().addr()))
+        .await
+        .unwrap();
+    within(10, moves.shutdown()).await;
+    let moved = start().await;
+    let stays = stays.local().id();
+    until_catalog(10, &moved, |catalog| catalog.get(&stays).is_some()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

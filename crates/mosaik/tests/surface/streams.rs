@@ -213,6 +213,10 @@ async fn everything_of_a_producer(network: &Network) -> Result<(), Box<dyn std::
         }
     }
     producer.close().await?;
+    // What a handle lists outlives it.
+    let mut channels = producer.consumers();
+    drop(producer);
+    let _: Option<ChannelInfo> = channels.next();
     Ok(())
 }
 
@@ -249,6 +253,9 @@ async fn everything_of_a_consumer(network: &Network) {
     assert_eq!(when.is_online(), consumer.is_online());
     fn both<T: Stream<Item = String>>(_: &T) {}
     both(&consumer);
+    let mut channels = consumer.producers();
+    drop(consumer);
+    let _: Option<ChannelInfo> = channels.next();
     fn sink<T: Sink<u64, Error = Error<u64>>>(_: &T) {}
     sink(&<Ticks as StreamProducer>::producer(network));
     let _: (ProducerOf<Ticks>, ConsumerOf<Ticks>) =

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     discovery::{Catalog, store::SharedStore},
-    primitives::PeerId,
+    primitives::{PeerId, Scope},
 };
 
 /// Peers that are remembered: those of common groups first, then those that were there last.
@@ -83,11 +83,13 @@ impl Remembered {
         self.places.values().map(|p| p.addr.clone()).collect()
     }
 
-    /// Keeps the file current, for as long as the node lives.
-    pub(crate) async fn keep(mut self, store: SharedStore) {
+    /// Keeps the file current until the scope ends, and brings it up to date then: also a node that
+    /// has run for a moment only finds its peers again.
+    pub(crate) async fn keep(mut self, store: SharedStore, scope: Scope) {
         let mut catalog = store.watch();
         let mut written = Instant::now();
         loop {
+            let is_last = scope.is_cancelled();
             let before = self.places.clone();
             let now = catalog.borrow_and_update().clone();
             self.take(&now, store.clock.now_ms() / 1000);
@@ -105,9 +107,17 @@ impl Remembered {
                         "the addresses of peers can't be written down");
                 }
             }
-            sleep(SETTLES).await;
-            if catalog.changed().await.is_err() {
+            if is_last {
                 return;
+            }
+            let next = async {
+                sleep(SETTLES).await;
+                // Fails when the node has left: nothing will change any more.
+                let _ = catalog.changed().await;
+            };
+            tokio::select! {
+                () = scope.cancelled() => {}
+                () = next => {}
             }
         }
     }

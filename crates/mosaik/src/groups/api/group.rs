@@ -61,7 +61,7 @@ const READ_RETRY: Duration = Duration::from_millis(20);
 /// # On drop
 ///
 /// Dropping the last handle leaves the group: leadership is handed over, the node is removed from
-/// the membership, bonds close. It happens in the background and takes about a second at most;
+/// the membership, bonds close. It happens in the background and takes seconds at most;
 /// [`leave`](Self::leave) waits for it. A handle that is dropped while others of the group live
 /// changes nothing.
 pub struct Group<M: StateMachine> {
@@ -295,7 +295,7 @@ impl<M: StateMachine> Group<M> {
     /// Founds a new history from this member's log and state: the way out for a group that has lost
     /// the majority of its voters for good. The others follow within some election timeouts and keep
     /// their state. To be called on any survivor, and on the next one where it answers `false`: a
-    /// member that has a bond with a voter whose log goes further does nothing, and names that voter
+    /// member that has a bond with another whose log goes further does nothing, and names that one
     /// in its log. One that can't be reached meanwhile and has more in its log gives that up when it
     /// is back, and resets its machine, after `evict_after`; if it is durable, not before its
     /// operator says so.
@@ -360,7 +360,8 @@ impl<M: StateMachine> Group<M> {
 
     /// Leaves the group on this node, for all its handles: leadership is handed over, the node is
     /// removed from the membership, bonds close. Begins when this is called; the future resolves
-    /// when the others know, or after 2.5 s at the latest.
+    /// when the others know: on a fast network within a second or two, and after 8.5 s and some
+    /// round trips (10 s of them at most) in any case.
     ///
     /// A durable member forgets what it kept, and comes back as another one. Other handles of the
     /// group answer `GroupTerminated` from now on; joining anew starts afresh.

@@ -60,7 +60,7 @@ impl HaltDetector {
             needed = view.voters.len() / 2 + 1,
             "the group has halted: no leader can be elected. It goes on by itself when a majority \
              of its voters is back: wait, or restart them. If they are lost for good, call \
-             Group::reform() on one survivor"
+             Group::reform() on one survivor after the other until one answers true"
         );
     }
 }

@@ -287,9 +287,11 @@ pub(crate) fn judge(stake: &Stake<'_>, rival: &LineageStanding) -> Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     First,
-    /// Somebody who is bonded has more of the history, or as much and the greater id; or has done
+    /// A voter that is bonded has as much of the history, and the greater id; or somebody has done
     /// it already, and is to be followed.
     Later,
+    /// It is not for this member, or a voter that is bonded has more of the history: what it alone
+    /// has may have been acknowledged.
     Never,
 }
 
@@ -315,8 +317,10 @@ pub(crate) fn reforms(
         let theirs = standing.lineage.as_ref();
         theirs.is_some_and(|theirs| theirs.ancestry.branch_from(&lineage).is_some())
     };
-    let is_ahead = bonded.iter().filter_map(claim).any(|theirs| theirs > own);
-    if is_ahead || bonded.iter().any(has_reformed) {
+    let best = bonded.iter().filter_map(claim).max();
+    if best.is_some_and(|(last, _)| last > own.0) {
+        Turn::Never
+    } else if best > Some(own) || bonded.iter().any(has_reformed) {
         Turn::Later
     } else {
         Turn::First
@@ -903,8 +907,8 @@ mod tests {
             reforms(own, &bonded, &voters)
         };
         assert_eq!(turn(&long), Turn::First);
-        assert_eq!(turn(&short), Turn::Later);
-        assert_eq!(turn(&older), Turn::Later);
+        assert_eq!(turn(&short), Turn::Never, "however long it waits");
+        assert_eq!(turn(&older), Turn::Never);
         assert_eq!(turn(&observer), Turn::Never);
         assert_eq!(turn(&learner), Turn::Never);
         let heir = MemberInfo {
