@@ -32,6 +32,13 @@ const MAX_BACKOFF: Duration = Duration::from_mins(1);
 const MAX_BACKOFF_ALONE: Duration = Duration::from_secs(1);
 /// The same for peers of a former run, which may be many and long gone.
 const MAX_BACKOFF_REMEMBERED: Duration = Duration::from_secs(5);
+/// Mean pause between the first attempts of all nodes at a peer that they gave up in the same
+/// moment: one that lives is to be found, and not to be overwhelmed.
+const FIRST_ATTEMPTS: Duration = Duration::from_millis(20);
+/// The longest pause before the first attempt of one node.
+const MAX_FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Peers that are dialed at once; one that answers tells of all others.
+const MAX_ATTEMPTS: usize = 64;
 /// Timeout for the lookup of a bootstrap peer's host name.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 /// Mean time between syncs with a random peer, against anything that gossip lost.
@@ -63,11 +70,11 @@ struct Search {
 }
 
 impl Search {
-    fn new(addr: EndpointAddr) -> Self {
+    fn new(addr: EndpointAddr, pause: Duration) -> Self {
         Self {
             addr,
             backoff: ExponentialBackoff::endless(MIN_BACKOFF, MAX_BACKOFF),
-            next: Instant::now(),
+            next: Instant::now() + pause,
             running: false,
             answered: false,
         }
@@ -91,11 +98,15 @@ impl PeerSearch {
                 Some((peer, answered)) = outcomes.recv() => self.on_outcome(&mut searches, peer, answered),
             }
             self.update(&mut searches);
-            for (peer, search) in &mut searches {
-                if !search.running && search.next <= Instant::now() {
-                    search.running = true;
-                    self.attempt(*peer, search, done.clone());
-                }
+            let running = searches.values().filter(|search| search.running).count();
+            let now = Instant::now();
+            let due = searches.iter_mut();
+            let due = due.filter(|(_, search)| !search.running && search.next <= now);
+            let mut due: Vec<_> = due.collect();
+            due.sort_by_key(|(_, search)| search.next);
+            for (peer, search) in due.into_iter().take(MAX_ATTEMPTS.saturating_sub(running)) {
+                search.running = true;
+                self.attempt(*peer, search, done.clone());
             }
             if next_anti_entropy <= Instant::now() {
                 let factor = 0.5 + rand::random::<f64>();
@@ -138,11 +149,20 @@ impl PeerSearch {
             }
         }
         let alone = catalog.signed.is_empty();
+        let spread =
+            FIRST_ATTEMPTS.saturating_mul(u32::try_from(catalog.signed.size()).unwrap_or(u32::MAX));
+        let spread = spread.min(MAX_FIRST_PAUSE);
+        let first_pause = |peer: &PeerId| {
+            if self.is_bootstrap(peer) {
+                return Duration::ZERO;
+            }
+            spread.mul_f64(rand::random())
+        };
         searches.retain(|peer, search| search.running || wanted.contains_key(peer));
         for (peer, (addr, patience)) in wanted {
             let search = searches
                 .entry(peer)
-                .or_insert_with(|| Search::new(peer.into()));
+                .or_insert_with(|| Search::new(peer.into(), first_pause(&peer)));
             search.addr = addr;
             if alone {
                 search.next = search.next.min(Instant::now() + patience);

@@ -24,14 +24,14 @@ use crate::{
         wire::PING_ALPN,
     },
     net::Links,
-    primitives::{PeerId, Scope, ShortFmtExt},
+    primitives::{PeerId, Quota, Scope, ShortFmtExt},
 };
 
-/// Time between probes of one peer.
+/// Time between probes of one peer, when this node seems healthy.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Timeout for a direct probe on an open connection when this node seems healthy.
 const DIRECT_TIMEOUT: Duration = Duration::from_millis(700);
-/// Timeout for a direct probe when the peer must be dialed first.
+/// Timeout for a direct probe when the peer must be dialed first and this node seems healthy.
 const DIAL_TIMEOUT: Duration = Duration::from_millis(2500);
 /// Timeout for an indirect probe when this node seems healthy.
 const INDIRECT_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -66,6 +66,8 @@ struct Rounds {
     agreed: Instant,
     /// Syncs with peers whose catalogs go on to differ.
     syncs: HashMap<PeerId, Attempt>,
+    /// One probe of each peer at a time: where answers are slow, more would only add to the load.
+    probes: Arc<Quota>,
 }
 
 /// A sync because of two fingerprints. It is pointless to repeat it soon while both stay the same:
@@ -115,6 +117,7 @@ impl Prober {
             subjects: BTreeSet::new(),
             agreed: Instant::now(),
             syncs: HashMap::new(),
+            probes: Arc::new(Quota::new(usize::MAX, 1)),
         };
         let losses = Arc::new(Semaphore::new(MAX_LOSS_PROBES));
         let mut lost = self.links.lost();
@@ -126,14 +129,17 @@ impl Prober {
                     if next_round.elapsed() > STALL {
                         self.suspicions.start_over();
                     }
-                    next_round = Instant::now() + PERIOD.mul_f64(0.8 + 0.4 * rand::random::<f64>());
+                    // A node that gets no answers in time asks less, too (Lifeguard): where many
+                    // share a processor that is not enough for them, they would never catch up.
+                    let period = PERIOD * self.suspicions.patience();
+                    next_round = Instant::now() + period.mul_f64(0.8 + 0.4 * rand::random::<f64>());
                     self.start_round(&mut rounds, &reports);
                 }
                 peer = lost.recv() => match peer {
                     // A lost connection is a hint: look at once instead of at the next round.
                     Ok(peer) if self.store.catalog().contains(&peer) => {
                         if let Ok(place) = losses.clone().try_acquire_owned() {
-                            self.spawn_probe(peer, &reports, place);
+                            self.spawn_probe(peer, &rounds, &reports, place);
                         }
                     }
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
@@ -165,25 +171,29 @@ impl Prober {
             .rings
             .subjects(&catalog.local_id(), catalog.signed.keys());
         for subject in subjects.intersection(&rounds.subjects) {
-            self.spawn_probe(*subject, reports, ());
+            self.spawn_probe(*subject, rounds, reports, ());
         }
         rounds.subjects = subjects;
     }
 
-    /// Probes a peer, and holds a place for as long.
+    /// Probes a peer, unless a probe of it is under way, and holds a place for as long.
     fn spawn_probe(
         &self,
         peer: PeerId,
+        rounds: &Rounds,
         reports: &mpsc::Sender<Comparison>,
         place: impl Send + 'static,
     ) {
+        let Some(only) = rounds.probes.try_take_owned(peer, 1) else {
+            return;
+        };
         let (prober, reports) = (self.clone(), reports.clone());
         self.scope.spawn(async move {
             if let Some(fingerprints) = prober.probe(peer).await {
                 // When full, the next round reports again.
                 let _ = reports.try_send(Comparison { peer, fingerprints });
             }
-            drop(place);
+            drop((only, place));
         });
     }
 
@@ -216,7 +226,7 @@ impl Prober {
         let timeout = if self.links.is_connected(PING_ALPN, &peer) {
             self.pinger.at_least_round_trips(DIRECT_TIMEOUT, &[peer]) * patience
         } else {
-            DIAL_TIMEOUT
+            DIAL_TIMEOUT * patience
         };
         let deadline = Instant::now() + timeout;
         if let Some(fingerprints) = self.pinger.probe(peer, timeout).await {
@@ -268,21 +278,19 @@ impl Prober {
         reached
     }
 
-    /// Peers to ask for help: those connected already, so that trouble causes no wave of dials,
-    /// and then any others.
+    /// Peers to ask for help: of those connected already, so that trouble causes no wave of dials;
+    /// any, if there are none.
     fn helpers(&self, peer: &PeerId) -> Vec<PeerId> {
         let catalog = self.store.catalog();
         let connected = self.links.connected_by(PING_ALPN);
         let known = connected
             .iter()
             .filter(|other| **other != *peer && catalog.signed.contains_key(*other));
-        let mut helpers = known.copied().choose_multiple(&mut rand::rng(), HELPERS);
-        let others = catalog
-            .signed
-            .keys()
-            .filter(|other| **other != *peer && !connected.contains(*other));
-        let missing = HELPERS - helpers.len();
-        helpers.extend(others.choose_multiple(&mut rand::rng(), missing));
-        helpers
+        let helpers = known.copied().choose_multiple(&mut rand::rng(), HELPERS);
+        if !helpers.is_empty() {
+            return helpers;
+        }
+        let others = catalog.signed.keys().filter(|other| **other != *peer);
+        others.copied().choose_multiple(&mut rand::rng(), HELPERS)
     }
 }
