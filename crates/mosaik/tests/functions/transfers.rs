@@ -1,21 +1,25 @@
 //! Large requests and replies, which take a while to cross the network.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use mosaik::{
     Bytes, CallContext, Network, UniqueId,
-    discovery::PeerEntry,
-    functions::{CallError, Caller, Handler},
+    discovery::{self, PeerEntry},
+    functions::{CallError, Caller, Config, Handler},
     futures::{StreamExt, future::join_all, stream},
     id,
     iroh::endpoint::{RecvStream, SendStream},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use super::common::{
     Gate, call_header, eventually, introduce, ms, pair, serve_by_hand, until_candidates,
 };
 use crate::support::{
+    builder,
     intruder::{FUNCTIONS_ALPN, Intruder, end_of, frame, say},
     node, random_network, within,
 };
@@ -211,6 +215,62 @@ async fn a_large_request_waits_a_second_for_a_place_that_was_taken_meanwhile() {
     assert_eq!(end_of(&mut served).await, Some(200));
     assert_eq!(within(5, running).await.unwrap().len(), 3);
     assert_eq!((handler.stats().served(), handler.stats().failed()), (2, 0));
+}
+
+/// Regression: replies were bounded one by one on the caller's side, and not all together.
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_that_are_received_at_once_are_bounded() {
+    const REPLY: usize = 8 * MIB;
+    let id = random_network();
+    let functions = Config::builder()
+        .with_max_message_bytes(REPLY + 100)
+        .with_max_incoming_reply_bytes(1);
+    let builder = builder(id, discovery::Config::builder());
+    let b = builder.with_functions(functions).build().await.unwrap();
+    let intruder = Intruder::new().await;
+    let entry = PeerEntry::new(id, intruder.addr()).add_functions(STORE);
+    let entry = entry.sign(&intruder.secret).unwrap();
+    assert!(b.discovery().feed(entry.clone()));
+    // The first reply comes in part, and the others as a whole, as far as they are read.
+    let (asked, count) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let telling = asked.clone();
+    let serve = move |mut send: SendStream, mut recv: RecvStream| {
+        let (asked, nth) = (telling.clone(), count.fetch_add(1, Ordering::SeqCst));
+        async move {
+            let reply = frame(&(0u8, Bytes::from(vec![7; REPLY])));
+            let part = if nth == 0 { MIB } else { reply.len() };
+            send.write_all(&reply[..MIB]).await.unwrap();
+            asked.notify_one();
+            if send.write_all(&reply[MIB..part]).await.is_ok() && nth > 0 {
+                send.finish().unwrap();
+            }
+            // Until the caller leaves, or has ended its direction long ago.
+            let _ = recv.read_to_end(REPLY).await;
+            std::future::pending::<()>().await;
+        }
+    };
+    let caller = caller(&b);
+    let calling = async {
+        until_candidates(&caller, 1).await;
+        let mut first = Box::pin(caller.call(request(3)));
+        // Until its first part is there.
+        let partly = timeout(ms(1_000), &mut first).await;
+        assert!(partly.is_err());
+        asked.notified().await;
+        let mut second = Box::pin(caller.call(request(3)));
+        let both = async {
+            tokio::select! { _ = &mut first => {}, _ = &mut second => {} }
+        };
+        assert!(timeout(ms(2_000), both).await.is_err(), "no room for both");
+        drop(first);
+        let reply = within(10, second).await.unwrap();
+        assert_eq!(reply.len(), REPLY);
+        within(10, caller.call(request(3))).await.unwrap()
+    };
+    tokio::select! {
+        () = serve_by_hand(&intruder, &entry, serve) => unreachable!(),
+        reply = calling => assert_eq!(reply.len(), REPLY),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
