@@ -15,7 +15,7 @@ use super::{
 use crate::{
     discovery::Discovery,
     net::{Links, Router},
-    primitives::{Datum, FunctionId, PeerId, Scope, names},
+    primitives::{Datum, FunctionId, Scope, names},
 };
 
 /// Serves and calls functions: opens handlers and callers.
@@ -136,7 +136,8 @@ impl Functions {
 
     /// Decides this often about a call of a peer; returns how many would be admitted.
     #[doc(hidden)]
-    pub fn __admit(&self, peer: &PeerId, function: FunctionId, times: usize) -> usize {
+    pub fn __admit(&self, peer: &crate::PeerId, function: FunctionId, times: usize) -> usize {
+    #[cfg(feature = "unstable-bench")]
         handler::admit_often(&self.handlers, peer, function, times)
     }
 
