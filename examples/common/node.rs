@@ -12,7 +12,6 @@ use mosaik::{
     Network, PeerId, discovery,
     iroh::{EndpointAddr, RelayMode, TransportAddr},
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Options of every node: the network, and the address of one other node.
 #[derive(Debug, Clone, clap::Args)]
@@ -45,16 +44,6 @@ impl NodeOptions {
         let network = network.build().await;
         network.with_context(|| format!("can't start a node at {}", self.listen))
     }
-}
-
-/// Resolves when the program is asked to end: by Ctrl-C or SIGTERM.
-pub(crate) async fn asked_to_end() -> anyhow::Result<()> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminated.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-    }
-    Ok(())
 }
 
 /// Address of a node, as text.

@@ -15,6 +15,8 @@ use mosaik::FunctionCaller;
 mod node;
 mod reader;
 mod server;
+#[path = "../common/stop.rs"]
+mod stop;
 #[cfg(test)]
 mod tests;
 

@@ -3,8 +3,9 @@
 use mosaik::collections::{Event, OrderedMapSnapshot};
 
 use crate::{
-    node::{self, NodeOptions},
+    node::NodeOptions,
     server::{SETTINGS, Settings},
+    stop,
 };
 
 pub(crate) async fn run(options: &NodeOptions, prefix: &str) -> anyhow::Result<()> {
@@ -12,7 +13,7 @@ pub(crate) async fn run(options: &NodeOptions, prefix: &str) -> anyhow::Result<(
     let settings = Settings::reader(&network, SETTINGS);
     tokio::select! {
         () = follow(&settings, prefix) => {}
-        ended = node::asked_to_end() => ended?,
+        ended = stop::requested() => ended?,
     }
     network.shutdown().await;
     Ok(())

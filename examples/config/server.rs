@@ -8,7 +8,10 @@ use mosaik::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::node::{self, Address, NodeOptions};
+use crate::{
+    node::{Address, NodeOptions},
+    stop,
+};
 
 /// Id by which nodes find the collection: any node that knows it can be a member.
 pub(crate) const SETTINGS: &str = "example/config";
@@ -73,7 +76,7 @@ pub(crate) async fn run(options: &NodeOptions, storage: &Path) -> anyhow::Result
     };
     tokio::select! {
         () = told => {}
-        ended = node::asked_to_end() => ended?,
+        ended = stop::requested() => ended?,
     }
     network.shutdown().await;
     Ok(())

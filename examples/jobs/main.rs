@@ -17,6 +17,8 @@ use tokio::time::timeout;
 #[path = "../common/node.rs"]
 mod node;
 mod queue;
+#[path = "../common/stop.rs"]
+mod stop;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -110,7 +112,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 async fn until_asked_to_end(role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::select! {
         ended = role => ended,
-        asked = node::asked_to_end() => asked,
+        asked = stop::requested() => asked,
     }
 }
 

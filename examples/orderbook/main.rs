@@ -25,6 +25,8 @@ mod report;
 mod roles;
 mod sample;
 mod seen;
+#[path = "../common/stop.rs"]
+mod stop;
 mod subscriptions;
 mod wire;
 

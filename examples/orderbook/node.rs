@@ -13,7 +13,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::report::{Format, Report, Reporter, role_of};
+use crate::{
+    report::{Format, Report, Reporter, role_of},
+    stop,
+};
 
 /// Options of every node: the network, the address of one other node, and nothing else.
 #[derive(Debug, Clone, clap::Args)]
@@ -66,8 +69,7 @@ impl NodeOptions {
         Ok(network)
     }
 
-    /// Resolves when the node is asked to leave: by Ctrl-C, SIGTERM or, if so told, the end of its
-    /// input.
+    /// Resolves when the node is asked to leave: by a signal or, if so told, the end of its input.
     pub(crate) fn asked_to_leave(&self) -> JoinHandle<()> {
         tokio::spawn(asked_to_leave(self.until_input_ends))
     }
@@ -104,16 +106,15 @@ async fn asked_to_leave(until_input_ends: bool) {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         while let Ok(Some(_)) = lines.next_line().await {}
     };
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
+    let signalled = async {
+        if stop::requested().await.is_err() {
+            // Where no signal can be heard, the end of the input still counts.
+            std::future::pending::<()>().await;
         }
     };
     tokio::select! {
         () = input_ended => {}
-        () = terminated => {}
-        _ = tokio::signal::ctrl_c() => {}
+        () = signalled => {}
     }
 }
 

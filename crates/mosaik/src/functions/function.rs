@@ -74,7 +74,16 @@ pub trait Function: Send + Sync + 'static {
 
 /// The id of a function that has no name: of its request and response types.
 pub(super) fn derived_id<Req, Res>() -> FunctionId {
-    id_from_names(&[core::any::type_name::<Req>(), core::any::type_name::<Res>()])
+    let names = [core::any::type_name::<Req>(), core::any::type_name::<Res>()];
+    if names.iter().all(|name| names::is_std_type(name)) {
+        tracing::warn!(
+            request = names[0],
+            response = names[1],
+            "the id of a function is derived from types that others use as well: give it one with \
+             `with_function_id`"
+        );
+    }
+    id_from_names(&names)
 }
 
 /// The short names of request and response, for people.

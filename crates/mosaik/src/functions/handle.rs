@@ -8,14 +8,13 @@ use super::{
     Config, Function, FunctionDef, FunctionReport,
     caller::{self, watch_connections},
     core::Core,
-    function::derived_id,
     handler::{self, FunctionsAcceptor, Handlers},
     wire::FUNCTIONS_ALPN,
 };
 use crate::{
     discovery::Discovery,
     net::{Links, Router},
-    primitives::{Datum, FunctionId, PeerId, Scope, names},
+    primitives::{Datum, FunctionId, Scope, names},
 };
 
 /// Serves and calls functions: opens handlers and callers.
@@ -100,7 +99,7 @@ impl Functions {
 
     /// Starts to configure a caller of the function that has these types and no name.
     pub fn caller<Req: Datum, Res: Datum, E: Datum>(&self) -> caller::Builder<'_, Req, Res, E> {
-        caller::Builder::new(&self.core, derived_id::<Req, Res>())
+        caller::Builder::new(&self.core)
     }
 
     /// Starts to configure a caller of a defined function.
@@ -108,9 +107,10 @@ impl Functions {
         &self,
         def: FunctionDef<Req, Res, E>,
     ) -> caller::Builder<'_, Req, Res, E> {
+        let builder = self.caller();
         match def.function_id {
-            Some(id) => caller::Builder::new(&self.core, id),
-            None => self.caller(),
+            Some(id) => builder.with_function_id(id),
+            None => builder,
         }
     }
 
@@ -118,7 +118,9 @@ impl Functions {
     /// [`F::signature()`](Function::signature).
     pub fn caller_for<F: Function>(&self) -> caller::Builder<'_, F::Req, F::Res, F::Err> {
         let name = names::short_type_name(core::any::type_name::<F>());
-        caller::Builder::new(&self.core, F::signature()).with_label(name)
+        self.caller()
+            .with_function_id(F::signature())
+            .with_label(name)
     }
 
     /// Source of reports about the functions of this node.
@@ -135,8 +137,9 @@ impl Functions {
     }
 
     /// Decides this often about a call of a peer; returns how many would be admitted.
+    #[cfg(feature = "unstable-bench")]
     #[doc(hidden)]
-    pub fn __admit(&self, peer: &PeerId, function: FunctionId, times: usize) -> usize {
+    pub fn __admit(&self, peer: &crate::PeerId, function: FunctionId, times: usize) -> usize {
         handler::admit_often(&self.handlers, peer, function, times)
     }
 

@@ -54,6 +54,18 @@ pub(crate) fn short_type_name(name: &str) -> String {
     short.chars().take(MAX_CHARS).collect()
 }
 
+/// Returns whether a type is one of the language or its standard library, with all its parameters:
+/// an identifier that is derived from it is likely to be derived by others as well.
+pub(crate) fn is_std_type(name: &str) -> bool {
+    let paths = name.split(|c: char| !(c.is_alphanumeric() || "_:".contains(c)));
+    let mut named = paths.filter(|path| path.contains("::"));
+    named.all(|path| {
+        ["alloc::", "core::", "std::"]
+            .iter()
+            .any(|std| path.starts_with(std))
+    })
+}
+
 /// Converts into an identifier, and keeps the text that it was made of, if it was one.
 pub(crate) fn named<T: AsRef<[u8]>>(id: impl Into<T>) -> (T, Option<String>) {
     let (id, heard) = listen(|| id.into());
@@ -148,6 +160,18 @@ mod tests {
             label(&"x".repeat(1000)).map(|label| label.len()),
             Some(MAX_CHARS)
         );
+    }
+
+    #[test]
+    fn types_of_the_language_are_told_from_those_of_programs() {
+        use core::any::type_name;
+
+        struct Own;
+        assert!(is_std_type(type_name::<u64>()));
+        assert!(is_std_type(type_name::<(Vec<[u8; 4]>, Option<String>)>()));
+        assert!(!is_std_type(type_name::<Own>()));
+        assert!(!is_std_type(type_name::<Vec<Own>>()));
+        assert!(!is_std_type(type_name::<(u8, Own)>()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use core::{
     marker::PhantomData,
 };
 
-use crate::primitives::{Datum, StreamId};
+use crate::primitives::{Datum, StreamId, names};
 
 /// A stream's datum type and id, usable in `const` items.
 ///
@@ -46,7 +46,7 @@ impl<T: Datum> StreamDef<T> {
 /// The id of a stream, derived from its datum type if there is none.
 pub(super) fn id_or_derived<D: Datum>(id: Option<StreamId>) -> StreamId {
     id.unwrap_or_else(|| {
-        if is_common(type_name::<D>()) {
+        if names::is_std_type(type_name::<D>()) {
             tracing::warn!(
                 datum = type_name::<D>(),
                 "the id of a stream is derived from a type that others use as well: give it one \
@@ -54,17 +54,6 @@ pub(super) fn id_or_derived<D: Datum>(id: Option<StreamId>) -> StreamId {
             );
         }
         D::derived_stream_id()
-    })
-}
-
-/// Returns whether a type is one of the language or its standard library.
-fn is_common(type_name: &str) -> bool {
-    let paths = type_name.split(|c: char| !(c.is_alphanumeric() || "_:".contains(c)));
-    let mut named = paths.filter(|path| path.contains("::"));
-    named.all(|path| {
-        ["alloc::", "core::", "std::"]
-            .iter()
-            .any(|std| path.starts_with(std))
     })
 }
 
@@ -102,20 +91,5 @@ impl<T: Datum> fmt::Debug for StreamDef<T> {
             .field("stream_id", &self.stream_id)
             .field("datum", &core::any::type_name::<T>())
             .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn types_of_the_language_are_told_from_those_of_programs() {
-        struct Own;
-        assert!(is_common(type_name::<u64>()));
-        assert!(is_common(type_name::<(Vec<[u8; 4]>, Option<String>)>()));
-        assert!(!is_common(type_name::<Own>()));
-        assert!(!is_common(type_name::<Vec<Own>>()));
-        assert!(!is_common(type_name::<(u8, Own)>()));
     }
 }

@@ -11,16 +11,19 @@ use parking_lot::Mutex;
 use tracing::error;
 
 use crate::{
-    primitives::{Digest, PeerId, Short, UniqueId},
+    primitives::{Digest, PeerId, Short, TicketClass, UniqueId},
     tickets::{CLOCK_LOOK, Expiration, InvalidTicket, PeerEntry, TicketValidator, Validity},
 };
 
 /// Number of verdicts that are kept at least, when there are more.
 const DEFAULT_CAPACITY: usize = 16 * 1024;
 
-/// Lifetime of a verdict that may change without the ticket: a refusal, as the token may be valid
-/// from a later time on, and any verdict of a validator that isn't pure.
+/// Lifetime of a verdict that may change without the ticket: a refusal of a few tickets, as the token
+/// may be valid from a later time on, and any verdict of a validator that isn't pure.
 const SHORT_LIFE: Duration = CLOCK_LOOK;
+/// Tickets that a refusal may cost in its lifetime. One that was asked of more is remembered longer,
+/// so that a peer with many tickets that don't hold costs no more than one with a few.
+const TICKETS_PER_LIFE: usize = 4;
 
 /// Remembers what validators said about the tickets of peers. Shared by reference.
 #[derive(Debug)]
@@ -91,7 +94,13 @@ impl TicketCache {
                 let is_live = !expiration.is_expired_at(wall);
                 is_live.then_some(expiration).ok_or(InvalidTicket)
             });
-        let until = (outcome.is_err() || !is_pure).then(|| now + SHORT_LIFE);
+        let until = match outcome {
+            Err(_) => {
+                let life = guarded(entry, || refusal_life(entry, validator.class()));
+                Some(now + life.unwrap_or(SHORT_LIFE))
+            }
+            Ok(_) => (!is_pure).then(|| now + SHORT_LIFE),
+        };
         self.verdicts.lock().insert(key, Verdict { outcome, until });
         outcome.map(validity)
     }
@@ -101,6 +110,13 @@ impl Default for TicketCache {
     fn default() -> Self {
         Self::new(DEFAULT_CAPACITY)
     }
+}
+
+/// Lifetime of a refusal, by the number of tickets that were looked at.
+fn refusal_life(entry: &PeerEntry, class: TicketClass) -> Duration {
+    let tickets = entry.tickets_of(class).count();
+    let lives = tickets.div_ceil(TICKETS_PER_LIFE).max(1);
+    SHORT_LIFE * u32::try_from(lives).unwrap_or(u32::MAX)
 }
 
 /// All that a verdict follows from.

@@ -93,6 +93,29 @@ fn a_refusal_is_remembered_for_a_second() {
     }
 }
 
+/// Regression: 64 tickets that don't hold cost 64 verifications a second, for each validator.
+#[test]
+fn a_refusal_of_many_tickets_is_remembered_longer() {
+    let (wall, now) = (Utc::now(), Instant::now());
+    let entry = (1..64u8).fold(peer("bad"), |entry, n| {
+        entry.add_ticket(Ticket::new(CLASS, vec![n].into()))
+    });
+    for is_pure in [true, false] {
+        let validator = Counting::new(Expiration::Never, is_pure);
+        let validators: [Arc<dyn TicketValidator>; 1] = [validator.clone()];
+        let cache = TicketCache::default();
+        for tenth in 0..600 {
+            let at = now + Duration::from_millis(100 * tenth);
+            let refused = cache.validate_at(&entry, &validators, wall, at);
+            assert_eq!(refused, Err(InvalidTicket));
+        }
+        assert!(validator.asked() <= 4 * 60 + 64, "{}", validator.asked());
+        // What may admit the peer is another case, and looked at at once.
+        let good = entry.clone().add_ticket(Ticket::new(CLASS, "good".into()));
+        assert!(cache.validate_at(&good, &validators, wall, now).is_ok());
+    }
+}
+
 #[test]
 fn an_impure_validator_is_asked_again_after_a_second_or_a_change() {
     let (wall, now) = (Utc::now(), Instant::now());

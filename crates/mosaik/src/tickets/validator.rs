@@ -90,7 +90,8 @@ pub trait TicketValidator: Send + Sync + 'static {
     /// If so, an accepting verdict is remembered until it expires. Otherwise, which is the
     /// default, it is asked for again after a second, and whenever the carrier's entry changed: so
     /// a validator may answer by something that changes, such as a list of who is revoked.
-    /// Refusals are remembered for a second in both cases.
+    /// Refusals are remembered for a second in both cases, or for a second per four tickets of the
+    /// class where a peer carries more.
     fn is_pure(&self) -> bool {
         false
     }

@@ -8,6 +8,7 @@ use mosaik::{
 };
 
 use super::common::pair;
+use crate::support::logged;
 
 const HALF: FunctionDef<u32, u32, String> = FunctionDef::with_function_id(id!("def/half"));
 const DERIVED: FunctionDef<u32, u32> = FunctionDef::new();
@@ -30,6 +31,29 @@ impl TicketValidator for Named {
 
 fn names(names: &[&str]) -> FunctionId {
     Digest::from_parts(names)
+}
+
+/// Regression: two teams that both call a function from `String` to `u64` met each other, and nothing
+/// said why.
+#[tokio::test]
+async fn an_id_from_types_that_others_use_is_a_warning() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Own;
+
+    let (a, _) = pair().await;
+    let functions = a.functions();
+    let warns = |build: &dyn Fn()| logged(build).1.contains("types that others use");
+    let caller = || drop::<Caller<String, u64>>(functions.caller().build());
+    assert!(warns(&caller));
+    let named = || drop::<Caller<String, u64>>(functions.caller().with_function_id("x").build());
+    assert!(!warns(&named), "it has an id of its own");
+    assert!(!warns(&|| drop::<Caller<Own, u64>>(
+        functions.caller().build()
+    )));
+    let answer = |_: String, _: CallContext| async { Ok::<u64, ()>(0) };
+    assert!(warns(&|| drop(functions.handler().serve(answer))));
+    let named = || functions.handler().with_function_id("x");
+    assert!(!warns(&|| drop(named().serve(answer))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

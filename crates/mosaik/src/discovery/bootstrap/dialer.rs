@@ -21,6 +21,11 @@ pub(crate) struct Dialer {
 impl Dialer {
     /// Starts to join a peer; failures are logged and counted.
     pub(crate) fn dial(&self, addr: EndpointAddr) {
+        self.dial_holding(addr, ());
+    }
+
+    /// The same, and holds a place for as long as it takes.
+    pub(crate) fn dial_holding(&self, addr: EndpointAddr, place: impl Send + 'static) {
         if addr.id == self.links.id() || self.scope.is_cancelled() {
             return;
         }
@@ -32,6 +37,7 @@ impl Dialer {
                 dialer.store.metrics.dial_failed();
                 tracing::debug!(peer = %peer.short(), %error, "dialing failed");
             }
+            drop(place);
         });
     }
 

@@ -2,8 +2,16 @@
 //!
 //! Nodes advertise a service whose name is derived from the network id, so that only nodes of one
 //! network see each other, and the id itself is not shown to the segment.
+//!
+//! Anybody on the segment can advertise peers that don't exist. Each is dialed ever more rarely, and
+//! only so many of all at once; those that were never tried come first.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{StreamExt, stream::BoxStream};
 use iroh::{
@@ -12,7 +20,10 @@ use iroh::{
 };
 use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
 use parking_lot::Mutex;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
 
 use super::{dialer::Dialer, status::Pending};
 use crate::{
@@ -23,8 +34,14 @@ use crate::{
 const NAME_CONTEXT: &str = "mosaik 2026-11 mdns service name";
 /// With the prefix, the 15 characters that a service name may have (RFC 6335).
 const NAME_BYTES: usize = 6;
-/// Redial interval for peers that are on the segment but not in the catalog.
-const RETRY: Duration = Duration::from_secs(5);
+/// First redial interval for peers that are on the segment but not in the catalog, doubled each
+/// time.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+const MAX_RETRY: Duration = Duration::from_mins(5);
+/// Interval at which peers are looked for that are to be dialed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Peers that are dialed at once.
+const MAX_DIALS: usize = 64;
 /// Timeout for the first answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
 /// Peers on the segment that are remembered; more are found through the others.
@@ -58,37 +75,109 @@ pub(crate) async fn start_mdns(
         // Fails when the endpoint is closed already.
         Err(_) => return,
     }
-    let mut present = HashMap::<PeerId, EndpointAddr>::new();
-    let mut retries = interval(RETRY);
-    retries.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut segment = Segment::default();
+    let dials = Arc::new(Semaphore::new(MAX_DIALS));
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut first_answer = std::pin::pin!(sleep(FIRST_ANSWER));
     loop {
         tokio::select! {
             event = events.next() => match event {
                 Some(DiscoveryEvent::Discovered { endpoint_info, .. }) => {
-                    let addr = endpoint_info.into_endpoint_addr();
-                    if present.len() < MAX_PEERS || present.contains_key(&addr.id) {
-                        present.insert(addr.id, addr.clone());
-                        dial_unless_known(&store, &dialer, addr);
+                    if segment.found(endpoint_info.into_endpoint_addr(), Instant::now()) {
+                        dial_due(&mut segment, &dials, &store, &dialer);
                     }
                 }
-                Some(DiscoveryEvent::Expired { endpoint_id }) => drop(present.remove(&endpoint_id)),
+                Some(DiscoveryEvent::Expired { endpoint_id }) => segment.lost(&endpoint_id),
                 Some(_) => {}
                 None => return,
             },
-            _ = retries.tick() => {
-                for addr in present.values() {
-                    dial_unless_known(&store, &dialer, addr.clone());
-                }
-            }
+            _ = looks.tick() => dial_due(&mut segment, &dials, &store, &dialer),
             () = &mut first_answer, if !pending.is_answered() => pending.answer(),
         }
     }
 }
 
-fn dial_unless_known(store: &SharedStore, dialer: &Dialer, addr: EndpointAddr) {
-    if !store.catalog().signed.contains_key(&addr.id) {
-        dialer.dial(addr);
+fn dial_due(segment: &mut Segment, dials: &Arc<Semaphore>, store: &SharedStore, dialer: &Dialer) {
+    let (catalog, own) = (store.catalog(), dialer.links.id());
+    let is_known = |peer: &PeerId| *peer == own || catalog.signed.contains_key(peer);
+    for addr in segment.due(Instant::now(), dials.available_permits(), is_known) {
+        if let Ok(place) = dials.clone().try_acquire_owned() {
+            dialer.dial_holding(addr, place);
+        }
+    }
+}
+
+/// The peers on the segment, and when each is dialed: rules without network or clock.
+#[derive(Debug, Default)]
+struct Segment {
+    peers: HashMap<PeerId, Found>,
+    /// Peers that were not dialed since they, or their address, were found.
+    fresh: HashSet<PeerId>,
+}
+
+/// A peer on the segment.
+#[derive(Debug)]
+struct Found {
+    addr: EndpointAddr,
+    next: Instant,
+    /// Pause after the next dial.
+    pause: Duration,
+}
+
+impl Segment {
+    /// Takes in a peer or its address; `true` if that is to be dialed.
+    fn found(&mut self, addr: EndpointAddr, now: Instant) -> bool {
+        let (peer, is_full) = (addr.id, self.peers.len() >= MAX_PEERS);
+        match self.peers.get_mut(&peer) {
+            Some(found) if found.addr == addr => return false,
+            Some(found) => (found.addr, found.next) = (addr, now),
+            None if is_full => return false,
+            None => {
+                let found = Found {
+                    addr,
+                    next: now,
+                    pause: FIRST_RETRY,
+                };
+                self.peers.insert(peer, found);
+            }
+        }
+        self.fresh.insert(peer)
+    }
+
+    fn lost(&mut self, peer: &PeerId) {
+        self.peers.remove(peer);
+        self.fresh.remove(peer);
+    }
+
+    /// Peers to dial now, as many as there are places: each counts as dialed.
+    fn due(
+        &mut self,
+        now: Instant,
+        places: usize,
+        is_known: impl Fn(&PeerId) -> bool,
+    ) -> Vec<EndpointAddr> {
+        let mut due = Vec::new();
+        for (peer, found) in &mut self.peers {
+            if is_known(peer) {
+                self.fresh.remove(peer);
+                // If it is lost again, it is looked for as one that was just found.
+                (found.next, found.pause) = (now + FIRST_RETRY, FIRST_RETRY);
+            } else if found.next <= now {
+                due.push((!self.fresh.contains(peer), found.pause, found.next, *peer));
+            }
+        }
+        // The fewer attempts, the sooner.
+        due.sort_unstable();
+        due.truncate(places);
+        let dialed = due.into_iter().filter_map(|(_, _, _, peer)| {
+            let found = self.peers.get_mut(&peer)?;
+            self.fresh.remove(&peer);
+            found.next = now + found.pause;
+            found.pause = (found.pause * 2).min(MAX_RETRY);
+            Some(found.addr.clone())
+        });
+        dialed.collect()
     }
 }
 
@@ -136,6 +225,65 @@ impl Drop for DetachOnDrop {
 mod tests {
     use super::*;
     use crate::primitives::Digest;
+
+    fn made_up() -> EndpointAddr {
+        iroh::SecretKey::generate().public().into()
+    }
+
+    /// Regression: each of 1024 peers that anybody can make up was dialed every 5 s.
+    #[tokio::test(start_paused = true)]
+    async fn who_can_not_be_reached_is_dialed_ever_more_rarely() {
+        let (mut segment, start) = (Segment::default(), Instant::now());
+        for _ in 0..2 * MAX_PEERS {
+            segment.found(made_up(), start);
+        }
+        assert_eq!(segment.peers.len(), MAX_PEERS);
+        let mut dials: HashMap<PeerId, Vec<u64>> = HashMap::new();
+        for second in 0..1200 {
+            let now = start + Duration::from_secs(second);
+            for addr in segment.due(now, usize::MAX, |_| false) {
+                dials.entry(addr.id).or_default().push(second);
+            }
+        }
+        let expected = [0, 5, 15, 35, 75, 155, 315, 615, 915];
+        assert_eq!(dials.len(), MAX_PEERS);
+        assert!(dials.values().all(|seconds| *seconds == expected));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_never_dialed_comes_before_who_was_in_vain() {
+        let (mut segment, start) = (Segment::default(), Instant::now());
+        for _ in 0..100 {
+            segment.found(made_up(), start);
+        }
+        let first = segment.due(start, 64, |_| false);
+        assert_eq!(first.len(), 64, "as many as there are places");
+        assert_eq!(segment.due(start, 64, |_| false).len(), 36);
+        let later = start + Duration::from_mins(10);
+        let new = made_up();
+        assert!(segment.found(new.clone(), later));
+        assert!(!segment.found(new.clone(), later), "heard already");
+        assert_eq!(segment.due(later, 1, |_| false), [new.clone()]);
+        // Another address is tried at once, and costs one more attempt.
+        let moved = new.clone().with_ip_addr(([127, 0, 0, 1], 1).into());
+        assert!(segment.found(moved.clone(), later));
+        assert_eq!(segment.due(later, 1, |_| false), [moved]);
+        segment.lost(&new.id);
+        assert_eq!(segment.due(later, usize::MAX, |_| false).len(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_known_and_lost_again_is_dialed_soon() {
+        let (mut segment, start) = (Segment::default(), Instant::now());
+        let peer = made_up();
+        segment.found(peer.clone(), start);
+        let minute = |n| start + Duration::from_mins(n);
+        let dials = (0..10).map(|n| segment.due(minute(n), 1, |_| false).len());
+        assert!(dials.sum::<usize>() < 8, "it is looked for rarely by now");
+        assert!(segment.due(minute(10), 1, |_| true).is_empty());
+        let soon = minute(10) + FIRST_RETRY;
+        assert_eq!(segment.due(soon, 1, |_| false), [peer]);
+    }
 
     #[test]
     fn the_service_name_hides_the_network() {

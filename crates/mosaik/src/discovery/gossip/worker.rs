@@ -307,18 +307,15 @@ impl GossipWorker {
 
     /// Returns whether an announcement's stamp agrees with this node's clock.
     fn is_timely(&self, stamp_ms: u64, peer: &PeerId) -> bool {
-        let drift = u64::try_from(self.config.max_time_drift.as_millis()).unwrap_or(u64::MAX);
-        let now = self.store.clock.now_ms();
-        if stamp_ms.abs_diff(now) <= drift {
-            return true;
+        let refusal = untimely(
+            stamp_ms,
+            self.store.clock.now_ms(),
+            self.config.max_time_drift,
+        );
+        if let Some(refusal) = refusal {
+            self.store.refused(refusal, peer);
         }
-        let refusal = if stamp_ms > now {
-            Refusal::FutureDated
-        } else {
-            Refusal::Stale
-        };
-        self.store.refused(refusal, peer);
-        false
+        refusal.is_none()
     }
 
     /// Broadcasts the local entry.
@@ -376,6 +373,17 @@ impl GossipWorker {
         let jitter = f64::from(self.config.announce_jitter);
         let factor = 1.0 - jitter + 2.0 * jitter * rand::random::<f64>();
         pause(self.config.announce_interval, factor)
+    }
+}
+
+/// The reason to refuse an announcement that is dated too far from now.
+fn untimely(stamp_ms: u64, now_ms: u64, max_drift: Duration) -> Option<Refusal> {
+    if u128::from(stamp_ms.abs_diff(now_ms)) <= max_drift.as_millis() {
+        None
+    } else if stamp_ms > now_ms {
+        Some(Refusal::FutureDated)
+    } else {
+        Some(Refusal::Stale)
     }
 }
 
@@ -505,6 +513,75 @@ mod tests {
         }
     }
 
+    /// A worker whose events are handed to it by hand.
+    struct Idle {
+        worker: GossipWorker,
+        endpoint: Endpoint,
+        scope: Scope,
+    }
+
+    impl Idle {
+        async fn start(network_id: Digest) -> Self {
+            let Node {
+                store,
+                links,
+                scope,
+                ..
+            } = Node::start(network_id).await;
+            let (gossip, inbox) = gossip_channel();
+            let suspicions = Arc::new(Suspicions::default());
+            let syncer = Syncer::new(
+                store.clone(),
+                links,
+                gossip,
+                suspicions.clone(),
+                scope.clone(),
+            );
+            let endpoint = Endpoint::builder(iroh::endpoint::presets::Minimal)
+                .bind()
+                .await
+                .unwrap();
+            let (worker, _) = GossipWorker::new(
+                endpoint.clone(),
+                store,
+                syncer,
+                suspicions,
+                Config::default(),
+                inbox,
+            );
+            Self {
+                worker,
+                endpoint,
+                scope,
+            }
+        }
+
+        async fn finish(self) {
+            drop(self.worker);
+            self.endpoint.close().await;
+            assert!(self.scope.finish(Duration::from_secs(5)).await.is_empty());
+        }
+    }
+
+    /// Regression: neighbours that had come and gone in missed events were counted wrong for good.
+    #[tokio::test]
+    async fn after_missed_events_the_neighbours_are_those_of_now() {
+        let network = Digest::random();
+        let mut idle = Idle::start(network).await;
+        let worker = &mut idle.worker;
+        let topic = TopicId::from_bytes(*network.as_bytes());
+        let subscribed = worker.layer.actor().subscribe(topic, Vec::new()).await;
+        let (sender, _receiver) = subscribed.unwrap().split();
+        let peer = || iroh::SecretKey::generate().public();
+        let (gone, stayed, came) = (peer(), peer(), peer());
+        worker.neighbors = HashSet::from([gone, stayed]);
+        let current = [stayed, came];
+        let lagged = worker.on_event(&sender, TopicEvent::Lagged, current.into_iter());
+        lagged.await.unwrap();
+        assert_eq!(worker.neighbors, HashSet::from(current));
+        idle.finish().await;
+    }
+
     /// Regression: the worker asked the dead actor for the topic every half second for ever.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_dead_actor_is_replaced() {
@@ -526,34 +603,9 @@ mod tests {
     #[tokio::test]
     async fn who_suspects_another_version_than_was_claimed_says_which() {
         let network = Digest::random();
-        let Node {
-            store,
-            links,
-            scope,
-            ..
-        } = Node::start(network).await;
-        let (gossip, inbox) = gossip_channel();
-        let suspicions = Arc::new(Suspicions::default());
-        let syncer = Syncer::new(
-            store.clone(),
-            links.clone(),
-            gossip,
-            suspicions.clone(),
-            scope.clone(),
-        );
-        let endpoint = iroh::Endpoint::builder(iroh::endpoint::presets::Minimal)
-            .bind()
-            .await
-            .unwrap();
-        let config = Config::default();
-        let (mut worker, _) = GossipWorker::new(
-            endpoint.clone(),
-            store.clone(),
-            syncer,
-            suspicions.clone(),
-            config,
-            inbox,
-        );
+        let mut idle = Idle::start(network).await;
+        let worker = &mut idle.worker;
+        let (store, suspicions) = (worker.store.clone(), worker.suspicions.clone());
         let secret = iroh::SecretKey::generate();
         let now = store.clock.now_ms();
         let at = |update_ms| PeerEntryVersion::from_millis(now, update_ms);
@@ -577,8 +629,19 @@ mod tests {
         suspicions.clear(&peer);
         assert_eq!(hear(at(now)), None, "everybody has heard the same");
         assert_eq!(suspicions.suspected(&peer), Some(at(now)));
-        endpoint.close().await;
-        assert!(scope.finish(Duration::from_secs(5)).await.is_empty());
+        idle.finish().await;
+    }
+
+    /// Regression: what is dated too early was counted as dated too late.
+    #[test]
+    fn announcements_of_the_past_are_told_from_those_of_the_future() {
+        let drift = Duration::from_secs(10);
+        let refusal = |stamp_ms| untimely(stamp_ms, 50_000, drift);
+        assert_eq!((refusal(40_000), refusal(60_000)), (None, None));
+        assert_eq!(refusal(39_999), Some(Refusal::Stale));
+        assert_eq!(refusal(60_001), Some(Refusal::FutureDated));
+        assert_eq!(refusal(u64::MAX), Some(Refusal::FutureDated));
+        assert_eq!(refusal(0), Some(Refusal::Stale));
     }
 
     #[test]

@@ -294,3 +294,42 @@ impl Prober {
         others.copied().choose_multiple(&mut rand::rng(), HELPERS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounds() -> Rounds {
+        Rounds {
+            rings: Rings::default(),
+            subjects: BTreeSet::new(),
+            agreed: Instant::now(),
+            syncs: HashMap::new(),
+        }
+    }
+
+    /// Two contents at one version are never made one by a sync: neither side takes the other's.
+    #[tokio::test(start_paused = true)]
+    async fn catalogs_that_go_on_to_differ_are_synced_ever_more_rarely() {
+        let mut rounds = rounds();
+        let peer = iroh::SecretKey::generate().public();
+        let differ = |fingerprints| Comparison { peer, fingerprints };
+        let (mut syncs, start) = (Vec::new(), Instant::now());
+        // A probe every second tells of the same difference, for ten minutes.
+        for _ in 0..600 {
+            if rounds.may_sync(&differ((1, 2))) {
+                syncs.push(start.elapsed().as_secs());
+            }
+            tokio::time::advance(PERIOD).await;
+        }
+        assert_eq!(syncs[..6], [0, 2, 6, 14, 30, 62]);
+        let pauses = syncs.windows(2).skip(5).map(|pair| pair[1] - pair[0]);
+        assert!(pauses.eq([60; 8]), "{syncs:?}");
+        assert!(rounds.may_sync(&differ((1, 3))), "something has changed");
+        let other = Comparison {
+            peer: iroh::SecretKey::generate().public(),
+            fingerprints: (1, 2),
+        };
+        assert!(rounds.may_sync(&other), "each peer for itself");
+    }
+}

@@ -7,7 +7,7 @@ use super::{Caller, Config, dispatch::Dispatcher};
 use crate::{
     functions_layer::{
         core::Core,
-        function::{effective_id, type_names},
+        function::{derived_id, effective_id, type_names},
         status::HandlerConditions,
         wire::schema_tag,
     },
@@ -26,7 +26,7 @@ type OnlineWhen = Box<dyn Fn(HandlerConditions) -> HandlerConditions + Send + Sy
 #[must_use]
 pub struct Builder<'f, Req: Datum, Res: Datum, E: Datum = ()> {
     core: &'f Arc<Core>,
-    function_id: FunctionId,
+    function_id: Option<FunctionId>,
     label: Option<String>,
     id_text: Option<String>,
     require: Vec<Predicate>,
@@ -41,10 +41,10 @@ pub struct Builder<'f, Req: Datum, Res: Datum, E: Datum = ()> {
 }
 
 impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
-    pub(in crate::functions_layer) fn new(core: &'f Arc<Core>, function_id: FunctionId) -> Self {
+    pub(in crate::functions_layer) fn new(core: &'f Arc<Core>) -> Self {
         Self {
             core,
-            function_id,
+            function_id: None,
             label: None,
             id_text: None,
             require: Vec::new(),
@@ -61,7 +61,9 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
 
     /// Sets the base id, instead of one derived from type names.
     pub fn with_function_id(mut self, id: impl Into<FunctionId>) -> Self {
-        (self.function_id, self.id_text) = names::named(id);
+        let (id, text) = names::named(id);
+        self.function_id = Some(id);
+        self.id_text = text;
         self
     }
 
@@ -149,13 +151,14 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
     /// The caller. Never fails and never waits; handlers that are known already are eligible at
     /// once.
     pub fn build(self) -> Caller<Req, Res, E> {
+        let base = self.function_id.unwrap_or_else(derived_id::<Req, Res>);
         if self.hedge_after.is_some() && !self.is_idempotent {
-            tracing::warn!(function = %self.function_id.short(),
+            tracing::warn!(function = %base.short(),
                 "calls are not hedged: the function is not declared idempotent");
         }
         let require = self.require;
         let config = Config {
-            function_id: effective_id(self.function_id, &self.caller_auth, &self.handler_auth),
+            function_id: effective_id(base, &self.caller_auth, &self.handler_auth),
             require: Box::new(move |peer| require.iter().all(|accepts| accepts(peer))),
             handler_auth: self.handler_auth,
             caller_auth: self.caller_auth,

@@ -8,6 +8,7 @@ mod decoding;
 mod dispatch;
 mod follower;
 mod handle;
+mod incoming;
 mod introduction;
 mod line;
 mod measure;

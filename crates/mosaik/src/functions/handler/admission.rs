@@ -10,10 +10,10 @@ use crate::{
         CallContext,
         close::{FunctionNotFound, NoCapacity, NotAllowed},
         core::Core,
-        wire::{Header, Kind, schema_mismatch},
+        wire::{Header, schema_mismatch},
     },
     net::close::{ProtocolViolation, UnknownPeer},
-    primitives::{FunctionId, PeerId},
+    primitives::PeerId,
     tickets::PeerInfo,
 };
 
@@ -86,14 +86,15 @@ fn measured(core: &Core, caller: PeerInfo, rtt: Option<Duration>) -> PeerInfo {
 }
 
 /// Decides about the same call many times, to measure it; returns how many would be admitted.
+#[cfg(feature = "unstable-bench")]
 pub(in crate::functions_layer) fn admit_often(
     handlers: &Handlers,
     peer: &PeerId,
-    function: FunctionId,
+    function: crate::primitives::FunctionId,
     times: usize,
 ) -> usize {
     let header = Header {
-        kind: Kind::Call,
+        kind: crate::functions_layer::wire::Kind::Call,
         function,
         budget_us: 0,
         request_bytes: 0,

@@ -14,6 +14,7 @@ mod service;
 mod stats;
 
 pub(super) use acceptor::FunctionsAcceptor;
+#[cfg(feature = "unstable-bench")]
 pub(super) use admission::admit_often;
 pub use builder::Builder;
 pub use config::HandlerConfig;

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts of a handler's calls since it was registered. Refused calls are not counted.
+/// Counts of a handler's calls since it was registered. Not counted are calls that were
+/// refused, and those whose request never arrived.
 #[derive(Debug, Default)]
 pub struct Stats {
     served: AtomicUsize,

@@ -33,10 +33,12 @@ use crate::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout for delivering this node's entry; the attempt is made all the same after it.
 const DELIVER_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// While the application takes datums and there is no room yet for more credit, the producer is told
-/// that it does.
+/// that it does, this often.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+/// Interval at which is looked whether it does. Short, so that the producer hears of a datum that was
+/// taken after a long while before it gives the consumer up.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Timeout for a consumer that was too slow to catch up; it is tried again all the same after it,
 /// as its queue may be kept full by others.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_mins(1);
@@ -143,10 +145,10 @@ impl Subscription<'_> {
             self.channel.set_state(State::Connecting);
             let policy = &mut self.policy;
             let wait = guard::run(|| policy.as_mut()?.next_backoff()).flatten();
-            let Some(wait) = wait else {
-                return within.map_or(End::Over, |_| End::NoCapacity);
-            };
-            sleep(within.map_or(wait, |within| wait.min(within))).await;
+            match pause(within, wait) {
+                Ok(wait) => sleep(wait).await,
+                Err(end) => return end,
+            }
             self.synced = false;
         }
     }
@@ -227,9 +229,12 @@ impl Subscription<'_> {
     }
 
     async fn read(&mut self, mut link: Link) -> Next {
-        let mut signs_of_life = interval(SIGN_OF_LIFE);
-        signs_of_life.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut taken = self.core.stats.datums();
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut signs = SignsOfLife {
+            taken: self.core.stats.datums(),
+            last: None,
+        };
         loop {
             let (reader, mut findings) = self.split();
             match reader.drain(&mut link.receiver, &mut findings) {
@@ -248,9 +253,8 @@ impl Subscription<'_> {
             let bytes = tokio::select! {
                 biased;
                 bytes = poll_fn(|cx| self.reader.poll_credit(cx)), if owes => bytes,
-                _ = signs_of_life.tick(), if owes => {
-                    let now = self.core.stats.datums();
-                    if core::mem::replace(&mut taken, now) == now {
+                _ = looks.tick(), if owes => {
+                    if !signs.is_due(self.core.stats.datums(), Instant::now()) {
                         continue;
                     }
                     0
@@ -307,6 +311,25 @@ impl Subscription<'_> {
             seen: &mut self.seen,
         };
         (&mut *self.reader, findings)
+    }
+}
+
+/// Tells when the producer has to hear that the application goes on taking.
+struct SignsOfLife {
+    /// Datums that were taken before the last sign.
+    taken: usize,
+    last: Option<Instant>,
+}
+
+impl SignsOfLife {
+    /// Returns whether a sign is due; if so, it counts as given.
+    fn is_due(&mut self, taken: usize, now: Instant) -> bool {
+        let is_early = self.last.is_some_and(|last| now - last < SIGN_OF_LIFE);
+        if taken == self.taken || is_early {
+            return false;
+        }
+        (self.taken, self.last) = (taken, Some(now));
+        true
     }
 }
 
@@ -372,6 +395,16 @@ impl Notes for Findings<'_> {
     }
 }
 
+/// The pause before the next attempt, by what the policy says, and no longer than `within`; or how
+/// the subscription ends if the policy gives up.
+fn pause(within: Option<Duration>, wait: Option<Duration>) -> Result<Duration, End> {
+    match (wait, within) {
+        (Some(wait), within) => Ok(within.map_or(wait, |within| wait.min(within))),
+        (None, Some(_)) => Err(End::NoCapacity),
+        (None, None) => Err(End::Over),
+    }
+}
+
 fn after_open(error: &OpenError) -> Next {
     if error.is_cancelled() {
         return Next::Finish(End::Over);
@@ -425,7 +458,80 @@ fn after_close(reason: &ApplicationClose) -> Next {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::close::UnexpectedClose;
+    use crate::{
+        net::close::UnexpectedClose,
+        primitives::backoff::ExponentialBackoff,
+        streams_layer::consumer::state::{Book, Effect, Sight},
+    };
+
+    /// Regression: up to two seconds passed until a sign was given, and a consumer that took a datum
+    /// every nine seconds was given up after ten.
+    #[tokio::test(start_paused = true)]
+    async fn the_producer_hears_of_a_datum_soon_after_it_was_taken() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let look_ms = u64::try_from(LOOK_EVERY.as_millis()).unwrap();
+        for every in [100, 1_900, 9_400] {
+            let mut signs = SignsOfLife {
+                taken: 0,
+                last: None,
+            };
+            let given: Vec<_> = (0..240)
+                .map(|look| 130 + look_ms * look)
+                .filter(|at| {
+                    let taken = usize::try_from(at / every).unwrap();
+                    signs.is_due(taken, start + ms(*at))
+                })
+                .collect();
+            let pauses = given.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(pauses.clone().all(|pause| pause >= 2_000), "{given:?}");
+            assert!(pauses.clone().all(|pause| pause < 10_000), "{given:?}");
+            assert!(given.len() > 10, "{given:?}");
+        }
+        let mut idle = SignsOfLife {
+            taken: 7,
+            last: None,
+        };
+        assert!(!idle.is_due(7, start), "one that takes nothing gives none");
+    }
+
+    /// A producer that has no room for half an hour is asked every second, also when the policy gives
+    /// up meanwhile, again and again.
+    #[tokio::test(start_paused = true)]
+    async fn a_freed_place_is_found_within_a_second_at_any_time() {
+        let peer = iroh::SecretKey::generate().public();
+        let (mut book, fit) = (Book::default(), Sight::Fit { look_again: None });
+        let print = (1, crate::Digest::from_u8(1));
+        let started = Instant::now();
+        let (mut asked, mut rounds) = (started, 0);
+        while started.elapsed() < Duration::from_mins(30) {
+            let opened = book.observe(peer, fit, print, Instant::now());
+            let [Effect::Open { generation, .. }] = opened[..] else {
+                panic!("not opened: {opened:?}")
+            };
+            rounds += 1;
+            let mut policy = ExponentialBackoff::default();
+            let end = loop {
+                // Timers have milliseconds.
+                assert!(asked.elapsed() <= MAX_CAPACITY_WAIT + Duration::from_millis(5));
+                asked = Instant::now();
+                let Next::Retry { within } = after_close(&NoCapacity.into()) else {
+                    panic!("not asked again")
+                };
+                match pause(within, policy.next_backoff()) {
+                    Ok(wait) => sleep(wait).await,
+                    Err(end) => break end,
+                }
+            };
+            let outcome = Outcome {
+                established: false,
+                end,
+            };
+            book.finished(peer, generation, outcome, Instant::now());
+            tokio::time::sleep_until(book.next_deadline().unwrap()).await;
+        }
+        assert!(rounds > 3, "the policy gives up after five minutes");
+    }
 
     #[test]
     fn codes_decide_what_follows() {
