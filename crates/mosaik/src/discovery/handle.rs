@@ -7,7 +7,7 @@ use core::{
 };
 use std::{sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use iroh::{Endpoint, EndpointAddr, Watcher};
 use rand::seq::IteratorRandom;
 use tokio::{
@@ -58,6 +58,8 @@ const GOSSIP_FLUSH: Duration = Duration::from_millis(100);
 /// Time that peers have to renew their entries after this node's clock was set or the machine has
 /// slept: until then none of them counts as silent.
 const CLOCK_GRACE: Duration = Duration::from_secs(5);
+/// Time for the addresses of peers to be written when the node ends.
+const LAST_WRITE: Duration = Duration::from_secs(1);
 /// Timeout for the endpoint to close when another process has this node's identity.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -163,9 +165,16 @@ impl Discovery {
         });
         if let Some(remembered) = remembered {
             let (kept, end) = (store.clone(), scope.clone());
-            scope.spawn_orderly(keep_running("addresses", metrics.clone(), move || {
+            let keeping = keep_running("addresses", metrics.clone(), move || {
                 remembered.clone().keep(kept.clone(), end.clone())
-            }));
+            });
+            let end = scope.clone();
+            scope.spawn_orderly(async move {
+                tokio::select! {
+                    () = keeping => {}
+                    () = end.cancelled().then(|()| sleep(LAST_WRITE)) => {}
+                }
+            });
         }
         let purged = store.clone();
         keep_up(&scope, "purge", metrics, move || {

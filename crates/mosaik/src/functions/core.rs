@@ -8,17 +8,15 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::{Config, report::FunctionReport, route::Routes, wire::TAG_BYTES};
+use super::{Config, report::FunctionReport, route::Routes};
 use crate::{
     discovery::Discovery,
     net::Links,
-    primitives::{FunctionId, Quota, Scope},
+    primitives::{FunctionId, Scope},
 };
 
 /// Peers whose distance is measured at the same time.
 const MAX_MEASUREMENTS: usize = 32;
-/// All bytes of replies that may be received at once are this many times those of one peer.
-const PEERS_SHARE: usize = 4;
 
 /// The node's part in functions, shared by all its handles and tasks.
 pub(crate) struct Core {
@@ -26,8 +24,6 @@ pub(crate) struct Core {
     pub(super) links: Links,
     pub(super) config: Config,
     pub(super) routes: Routes,
-    /// Bytes of replies that are being received.
-    pub(super) incoming: Arc<Quota>,
     /// A permit for each measurement.
     pub(super) measuring: Arc<Semaphore>,
     pub(super) scope: Scope,
@@ -45,13 +41,9 @@ pub(super) trait Described: Send + Sync {
 
 impl Core {
     pub(super) fn new(config: Config, discovery: Discovery, links: Links, scope: Scope) -> Self {
-        let largest = config.max_message_bytes + TAG_BYTES;
-        let max = config.max_incoming_reply_bytes;
-        let of_each = max / PEERS_SHARE;
         Self {
             discovery,
             links,
-            incoming: Arc::new(Quota::new(max.max(largest), of_each.max(largest))),
             config,
             routes: Routes::default(),
             measuring: Arc::new(Semaphore::new(MAX_MEASUREMENTS)),

@@ -75,32 +75,12 @@ impl Quota {
     ///
     /// Nothing is taken when the future is dropped.
     pub(crate) async fn take(&self, peer: PeerId, amount: usize) -> Share<&Self> {
-        self.hold(peer, amount).await;
-        Share::new(self, peer, amount)
-    }
-
-    /// The same, for a share that outlives the borrow.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is taken when the future is dropped.
-    pub(crate) async fn take_owned(
-        self: &Arc<Self>,
-        peer: PeerId,
-        amount: usize,
-    ) -> Share<Arc<Self>> {
-        self.hold(peer, amount).await;
-        Share::new(self.clone(), peer, amount)
-    }
-
-    /// Waits until an amount is left, and hands it out.
-    async fn hold(&self, peer: PeerId, amount: usize) {
         let _waiting = Waiting::begin(&self.waiting);
         loop {
             let mut freed = core::pin::pin!(self.freed.notified());
             freed.as_mut().enable();
-            if self.try_hold(peer, amount) {
-                return;
+            if let Some(share) = self.try_take(peer, amount) {
+                return share;
             }
             freed.await;
         }
@@ -253,15 +233,11 @@ mod tests {
 
     #[test]
     fn who_waits_gets_what_is_freed() {
-        let quota = Arc::new(Quota::new(4, 4));
+        let quota = Quota::new(4, 4);
         let first = quota.try_take(peer(), 3);
         let mut waiting = Box::pin(quota.take(peer(), 2));
         assert!((&mut waiting).now_or_never().is_none());
         drop(first);
-        let second = waiting.now_or_never().unwrap();
-        let mut waiting = Box::pin(quota.take_owned(peer(), 3));
-        assert!((&mut waiting).now_or_never().is_none());
-        drop(second);
         assert!(waiting.now_or_never().is_some());
         assert_eq!(quota.waiting.load(Ordering::SeqCst), 0);
         assert_eq!(quota.held.lock().total, 0);

@@ -8,7 +8,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use iroh::{EndpointAddr, TransportAddr};
 use rand::seq::IteratorRandom;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::status::Pending;
 use crate::{
@@ -81,11 +81,25 @@ impl Search {
     }
 }
 
+/// An attempt that is under way. It tells how it has ended, also when it was cut short.
+struct Attempt {
+    peer: PeerId,
+    answered: bool,
+    done: mpsc::Sender<(PeerId, bool)>,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // There is room for all that run at once; fails only when the seeker has ended.
+        let _ = self.done.try_send((self.peer, self.answered));
+    }
+}
+
 impl PeerSearch {
     /// Runs until the node ends.
     pub(crate) async fn run(mut self) {
         let mut searches = HashMap::<PeerId, Search>::new();
-        let (done, mut outcomes) = tokio::sync::mpsc::channel::<(PeerId, bool)>(64);
+        let (done, mut outcomes) = mpsc::channel(MAX_ATTEMPTS);
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut next_anti_entropy = Instant::now() + ANTI_ENTROPY.mul_f64(rand::random());
@@ -103,7 +117,7 @@ impl PeerSearch {
             let due = searches.iter_mut();
             let due = due.filter(|(_, search)| !search.running && search.next <= now);
             let mut due: Vec<_> = due.collect();
-            due.sort_by_key(|(_, search)| search.next);
+            due.sort_by_key(|(peer, search)| (!self.is_bootstrap(peer), search.next));
             for (peer, search) in due.into_iter().take(MAX_ATTEMPTS.saturating_sub(running)) {
                 search.running = true;
                 self.attempt(*peer, search, done.clone());
@@ -170,21 +184,21 @@ impl PeerSearch {
         }
     }
 
-    fn attempt(
-        &self,
-        peer: PeerId,
-        search: &Search,
-        done: tokio::sync::mpsc::Sender<(PeerId, bool)>,
-    ) {
+    fn attempt(&self, peer: PeerId, search: &Search, done: mpsc::Sender<(PeerId, bool)>) {
         let (seeker, mut addr) = (self.clone(), search.addr.clone());
+        let mut attempt = Attempt {
+            peer,
+            answered: false,
+            done,
+        };
         self.scope.spawn(async move {
             seeker.look_up(&mut addr).await;
             let outcome = seeker.syncer.sync(addr).await;
             if let Err(error) = &outcome {
                 seeker.on_failure(&peer, error);
             }
-            // Fails only when the seeker has ended.
-            let _ = done.send((peer, outcome.is_ok())).await;
+            attempt.answered = outcome.is_ok();
+            drop(attempt);
         });
     }
 

@@ -37,7 +37,8 @@ const DIAL_TIMEOUT: Duration = Duration::from_millis(2500);
 const INDIRECT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Number of other peers that are asked to probe before a peer is suspected.
 const HELPERS: usize = 3;
-/// Gossip does not do its work when catalogs have not agreed for this long.
+/// Gossip does not do its work when catalogs have not agreed for this long, while this node seems
+/// healthy.
 const DISAGREEMENT: Duration = Duration::from_secs(4);
 /// Reports of probes that wait for the worker; more are dropped, as the next round reports again.
 const MAX_REPORTS: usize = 64;
@@ -211,7 +212,7 @@ impl Prober {
             return;
         }
         self.syncer.request(comparison.peer.into());
-        if rounds.agreed.elapsed() > DISAGREEMENT {
+        if rounds.agreed.elapsed() > DISAGREEMENT * self.suspicions.patience() {
             rounds.agreed = Instant::now();
             self.gossip.join(vec![comparison.peer]);
         } else {
@@ -305,6 +306,7 @@ mod tests {
             subjects: BTreeSet::new(),
             agreed: Instant::now(),
             syncs: HashMap::new(),
+            probes: Arc::new(Quota::new(usize::MAX, 1)),
         }
     }
 

@@ -8,7 +8,6 @@ mod decoding;
 mod dispatch;
 mod follower;
 mod handle;
-mod incoming;
 mod introduction;
 mod line;
 mod measure;

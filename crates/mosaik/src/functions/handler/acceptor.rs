@@ -1,15 +1,10 @@
 //! Serves one incoming call: header, verdict, request, reply.
-//!
-//! A call takes its place once its request has arrived: a caller whose request never comes, or
-//! comes drop by drop, keeps no other from running. No request is asked for while all places are
-//! taken. One that was asked for, and for which there is no place any more when it is there, waits
-//! a little before it is refused: it is expensive to send again.
 
 use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use iroh::endpoint::ApplicationClose;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::Instrument;
 
 use super::{
@@ -27,9 +22,9 @@ use crate::{
         wire::{Header, Kind, MAX_HEADER_BYTES, MAX_INLINE_REQUEST_BYTES, Tag},
     },
     net::{
-        Acceptor, Link, LinkSender,
+        Acceptor, Link,
         close::{ProtocolViolation, Success},
-        link::{FRAME_HEADER_BYTES, RecvError},
+        link::RecvError,
     },
     primitives::{Quota, Share, ShortFmtExt, TraceParent},
 };
@@ -38,8 +33,6 @@ use crate::{
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout for a call to get memory for its request. Less than callers wait for the verdict.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Timeout for a place, for a call whose request has come because there was one.
-const PLACE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time limit for a request to arrive, or for its next [`REQUEST_STEP_BYTES`]. Its caller's budget
 /// bounds the whole.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -122,26 +115,24 @@ async fn run(handlers: &Handlers, mut link: Link, header: &Header, admitted: Adm
         Err(Unreserved::Refused(refusal)) => return refuse(handlers, link, refusal).await,
         Err(Unreserved::Left) => return,
     };
-    let received = if registered.has_place() {
-        receive_request(&mut link, header, &registered, context, deadline).await
-    } else {
-        Err(Broken::Full)
+    let Some(place) = registered.begin() else {
+        registered.refused(&NoCapacity.into());
+        return refuse(handlers, link, NoCapacity.into()).await;
+    };
+    let work = match receive_request(&mut link, header, &place, context, deadline).await {
+        Ok(work) => work,
+        Err(broken) => {
+            drop(place);
+            return match broken {
+                Broken::Violation => drop(link.close_now(ProtocolViolation).await),
+                // Without a word about a start before it: nothing has run.
+                Broken::Withdrawn => link.close_now(FunctionNotFound).await.delivered().await,
+                Broken::Stalled => link.note_silence(),
+                Broken::Gone => {}
+            };
+        }
     };
     drop(memory);
-    let (work, place) = match received {
-        Ok(received) => received,
-        Err(Broken::Full) => {
-            registered.refused(&NoCapacity.into());
-            return refuse(handlers, link, NoCapacity.into()).await;
-        }
-        Err(Broken::Violation) => return drop(link.close_now(ProtocolViolation).await),
-        // Without a word about a start before it: nothing has run.
-        Err(Broken::Withdrawn) => {
-            return link.close_now(FunctionNotFound).await.delivered().await;
-        }
-        Err(Broken::Stalled) => return link.note_silence(),
-        Err(Broken::Gone) => return,
-    };
     // With its end noticed, dropping this half costs no packet.
     link.receiver.notice_end();
     match work {
@@ -207,20 +198,19 @@ enum Unreserved {
     Left,
 }
 
-/// Memory for a request that is still to come, held until it is decoded; nothing for one that has
-/// come with its header.
+/// Memory for a request that is too large to be sent unasked, held until it is decoded; nothing
+/// for any other.
 async fn reserve<'h>(
     handlers: &'h Handlers,
     link: &Link,
     header: &Header,
     registered: &Registered,
 ) -> Result<Option<Share<&'h Quota>>, Unreserved> {
-    // Admitted is only what this node can hold.
-    let bytes = usize::try_from(header.request_bytes).unwrap_or(usize::MAX);
-    let frame_bytes = bytes.saturating_add(FRAME_HEADER_BYTES);
-    if header.is_inline() && link.receiver.buffered_bytes() >= frame_bytes {
+    if header.is_inline() {
         return Ok(None);
     }
+    // Admitted is only what this node can hold.
+    let bytes = usize::try_from(header.request_bytes).unwrap_or(usize::MAX);
     tokio::select! {
         biased;
         () = registered.withdrawn() => Err(Unreserved::Refused(FunctionNotFound.into())),
@@ -235,22 +225,20 @@ enum Broken {
     Violation,
     /// The handler was dropped.
     Withdrawn,
-    /// All places are taken.
-    Full,
     /// The request comes too slowly.
     Stalled,
     /// The caller left, or its budget is used up.
     Gone,
 }
 
-/// Receives and decodes the request, and takes the call's place.
 async fn receive_request(
     link: &mut Link,
     header: &Header,
-    registered: &Arc<Registered>,
+    place: &Place,
     context: CallContext,
     deadline: Instant,
-) -> Result<(Work, Place), Broken> {
+) -> Result<Work, Broken> {
+    let registered = place.registered();
     // The frame limit holds no larger request than the header announced.
     let request_bytes = usize::try_from(header.request_bytes).map_err(|_| Broken::Violation)?;
     link.receiver
@@ -271,9 +259,8 @@ async fn receive_request(
         match link.receiver.pop() {
             Ok(Some(_)) if registered.is_withdrawn() => return Err(Broken::Withdrawn),
             Ok(Some(request)) if request.len() == request_bytes => {
-                let place = take_place(registered, header, &link.sender, deadline).await?;
                 let work = registered.service.start(request, context);
-                return Ok((work.ok_or(Broken::Violation)?, place));
+                return work.ok_or(Broken::Violation);
             }
             Ok(Some(_)) => return Err(Broken::Violation),
             Ok(None) => {}
@@ -293,28 +280,6 @@ async fn receive_request(
             },
             () = registered.withdrawn() => return Err(Broken::Withdrawn),
         }
-    }
-}
-
-/// The place of a call whose request is there.
-async fn take_place(
-    registered: &Arc<Registered>,
-    header: &Header,
-    sender: &LinkSender,
-    deadline: Instant,
-) -> Result<Place, Broken> {
-    if let Some(place) = registered.begin() {
-        return Ok(place);
-    }
-    if header.is_inline() {
-        return Err(Broken::Full);
-    }
-    tokio::select! {
-        biased;
-        () = registered.withdrawn() => Err(Broken::Withdrawn),
-        place = registered.place() => Ok(place),
-        () = sender.stopped() => Err(Broken::Gone),
-        () = sleep_until(deadline.min(Instant::now() + PLACE_TIMEOUT)) => Err(Broken::Full),
     }
 }
 

@@ -117,9 +117,6 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
 
     /// Limits how many calls run at once; more are refused with `NoCapacity`, not queued, and
     /// their callers try again, here or elsewhere. 0 refuses all. Default unlimited.
-    ///
-    /// A call takes its place when its request has arrived. A request above 64 KiB is asked for only
-    /// while a place is free; if that was taken meanwhile, it waits for one for a second.
     pub const fn with_max_concurrent(mut self, calls: usize) -> Self {
         self.max_concurrent = calls;
         self

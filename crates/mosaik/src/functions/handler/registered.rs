@@ -13,7 +13,8 @@ use std::{
 
 use iroh::endpoint::ApplicationClose;
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
+
 use tokio_util::sync::WaitForCancellationFuture;
 
 use super::{HandlerConfig, Stats, service::Service};
@@ -43,8 +44,6 @@ pub(super) struct Registered {
     pub(super) config: HandlerConfig,
     pub(super) service: Box<dyn Service>,
     pub(super) stats: Stats,
-    /// Fired when a place is free again.
-    freed: Notify,
     named: Named,
     refused: AtomicU64,
     not_allowed: AtomicU64,
@@ -70,7 +69,6 @@ impl Registered {
             config,
             service,
             stats: Stats::default(),
-            freed: Notify::new(),
             named,
             refused: AtomicU64::new(0),
             not_allowed: AtomicU64::new(0),
@@ -129,26 +127,6 @@ impl Registered {
             handlers_known: 0,
             refused_ago_ms: self.last_refused.ago_ms(),
             not_allowed_ago_ms: self.last_not_allowed.ago_ms(),
-        }
-    }
-
-    /// Returns whether a place is free now.
-    pub(super) fn has_place(&self) -> bool {
-        self.stats.inflight() < self.config.max_concurrent
-    }
-
-    /// Waits for a place.
-    ///
-    /// # Cancel safety
-    ///
-    /// None is taken when the future is dropped.
-    pub(super) async fn place(self: &Arc<Self>) -> Place {
-        loop {
-            if let Some(place) = self.begin() {
-                return place;
-            }
-            // One that is freed before the wait begins, is kept for it.
-            self.freed.notified().await;
         }
     }
 
@@ -241,6 +219,5 @@ impl Drop for Place {
         }
         self.registered.metrics.inflight.decrement(1);
         self.registered.stats.end();
-        self.registered.freed.notify_one();
     }
 }

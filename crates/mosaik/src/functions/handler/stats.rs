@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts of a handler's calls since it was registered. Not counted are calls that were
-/// refused, and those whose request did not arrive as it was announced.
+/// Counts of a handler's calls since it was registered. Refused calls are not counted.
 #[derive(Debug, Default)]
 pub struct Stats {
     served: AtomicUsize,
