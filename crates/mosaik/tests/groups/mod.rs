@@ -7,6 +7,7 @@ mod durability;
 mod failover;
 mod faulty;
 mod formation;
+mod intruders;
 mod leaving;
 pub(crate) mod machines;
 mod many;

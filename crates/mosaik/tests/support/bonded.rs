@@ -15,6 +15,7 @@ use super::{
     within,
 };
 
+const NONCE: [u8; 16] = [7; 16];
 /// Numbers of messages.
 const BOND: u8 = 0;
 const CHANNEL: u8 = 1;
@@ -100,7 +101,88 @@ impl Bonded {
         proof: Option<[u8; 32]>,
         pose: impl FnOnce(&mut Standing),
     ) -> Self {
-        let intruder = Intruder::new().await;
+        Self::by(Intruder::new().await, target, (group, key), proof, pose).await
+    }
+
+    /// Likewise, with an endpoint of its own kind.
+    pub async fn by(
+        intruder: Intruder,
+        target: &Network,
+        (group, key): (Digest, Digest),
+        proof: Option<[u8; 32]>,
+        pose: impl FnOnce(&mut Standing),
+    ) -> Self {
+        let mut begun = Begun::with(&intruder, target, (group, key)).await;
+        let own = begun.introduce(&intruder, target, proof, pose).await;
+        let established = received(&mut begun.recv).await;
+        assert!(established.is_empty());
+        let mut hasher = blake3::Hasher::new_keyed(&begun.secret);
+        hasher
+            .update(group.as_bytes())
+            .update(&NONCE)
+            .update(&begun.welcome.0);
+        Self {
+            intruder,
+            own,
+            theirs: begun.welcome.4,
+            group,
+            bond: Digest::from_bytes(blake3::Hasher::finalize(&hasher).into()),
+            connection: begun.connection,
+            send: begun.send,
+            recv: begun.recv,
+        }
+    }
+
+    /// Asks this many questions, and takes no answer but the first.
+    pub async fn ask_in_vain(&mut self, count: u8) {
+        let asked = (
+            (
+                CONTROL_ASK,
+                9u64,
+                Digest::random(),
+                self.own,
+                self.theirs.member,
+            ),
+            vec![PRE_VOTE],
+        );
+        let asked = frame(&asked).repeat(count.into());
+        self.send.write_all(&asked).await.unwrap();
+        while received(&mut self.recv).await[0] != CONTROL_ANSWER {}
+    }
+}
+
+/// A peer that has introduced itself, and takes nothing more.
+pub async fn introduced_in_vain(
+    target: &Network,
+    (group, key): (Digest, Digest),
+) -> (Intruder, Connection) {
+    let intruder = Intruder::new().await;
+    let mut begun = Begun::with(&intruder, target, (group, key)).await;
+    begun.recv.stop(0u8.into()).unwrap();
+    begun.introduce(&intruder, target, None, |_| {}).await;
+    (intruder, begun.connection)
+}
+
+type Welcome = (
+    [u8; 16],
+    [u8; 32],
+    mosaik::discovery::SignedPeerEntry,
+    u64,
+    Standing,
+    Option<[u8; 32]>,
+);
+
+/// A handshake in which the node has said its part.
+struct Begun {
+    connection: Connection,
+    secret: [u8; 32],
+    welcome: Welcome,
+    send: SendStream,
+    recv: RecvStream,
+}
+
+impl Begun {
+    async fn with(intruder: &Intruder, target: &Network, (group, key): (Digest, Digest)) -> Self {
         let connection = intruder.join(target, GROUPS_ALPN).await;
         let (local, remote) = (intruder.id(), target.local().id());
         let mut secret = [0; 32];
@@ -119,21 +201,28 @@ impl Bonded {
             mac.update(part);
         }
         let member_proof: [u8; 32] = mac.finalize().into_bytes().into();
-        let nonce = [7u8; 16];
-        let opening = (BOND, group, nonce, member_proof);
-        let (mut send, mut recv) = say(&connection, &frame(&opening)).await;
+        let opening = (BOND, group, NONCE, member_proof);
+        let (send, mut recv) = say(&connection, &frame(&opening)).await;
         let welcome = received(&mut recv).await;
-        type Welcome = (
-            [u8; 16],
-            [u8; 32],
-            mosaik::discovery::SignedPeerEntry,
-            u64,
-            Standing,
-            Option<[u8; 32]>,
-        );
-        let welcome: Welcome = postcard::from_bytes(&welcome).unwrap();
+        Self {
+            connection,
+            secret,
+            welcome: decoded(&welcome),
+            send,
+            recv,
+        }
+    }
+
+    /// Says the peer's part; returns as which member.
+    async fn introduce(
+        &mut self,
+        intruder: &Intruder,
+        target: &Network,
+        proof: Option<[u8; 32]>,
+        pose: impl FnOnce(&mut Standing),
+    ) -> MemberId {
         let own = MemberId {
-            peer: *local.as_bytes(),
+            peer: *intruder.id().as_bytes(),
             incarnation: 1,
         };
         let now = now_ms();
@@ -147,26 +236,12 @@ impl Bonded {
         };
         pose(&mut standing);
         let introduction = frame(&(entry, 1u64, standing, proof));
-        send.write_all(&introduction).await.unwrap();
-        let established = received(&mut recv).await;
-        assert!(established.is_empty());
-        let mut hasher = blake3::Hasher::new_keyed(&secret);
-        hasher
-            .update(group.as_bytes())
-            .update(&nonce)
-            .update(&welcome.0);
-        Self {
-            intruder,
-            own,
-            theirs: welcome.4,
-            group,
-            bond: Digest::from_bytes(blake3::Hasher::finalize(&hasher).into()),
-            connection,
-            send,
-            recv,
-        }
+        self.send.write_all(&introduction).await.unwrap();
+        own
     }
+}
 
+impl Bonded {
     /// Says that it is another member by now, without a history.
     pub async fn comes_as(&mut self, incarnation: u64) {
         self.own.incarnation = incarnation;

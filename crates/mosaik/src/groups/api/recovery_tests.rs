@@ -305,3 +305,74 @@ async fn a_history_can_be_abandoned_between_two_crashes() {
     execute(&groups[2], 1).await;
     has_all(&groups[1], 2).await;
 }
+
+/// The disk of a leader that neither answers nor fails: the others go on, and know of a leader that
+/// takes commands.
+#[cfg(feature = "storage")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_goes_on_when_its_leaders_disk_hangs_and_the_leader_comes_back() {
+    let id = Digest::random();
+    let directories: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut nodes = join_all((0..3).map(|n| node(id, Some(directories[n].path())))).await;
+    for other in &nodes[1..] {
+        within(other.discovery().sync_with(nodes[0].local().addr()))
+            .await
+            .unwrap();
+    }
+    let mut groups: Vec<_> = nodes.iter().map(|node| join(node, 3, true)).collect();
+    for group in &groups {
+        within(group.when().online()).await;
+    }
+    let leaders = groups
+        .iter()
+        .map(|group| Box::pin(group.when().is_leader()));
+    let ((), leads, _) = within(futures::future::select_all(leaders)).await;
+    execute(&groups[leads], 0).await;
+
+    // A callback holds the writer up, as the disk would.
+    let store = groups[leads].shared.instance.node_store().unwrap();
+    let (thaw, frozen) = std::sync::mpsc::channel::<()>();
+    let (freeze, freezing) = tokio::sync::oneshot::channel();
+    let hang = Box::new(move |_: Result<(), _>| {
+        let _ = freeze.send(());
+        let _ = frozen.recv();
+    });
+    let row = (0, crate::primitives::Bytes::from_static(b"row"));
+    let other = store.group(Digest::from("another group"));
+    within(other.append([row], hang)).await.unwrap();
+    within(freezing).await.unwrap();
+
+    let (node_left, group_left) = (nodes.remove(leads), groups.remove(leads));
+    let mut command = 0;
+    let mut goes_on = async |group: &Group<Numbers>| {
+        // A call whose leader is lost may not know its fate: the next one is another.
+        loop {
+            command += 1;
+            if within(group.execute(command)).await.is_ok() {
+                return;
+            }
+        }
+    };
+    for n in 0..40 {
+        goes_on(&groups[n % 2]).await;
+    }
+    // The store is given up by now, or will be.
+    within(group_left.when().offline()).await;
+    goes_on(&groups[0]).await;
+    assert!(groups.iter().any(Group::is_leader));
+    drop((thaw, other));
+    within(node_left.shutdown()).await;
+    drop(group_left);
+    let back = node(id, Some(directories[leads].path())).await;
+    within(back.discovery().sync_with(nodes[0].local().addr()))
+        .await
+        .unwrap();
+    let back_group = join(&back, 3, true);
+    within(back_group.when().online()).await;
+    goes_on(&groups[1]).await;
+    let end = groups[1].committed();
+    within(back_group.when().committed().reaches(end)).await;
+    let content = back_group.query((), Consistency::Weak).await.unwrap();
+    let expected = groups[1].query((), Consistency::Weak).await.unwrap();
+    assert_eq!(*content, *expected);
+}

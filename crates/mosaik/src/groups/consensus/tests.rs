@@ -45,8 +45,9 @@ use crate::{
             member_stream::{Channel, Gone, MemberStream},
             status::Status,
         },
+        store::GroupStore,
     },
-    primitives::{Bytes, PeerId, Scope, encoding},
+    primitives::{Bytes, Scope, encoding},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -311,6 +312,12 @@ impl Mesh {
     }
 }
 
+/// The queue of a member that has not been anywhere yet.
+fn pending_commands() -> Arc<PendingCommands> {
+    let patience = ConsensusConfig::default().forward_timeout;
+    Arc::new(PendingCommands::new(somebody(), patience, WINDOW))
+}
+
 struct Member<M: StateMachine> {
     node: Node,
     replica: Arc<MachineReplica<M>>,
@@ -330,16 +337,34 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
         commands: Option<Arc<dyn CommandStore>>,
         observes: bool,
     ) -> Self {
-        let peer: PeerId = iroh::SecretKey::from_bytes(&rand::random()).public();
+        Self::start_with(mesh, machine, commands, observes, pending_commands()).await
+    }
+
+    /// Starts a member, with commands that wait already.
+    async fn start_with(
+        mesh: &Mesh,
+        machine: M,
+        commands: Option<Arc<dyn CommandStore>>,
+        observes: bool,
+        pending_commands: Arc<PendingCommands>,
+    ) -> Self {
+        Self::start_on(None, mesh, machine, commands, observes, pending_commands).await
+    }
+
+    /// Starts a member, which is durable if it has a store.
+    async fn start_on(
+        store: Option<GroupStore>,
+        mesh: &Mesh,
+        machine: M,
+        commands: Option<Arc<dyn CommandStore>>,
+        observes: bool,
+        pending_commands: Arc<PendingCommands>,
+    ) -> Self {
+        let member = pending_commands.origin();
+        let peer = member.peer().unwrap();
         let scope = Scope::new();
         let consensus = ConsensusConfig::default();
         let replica = Arc::new(MachineReplica::new(machine));
-        let member = MemberId::fresh(peer);
-        let pending_commands = Arc::new(PendingCommands::new(
-            member,
-            consensus.forward_timeout,
-            WINDOW,
-        ));
         let status = Arc::new(Status::new(peer));
         let node = Node::start(
             NodeOptions {
@@ -355,7 +380,7 @@ impl<M: StateMachine<Command = u64, Query = (), QueryResult = Vec<u64>>> Member<
                 })),
                 replica: replica.clone(),
                 commands,
-                store: None,
+                store,
                 inheritance: None,
                 pending_commands: pending_commands.clone(),
                 status: status.clone(),
@@ -613,6 +638,24 @@ async fn commands_that_can_not_be_told_from_repetitions_are_not_applied_again() 
     assert_eq!(members[next].state(), expected);
 }
 
+/// Regression: what was queued before an instance began lay there until its time was over.
+#[tokio::test(start_paused = true)]
+async fn commands_that_wait_when_an_instance_begins_are_sent() {
+    let (mesh, members) = three().await;
+    let waiting = pending_commands();
+    waiting.leader_is_known();
+    let row = commands::encode(&[7_u64]).unwrap();
+    let (outcome, route) = waiting.submit(1, row, WaitFor::Applied);
+    assert_eq!(route, CommandRoute::Hold);
+    // An earlier instance was woken for it.
+    waiting.wait_unsent().await;
+    let next = Member::start_with(&mesh, Journal::default(), None, false, waiting).await;
+    let added = BTreeSet::from([next.id()]);
+    let leading = &members[leader(&members)];
+    leading.node.add_learners(added).await.unwrap();
+    assert_eq!(within(outcome).await.unwrap(), done(1..=1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn leadership_can_be_handed_over() {
     let (_mesh, members) = three().await;
@@ -637,12 +680,17 @@ async fn leadership_can_be_handed_over() {
 async fn a_panicking_machine_ends_the_group_on_its_node() {
     let (_mesh, members) = three().await;
     let mut failure = members[0].node.failure();
-    let _call = members[leader(&members)].submit(&[u64::MAX], WaitFor::Applied);
+    let leading = &members[leader(&members)];
+    assert_eq!(within(leading.execute(&[1])).await, done(1..=1));
+    let _call = leading.submit(&[2, u64::MAX], WaitFor::Applied);
     let reason = within(failure.wait_for(Option::is_some))
         .await
         .unwrap()
         .clone();
     assert!(matches!(reason, Some(Failure::Broken(reason)) if reason.contains("panicked")));
+    // Half of what was applied last is in the state.
+    assert!(members[0].replica.query(()).is_err());
+    assert!(members[0].replica.with_machine(|journal| journal.0.len()) > 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -1046,6 +1094,27 @@ async fn a_peer_that_takes_no_answers_has_few_prepared_and_loses_them() {
     assert!(waited >= Duration::from_secs(50), "{waited:?}");
 }
 
+/// Regression: a peer that did not take a layout kept others from being given theirs.
+#[tokio::test(start_paused = true)]
+async fn peers_that_take_no_layouts_delay_nobody() {
+    let (first, _) = laid_out(&Mesh::default(), 10).await;
+    let core = first.node.core();
+    let ask = encoding::try_serialize(&Ask::Layout { from: 0 }).unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let (mut ours, theirs) = MemberStream::narrow_pair(1);
+        let (core, greedy) = (core.clone(), somebody());
+        tokio::spawn(async move { core.serve_fetch(greedy, theirs).await });
+        // There is room for one answer.
+        for _ in 0..2 {
+            ours.tx.send(&ask).await.unwrap();
+        }
+        streams.push(ours);
+    }
+    tokio::time::sleep(PATIENCE).await;
+    assert!(answer(core, ask).await.is_ok());
+}
+
 /// The first frame that a member answers with.
 async fn answer(core: &Arc<NodeCore>, frame: Bytes) -> Result<Bytes, Gone> {
     let (mut ours, theirs) = MemberStream::pair();
@@ -1089,6 +1158,78 @@ async fn members_that_are_far_apart_elect_work_and_elect_again() {
     let elected =
         async { while !matches!(survivor.execute(&[6]).await, CommandOutcome::Done(_)) {} };
     within(elected).await;
+}
+
+/// Keeps a store's disk so busy that each write takes this long, until it is dropped.
+#[cfg(feature = "storage")]
+struct SlowDisk(Arc<std::sync::atomic::AtomicBool>);
+
+#[cfg(feature = "storage")]
+impl SlowDisk {
+    fn of(store: &crate::groups::NodeStore, sync: Duration) -> Self {
+        fn write(group: GroupStore, ends: Arc<std::sync::atomic::AtomicBool>, sync: Duration) {
+            let next = group.clone();
+            let done = Box::new(move |written: Result<(), _>| {
+                #[allow(clippy::disallowed_methods, reason = "the thread of the disk")]
+                std::thread::sleep(sync);
+                if written.is_ok() && !ends.load(Ordering::Relaxed) {
+                    write(next, ends, sync);
+                }
+            });
+            let row = (0, Bytes::from_static(b"row"));
+            let queued = group.append([row], done).now_or_never();
+            assert!(queued.is_some(), "there is room");
+        }
+        let ends = Arc::default();
+        write(store.group(Digest::from("busy")), Arc::clone(&ends), sync);
+        Self(ends)
+    }
+}
+
+#[cfg(feature = "storage")]
+impl Drop for SlowDisk {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Votes and entries count once they are on the disk, and the leader is believed meanwhile.
+#[cfg(feature = "storage")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_with_slow_disks_that_are_far_apart_elect_work_and_elect_again() {
+    const LIMIT: Duration = Duration::from_secs(60);
+    let mesh = Mesh::default();
+    *mesh.0.latency.lock() = Duration::from_millis(50);
+    let (mut disks, mut members) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let dir = tempfile::tempdir().unwrap();
+        let node = crate::groups::NodeStore::open(dir.path()).unwrap();
+        let store = Some(node.group(Digest::from("group")));
+        let slow = SlowDisk::of(&node, Duration::from_millis(100));
+        disks.push((slow, dir));
+        let (machine, pending) = (Journal::default(), pending_commands());
+        members.push(Member::start_on(store, &mesh, machine, None, false, pending).await);
+    }
+    let voters = members.iter().map(Member::id).collect();
+    members[0].node.found(voters).await.unwrap();
+    let works = async {
+        for member in &members {
+            let mut online = member.status.watch_online();
+            online.wait_for(|online| online.on).await.unwrap();
+        }
+        for (n, member) in members.iter().enumerate() {
+            let n = n as u64 + 1;
+            while !matches!(member.execute(&[n]).await, CommandOutcome::Done(_)) {}
+        }
+    };
+    tokio::time::timeout(LIMIT, works).await.expect("in time");
+    let first = leader(&members);
+    mesh.cut(members[first].id());
+    let survivor = &members[(first + 1) % 3];
+    let elected =
+        async { while !matches!(survivor.execute(&[9]).await, CommandOutcome::Done(_)) {} };
+    tokio::time::timeout(LIMIT, elected).await.expect("in time");
+    assert_eq!(survivor.state().last(), Some(&9));
 }
 
 /// Regression: members that stood within a trip of each other split the votes, and one that had voted

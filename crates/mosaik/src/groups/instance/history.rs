@@ -64,13 +64,10 @@ impl Instance {
         if self.is_leaving() || self.failure().is_some() {
             return None;
         }
-        if let Some(keeper) = &self.keeper {
-            // What is kept is never mixed with another history, whoever asks first.
-            let is_other = keeper.kept().is_some_and(|kept| kept != lineage);
-            if !keeper.is_settled() || is_other {
-                return None;
-            }
-            keeper.begin(lineage).await.ok()?;
+        if let Some(keeper) = &self.keeper
+            && !keeper.begin(lineage).await.ok()?
+        {
+            return None;
         }
         self.start(lineage, None).await
     }

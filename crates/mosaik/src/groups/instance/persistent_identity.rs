@@ -74,11 +74,6 @@ impl PersistentIdentity {
         self.state.lock().failure.get_or_insert(error);
     }
 
-    /// Returns whether the member may take part in a history.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.state.lock().settled
-    }
-
     /// The history that was found when the member started.
     pub(crate) fn restored(&self) -> Option<Lineage> {
         self.state.lock().restored
@@ -107,12 +102,13 @@ impl PersistentIdentity {
         Ok(())
     }
 
-    /// Keeps the history that the member is about to take part in.
-    pub(crate) async fn begin(&self, lineage: Lineage) -> Result<(), StoreError> {
+    /// Keeps the history that the member is about to take part in. Returns `false` if it must not:
+    /// what is kept is never mixed with another history, whoever asks first.
+    pub(crate) async fn begin(&self, lineage: Lineage) -> Result<bool, StoreError> {
         let store = {
             let state = self.state.lock();
-            if state.lineage == Some(lineage) {
-                return Ok(());
+            if !state.settled || state.lineage.is_some() {
+                return Ok(state.settled && state.lineage == Some(lineage));
             }
             state.store.clone()
         };
@@ -121,7 +117,7 @@ impl PersistentIdentity {
             store.save_meta([(MetaKey::Lineage, id)]).await?;
         }
         self.state.lock().lineage = Some(lineage);
-        Ok(())
+        Ok(true)
     }
 
     /// Goes over to a history that continues the old one, as another member.
@@ -274,6 +270,33 @@ mod tests {
         let store = keeper.store().unwrap();
         let missing = store.missing(7);
         assert_eq!(keeper.failure().unwrap().to_string(), missing.to_string());
+    }
+
+    /// Regression: a message of a rival history that came first began that one over the log of the
+    /// history that was kept.
+    #[tokio::test]
+    async fn a_kept_history_is_gone_on_with_and_no_other_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = NodeStore::open(dir.path()).unwrap();
+        let local: PeerId = iroh::SecretKey::generate().public();
+        let group = crate::Digest::from("group");
+        let (own, rival) = (Lineage::random(), Lineage::random());
+        let (keeper, member) = PersistentIdentity::open(node.clone(), group, local);
+        assert!(!keeper.begin(own).await.unwrap(), "its id is not kept yet");
+        keeper.settle(member).await.unwrap();
+        assert!(keeper.begin(own).await.unwrap());
+        drop(keeper);
+        let (keeper, member) = PersistentIdentity::open(node.clone(), group, local);
+        for settled in [false, true] {
+            assert!(!keeper.begin(rival).await.unwrap());
+            assert_eq!(keeper.begin(own).await.unwrap(), settled);
+            keeper.settle(member).await.unwrap();
+        }
+        keeper.renew(MemberId::fresh(local)).await.unwrap();
+        assert!(keeper.begin(rival).await.unwrap(), "it was given up");
+        drop(keeper);
+        let (keeper, _) = PersistentIdentity::open(node, group, local);
+        assert_eq!(keeper.restored(), Some(rival));
     }
 
     #[tokio::test]

@@ -267,6 +267,30 @@ async fn entries_that_are_to_be_applied_and_are_not_there_are_an_error() {
     assert!(indices(10..12).await.is_err());
 }
 
+/// Regression: all that was to be applied was read at once, however much that was.
+#[tokio::test]
+async fn entries_that_are_to_be_applied_are_read_in_steps() {
+    let mut log = RaftLog::open(None, None, status()).await.unwrap();
+    let model = Model::default();
+    let large = |index| EntryOf::<Types> {
+        log_id: model.id(1, index),
+        payload: EntryPayload::Normal(Batch {
+            origin: model.member,
+            first: index + 1,
+            count: 1,
+            row: Bytes::from(vec![0; READ_BYTES]),
+        }),
+    };
+    log.blocking_append((0..4).map(large)).await.unwrap();
+    let mut reader = log.clone();
+    let mut applied = std::pin::pin!(reader.entries_stream(0..4).await);
+    let first = applied.try_next().await.unwrap().unwrap();
+    assert_eq!(first, large(0));
+    // What was not read yet is gone.
+    log.truncate_after(Some(first.log_id)).await.unwrap();
+    assert!(applied.try_next().await.is_err());
+}
+
 #[cfg(feature = "storage")]
 mod durable {
     use openraft::alias::SnapshotMetaOf;
@@ -309,6 +333,32 @@ mod durable {
             open(path, commands.clone()).await
         })
         .await;
+    }
+
+    /// Regression: a successor took all of a log from the disk into memory.
+    #[tokio::test]
+    async fn what_only_the_disk_holds_stays_there_when_a_log_is_inherited() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), None).await;
+        let rng = &mut StdRng::seed_from_u64(1);
+        let mut model = Model {
+            term: 1,
+            ..Model::default()
+        };
+        let held_from = |log: &RaftLog| log.0.tail.lock().held_from();
+        while held_from(&log) < 20 {
+            log.blocking_append(model.append(rng)).await.unwrap();
+        }
+        let before = held_from(&log);
+        let heir = log.inherit(model.next() - 1).await.unwrap();
+        assert_eq!(held_from(&heir), before);
+        let all = heir.read(0..model.next(), usize::MAX).await.unwrap();
+        assert_eq!(all, model.range(0..model.next()));
+        // Cut off where nothing is in memory.
+        let heir = heir.inherit(before - 5).await.unwrap();
+        assert_eq!(held_from(&heir), before - 5);
+        let all = heir.read(0..model.next(), usize::MAX).await.unwrap();
+        assert_eq!(all, model.range(0..before - 4));
     }
 
     /// Puts a snapshot of bytes together.

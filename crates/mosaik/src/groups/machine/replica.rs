@@ -224,10 +224,11 @@ impl<M: StateMachine> MachineReplica<M> {
     /// Answers a query from the state as it is, with the position of that state; hands the query
     /// back when the state must not be shown.
     pub(crate) fn query(&self, query: M::Query) -> Result<(M::QueryResult, Index), M::Query> {
+        let state = self.state.read();
+        // Looked at under the lock: what was being applied may have failed.
         if self.is_unfit() {
             return Err(query);
         }
-        let state = self.state.read();
         Ok((state.machine.query(query), state.position.index()))
     }
 }
@@ -282,10 +283,10 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
 
     fn capture(&self) -> Option<Box<dyn Capture>> {
         let snapshots = self.snapshots.as_ref()?;
+        let state = self.state.read();
         if self.is_unfit() {
             return None;
         }
-        let state = self.state.read();
         catch_unwind(AssertUnwindSafe(|| snapshots.hooks.capture(&state.machine))).ok()
     }
 

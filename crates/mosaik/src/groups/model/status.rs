@@ -199,3 +199,39 @@ fn replace<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
         changed
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression: a leader that was named while a member ended stayed for good.
+    #[test]
+    fn nothing_is_known_of_a_member_that_has_ended_whoever_comes_last() {
+        let local = iroh::SecretKey::from_bytes(&[7; 32]).public();
+        for _ in 0..100 {
+            let status = Status::new(local);
+            let (leader, online) = (status.leader.borrow(), status.online.borrow());
+            let begun = std::sync::Barrier::new(3);
+            std::thread::scope(|scope| {
+                let setters: [fn(&Status); 2] = [
+                    |status| status.set_leader(Some(status.local)),
+                    |status| status.set_online(true),
+                ];
+                for set in setters {
+                    let (begun, status) = (&begun, &status);
+                    scope.spawn(move || {
+                        begun.wait();
+                        set(status);
+                    });
+                }
+                begun.wait();
+                // They have looked, or wait for the lock.
+                std::thread::yield_now();
+                replace(&status.terminated, true);
+                drop((leader, online));
+            });
+            assert_eq!(status.leader(), None);
+            assert!(!status.is_online());
+        }
+    }
+}

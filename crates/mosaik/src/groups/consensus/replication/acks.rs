@@ -20,10 +20,13 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 ///
 /// An answer counts from its arrival: a question follows the answer to the one before, so that what
 /// was answered last was asked up to two round trips ago. One that took an election timeout proves
-/// nothing, as a leader that was suspended finds such ones when it goes on.
+/// nothing, as a leader that was suspended finds such ones when it goes on. On a machine that is always
+/// late it may take [longer](crate::groups::consensus::state::health::Health::patience).
 #[derive(Debug)]
 pub(crate) struct Acks {
     timing: Timing,
+    /// Time in which an answer counts.
+    patience: Mutex<Duration>,
     answered: Mutex<HashMap<MemberId, Instant>>,
     /// True if a majority was heard of within its time, at the last check.
     backed: AtomicBool,
@@ -33,6 +36,7 @@ pub(crate) struct Acks {
 impl Acks {
     pub(crate) fn new(timing: Timing) -> Self {
         Self {
+            patience: Mutex::new(timing.election),
             timing,
             answered: Mutex::default(),
             backed: AtomicBool::new(false),
@@ -43,7 +47,7 @@ impl Acks {
     /// Notes an answer to what was asked at that time.
     pub(super) fn note(&self, member: MemberId, asked: Instant) {
         let round_trip = asked.elapsed();
-        if round_trip < self.timing.election {
+        if round_trip < *self.patience.lock() {
             let mut all = self.answered.lock();
             if all.len() >= MAX_MEMBERS && !all.contains_key(&member) {
                 all.clear();
@@ -51,6 +55,11 @@ impl Acks {
             all.insert(member, Instant::now());
         }
         self.judge(round_trip);
+    }
+
+    /// Sets the time in which answers count.
+    pub(crate) fn set_patience(&self, patience: Duration) {
+        *self.patience.lock() = patience;
     }
 
     /// Sets the statement about the majority in heartbeats.
@@ -85,19 +94,24 @@ impl Acks {
         oldest.filter(|oldest| *oldest != Duration::MAX)
     }
 
-    /// Warns when answers take so long that a healthy leader may be taken for lost. A question
-    /// follows the answer to the one before: the leader hears of a member once in a round trip, and
-    /// a lost packet delays it by more than another one.
+    /// Election timeout that answers of this age call for, if the one in use is too short: a healthy
+    /// leader may be taken for lost. A question follows the answer to the one before: the leader
+    /// hears of a member once in a round trip, and a lost packet delays it by more than another one.
+    fn needed_timeout(&self, round_trip: Duration) -> Option<Duration> {
+        (round_trip * 2 >= self.timing.election).then(|| round_trip * 3)
+    }
+
+    /// Warns when answers take too long for the configuration.
     fn judge(&self, round_trip: Duration) {
-        if round_trip * 2 < self.timing.election {
+        let Some(needed) = self.needed_timeout(round_trip) else {
             return;
-        }
+        };
         let mut warned = self.warned.lock();
         if warned.is_some_and(|warned| warned.elapsed() < WARN_EVERY) {
             return;
         }
         *warned = Some(Instant::now());
-        let needed = (round_trip * 3).as_millis();
+        let needed = needed.as_millis();
         tracing::warn!(
             round_trip_ms = round_trip.as_millis(),
             election_timeout_ms = self.timing.election.as_millis(),
@@ -111,6 +125,23 @@ impl Acks {
 mod tests {
     use super::*;
     use crate::groups::ConsensusConfig;
+
+    #[test]
+    fn a_timeout_that_answers_hardly_keep_is_too_short_and_the_one_advised_is_not() {
+        let needed = |timing: Timing, millis| {
+            let acks = Acks::new(timing);
+            acks.needed_timeout(Duration::from_millis(millis))
+        };
+        let normal = ConsensusConfig::default().timing();
+        assert_eq!(needed(normal, 249), None);
+        let advised = needed(normal, 250).unwrap();
+        assert_eq!(advised, Duration::from_millis(750));
+        let longer = Timing {
+            election: advised,
+            ..normal
+        };
+        assert_eq!(needed(longer, 250), None);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_majority_counts_in_each_membership() {
