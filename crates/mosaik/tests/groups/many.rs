@@ -9,8 +9,8 @@ use mosaik::{
 use super::machines::{Ledger, join_with, nodes};
 use crate::support::{bound, within};
 
-/// With default timing. A hundred take one core all the time in a debug build, and more than there is
-/// on a machine that does something else as well.
+/// With default timing. Beyond what a machine can beat for, leaders are lost and elected all the time:
+/// on two busy cores, in a debug build, that begins below a hundred.
 const GROUPS: usize = 30;
 
 /// All form, accept commands of every member, and go on without one of the nodes.

@@ -10,13 +10,13 @@ use crate::{
     groups::{
         Config, GroupBuilder, GroupId, GroupKey, GroupReport,
         bond::{keep_alive::KeepAlive, wire::ALPN},
-        bonding::{acceptor::GroupsAcceptor, dial::MAX_DIALS_EACH},
+        bonding::acceptor::GroupsAcceptor,
         instance::{Host, registry::Registry},
         model::config::LONGEST,
         store::{NodeStore, StoreError},
     },
     net::{Links, Router},
-    primitives::{Quota, Scope},
+    primitives::Scope,
 };
 
 /// Joins groups; a node has one, see [`Network::groups`](crate::Network::groups).
@@ -54,7 +54,6 @@ impl Groups {
             discovery: discovery.clone(),
             links: links.clone(),
             beats: KeepAlive::new(links.clone(), scope.clone()),
-            dial_turns: Arc::new(Quota::new(usize::MAX, MAX_DIALS_EACH)),
             handshake_timeout: config.handshake_timeout.min(LONGEST),
             store,
         };

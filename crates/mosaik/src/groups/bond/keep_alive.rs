@@ -15,7 +15,6 @@ use super::wire::{ALPN, Opening};
 use crate::{
     net::{Link, Links},
     primitives::{PeerId, Scope},
-    tickets::PeerEntryVersion,
 };
 
 /// Sends beats to peers and notes theirs. One per node.
@@ -33,8 +32,6 @@ struct Peer {
     /// The rhythms of those who want beats, as long as they do; the latest comes last.
     rhythms: Vec<Weak<Rhythm>>,
     beating: bool,
-    /// The version of this node's entry that the peer was last told.
-    told: Option<PeerEntryVersion>,
 }
 
 /// Heartbeat interval that a peer wants, for as long as this value exists.
@@ -72,7 +69,6 @@ impl KeepAlive {
             heard: Instant::now(),
             rhythms: Vec::new(),
             beating: false,
-            told: None,
         });
         entry.heard = Instant::now();
         entry.rhythms.push(Arc::downgrade(&rhythm));
@@ -98,14 +94,6 @@ impl KeepAlive {
         if let Some(peer) = self.0.peers.lock().get_mut(peer) {
             peer.heard = Instant::now();
         }
-    }
-
-    /// Returns whether a peer is to be told this version of the node's entry, and notes that it is: the
-    /// bond of one group does that for all.
-    pub(crate) fn begin_telling(&self, peer: &PeerId, version: PeerEntryVersion) -> bool {
-        let mut peers = self.0.peers.lock();
-        let peer = peers.get_mut(peer);
-        peer.is_none_or(|peer| peer.told.replace(version) != Some(version))
     }
 
     /// Takes a peer's beats, until it ends the stream.

@@ -63,7 +63,7 @@ impl Registry {
                 match handshake::accept(&instance, link, nonce, proof).await {
                     Ok(bonded) => reader::spawn(&instance, bonded),
                     Err(error) => tracing::debug!(
-                        group = %group.short(), peer = %peer.short(), ?error, "no bond"
+                        group = %group.short(), peer = %peer.short(), %error, "no bond"
                     ),
                 }
             }

@@ -30,10 +30,6 @@ const RENEWALS: u32 = 3;
 const MAX_RUNNING: usize = 32;
 /// The same limit for peers that have not proved the key: any peer may list the group.
 const MAX_UNPROVEN: usize = 24;
-/// Attempts at a bond with the same peer that are under way at once, in all groups of this node. Were all
-/// of many groups to begin together, each would take as long as all of them, which is too long for a
-/// handshake.
-pub(crate) const MAX_DIALS_EACH: usize = 8;
 /// An attempt ends at the latest after this.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -232,17 +228,24 @@ impl Dials {
         let instance = self.instance.clone();
         self.wanted
             .retain(|peer, wanted| wanted.running || !instance.bonds().contains(peer));
-        for peer in due(&self.wanted, now) {
-            if let Some(wanted) = self.wanted.get_mut(&peer) {
-                wanted.running = true;
+        let running = |wanted: &&Wanted| wanted.running && !wanted.proven;
+        let mut unproven = self.wanted.values().filter(running).count();
+        let waiting = |wanted: &Wanted| !wanted.running && wanted.due <= now;
+        let mut due: Vec<_> = self.wanted.iter_mut().collect();
+        due.retain(|(_, wanted)| waiting(wanted));
+        // Everybody has their turn.
+        due.sort_unstable_by_key(|(_, wanted)| (!wanted.proven, wanted.due));
+        for (peer, wanted) in due {
+            if self.running >= MAX_RUNNING || (!wanted.proven && unproven >= MAX_UNPROVEN) {
+                break;
             }
+            unproven += usize::from(!wanted.proven);
+            wanted.running = true;
             self.running += 1;
-            let (instance, outcomes) = (instance.clone(), self.outcomes.clone());
+            let (instance, outcomes, peer) = (instance.clone(), self.outcomes.clone(), *peer);
             instance.clone().scope().spawn(async move {
-                let turn = instance.dial_turns().take(peer, 1).await;
                 let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, attempt(&instance, peer));
                 let outcome = attempt.await.unwrap_or(Outcome::Failed);
-                drop(turn);
                 // The worker has ended: nobody needs to know.
                 let _ = outcomes.send((peer, outcome)).await;
             });
@@ -250,27 +253,8 @@ impl Dials {
     }
 }
 
-/// Peers whose turn it is: first those that have proven the key, then whoever has waited longest.
-fn due(wanted: &HashMap<PeerId, Wanted>, now: Instant) -> Vec<PeerId> {
-    let running = |wanted: &&Wanted| wanted.running;
-    let unproven = |wanted: &&Wanted| wanted.running && !wanted.proven;
-    let room = MAX_RUNNING.saturating_sub(wanted.values().filter(running).count());
-    let strangers = MAX_UNPROVEN.saturating_sub(wanted.values().filter(unproven).count());
-    let is_due = |wanted: &Wanted| !wanted.running && wanted.due <= now;
-    let mut due: Vec<_> = wanted.iter().filter(|(_, wanted)| is_due(wanted)).collect();
-    // Everybody has their turn.
-    due.sort_unstable_by_key(|(_, wanted)| (!wanted.proven, wanted.due));
-    let proven = due.partition_point(|(_, wanted)| wanted.proven);
-    due.truncate(room.min(proven + strangers));
-    due.into_iter().map(|(peer, _)| *peer).collect()
-}
-
 /// One attempt.
 async fn attempt(instance: &Arc<Instance>, peer: PeerId) -> Outcome {
-    if instance.bonds().contains(&peer) {
-        // It was quicker.
-        return Outcome::Bonded;
-    }
     let dialling = instance.dialling(peer);
     let error = match handshake::dial(instance, peer).await {
         Ok(bonded) => {
@@ -281,7 +265,7 @@ async fn attempt(instance: &Arc<Instance>, peer: PeerId) -> Outcome {
     };
     drop(dialling);
     tracing::debug!(
-        group = %instance.id().short(), peer = %peer.short(), ?error, "no bond yet"
+        group = %instance.id().short(), peer = %peer.short(), %error, "no bond yet"
     );
     if let Error::InvalidGroupKeyProof = error {
         return Outcome::Unproven;
@@ -315,46 +299,6 @@ async fn attempt(instance: &Arc<Instance>, peer: PeerId) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn peer(n: u8) -> PeerId {
-        iroh::SecretKey::from_bytes(&[n; 32]).public()
-    }
-
-    /// Strangers that list the group and never prove the key once took all places.
-    #[tokio::test(start_paused = true)]
-    async fn strangers_keep_nobody_waiting_who_has_proven_the_key() {
-        let now = Instant::now();
-        let wanted = |n: u8, proven| Wanted {
-            attempts: 1,
-            due: now + Duration::from_millis(n.into()),
-            running: false,
-            proven,
-            renewed: false,
-        };
-        let mut all: HashMap<_, _> = (0..100).map(|n| (peer(n), wanted(n, false))).collect();
-        assert!(due(&all, now - Duration::from_millis(1)).is_empty());
-        let later = now + Duration::from_secs(1);
-        let begin = |all: &mut HashMap<_, Wanted>| {
-            let due = due(all, later);
-            for peer in &due {
-                all.get_mut(peer).unwrap().running = true;
-            }
-            due
-        };
-        // Whoever has waited longest.
-        let first: Vec<_> = (0..24).map(peer).collect();
-        assert_eq!(begin(&mut all), first);
-        assert!(begin(&mut all).is_empty());
-        all.extend((100..120).map(|n| (peer(n), wanted(n, true))));
-        let members: Vec<_> = (100..108).map(peer).collect();
-        assert_eq!(begin(&mut all), members, "the other places are for them");
-        assert!(begin(&mut all).is_empty(), "32 are under way");
-        all.remove(&peer(0));
-        assert_eq!(begin(&mut all), [peer(108)]);
-        all.remove(&peer(100));
-        all.retain(|_, wanted| wanted.running || !wanted.proven);
-        assert_eq!(begin(&mut all), [peer(24)]);
-    }
 
     /// As the book says: after 1 s, then ever later, up to 60 s.
     #[test]

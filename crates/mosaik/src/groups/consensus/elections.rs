@@ -61,7 +61,7 @@ impl NodeCore {
         let heard = self.health.heard_at().max(voted);
         if heard > campaign.heard {
             campaign.heard = heard;
-            let patience = self.health.patience() + self.election_jitter();
+            let patience = self.timing.election + self.election_jitter();
             campaign.due = heard.unwrap_or(now) + patience;
         }
         let (votes, alone) = {
@@ -72,7 +72,7 @@ impl NodeCore {
             return self.timing.beat;
         }
         if alone || now >= campaign.due {
-            campaign.due = now + self.health.patience() + self.election_jitter();
+            campaign.due = now + self.timing.election + self.election_jitter();
             self.stand().await;
         }
         campaign.due.saturating_duration_since(Instant::now())
@@ -137,7 +137,7 @@ impl NodeCore {
             }
             false
         };
-        let limit = self.health.patience() * 2;
+        let limit = self.timing.election * 2;
         tokio::time::timeout(limit, counting).await.unwrap_or(false)
     }
 
@@ -169,7 +169,7 @@ impl NodeCore {
         if view.leading {
             return self.has_majority(&view);
         }
-        let lease = self.health.patience() * 4 / 5;
+        let lease = self.timing.election * 4 / 5;
         self.health.hears_leader_within(lease)
     }
 }

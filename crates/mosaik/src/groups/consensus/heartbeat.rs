@@ -4,7 +4,7 @@
 //! costs. Instead a leader is told when to send heartbeats, and the others stand for
 //! [election](super::elections) when none come.
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::core::NodeCore;
 
@@ -28,11 +28,7 @@ impl NodeCore {
             } else {
                 self.campaign(&mut campaign).await.min(self.timing.beat)
             };
-            let begun = Instant::now();
             sleep(pause).await;
-            self.health
-                .note_lateness(begun.elapsed().saturating_sub(pause));
-            self.acks.set_patience(self.health.patience());
         }
     }
 }

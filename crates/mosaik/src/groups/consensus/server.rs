@@ -97,9 +97,6 @@ impl NodeCore {
             request.entries.last().map(|e| e.log_id),
         );
         let leader = request.vote.leader_id;
-        if self.tells_nothing(&request) {
-            return Some(Response::Heartbeat(AppendReply::Stored(prev)));
-        }
         let appending = self.raft.append_entries(request);
         let last = last.or(prev);
         tokio::select! {
@@ -116,22 +113,6 @@ impl NodeCore {
                 Some(Response::Heartbeat(AppendReply::Stored(prev)))
             }
         }
-    }
-
-    /// Returns whether a heartbeat says no more than that the leader lives: this member follows it, and
-    /// has all that it knows to be here and to be committed. So is nearly every one of an idle group,
-    /// and a node may have hundreds of those; the consensus library would work as for an entry.
-    fn tells_nothing(&self, request: &AppendEntriesRequest<Types>) -> bool {
-        let leader = request.vote.leader_id;
-        let follows = {
-            let view = self.view();
-            view.term == leader.term && view.leader == Some(leader.voted_for)
-        };
-        follows
-            && self.stands_by(leader.voted_for, leader.term)
-            && request.entries.is_empty()
-            && request.prev_log_id <= self.log.last_id()
-            && request.leader_commit <= self.last_committed()
     }
 
     /// Believes a leader only what can be seen here as well.

@@ -1223,7 +1223,12 @@ async fn members_with_slow_disks_that_are_far_apart_elect_work_and_elect_again()
         }
     };
     tokio::time::timeout(LIMIT, works).await.expect("in time");
-    let first = leader(&members);
+    let leads = members.iter().map(|member| {
+        let mut view = member.node.view();
+        Box::pin(async move { view.wait_for(|view| view.leading).await.map(drop) })
+    });
+    let leads = futures::future::select_all(leads);
+    let (_, first, _) = tokio::time::timeout(LIMIT, leads).await.expect("in time");
     mesh.cut(members[first].id());
     let survivor = &members[(first + 1) % 3];
     let elected =

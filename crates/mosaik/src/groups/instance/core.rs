@@ -32,7 +32,7 @@ use crate::{
         store::NodeStore,
     },
     net::Links,
-    primitives::{GroupId, PeerId, Quota, Scope},
+    primitives::{GroupId, PeerId, Scope},
     tickets::{InvalidTicket, LimitError, PeerEntry, Validity},
 };
 
@@ -42,8 +42,6 @@ pub(crate) struct Host {
     pub(crate) discovery: Discovery,
     pub(crate) links: Links,
     pub(crate) beats: KeepAlive,
-    /// Bonds that are being made with each peer, in all groups.
-    pub(crate) dial_turns: Arc<Quota>,
     pub(crate) handshake_timeout: Duration,
     /// The node's store, if it has one.
     pub(crate) store: Option<NodeStore>,
@@ -317,18 +315,8 @@ impl Instance {
         &self.host.beats
     }
 
-    pub(crate) fn dial_turns(&self) -> &Arc<Quota> {
-        &self.host.dial_turns
-    }
-
     pub(crate) fn discovery(&self) -> &Discovery {
         &self.host.discovery
-    }
-
-    /// The node's store.
-    #[cfg(test)]
-    pub(crate) fn node_store(&self) -> Option<&NodeStore> {
-        self.host.store.as_ref()
     }
 
     pub(crate) fn handshake_timeout(&self) -> Duration {

@@ -39,12 +39,7 @@ impl Worker {
         let instance = &self.instance;
         if peer == instance.local() {
             let entry = instance.discovery().me();
-            // What is lost with a bond, gossip brings.
-            for bond in instance.bonds().all() {
-                if instance.beats().begin_telling(&bond.peer, entry.version()) {
-                    bond.post(Control::Entry(Box::new(entry.clone())));
-                }
-            }
+            instance.broadcast(|| Control::Entry(Box::new(entry.clone())));
             return;
         }
         let catalog = instance.discovery().catalog();

@@ -20,13 +20,10 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 ///
 /// An answer counts from its arrival: a question follows the answer to the one before, so that what
 /// was answered last was asked up to two round trips ago. One that took an election timeout proves
-/// nothing, as a leader that was suspended finds such ones when it goes on. On a machine that is always
-/// late it may take [longer](crate::groups::consensus::state::health::Health::patience).
+/// nothing, as a leader that was suspended finds such ones when it goes on.
 #[derive(Debug)]
 pub(crate) struct Acks {
     timing: Timing,
-    /// Time in which an answer counts.
-    patience: Mutex<Duration>,
     answered: Mutex<HashMap<MemberId, Instant>>,
     /// True if a majority was heard of within its time, at the last check.
     backed: AtomicBool,
@@ -36,7 +33,6 @@ pub(crate) struct Acks {
 impl Acks {
     pub(crate) fn new(timing: Timing) -> Self {
         Self {
-            patience: Mutex::new(timing.election),
             timing,
             answered: Mutex::default(),
             backed: AtomicBool::new(false),
@@ -47,7 +43,7 @@ impl Acks {
     /// Notes an answer to what was asked at that time.
     pub(super) fn note(&self, member: MemberId, asked: Instant) {
         let round_trip = asked.elapsed();
-        if round_trip < *self.patience.lock() {
+        if round_trip < self.timing.election {
             let mut all = self.answered.lock();
             if all.len() >= MAX_MEMBERS && !all.contains_key(&member) {
                 all.clear();
@@ -55,11 +51,6 @@ impl Acks {
             all.insert(member, Instant::now());
         }
         self.judge(round_trip);
-    }
-
-    /// Sets the time in which answers count.
-    pub(crate) fn set_patience(&self, patience: Duration) {
-        *self.patience.lock() = patience;
     }
 
     /// Sets the statement about the majority in heartbeats.

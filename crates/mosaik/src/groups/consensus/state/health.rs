@@ -11,37 +11,16 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Steps of a heartbeat, its answer and the next one, each of which waits until a busy machine gets to
-/// it, with room for some that wait for longer.
-const STEPS: u32 = 24;
-/// Lateness of timers that counts for nothing: they are not exact.
-const GRACE: Duration = Duration::from_millis(5);
-/// Lateness beyond which it counts no further.
-const LONGEST_LATENESS: Duration = Duration::from_millis(500);
-
 /// A follower that needs this many election timeouts to apply a commit has fallen behind.
 const KEEP_UP: u32 = 2;
 
 /// Health of one member in one history.
 pub(crate) struct Health {
-    /// Time for which a leader or a majority may be silent, where nothing is late.
+    /// Time for which a leader or a majority may be silent.
     election: Duration,
-    lateness: Mutex<Lateness>,
     contact: Mutex<Contact>,
     /// True from when this member has once applied everything until it falls behind.
     caught_up: AtomicBool,
-}
-
-/// Lateness of this member's own timers.
-///
-/// On a machine that has more to do than it can, leaders and majorities live that are not heard of in
-/// time, and to elect others is yet more to do. So a member whose timers are late time after time waits
-/// for longer. One that is late once was suspended: what it finds afterwards is old.
-#[derive(Default)]
-struct Lateness {
-    last: Duration,
-    /// Lateness that has lasted; it wears off.
-    lasting: Duration,
 }
 
 /// Last contact with a leader.
@@ -62,24 +41,9 @@ impl Health {
     pub(crate) fn new(election: Duration) -> Self {
         Self {
             election,
-            lateness: Mutex::default(),
             contact: Mutex::default(),
             caught_up: AtomicBool::new(false),
         }
-    }
-
-    /// Notes how late a timer was.
-    pub(crate) fn note_lateness(&self, late: Duration) {
-        let late = late.saturating_sub(GRACE).min(LONGEST_LATENESS);
-        let mut lateness = self.lateness.lock();
-        let lasting = late.min(lateness.last);
-        lateness.last = late;
-        lateness.lasting = lasting.max(lateness.lasting * 7 / 8);
-    }
-
-    /// Time for which a leader or a majority may be silent.
-    pub(crate) fn patience(&self) -> Duration {
-        self.election + self.lateness.lock().lasting * STEPS
     }
 
     /// Notes that a leader was heard of at some time; returns `false` if one of a later term was heard
@@ -128,20 +92,20 @@ impl Health {
 
     /// Returns whether a leader was heard of within its time.
     pub(crate) fn hears_leader(&self) -> bool {
-        self.hears_leader_within(self.patience())
+        self.hears_leader_within(self.election)
     }
 
     /// Returns whether this leader has a majority behind it, which has been silent for this long, or
     /// has only begun to lead.
     pub(crate) fn has_majority(&self, silence: Option<Duration>) -> bool {
         let since = self.contact.lock().leading_since;
-        since.is_some_and(|since| since.elapsed() < self.patience()) || self.holds_lease(silence)
+        since.is_some_and(|since| since.elapsed() < self.election) || self.holds_lease(silence)
     }
 
     /// Returns whether a majority that has been silent for this long was heard of lately, so that
     /// commands may be accepted.
     pub(crate) fn holds_lease(&self, silence: Option<Duration>) -> bool {
-        silence.is_some_and(|silence| silence < self.patience())
+        silence.is_some_and(|silence| silence < self.election)
     }
 
     /// Returns whether this member has once applied everything, and has kept up since then.
@@ -198,30 +162,6 @@ mod tests {
         assert!(!health.heard(1, Some(9), Instant::now()));
         assert!(!health.hears_leader());
         assert_eq!(health.last_contact(), (Some(ELECTION), Some(5)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_is_late_time_after_time_waits_for_longer_and_who_was_suspended_does_not() {
-        let health = Health::new(ELECTION);
-        health.heard(1, None, Instant::now());
-        let millis = Duration::from_millis;
-        health.note_lateness(millis(5_000));
-        health.note_lateness(Duration::ZERO);
-        assert_eq!(health.patience(), ELECTION);
-        for _ in 0..2 {
-            health.note_lateness(millis(200));
-        }
-        tokio::time::advance(ELECTION + millis(1000)).await;
-        assert!(health.hears_leader() && health.holds_lease(Some(ELECTION)));
-        for _ in 0..100 {
-            health.note_lateness(millis(1));
-        }
-        assert!(health.patience() < ELECTION + millis(1));
-        assert!(!health.hears_leader() && !health.holds_lease(Some(ELECTION * 2)));
-        for _ in 0..2 {
-            health.note_lateness(millis(60_000));
-        }
-        assert_eq!(health.patience(), ELECTION + LONGEST_LATENESS * STEPS);
     }
 
     #[tokio::test(start_paused = true)]
