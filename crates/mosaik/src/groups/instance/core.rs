@@ -319,6 +319,12 @@ impl Instance {
         &self.host.discovery
     }
 
+    /// The node's store.
+    #[cfg(all(test, feature = "storage"))]
+    pub(crate) fn node_store(&self) -> Option<&NodeStore> {
+        self.host.store.as_ref()
+    }
+
     pub(crate) fn handshake_timeout(&self) -> Duration {
         self.host.handshake_timeout
     }
