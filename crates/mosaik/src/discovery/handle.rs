@@ -164,17 +164,7 @@ impl Discovery {
             probes.clone().run(interval)
         });
         if let Some(remembered) = remembered {
-            let (kept, end) = (store.clone(), scope.clone());
-            let keeping = keep_running("addresses", metrics.clone(), move || {
-                remembered.clone().keep(kept.clone(), end.clone())
-            });
-            let end = scope.clone();
-            scope.spawn_orderly(async move {
-                tokio::select! {
-                    () = keeping => {}
-                    () = end.cancelled().then(|()| sleep(LAST_WRITE)) => {}
-                }
-            });
+            keep_addresses(remembered, &store, &scope);
         }
         let purged = store.clone();
         keep_up(&scope, "purge", metrics, move || {
@@ -691,6 +681,22 @@ where
     W: Future<Output = ()> + Send + 'static,
 {
     scope.spawn(keep_running(name, metrics.clone(), work));
+}
+
+/// Keeps the addresses of peers written down until the node has ended.
+fn keep_addresses(remembered: Remembered, store: &SharedStore, scope: &Scope) {
+    let (metrics, store, end) = (store.metrics.clone(), store.clone(), scope.clone());
+    let keeping = keep_running("addresses", metrics, move || {
+        remembered.clone().keep(store.clone(), end.clone())
+    });
+    let end = scope.clone();
+    scope.spawn_orderly(async move {
+        tokio::select! {
+            () = keeping => {}
+            // A disk may hang, and a worker that has panicked may pause.
+            () = end.cancelled().then(|()| sleep(LAST_WRITE)) => {}
+        }
+    });
 }
 
 /// Removes entries when they become stale, and tombstones when they expire.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     discovery::Discovery,
     net::{Links, Router},
-    primitives::{Datum, FunctionId, Scope, names},
+    primitives::{Datum, Scope, names},
 };
 
 /// Serves and calls functions: opens handlers and callers.
@@ -139,7 +139,12 @@ impl Functions {
     /// Decides this often about a call of a peer; returns how many would be admitted.
     #[cfg(feature = "unstable-bench")]
     #[doc(hidden)]
-    pub fn __admit(&self, peer: &crate::PeerId, function: FunctionId, times: usize) -> usize {
+    pub fn __admit(
+        &self,
+        peer: &crate::PeerId,
+        function: crate::FunctionId,
+        times: usize,
+    ) -> usize {
         handler::admit_often(&self.handlers, peer, function, times)
     }
 
