@@ -144,10 +144,8 @@ impl Picture {
         for finding in findings::examine(observed) {
             // Alike but for figures, as of streams whose names are numbered, they are told apart by
             // their order.
-            let of_kind = (0..).map(|n| key(&finding, n));
-            let free = of_kind
-                .into_iter()
-                .find(|key| !picture.findings.contains_key(key));
+            let mut of_kind = (0..).map(|n| key(&finding, n));
+            let free = of_kind.find(|key| !picture.findings.contains_key(key));
             picture.findings.extend(free.map(|key| (key, finding.text)));
         }
         picture

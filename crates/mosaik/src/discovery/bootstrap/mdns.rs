@@ -4,14 +4,9 @@
 //! network see each other, and the id itself is not shown to the segment.
 //!
 //! Anybody on the segment can advertise peers that don't exist. Each is dialed ever more rarely, and
-//! only so many of all at once; those that were never tried come first.
+//! only so many of all at once; those that were tried the least come first.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
 use iroh::{
@@ -112,16 +107,16 @@ fn dial_due(segment: &mut Segment, dials: &Arc<Semaphore>, store: &SharedStore, 
 #[derive(Debug, Default)]
 struct Segment {
     peers: HashMap<PeerId, Found>,
-    /// Peers that were not dialed since they, or their address, were found.
-    fresh: HashSet<PeerId>,
 }
 
 /// A peer on the segment.
 #[derive(Debug)]
 struct Found {
     addr: EndpointAddr,
+    /// True until it is dialed at this address.
+    is_fresh: bool,
     next: Instant,
-    /// Pause after the next dial.
+    /// Pause after the next dial: the longer, the more were in vain.
     pause: Duration,
 }
 
@@ -131,23 +126,23 @@ impl Segment {
         let (peer, is_full) = (addr.id, self.peers.len() >= MAX_PEERS);
         match self.peers.get_mut(&peer) {
             Some(found) if found.addr == addr => return false,
-            Some(found) => (found.addr, found.next) = (addr, now),
+            Some(found) => (found.addr, found.is_fresh, found.next) = (addr, true, now),
             None if is_full => return false,
             None => {
                 let found = Found {
                     addr,
+                    is_fresh: true,
                     next: now,
                     pause: FIRST_RETRY,
                 };
                 self.peers.insert(peer, found);
             }
         }
-        self.fresh.insert(peer)
+        true
     }
 
     fn lost(&mut self, peer: &PeerId) {
         self.peers.remove(peer);
-        self.fresh.remove(peer);
     }
 
     /// Peers to dial now, as many as there are places: each counts as dialed.
@@ -160,19 +155,19 @@ impl Segment {
         let mut due = Vec::new();
         for (peer, found) in &mut self.peers {
             if is_known(peer) {
-                self.fresh.remove(peer);
                 // If it is lost again, it is looked for as one that was just found.
                 (found.next, found.pause) = (now + FIRST_RETRY, FIRST_RETRY);
+                found.is_fresh = false;
             } else if found.next <= now {
-                due.push((!self.fresh.contains(peer), found.pause, found.next, *peer));
+                due.push((found.pause, !found.is_fresh, found.next, *peer));
             }
         }
-        // The fewer attempts, the sooner.
+        // The fewer attempts, the sooner: whoever names ever new addresses comes behind the others.
         due.sort_unstable();
         due.truncate(places);
         let dialed = due.into_iter().filter_map(|(_, _, _, peer)| {
             let found = self.peers.get_mut(&peer)?;
-            self.fresh.remove(&peer);
+            found.is_fresh = false;
             found.next = now + found.pause;
             found.pause = (found.pause * 2).min(MAX_RETRY);
             Some(found.addr.clone())
@@ -270,6 +265,23 @@ mod tests {
         assert_eq!(segment.due(later, 1, |_| false), [moved]);
         segment.lost(&new.id);
         assert_eq!(segment.due(later, usize::MAX, |_| false).len(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_names_ever_new_addresses_keeps_nobody_waiting() {
+        let (mut segment, now) = (Segment::default(), Instant::now());
+        let (liar, other) = (made_up(), made_up());
+        let at = |port| liar.clone().with_ip_addr(([127, 0, 0, 1], port).into());
+        for port in 1..4 {
+            assert!(segment.found(at(port), now));
+            assert_eq!(segment.due(now, 1, |_| false), [at(port)]);
+        }
+        segment.found(other.clone(), now);
+        assert_eq!(segment.due(now, 1, |_| false), [other.clone()]);
+        // Both are due, and the other one was tried once.
+        let later = now + FIRST_RETRY;
+        segment.found(at(4), later);
+        assert_eq!(segment.due(later, 1, |_| false), [other]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -131,7 +131,8 @@ impl Prober {
                         self.suspicions.start_over();
                     }
                     // A node that gets no answers in time asks less, too (Lifeguard): where many
-                    // share a processor that is not enough for them, they would never catch up.
+                    // share a processor that is not enough for them, each failed probe makes more
+                    // dials, of this node and of those that it asks for help.
                     let period = PERIOD * self.suspicions.patience();
                     next_round = Instant::now() + period.mul_f64(0.8 + 0.4 * rand::random::<f64>());
                     self.start_round(&mut rounds, &reports);

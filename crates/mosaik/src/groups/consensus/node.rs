@@ -445,7 +445,7 @@ impl Node {
     }
 
     /// Has the consensus library panic.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "storage"))]
     pub(crate) async fn crash(&self) {
         let planted = self.0.raft.external_request(|_| panic!("a planted panic"));
         let _ = planted.await;

@@ -83,8 +83,8 @@ pub struct ConsensusConfig {
     /// Time after which voters that have had neither a leader nor a majority found a new history
     /// from the log that is longest among them. Default none: a group that has lost its majority
     /// halts. A voter whose log is shorter than that of another which it reaches never does it: all
-    /// need this setting, and the same value. **Availability over consistency**: if the lost members still live, both sides go on,
-    /// and one side's commands are discarded when they meet.
+    /// need this setting, and the same value. **Availability over consistency**: if the lost members
+    /// still live, both sides go on, and one side's commands are discarded when they meet.
     pub reform_after: Option<Duration>,
 }
 
