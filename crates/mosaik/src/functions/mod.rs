@@ -20,6 +20,7 @@
 //!   request may have started; from then on only a function declared idempotent is tried again.
 //! - What a node holds for others (streams without a header, requests and replies on their way) is
 //!   bounded in all and for each peer; beyond it calls are refused with 11509.
+//! - A call takes its place once its request is there, so that slow requests hold none.
 //! - A side that gives up drops its end of the stream, and the other end stops working at once.
 //!
 //! | task | ends when |

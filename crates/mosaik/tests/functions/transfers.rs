@@ -10,7 +10,7 @@ use mosaik::{
     id,
     iroh::endpoint::{RecvStream, SendStream},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use super::common::{
     Gate, call_header, eventually, introduce, ms, pair, serve_by_hand, until_candidates,
@@ -105,10 +105,12 @@ async fn requests_that_never_come_hold_up_nobody_else() {
     assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
     let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
     let mut silent = Vec::new();
-    for _ in 0..8 {
+    for n in 0..8 {
         silent.push(say(&connection, &announced(64 * MIB)).await);
+        if n < 2 {
+            until_proceed(&mut silent[n].1).await;
+        }
     }
-    eventually(5, || handler.stats().inflight() == 2).await;
     let reply = within(5, honest.call(request(LARGE))).await.unwrap();
     assert_eq!(reply.len(), 3);
     // Two were waited for, for a few seconds; the others were too many of one peer.
@@ -117,8 +119,141 @@ async fn requests_that_never_come_hold_up_nobody_else() {
     ends.sort_unstable();
     let refused = [Some(11_509); 6];
     assert_eq!(ends, [&[Some(102); 2][..], &refused].concat());
-    eventually(5, || handler.stats().inflight() == 0).await;
-    assert_eq!((handler.stats().served(), handler.stats().failed()), (1, 2));
+    let stats = handler.stats();
+    assert_eq!(
+        (stats.served(), stats.failed(), stats.inflight()),
+        (1, 0, 0)
+    );
+}
+
+/// Serves with so many places; requests below [`LARGE`] pass a gate.
+fn serve_gated(node: &Network, places: usize, gate: &Gate) -> Handler<(Bytes, usize), Bytes> {
+    let gate = gate.clone();
+    let serve = move |(bytes, len): (Bytes, usize), _: CallContext| {
+        let gate = gate.clone();
+        async move {
+            if bytes.len() < LARGE {
+                gate.pass().await;
+            }
+            Ok::<_, ()>(Bytes::from(vec![7; len]))
+        }
+    };
+    let builder = node.functions().handler().with_function_id(STORE);
+    builder.with_max_concurrent(places).serve(serve).unwrap()
+}
+
+/// Sends a request slowly, though fast enough to go on, until it is told to send the rest.
+async fn drip(mut send: SendStream, body: Vec<u8>, finish: Arc<Notify>) {
+    let mut sent = 0;
+    while timeout(ms(500), finish.notified()).await.is_err() {
+        let next = body.len().min(sent + 20_000);
+        send.write_all(&body[sent..next]).await.unwrap();
+        sent = next;
+    }
+    send.write_all(&body[sent..]).await.unwrap();
+    send.finish().unwrap();
+}
+
+/// Regression: a call took its place before its request was there, and the request could drip for as
+/// long as the call's budget.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_come_slowly_or_never_keep_no_place() {
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    introduce(&a, &b).await;
+    let gate = Gate::new();
+    gate.open();
+    let handler = serve_gated(&a, 1, &gate);
+    let honest = caller(&b);
+    until_candidates(&honest, 1).await;
+
+    let intruder = Intruder::new().await;
+    assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
+    let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
+    let body = frame(&request(MIB));
+    let (send, mut recv) = say(&connection, &announced(body.len() - 4)).await;
+    until_proceed(&mut recv).await;
+    tokio::spawn(drip(send, body, Arc::new(Notify::new())));
+    // A small one that would come without being asked for, if it came.
+    let _small = say(&connection, &announced(1000)).await;
+    // As soon as the place is not kept any more.
+    assert_eq!(within(9, honest.call(request(3))).await.unwrap().len(), 3);
+    for _ in 0..3 {
+        let (_send, mut again) = say(&connection, &announced(LARGE)).await;
+        assert_eq!(end_of(&mut again).await, Some(11_509));
+    }
+    for len in [3, LARGE] {
+        let calling = honest.call_with_timeout(request(len), ms(2_000));
+        assert_eq!(within(5, calling).await.unwrap().len(), 3);
+    }
+    let stats = handler.stats();
+    assert_eq!(
+        (stats.served(), stats.failed(), stats.inflight()),
+        (3, 0, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_request_that_is_asked_for_has_its_place() {
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    introduce(&a, &b).await;
+    let handler = serve_gated(&a, 1, &Gate::new());
+    let honest = caller(&b);
+    until_candidates(&honest, 1).await;
+
+    let intruder = Intruder::new().await;
+    assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
+    let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
+    let body = frame(&request(LARGE));
+    let (mut send, mut recv) = say(&connection, &announced(body.len() - 4)).await;
+    until_proceed(&mut recv).await;
+    let small = honest.call_with_timeout(request(3), ms(500));
+    let refused = within(5, small).await.unwrap_err();
+    assert!(matches!(refused, CallError::Rejected(_)), "{refused:?}");
+    send.write_all(&body).await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(end_of(&mut recv).await, Some(200));
+    assert_eq!((handler.stats().served(), handler.stats().failed()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_took_long_waits_a_second_for_a_place() {
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    introduce(&a, &b).await;
+    let gate = Gate::new();
+    let handler = serve_gated(&a, 2, &gate);
+    let honest = caller(&b);
+    until_candidates(&honest, 1).await;
+
+    let body = frame(&request(MIB));
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let intruder = Intruder::new().await;
+        assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
+        let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
+        let (send, mut recv) = say(&connection, &announced(body.len() - 4)).await;
+        until_proceed(&mut recv).await;
+        let finish = Arc::new(Notify::new());
+        tokio::spawn(drip(send, body.clone(), finish.clone()));
+        slow.push((finish, recv, intruder));
+    }
+    let running = join_all((0..2).map(|_| honest.call(request(3))));
+    let others = async {
+        // The places were given up, and are taken.
+        eventually(9, || gate.started() == 2).await;
+        let (finish, mut recv, _intruder) = slow.pop().unwrap();
+        finish.notify_one();
+        assert_eq!(end_of(&mut recv).await, Some(11_509));
+        let (finish, mut recv, _intruder) = slow.pop().unwrap();
+        finish.notify_one();
+        gate.open();
+        assert_eq!(end_of(&mut recv).await, Some(200));
+    };
+    let (results, ()) = within(20, async { tokio::join!(running, others) }).await;
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!((handler.stats().served(), handler.stats().failed()), (3, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
