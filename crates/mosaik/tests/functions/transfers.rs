@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use mosaik::{
     Bytes, CallContext, Network, UniqueId,
-    discovery::PeerEntry,
-    functions::{CallError, Caller, Handler},
+    discovery::{self, PeerEntry},
+    functions::{CallError, Caller, Config, Handler},
     futures::{StreamExt, future::join_all, stream},
     id,
     iroh::endpoint::{RecvStream, SendStream},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use super::common::{
     Gate, call_header, eventually, introduce, ms, pair, serve_by_hand, until_candidates,
 };
 use crate::support::{
+    builder,
     intruder::{FUNCTIONS_ALPN, Intruder, end_of, frame, say},
     node, random_network, within,
 };
@@ -105,10 +106,12 @@ async fn requests_that_never_come_hold_up_nobody_else() {
     assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
     let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
     let mut silent = Vec::new();
-    for _ in 0..8 {
+    for n in 0..8 {
         silent.push(say(&connection, &announced(64 * MIB)).await);
+        if n < 2 {
+            until_proceed(&mut silent[n].1).await;
+        }
     }
-    eventually(5, || handler.stats().inflight() == 2).await;
     let reply = within(5, honest.call(request(LARGE))).await.unwrap();
     assert_eq!(reply.len(), 3);
     // Two were waited for, for a few seconds; the others were too many of one peer.
@@ -117,8 +120,256 @@ async fn requests_that_never_come_hold_up_nobody_else() {
     ends.sort_unstable();
     let refused = [Some(11_509); 6];
     assert_eq!(ends, [&[Some(102); 2][..], &refused].concat());
-    eventually(5, || handler.stats().inflight() == 0).await;
-    assert_eq!((handler.stats().served(), handler.stats().failed()), (1, 2));
+    let stats = handler.stats();
+    assert_eq!(
+        (stats.served(), stats.failed(), stats.inflight()),
+        (1, 0, 0)
+    );
+}
+
+/// Serves with so many places; requests below [`LARGE`] pass a gate.
+fn serve_gated(node: &Network, places: usize, gate: &Gate) -> Handler<(Bytes, usize), Bytes> {
+    let gate = gate.clone();
+    let serve = move |(bytes, len): (Bytes, usize), _: CallContext| {
+        let gate = gate.clone();
+        async move {
+            if bytes.len() < LARGE {
+                gate.pass().await;
+            }
+            Ok::<_, ()>(Bytes::from(vec![7; len]))
+        }
+    };
+    let builder = node.functions().handler().with_function_id(STORE);
+    builder.with_max_concurrent(places).serve(serve).unwrap()
+}
+
+/// Sends a request slowly, though fast enough to go on, until it is told to send the rest.
+async fn drip(mut send: SendStream, body: Vec<u8>, finish: Arc<Notify>) {
+    let mut sent = 0;
+    while timeout(ms(500), finish.notified()).await.is_err() {
+        let next = body.len().min(sent + 20_000);
+        send.write_all(&body[sent..next]).await.unwrap();
+        sent = next;
+    }
+    send.write_all(&body[sent..]).await.unwrap();
+    send.finish().unwrap();
+}
+
+/// Regression: a call took its place before its request was there, and the request could drip for as
+/// long as the call's budget.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_come_slowly_or_never_keep_no_place() {
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    introduce(&a, &b).await;
+    let gate = Gate::new();
+    gate.open();
+    let handler = serve_gated(&a, 1, &gate);
+    let honest = caller(&b);
+    until_candidates(&honest, 1).await;
+
+    let intruder = Intruder::new().await;
+    assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
+    let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
+    let body = frame(&request(MIB));
+    let (send, mut recv) = say(&connection, &announced(body.len() - 4)).await;
+    until_proceed(&mut recv).await;
+    tokio::spawn(drip(send, body, Arc::new(Notify::new())));
+    // A small one that would come without being asked for, if it came.
+    let _small = say(&connection, &announced(1000)).await;
+    // As soon as the place is not kept any more.
+    assert_eq!(within(9, honest.call(request(3))).await.unwrap().len(), 3);
+    for _ in 0..3 {
+        let (_send, mut again) = say(&connection, &announced(LARGE)).await;
+        assert_eq!(end_of(&mut again).await, Some(11_509));
+    }
+    for len in [3, LARGE] {
+        let calling = honest.call_with_timeout(request(len), ms(2_000));
+        assert_eq!(within(5, calling).await.unwrap().len(), 3);
+    }
+    let stats = handler.stats();
+    assert_eq!(
+        (stats.served(), stats.failed(), stats.inflight()),
+        (3, 0, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_request_that_is_asked_for_has_its_place() {
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    introduce(&a, &b).await;
+    let handler = serve_gated(&a, 1, &Gate::new());
+    let honest = caller(&b);
+    until_candidates(&honest, 1).await;
+
+    let intruder = Intruder::new().await;
+    assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
+    let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
+    let body = frame(&request(LARGE));
+    let (mut send, mut recv) = say(&connection, &announced(body.len() - 4)).await;
+    until_proceed(&mut recv).await;
+    let small = honest.call_with_timeout(request(3), ms(500));
+    let refused = within(5, small).await.unwrap_err();
+    assert!(matches!(refused, CallError::Rejected(_)), "{refused:?}");
+    send.write_all(&body).await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(end_of(&mut recv).await, Some(200));
+    assert_eq!((handler.stats().served(), handler.stats().failed()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_took_long_waits_a_second_for_a_place() {
+    let id = random_network();
+    let (a, b) = (node(id).await, node(id).await);
+    introduce(&a, &b).await;
+    let gate = Gate::new();
+    let handler = serve_gated(&a, 2, &gate);
+    let honest = caller(&b);
+    until_candidates(&honest, 1).await;
+
+    let body = frame(&request(MIB));
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let intruder = Intruder::new().await;
+        assert!(a.discovery().insert(PeerEntry::new(id, intruder.addr())));
+        let connection = intruder.join(&a, FUNCTIONS_ALPN).await;
+        let (send, mut recv) = say(&connection, &announced(body.len() - 4)).await;
+        until_proceed(&mut recv).await;
+        let finish = Arc::new(Notify::new());
+        tokio::spawn(drip(send, body.clone(), finish.clone()));
+        slow.push((finish, recv, intruder));
+    }
+    let running = join_all((0..2).map(|_| honest.call(request(3))));
+    let others = async {
+        // The places were given up, and are taken.
+        eventually(9, || gate.started() == 2).await;
+        let (finish, mut recv, _intruder) = slow.pop().unwrap();
+        finish.notify_one();
+        assert_eq!(end_of(&mut recv).await, Some(11_509));
+        let (finish, mut recv, _intruder) = slow.pop().unwrap();
+        finish.notify_one();
+        gate.open();
+        assert_eq!(end_of(&mut recv).await, Some(200));
+    };
+    let (results, ()) = within(20, async { tokio::join!(running, others) }).await;
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!((handler.stats().served(), handler.stats().failed()), (3, 0));
+}
+
+/// Until a large reply was begun, and a caller that reads it has had time to find that it must wait.
+async fn until_waiting(written: &Notify) {
+    within(10, written.notified()).await;
+    tokio::time::sleep(ms(500)).await;
+}
+
+/// Regression: replies were bounded one by one on the caller's side, and not all together.
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_that_are_received_at_once_are_bounded_for_each_handler() {
+    const REPLY: usize = 8 * MIB;
+    // What is asked for says what comes of a large reply: all, a part, or a part before it is given
+    // up; or all of a small one.
+    const ALL: usize = 0;
+    const PART: usize = 1;
+    const LOST: usize = 2;
+    const SMALL: usize = 3;
+    let id = random_network();
+    let functions = Config::builder()
+        .with_max_message_bytes(REPLY + 100)
+        .with_max_incoming_reply_bytes(1);
+    let builder = builder(id, discovery::Config::builder());
+    let b = builder.with_functions(functions).build().await.unwrap();
+    let a = node(id).await;
+    introduce(&a, &b).await;
+    let _handler = serve(&a, &Gate::new());
+    let intruder = Intruder::new().await;
+    let entry = PeerEntry::new(id, intruder.addr()).add_functions(STORE);
+    let entry = entry.sign(&intruder.secret).unwrap();
+    assert!(b.discovery().feed(entry.clone()));
+    let replies = Arc::new([REPLY, 3].map(|len| frame(&(0u8, Bytes::from(vec![7; len])))));
+    let written = Arc::new(Notify::new());
+    let telling = written.clone();
+    let by_hand = move |mut send: SendStream, mut recv: RecvStream| {
+        let (replies, written) = (replies.clone(), telling.clone());
+        async move {
+            let request = recv.read_to_end(LARGE).await.unwrap();
+            let (_, what): (Bytes, usize) = postcard::from_bytes(&request[4..]).unwrap();
+            let reply = &replies[usize::from(what == SMALL)];
+            if what == PART {
+                // More than the transport keeps of a stream: so some of it was read.
+                send.write_all(&reply[..2 * MIB]).await.unwrap();
+            }
+            if what == PART || what == ALL {
+                written.notify_one();
+            }
+            if what == LOST {
+                send.write_all(&reply[..MIB]).await.unwrap();
+                tokio::time::sleep(ms(300)).await;
+                send.reset(104u32.into()).unwrap();
+            }
+            if what == ALL || what == SMALL {
+                // Fails when the caller has left.
+                let _ = send.write_all(reply).await;
+            }
+            std::future::pending::<()>().await;
+        }
+    };
+    let peer = *entry.id();
+    let to = |wanted: bool| -> Caller<(Bytes, usize), Bytes> {
+        let builder = b.functions().caller().with_function_id(STORE);
+        builder
+            .require(move |handler| (*handler.id() == peer) == wanted)
+            .build()
+    };
+    let (caller, elsewhere) = (to(true), to(false));
+    let calling = async {
+        until_candidates(&caller, 1).await;
+        until_candidates(&elsewhere, 1).await;
+        let ask = |what: usize| Box::pin(caller.call((Bytes::new(), what)));
+        // Comes in part, and is left alone then.
+        let mut first = ask(PART);
+        tokio::select! {
+            _ = &mut first => panic!("it is not complete"),
+            () = within(10, written.notified()) => {}
+        }
+        let mut second = ask(ALL);
+        tokio::select! {
+            _ = &mut second => panic!("no room for both"),
+            () = until_waiting(&written) => {}
+        }
+        // Small ones don't wait, and other handlers have room of their own.
+        assert_eq!(within(5, ask(SMALL)).await.unwrap().len(), 3);
+        let large = (Bytes::new(), REPLY);
+        assert_eq!(
+            within(10, elsewhere.call(large)).await.unwrap().len(),
+            REPLY
+        );
+        // First come, first served.
+        let mut third = ask(ALL);
+        tokio::select! {
+            _ = &mut second => panic!("no room yet"),
+            _ = &mut third => panic!("no room yet"),
+            () = until_waiting(&written) => {}
+        }
+        // What the handler gives up is not waited for.
+        let lost = within(5, ask(LOST)).await;
+        assert!(
+            matches!(lost, Err(CallError::Transport(_))),
+            "{:?}",
+            lost.is_ok()
+        );
+        drop(first);
+        tokio::select! {
+            biased;
+            _ = &mut third => panic!("not its turn"),
+            reply = within(10, &mut second) => assert_eq!(reply.unwrap().len(), REPLY),
+        }
+        within(10, third).await.unwrap()
+    };
+    tokio::select! {
+        () = serve_by_hand(&intruder, &entry, by_hand) => unreachable!(),
+        reply = calling => assert_eq!(reply.len(), REPLY),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use iroh::endpoint::ApplicationClose;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::Instrument;
 
 use super::{
     admission::{Admitted, admit},
     handlers::Handlers,
+    places::Transfer,
     registered::{Place, Registered},
     reply,
     service::Work,
@@ -22,9 +23,9 @@ use crate::{
         wire::{Header, Kind, MAX_HEADER_BYTES, MAX_INLINE_REQUEST_BYTES, Tag},
     },
     net::{
-        Acceptor, Link,
+        Acceptor, Link, LinkSender,
         close::{ProtocolViolation, Success},
-        link::RecvError,
+        link::{FRAME_HEADER_BYTES, RecvError},
     },
     primitives::{Quota, Share, ShortFmtExt, TraceParent},
 };
@@ -33,6 +34,9 @@ use crate::{
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout for a call to get memory for its request. Less than callers wait for the verdict.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Timeout for a large request that took its time to get a place. Less than callers wait for a sign
+/// that the function runs.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time limit for a request to arrive, or for its next [`REQUEST_STEP_BYTES`]. Its caller's budget
 /// bounds the whole.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -115,24 +119,22 @@ async fn run(handlers: &Handlers, mut link: Link, header: &Header, admitted: Adm
         Err(Unreserved::Refused(refusal)) => return refuse(handlers, link, refusal).await,
         Err(Unreserved::Left) => return,
     };
-    let Some(place) = registered.begin() else {
-        registered.refused(&NoCapacity.into());
-        return refuse(handlers, link, NoCapacity.into()).await;
-    };
-    let work = match receive_request(&mut link, header, &place, context, deadline).await {
-        Ok(work) => work,
-        Err(broken) => {
-            drop(place);
-            return match broken {
-                Broken::Violation => drop(link.close_now(ProtocolViolation).await),
-                // Without a word about a start before it: nothing has run.
-                Broken::Withdrawn => link.close_now(FunctionNotFound).await.delivered().await,
-                Broken::Stalled => link.note_silence(),
-                Broken::Gone => {}
-            };
-        }
-    };
+    let received = receive_request(&mut link, header, &registered, context, deadline).await;
     drop(memory);
+    let (work, place) = match received {
+        Ok(received) => received,
+        Err(Broken::Violation) => return drop(link.close_now(ProtocolViolation).await),
+        // Without a word about a start before it: nothing has run.
+        Err(Broken::Withdrawn) => {
+            return link.close_now(FunctionNotFound).await.delivered().await;
+        }
+        Err(Broken::Full) => {
+            registered.refused(&NoCapacity.into());
+            return refuse(handlers, link, NoCapacity.into()).await;
+        }
+        Err(Broken::Stalled) => return link.note_silence(),
+        Err(Broken::Gone) => return,
+    };
     // With its end noticed, dropping this half costs no packet.
     link.receiver.notice_end();
     match work {
@@ -198,19 +200,30 @@ enum Unreserved {
     Left,
 }
 
-/// Memory for a request that is too large to be sent unasked, held until it is decoded; nothing
-/// for any other.
+/// Memory for a request, held until it is decoded; nothing for one that is here already. Only one
+/// that is too large to be sent unasked waits for it.
 async fn reserve<'h>(
     handlers: &'h Handlers,
     link: &Link,
     header: &Header,
     registered: &Registered,
 ) -> Result<Option<Share<&'h Quota>>, Unreserved> {
-    if header.is_inline() {
-        return Ok(None);
-    }
     // Admitted is only what this node can hold.
     let bytes = usize::try_from(header.request_bytes).unwrap_or(usize::MAX);
+    if header.is_inline() {
+        let frame_bytes = bytes + FRAME_HEADER_BYTES;
+        if link.receiver.buffered_bytes() >= frame_bytes {
+            return Ok(None);
+        }
+        let memory = handlers.small_requests.try_take(link.peer(), frame_bytes);
+        return match memory {
+            Some(memory) => Ok(Some(memory)),
+            None => {
+                registered.refused(&NoCapacity.into());
+                Err(Unreserved::Refused(NoCapacity.into()))
+            }
+        };
+    }
     tokio::select! {
         biased;
         () = registered.withdrawn() => Err(Unreserved::Refused(FunctionNotFound.into())),
@@ -225,20 +238,34 @@ enum Broken {
     Violation,
     /// The handler was dropped.
     Withdrawn,
+    /// No place is free.
+    Full,
     /// The request comes too slowly.
     Stalled,
     /// The caller left, or its budget is used up.
     Gone,
 }
 
+/// Receives a request and decodes it once the call has its place: so that no caller holds one by
+/// being slow, it has none before, see [`places`](super::places).
 async fn receive_request(
     link: &mut Link,
     header: &Header,
-    place: &Place,
+    registered: &Arc<Registered>,
     context: CallContext,
     deadline: Instant,
-) -> Result<Work, Broken> {
-    let registered = place.registered();
+) -> Result<(Work, Place), Broken> {
+    let mut transfer = None;
+    if !header.is_inline() {
+        transfer = Some(
+            registered
+                .places
+                .begin_transfer(link.peer())
+                .ok_or(Broken::Full)?,
+        );
+    } else if registered.places.is_full() {
+        return Err(Broken::Full);
+    }
     // The frame limit holds no larger request than the header announced.
     let request_bytes = usize::try_from(header.request_bytes).map_err(|_| Broken::Violation)?;
     link.receiver
@@ -256,11 +283,20 @@ async fn receive_request(
     }
     let (mut due, mut step) = (started + REQUEST_TIMEOUT, REQUEST_STEP_BYTES);
     loop {
+        if let Some(transfer) = &mut transfer {
+            transfer.received(link.receiver.buffered_bytes());
+        }
         match link.receiver.pop() {
             Ok(Some(_)) if registered.is_withdrawn() => return Err(Broken::Withdrawn),
             Ok(Some(request)) if request.len() == request_bytes => {
+                let place = match transfer {
+                    None => registered.begin().ok_or(Broken::Full)?,
+                    Some(transfer) => {
+                        take_place(registered, transfer, &link.sender, deadline).await?
+                    }
+                };
                 let work = registered.service.start(request, context);
-                return work.ok_or(Broken::Violation);
+                return Ok((work.ok_or(Broken::Violation)?, place));
             }
             Ok(Some(_)) => return Err(Broken::Violation),
             Ok(None) => {}
@@ -272,6 +308,7 @@ async fn receive_request(
         }
         tokio::select! {
             biased;
+            () = watch(&mut transfer) => {}
             filled = timeout_at(deadline.min(due), link.receiver.fill()) => match filled {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(broken(&error)),
@@ -280,6 +317,29 @@ async fn receive_request(
             },
             () = registered.withdrawn() => return Err(Broken::Withdrawn),
         }
+    }
+}
+
+async fn watch(transfer: &mut Option<Transfer<'_>>) {
+    match transfer {
+        Some(transfer) => transfer.watch().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The place of a call whose large request is there.
+async fn take_place(
+    registered: &Arc<Registered>,
+    transfer: Transfer<'_>,
+    sender: &LinkSender,
+    deadline: Instant,
+) -> Result<Place, Broken> {
+    tokio::select! {
+        biased;
+        () = registered.withdrawn() => Err(Broken::Withdrawn),
+        permit = transfer.into_place() => Ok(registered.occupy(permit)),
+        () = sender.stopped() => Err(Broken::Gone),
+        () = sleep_until(deadline.min(Instant::now() + PLACE_TIMEOUT)) => Err(Broken::Full),
     }
 }
 

@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod handle;
 mod handlers;
+mod places;
 mod registered;
 mod registry;
 mod reply;

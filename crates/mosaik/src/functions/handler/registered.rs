@@ -17,7 +17,11 @@ use tokio::time::Instant;
 
 use tokio_util::sync::WaitForCancellationFuture;
 
-use super::{HandlerConfig, Stats, service::Service};
+use super::{
+    HandlerConfig, Stats,
+    places::{Permit, Places},
+    service::Service,
+};
 use crate::{
     functions_layer::{
         close::NotAllowed,
@@ -44,6 +48,7 @@ pub(super) struct Registered {
     pub(super) config: HandlerConfig,
     pub(super) service: Box<dyn Service>,
     pub(super) stats: Stats,
+    pub(super) places: Places,
     named: Named,
     refused: AtomicU64,
     not_allowed: AtomicU64,
@@ -66,6 +71,7 @@ impl Registered {
     ) -> Self {
         Self {
             id,
+            places: Places::new(config.max_concurrent),
             config,
             service,
             stats: Stats::default(),
@@ -132,15 +138,19 @@ impl Registered {
 
     /// A place for one call, if one is free.
     pub(super) fn begin(self: &Arc<Self>) -> Option<Place> {
-        if !self.stats.begin(self.config.max_concurrent) {
-            return None;
-        }
+        self.places.try_take().map(|permit| self.occupy(permit))
+    }
+
+    /// Counts a call in that has a place.
+    pub(super) fn occupy(self: &Arc<Self>, permit: Permit) -> Place {
+        self.stats.begin();
         self.metrics.accepted.increment(1);
         self.metrics.inflight.increment(1);
-        Some(Place {
+        Place {
             registered: self.clone(),
             is_counted: false,
-        })
+            _permit: permit,
+        }
     }
 
     /// Counts the handler in; called once, when it can be found.
@@ -182,6 +192,8 @@ impl fmt::Debug for Registered {
 pub(super) struct Place {
     registered: Arc<Registered>,
     is_counted: bool,
+    /// Given back after the call was counted out: never do more run than may.
+    _permit: Permit,
 }
 
 impl Place {

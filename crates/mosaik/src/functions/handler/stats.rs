@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts of a handler's calls since it was registered. Refused calls are not counted.
+/// Counts of a handler's calls since it was registered. Not counted are calls that were refused, and
+/// those whose request did not arrive.
 #[derive(Debug, Default)]
 pub struct Stats {
     served: AtomicUsize,
@@ -28,13 +29,9 @@ impl Stats {
         self.inflight.load(Ordering::Acquire)
     }
 
-    /// Counts a call in, unless `max` are running.
-    pub(super) fn begin(&self, max: usize) -> bool {
-        let more = |running: usize| (running < max).then_some(running + 1);
-        let begun = self
-            .inflight
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
-        begun.is_ok()
+    /// Counts a call in.
+    pub(super) fn begin(&self) {
+        self.inflight.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Counts how a call ended.
@@ -58,14 +55,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_limited_and_come_back() {
+    fn calls_are_counted_in_and_out() {
         let stats = Stats::default();
-        assert!(!stats.begin(0));
-        assert!(stats.begin(2) && stats.begin(2) && !stats.begin(2));
+        for _ in 0..3 {
+            stats.begin();
+        }
         stats.count(true);
-        assert!(!stats.begin(2), "counted, and still there");
+        assert_eq!(stats.inflight(), 3, "counted, and still there");
         stats.end();
-        assert!(stats.begin(2));
         for _ in 0..2 {
             stats.count(false);
             stats.end();
