@@ -6,8 +6,6 @@ use std::time::Duration;
 const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest encoded request or reply.
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
-/// Replies that are being received from one node at once, in bytes.
-const DEFAULT_MAX_INCOMING_REPLY_BYTES: usize = 512 * 1024 * 1024;
 /// Limit on the silence of a handler's node.
 const DEFAULT_SILENCE_LIMIT: Duration = Duration::from_millis(750);
 /// Lower bound of the silence limit: connections are checked twice in this time.
@@ -26,19 +24,6 @@ pub struct Config {
     pub call_timeout: Duration,
     /// Largest encoded request or reply that is sent or accepted. Default 64 MiB; 1 to 1 GiB.
     pub max_message_bytes: usize,
-    /// Limit on the replies that this node receives at once from one handler's node, of all calls and
-    /// in bytes. Default 512 MiB. Beyond it replies stay with the transport until others are complete
-    /// or given up, first come first served, within the budgets of their calls. Replies of up to
-    /// 64 KiB don't count; one of the largest size always fits, so less than `max_message_bytes`
-    /// counts as that.
-    ///
-    /// A handler's node that waits for more than 128 MiB to be taken gives each further reply up
-    /// that was not taken for 5 s. With a much lower limit than the default, replies that wait here
-    /// may be lost in that way.
-    ///
-    /// A reply counts with its whole size from its first byte until it is complete, also while its
-    /// call, or its stream of replies, is not polled.
-    pub max_incoming_reply_bytes: usize,
     /// Limit on the silence of a handler's node while calls are in flight to it: when nothing at
     /// all arrives for this long, the node counts as dead, and the calls end or fail over. Default
     /// 750 ms; at least 300 ms, and four round trips if these take longer. From 5 s on it is the
@@ -54,7 +39,6 @@ impl Default for Config {
         Self {
             call_timeout: DEFAULT_CALL_TIMEOUT,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
-            max_incoming_reply_bytes: DEFAULT_MAX_INCOMING_REPLY_BYTES,
             silence_limit: DEFAULT_SILENCE_LIMIT,
         }
     }
@@ -97,13 +81,6 @@ impl ConfigBuilder {
     #[must_use]
     pub const fn with_max_message_bytes(mut self, bytes: usize) -> Self {
         self.0.max_message_bytes = bytes;
-        self
-    }
-
-    /// Sets how many bytes of replies are received at once from one handler's node.
-    #[must_use]
-    pub const fn with_max_incoming_reply_bytes(mut self, bytes: usize) -> Self {
-        self.0.max_incoming_reply_bytes = bytes;
         self
     }
 
@@ -161,7 +138,6 @@ mod tests {
         let config = Config::builder().build().unwrap();
         assert_eq!(config.call_timeout, Duration::from_secs(30));
         assert_eq!(config.max_message_bytes, 64 << 20);
-        assert_eq!(config.max_incoming_reply_bytes, 512 << 20);
         assert_eq!(config.silence_limit, Duration::from_millis(750));
         let bad = [
             Config::builder().with_call_timeout(Duration::ZERO),

@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::{Config, report::FunctionReport, route::Routes, wire::TAG_BYTES};
+use super::{Config, report::FunctionReport, route::Routes};
 use crate::{
     discovery::Discovery,
     net::Links,
@@ -41,13 +41,11 @@ pub(super) trait Described: Send + Sync {
 
 impl Core {
     pub(super) fn new(config: Config, discovery: Discovery, links: Links, scope: Scope) -> Self {
-        let largest = config.max_message_bytes + TAG_BYTES;
-        let incoming_bytes = config.max_incoming_reply_bytes.max(largest);
         Self {
             discovery,
             links,
             config,
-            routes: Routes::new(incoming_bytes),
+            routes: Routes::default(),
             measuring: Arc::new(Semaphore::new(MAX_MEASUREMENTS)),
             scope,
             callers: Mutex::default(),

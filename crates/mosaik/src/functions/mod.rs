@@ -19,8 +19,7 @@
 //! - **A call never runs twice by itself.** Refusals and failures fail over freely until the
 //!   request may have started; from then on only a function declared idempotent is tried again.
 //! - What a node holds for others (streams without a header, requests and replies on their way) is
-//!   bounded in all and for each peer; beyond it calls are refused with 11509. What a caller receives
-//!   is bounded for each handler's node; beyond it replies wait.
+//!   bounded in all and for each peer; beyond it calls are refused with 11509.
 //! - A call takes its place once its request is there, so that slow requests hold none.
 //! - A side that gives up drops its end of the stream, and the other end stops working at once.
 //!
@@ -45,7 +44,6 @@ mod function;
 pub(crate) mod fuzz;
 mod handle;
 pub mod handler;
-mod incoming;
 mod metrics;
 mod report;
 mod route;

@@ -16,7 +16,6 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::incoming::Memory;
 use crate::{
     net::limits::MAX_STREAMS_PER_CONNECTION,
     primitives::{Digest, PeerId},
@@ -37,10 +36,9 @@ const MEASURE_PAUSE: Duration = Duration::from_secs(5);
 const DISTANCE_WINDOW: Duration = Duration::from_secs(30);
 
 /// All peers that callers of this node call, or may call.
+#[derive(Default)]
 pub(crate) struct Routes {
     known: Mutex<HashMap<PeerId, Weak<Route>>>,
-    /// Memory for the replies of each peer.
-    incoming_bytes: usize,
     pulse: Arc<Pulse>,
 }
 
@@ -52,14 +50,6 @@ struct Pulse {
 }
 
 impl Routes {
-    pub(super) fn new(incoming_bytes: usize) -> Self {
-        Self {
-            known: Mutex::default(),
-            incoming_bytes,
-            pulse: Arc::default(),
-        }
-    }
-
     /// The route to a peer, shared by all callers.
     pub(super) fn to(&self, peer: PeerId) -> Arc<Route> {
         let mut known = self.known.lock();
@@ -69,7 +59,7 @@ impl Routes {
         if known.len() == known.capacity() {
             known.retain(|_, route| route.strong_count() > 0);
         }
-        let route = Arc::new(Route::new(peer, self.incoming_bytes, self.pulse.clone()));
+        let route = Arc::new(Route::new(peer, self.pulse.clone()));
         known.insert(peer, Arc::downgrade(&route));
         route
     }
@@ -107,8 +97,6 @@ pub(crate) struct Route {
     born: Instant,
     /// Permits for concurrent calls.
     places: Arc<Semaphore>,
-    /// Memory for replies that are being received.
-    incoming: Memory,
     inflight: AtomicUsize,
     failures: AtomicU32,
     /// Microseconds since `born`, here and below; 0 for never.
@@ -153,12 +141,11 @@ pub(super) struct Load {
 }
 
 impl Route {
-    fn new(peer: PeerId, incoming_bytes: usize, pulse: Arc<Pulse>) -> Self {
+    fn new(peer: PeerId, pulse: Arc<Pulse>) -> Self {
         Self {
             peer,
             born: Instant::now(),
             places: Arc::new(Semaphore::new(MAX_CALLS)),
-            incoming: Memory::new(incoming_bytes),
             inflight: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             rests_until: AtomicU64::new(0),
@@ -356,13 +343,6 @@ impl fmt::Debug for Route {
     }
 }
 
-impl Load {
-    /// Memory for the replies of the peer.
-    pub(super) fn incoming(&self) -> &Memory {
-        &self.route.incoming
-    }
-}
-
 impl Drop for Load {
     fn drop(&mut self) {
         self.route.inflight.fetch_sub(1, Ordering::SeqCst);
@@ -381,7 +361,7 @@ mod tests {
     use futures::FutureExt;
 
     fn route() -> Arc<Route> {
-        Routes::new(0).to(iroh::SecretKey::generate().public())
+        Routes::default().to(iroh::SecretKey::generate().public())
     }
 
     #[tokio::test(start_paused = true)]
@@ -489,7 +469,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_watchdog_wakes_with_the_first_call() {
-        let routes = Routes::new(0);
+        let routes = Routes::default();
         let route = routes.to(iroh::SecretKey::generate().public());
         assert!(Arc::ptr_eq(&route, &routes.to(route.peer())));
         let mut busy = std::pin::pin!(routes.until_busy());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mosaik::{
     Bytes, CallContext, Network, UniqueId,
-    discovery::{self, PeerEntry},
-    functions::{CallError, Caller, Config, Handler},
+    discovery::PeerEntry,
+    functions::{CallError, Caller, Handler},
     futures::{StreamExt, future::join_all, stream},
     id,
     iroh::endpoint::{RecvStream, SendStream},
@@ -16,7 +16,6 @@ use super::common::{
     Gate, call_header, eventually, introduce, ms, pair, serve_by_hand, until_candidates,
 };
 use crate::support::{
-    builder,
     intruder::{FUNCTIONS_ALPN, Intruder, end_of, frame, say},
     node, random_network, within,
 };
@@ -255,121 +254,6 @@ async fn a_request_that_took_long_waits_a_second_for_a_place() {
     let (results, ()) = within(20, async { tokio::join!(running, others) }).await;
     assert!(results.iter().all(Result::is_ok));
     assert_eq!((handler.stats().served(), handler.stats().failed()), (3, 0));
-}
-
-/// Until a large reply was begun, and a caller that reads it has had time to find that it must wait.
-async fn until_waiting(written: &Notify) {
-    within(10, written.notified()).await;
-    tokio::time::sleep(ms(500)).await;
-}
-
-/// Regression: replies were bounded one by one on the caller's side, and not all together.
-#[tokio::test(flavor = "multi_thread")]
-async fn replies_that_are_received_at_once_are_bounded_for_each_handler() {
-    const REPLY: usize = 8 * MIB;
-    // What is asked for says what comes of a large reply: all, a part, or a part before it is given
-    // up; or all of a small one.
-    const ALL: usize = 0;
-    const PART: usize = 1;
-    const LOST: usize = 2;
-    const SMALL: usize = 3;
-    let id = random_network();
-    let functions = Config::builder()
-        .with_max_message_bytes(REPLY + 100)
-        .with_max_incoming_reply_bytes(1);
-    let builder = builder(id, discovery::Config::builder());
-    let b = builder.with_functions(functions).build().await.unwrap();
-    let a = node(id).await;
-    introduce(&a, &b).await;
-    let _handler = serve(&a, &Gate::new());
-    let intruder = Intruder::new().await;
-    let entry = PeerEntry::new(id, intruder.addr()).add_functions(STORE);
-    let entry = entry.sign(&intruder.secret).unwrap();
-    assert!(b.discovery().feed(entry.clone()));
-    let replies = Arc::new([REPLY, 3].map(|len| frame(&(0u8, Bytes::from(vec![7; len])))));
-    let written = Arc::new(Notify::new());
-    let telling = written.clone();
-    let by_hand = move |mut send: SendStream, mut recv: RecvStream| {
-        let (replies, written) = (replies.clone(), telling.clone());
-        async move {
-            let request = recv.read_to_end(LARGE).await.unwrap();
-            let (_, what): (Bytes, usize) = postcard::from_bytes(&request[4..]).unwrap();
-            let reply = &replies[usize::from(what == SMALL)];
-            if what == PART {
-                // More than the transport keeps of a stream: so some of it was read.
-                send.write_all(&reply[..2 * MIB]).await.unwrap();
-            }
-            if what == PART || what == ALL {
-                written.notify_one();
-            }
-            if what == LOST {
-                send.write_all(&reply[..MIB]).await.unwrap();
-                tokio::time::sleep(ms(300)).await;
-                send.reset(104u32.into()).unwrap();
-            }
-            if what == ALL || what == SMALL {
-                // Fails when the caller has left.
-                let _ = send.write_all(reply).await;
-            }
-            std::future::pending::<()>().await;
-        }
-    };
-    let peer = *entry.id();
-    let to = |wanted: bool| -> Caller<(Bytes, usize), Bytes> {
-        let builder = b.functions().caller().with_function_id(STORE);
-        builder
-            .require(move |handler| (*handler.id() == peer) == wanted)
-            .build()
-    };
-    let (caller, elsewhere) = (to(true), to(false));
-    let calling = async {
-        until_candidates(&caller, 1).await;
-        until_candidates(&elsewhere, 1).await;
-        let ask = |what: usize| Box::pin(caller.call((Bytes::new(), what)));
-        // Comes in part, and is left alone then.
-        let mut first = ask(PART);
-        tokio::select! {
-            _ = &mut first => panic!("it is not complete"),
-            () = within(10, written.notified()) => {}
-        }
-        let mut second = ask(ALL);
-        tokio::select! {
-            _ = &mut second => panic!("no room for both"),
-            () = until_waiting(&written) => {}
-        }
-        // Small ones don't wait, and other handlers have room of their own.
-        assert_eq!(within(5, ask(SMALL)).await.unwrap().len(), 3);
-        let large = (Bytes::new(), REPLY);
-        assert_eq!(
-            within(10, elsewhere.call(large)).await.unwrap().len(),
-            REPLY
-        );
-        // First come, first served.
-        let mut third = ask(ALL);
-        tokio::select! {
-            _ = &mut second => panic!("no room yet"),
-            _ = &mut third => panic!("no room yet"),
-            () = until_waiting(&written) => {}
-        }
-        // What the handler gives up is not waited for.
-        let lost = within(5, ask(LOST)).await;
-        assert!(
-            matches!(lost, Err(CallError::Transport(_))),
-            "{:?}",
-            lost.is_ok()
-        );
-        drop(first);
-        tokio::select! {
-            biased;
-            _ = &mut third => panic!("not its turn"),
-            reply = within(10, &mut second) => assert_eq!(reply.unwrap().len(), REPLY),
-        }
-        within(10, third).await.unwrap()
-    };
-    tokio::select! {
-        () = serve_by_hand(&intruder, &entry, by_hand) => unreachable!(),
-        reply = calling => assert_eq!(reply.len(), REPLY),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,6 @@ use crate::{
         candidates::Candidate,
         close::{HandlerFailure, NoCapacity},
         core::Core,
-        incoming::Incoming,
         route::Load,
         wire::{FUNCTIONS_ALPN, Header, Kind, MAX_HEADER_BYTES, TAG_BYTES, Tag, is_verdict},
     },
@@ -48,13 +47,12 @@ pub(super) enum Answer {
     /// A frame with a value or an application error.
     Reply(Bytes),
     /// A stream of them.
-    Replies(Box<Replying>),
+    Replies(Replying),
 }
 
 /// A handler that is streaming its replies.
 pub(super) struct Replying {
     pub(super) link: Link,
-    pub(super) incoming: Incoming,
     /// Keeps the call counted.
     pub(super) _load: Load,
 }
@@ -139,8 +137,7 @@ pub(super) async fn attempt(
         () = scope.cancelled() => return Err(Miss::ShutDown),
     };
     let Sent { mut link, limit } = sent;
-    let mut incoming = Incoming::new(load.incoming());
-    let receiving = receive(&mut link, &mut incoming, request, limit);
+    let receiving = receive(&mut link, request, limit);
     let received = tokio::select! {
         biased;
         received = receiving => received.map_err(or_shut_down)?,
@@ -152,11 +149,7 @@ pub(super) async fn attempt(
             link.receiver.notice_end();
             Ok(Answer::Reply(frame))
         }
-        Received::Started => Ok(Answer::Replies(Box::new(Replying {
-            link,
-            incoming,
-            _load: load,
-        }))),
+        Received::Started => Ok(Answer::Replies(Replying { link, _load: load })),
     }
 }
 
@@ -267,18 +260,13 @@ enum Received {
 ///
 /// The handler has answered with the first bytes that arrive: how long the rest takes is a matter
 /// of the reply's size and of the call's budget.
-async fn receive(
-    link: &mut Link,
-    incoming: &mut Incoming,
-    request: &Request,
-    mut limit: Instant,
-) -> Result<Received, Miss> {
+async fn receive(link: &mut Link, request: &Request, mut limit: Instant) -> Result<Received, Miss> {
     let mut progress = Progress::Sent;
     let (mut awaits_delivery, mut is_delivered) = (false, false);
     loop {
         let frame = tokio::select! {
             biased;
-            frame = incoming.next(&mut link.receiver) => frame,
+            frame = link.receiver.recv_bytes() => frame,
             () = link.sender.delivered(), if awaits_delivery => {
                 (awaits_delivery, is_delivered) = (false, true);
                 limit = request.deadline.min(Instant::now() + ADMISSION_TIMEOUT);

@@ -81,7 +81,7 @@ mod tests {
 
     /// Candidates whose distances were measured without noise.
     fn candidates(distances_us: &[u64]) -> Vec<Arc<Candidate>> {
-        let routes = Routes::new(0);
+        let routes = Routes::default();
         let candidate = |us: &u64| {
             let peer = iroh::SecretKey::generate().public();
             let info = PeerInfo::new(PeerEntry::new(Digest::zero(), peer), None);

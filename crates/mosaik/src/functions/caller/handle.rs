@@ -142,7 +142,7 @@ impl<Req: Datum, Res: Datum, E: Datum> Caller<Req, Res, E> {
                 let denied = self.dispatcher.until_denied(replying.link.peer());
                 // Not that of this caller: the stream goes on without it.
                 let scope = self.dispatcher.core.scope.clone();
-                Ok(Replies::new(*replying, scope, denied))
+                Ok(Replies::new(replying, scope, denied))
             }
             Ok(Answer::Reply(_)) => Err(CallError::Decode("not a stream of replies".into())),
             Err(failure) => Err(failure.into()),

@@ -25,6 +25,7 @@ use crate::{
         wire::{FRAMES_PER_RECEIPT, TAG_BYTES, is_verdict},
     },
     net::{
+        Link,
         close::Success,
         link::{FRAME_HEADER_BYTES, RecvError},
     },
@@ -116,7 +117,8 @@ impl Intake {
             denied,
             source,
         } = self;
-        let received = if let Some(received) = source.receive().now_or_never() {
+        let receiver = &mut source.replying.link.receiver;
+        let received = if let Some(received) = receiver.recv_bytes().now_or_never() {
             received
         } else {
             tokio::select! {
@@ -148,26 +150,21 @@ impl Intake {
 }
 
 impl Source {
-    async fn receive(&mut self) -> Result<Bytes, RecvError> {
-        let Replying { link, incoming, .. } = &mut self.replying;
-        incoming.next(&mut link.receiver).await
-    }
-
     /// Waits for a frame; the handler may be waiting for a receipt of those before.
     ///
     /// # Cancel safety
     ///
     /// A receipt may be lost in part: the stream must then be dropped too.
     async fn wait(&mut self) -> Result<Bytes, RecvError> {
+        let Link { sender, receiver } = &mut self.replying.link;
         if self.frames >= FRAMES_PER_RECEIPT {
             self.frames = 0;
-            let sender = &mut self.replying.link.sender;
             // When it can't be sent, there is nothing to receive either.
             if sender.queue(&self.taken_bytes).is_ok() {
                 let _ = sender.flush().await;
             }
         }
-        self.receive().await
+        receiver.recv_bytes().await
     }
 }
 

@@ -90,12 +90,6 @@ impl FrameBuffer {
         self.bytes.len() - self.taken
     }
 
-    /// Size of the next frame's payload, once its header is there.
-    pub(crate) fn announced(&self) -> Option<usize> {
-        let header = self.bytes[self.taken..].first_chunk::<FRAME_HEADER_BYTES>()?;
-        Some((u32::from_le_bytes(*header) & !CLOSE_FLAG) as usize)
-    }
-
     /// Returns whether nothing is left over from an unfinished frame.
     #[cfg(any(test, feature = "unstable-fuzz"))]
     pub(crate) fn is_empty(&self) -> bool {

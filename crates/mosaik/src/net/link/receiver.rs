@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use iroh::endpoint::{ApplicationClose, ReadError, RecvStream, ResetError};
+use iroh::endpoint::{ApplicationClose, RecvStream};
 use serde::de::DeserializeOwned;
 
 use super::{Frame, FrameBuffer, LinkState, RecvError};
@@ -64,17 +64,11 @@ impl LinkReceiver {
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn recv_bytes(&mut self) -> Result<Bytes, RecvError> {
         loop {
-            if let Some(frame) = self.pop_bytes()? {
-                return Ok(frame);
+            if let Some(frame) = self.guard(FrameBuffer::pop_bytes)? {
+                return frame.map_err(RecvError::Closed);
             }
             self.fill().await?;
         }
-    }
-
-    /// The next message that has arrived completely, without waiting, as bytes of its own.
-    pub(crate) fn pop_bytes(&mut self) -> Result<Option<Bytes>, RecvError> {
-        let frame = self.guard(FrameBuffer::pop_bytes)?;
-        frame.transpose().map_err(RecvError::Closed)
     }
 
     /// The next message that has arrived completely, without waiting and without copying.
@@ -143,28 +137,6 @@ impl LinkReceiver {
     /// Number of bytes received of messages that were not taken yet.
     pub(crate) fn buffered_bytes(&self) -> usize {
         self.buffer.len()
-    }
-
-    /// Size of the message that comes next, once that is known.
-    pub(crate) fn announced_bytes(&self) -> Option<usize> {
-        self.buffer.announced()
-    }
-
-    /// Resolves when the peer has reset its direction, or the connection is lost: for a reader that
-    /// can't read on yet.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost when the future is dropped.
-    pub(crate) async fn lost(&mut self) -> RecvError {
-        let error = match self.stream.received_reset().await {
-            Ok(Some(code)) => ReadError::Reset(code),
-            Err(ResetError::ConnectionLost(error)) => ReadError::ConnectionLost(error),
-            // All is there, to be read.
-            Ok(None) | Err(_) => std::future::pending().await,
-        };
-        self.ended = true;
-        self.state.recv_error(error)
     }
 
     /// Looks whether the peer has ended its direction. If so, dropping this half tells it nothing,
