@@ -25,7 +25,7 @@ use crate::{
     net::{
         Acceptor, Link, LinkSender,
         close::{ProtocolViolation, Success},
-        link::{FRAME_HEADER_BYTES, RecvError},
+        link::RecvError,
     },
     primitives::{Quota, Share, ShortFmtExt, TraceParent},
 };
@@ -116,16 +116,23 @@ async fn run(handlers: &Handlers, mut link: Link, header: &Header, admitted: Adm
     } = admitted;
     let memory = match reserve(handlers, &link, header, &registered).await {
         Ok(memory) => memory,
-        Err(Unreserved::Refused(refusal)) => return refuse(handlers, link, refusal).await,
+        Err(Unreserved::Refused(refusal)) => {
+            registered.refused(&refusal);
+            return refuse(handlers, link, refusal).await;
+        }
         Err(Unreserved::Left) => return,
     };
     let received = receive_request(&mut link, header, &registered, context, deadline).await;
     drop(memory);
     let (work, place) = match received {
         Ok(received) => received,
-        Err(Broken::Violation) => return drop(link.close_now(ProtocolViolation).await),
+        Err(Broken::Violation) => {
+            registered.refused(&ProtocolViolation.into());
+            return drop(link.close_now(ProtocolViolation).await);
+        }
         // Without a word about a start before it: nothing has run.
         Err(Broken::Withdrawn) => {
+            registered.refused(&FunctionNotFound.into());
             return link.close_now(FunctionNotFound).await.delivered().await;
         }
         Err(Broken::Full) => {
@@ -200,30 +207,19 @@ enum Unreserved {
     Left,
 }
 
-/// Memory for a request, held until it is decoded; nothing for one that is here already. Only one
-/// that is too large to be sent unasked waits for it.
+/// Memory for a request that is too large to be sent unasked, held until it is decoded; nothing
+/// for any other.
 async fn reserve<'h>(
     handlers: &'h Handlers,
     link: &Link,
     header: &Header,
     registered: &Registered,
 ) -> Result<Option<Share<&'h Quota>>, Unreserved> {
+    if header.is_inline() {
+        return Ok(None);
+    }
     // Admitted is only what this node can hold.
     let bytes = usize::try_from(header.request_bytes).unwrap_or(usize::MAX);
-    if header.is_inline() {
-        let frame_bytes = bytes + FRAME_HEADER_BYTES;
-        if link.receiver.buffered_bytes() >= frame_bytes {
-            return Ok(None);
-        }
-        let memory = handlers.small_requests.try_take(link.peer(), frame_bytes);
-        return match memory {
-            Some(memory) => Ok(Some(memory)),
-            None => {
-                registered.refused(&NoCapacity.into());
-                Err(Unreserved::Refused(NoCapacity.into()))
-            }
-        };
-    }
     tokio::select! {
         biased;
         () = registered.withdrawn() => Err(Unreserved::Refused(FunctionNotFound.into())),
@@ -257,12 +253,7 @@ async fn receive_request(
 ) -> Result<(Work, Place), Broken> {
     let mut transfer = None;
     if !header.is_inline() {
-        transfer = Some(
-            registered
-                .places
-                .begin_transfer(link.peer())
-                .ok_or(Broken::Full)?,
-        );
+        transfer = Some(registered.places.begin_transfer().ok_or(Broken::Full)?);
     } else if registered.places.is_full() {
         return Err(Broken::Full);
     }

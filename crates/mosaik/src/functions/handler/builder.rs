@@ -119,9 +119,8 @@ impl<'f, Req: Datum, Res: Datum, E: Datum> Builder<'f, Req, Res, E> {
     /// their callers try again, here or elsewhere. 0 refuses all. Default unlimited.
     ///
     /// A call takes its place once its request has arrived. One above 64 KiB is asked for only while
-    /// a place is free, which is kept for it for 5 s; if it takes longer, it waits for a place for a
-    /// second. No place is kept, for up to a minute, for a peer whose requests came slowly or not at
-    /// all.
+    /// a place is free, which is kept for it for 5 s, and a second longer for each MiB that has come;
+    /// if it takes longer, it waits for a place for a second once it is there.
     pub const fn with_max_concurrent(mut self, calls: usize) -> Self {
         self.max_concurrent = calls;
         self

@@ -19,11 +19,6 @@ const MAX_HALF_OPEN_EACH: usize = 512;
 /// message of the largest size always fits.
 const MESSAGE_BYTES: usize = 512 * 1024 * 1024;
 const MESSAGE_BYTES_EACH: usize = 128 * 1024 * 1024;
-/// Memory for small requests that did not come with their header, of all peers and of one; more are
-/// refused. It is apart from that for large ones, which they would wait for. One peer has as much as
-/// all calls that a node makes at once may need.
-const SMALL_BYTES: usize = 256 * 1024 * 1024;
-const SMALL_BYTES_EACH: usize = 64 * 1024 * 1024;
 /// Timeout for delivering replies, and the notices of interrupted calls, at the node's end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,8 +33,6 @@ pub(crate) struct Handlers {
     pub(super) half_open: Quota,
     /// Bytes of large requests that are on their way, or wait for a place.
     pub(super) requests: Quota,
-    /// Bytes of small requests that are on their way.
-    pub(super) small_requests: Quota,
     /// Bytes of replies that are on their way.
     pub(super) replies: Quota,
 }
@@ -55,7 +48,6 @@ impl Handlers {
             running: TaskTracker::new(),
             half_open: Quota::new(MAX_HALF_OPEN, MAX_HALF_OPEN_EACH),
             requests: messages(),
-            small_requests: Quota::new(SMALL_BYTES, SMALL_BYTES_EACH),
             replies: messages(),
         }
     }

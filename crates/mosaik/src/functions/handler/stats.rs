@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts of a handler's calls since it was registered. Not counted are calls that were refused, and
-/// those whose request did not arrive.
+/// those whose request did not arrive as it was announced.
 #[derive(Debug, Default)]
 pub struct Stats {
     served: AtomicUsize,
