@@ -348,19 +348,18 @@ fn limited(blocks: u32, part: &(&Path, &EndpointAddr)) -> Command {
     child
         .args(["-c", &script])
         .arg(std::env::current_exe().unwrap())
-        .args(["groups::durability::child_member", "--exact", "--nocapture"])
+        .args(["--ignored", "--exact", "groups::durability::child_member"])
+        .arg("--nocapture")
         .env(CHILD_MEMBER, serde_json::to_string(part).unwrap())
         .stdout(Stdio::piped());
     child
 }
 
-/// Not a test by itself: the member of
-/// [`a_member_with_a_full_disk_comes_back_when_there_is_room`] that runs out of disk.
+/// The member of [`a_member_with_a_full_disk_comes_back_when_there_is_room`] that runs out of disk.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "not a test by itself: the process that another one starts"]
 async fn child_member() {
-    let Ok(part) = std::env::var(CHILD_MEMBER) else {
-        return;
-    };
+    let part = std::env::var(CHILD_MEMBER).expect("set by the test that starts this process");
     let (directory, addr): (std::path::PathBuf, EndpointAddr) =
         serde_json::from_str(&part).unwrap();
     let (network, key) = full_group();
@@ -970,12 +969,12 @@ async fn storage_that_can_not_be_used_is_an_error() {
 const CHILD_DIRECTORY: &str = "MOSAIK_TEST_GROUP_CHILD";
 const IN_FLIGHT: usize = 32;
 
-/// Not a test by itself: what [`nothing_acknowledged_is_lost_when_all_are_killed`] starts and kills.
+/// The process that [`nothing_acknowledged_is_lost_when_all_are_killed`] starts and kills.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "not a test by itself: the process that another one starts and kills"]
 async fn child_group() {
-    let Some(directory) = std::env::var_os(CHILD_DIRECTORY) else {
-        return;
-    };
+    let directory = std::env::var_os(CHILD_DIRECTORY);
+    let directory = directory.expect("set by the test that starts this process");
     let (network, key) = killed_group();
     let (_nodes, groups) = trio(network, key, Path::new(&directory)).await;
     let done = groups[0].query((), Strong).await.unwrap();
@@ -1014,7 +1013,8 @@ async fn nothing_acknowledged_is_lost_when_all_are_killed() {
     let mut acknowledged = BTreeSet::new();
     for lines in [40, 700, 300] {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["groups::durability::child_group", "--exact", "--nocapture"])
+            .args(["--ignored", "--exact", "groups::durability::child_group"])
+            .arg("--nocapture")
             .env(CHILD_DIRECTORY, directory.path())
             .stdout(Stdio::piped())
             .spawn()

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "storage")]
+use mosaik::{Digest, Network, SecretKey, discovery};
 use mosaik::{
     Group, GroupKey, UniqueId, Weak,
     groups::{
@@ -17,14 +19,12 @@ use mosaik::{
     },
     id,
 };
-#[cfg(feature = "storage")]
-use mosaik::{Network, SecretKey, discovery};
 use serde::{Deserialize, Serialize};
 
 use super::machines::{Ledger, agreed, formed_of, join, nodes, reaches, until_members};
 use crate::support::within;
 #[cfg(feature = "storage")]
-use crate::support::{builder, random_network};
+use crate::support::{bonded::Bonded, builder, random_network};
 
 /// State of a group when one of three members, and only that, has failed.
 async fn has_failed_alone(
@@ -372,6 +372,49 @@ async fn nobody_founds_while_a_durable_member_replays_its_log() {
         within(10, group.when().committed().reaches(1u64)).await;
         assert_eq!(*group.query((), Weak).await.unwrap(), 7);
     }
+}
+
+/// Regression: its peers did not count it among the voters that were there, and went on without it.
+#[cfg(feature = "storage")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_durable_member_that_replays_its_log_says_which_history_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let (network, key) = (random_network(), Digest::random());
+    let held = Arc::new(AtomicBool::new(false));
+    let start = async || {
+        let builder = builder(network, discovery::Config::builder());
+        let builder = builder.with_storage(directory.path());
+        let node = builder.build().await.unwrap();
+        let machine = Sum {
+            held: held.clone(),
+            ..Sum::default()
+        };
+        let durable = node.groups().with_key(key).durable().unwrap();
+        let group = durable.with_state_machine(machine).join();
+        (node, group)
+    };
+    let history = async |node: &Network, group: &Group<Sum>| {
+        let peer = Bonded::introduced(node, *group.id(), key, None, |standing| {
+            standing.catching_up = true;
+        });
+        peer.await.theirs.lineage
+    };
+    let (node, group) = start().await;
+    within(10, group.when().online()).await;
+    within(5, group.execute(Small(7))).await.unwrap();
+    let before = history(&node, &group).await.unwrap();
+    assert!(before.alive);
+    within(20, node.shutdown()).await;
+    drop(group);
+
+    held.store(true, Ordering::Relaxed);
+    let (node, group) = start().await;
+    let kept = history(&node, &group).await;
+    held.store(false, Ordering::Relaxed);
+    let kept = kept.expect("it has a history");
+    assert_eq!((kept.id, kept.alive), (before.id, false));
+    within(10, group.when().online()).await;
+    within(10, group.when().committed().reaches(1u64)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

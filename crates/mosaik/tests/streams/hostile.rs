@@ -1,5 +1,10 @@
 //! Peers that don't play by the rules.
 
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
 use futures::SinkExt;
 use mosaik::{
     Network, NetworkId, StreamId,
@@ -11,7 +16,7 @@ use mosaik::{
 
 use super::{connected, deserted, pair};
 use crate::support::{
-    intruder::{Intruder, PING_ALPN, STREAMS_ALPN, end_of, frame},
+    intruder::{Intruder, PING_ALPN, STREAMS_ALPN, end_of, frame, say},
     metrics::{count, counted},
     node, random_network, within,
 };
@@ -272,4 +277,35 @@ async fn a_producer_that_lies_about_gaps_harms_nobody() {
     };
     assert!(lost.unwrap() <= 1 << 48, "{lost:?}");
     assert_eq!(consumer.stats().lost(), lost.unwrap());
+}
+
+/// Regression: what changed between the verdict on a consumer and its place in the books was noticed
+/// with the next change only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_is_judged_again_once_it_is_in_the_books() {
+    let id = random_network();
+    let (a, intruder) = (node(id).await, Intruder::new().await);
+    let entry = PeerEntry::new(id, intruder.addr());
+    assert!(a.discovery().feed(entry.sign(&intruder.secret).unwrap()));
+    let judged = AtomicBool::new(false);
+    let producer = a.streams().producer::<u8>().with_stream_id(STREAM);
+    let producer = producer.require(move |_| {
+        let is_first = !judged.swap(true, Ordering::SeqCst);
+        if is_first {
+            // The first measurement is a change as well: it is over before the verdict.
+            tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(100)));
+        }
+        is_first
+    });
+    let _producer = producer.build().unwrap();
+    let connection = intruder.join(&a, STREAMS_ALPN).await;
+    let request = frame(&(STREAM, (), CREDIT as u64, None::<String>));
+    let (_send, mut recv) = say(&connection, &request).await;
+    let mut record = [[0; 4]; 2];
+    for word in &mut record {
+        within(5, recv.read_exact(word)).await.unwrap();
+    }
+    let [header, code] = record.map(u32::from_le_bytes);
+    assert_ne!(header & (1 << 31), 0, "it is accepted");
+    assert_eq!(code, 10_403);
 }

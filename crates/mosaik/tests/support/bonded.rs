@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::Sha256;
 
 use super::{
-    intruder::{GROUPS_ALPN, Intruder, frame, say},
+    intruder::{GROUPS_ALPN, Intruder, end_of, frame, say},
     member::{dated, encoded, now_ms, version},
     within,
 };
@@ -27,6 +27,7 @@ const CONTROL_DISSOLVED: u8 = 8;
 /// Numbers of channels.
 pub const APPEND: u8 = 0;
 pub const SNAPSHOT: u8 = 1;
+const FETCH: u8 = 2;
 pub const FORWARD: u8 = 3;
 const FOLLOW: u8 = 5;
 /// Numbers of questions.
@@ -161,6 +162,19 @@ pub async fn introduced_in_vain(
     begun.recv.stop(0u8.into()).unwrap();
     begun.introduce(&intruder, target, None, |_| {}).await;
     (intruder, begun.connection)
+}
+
+/// Close code with which a node ends the handshake of a peer that says of itself what the function
+/// makes of a newcomer's standing.
+pub async fn refused(
+    target: &Network,
+    (group, key): (Digest, Digest),
+    pose: impl FnOnce(&mut Standing),
+) -> Option<u64> {
+    let intruder = Intruder::new().await;
+    let mut begun = Begun::with(&intruder, target, (group, key)).await;
+    begun.introduce(&intruder, target, None, pose).await;
+    end_of(&mut begun.recv).await
 }
 
 type Welcome = (
@@ -352,6 +366,29 @@ impl Bonded {
         let (send, mut recv) = say(&self.connection, &bytes).await;
         let _ = within(5, recv.read(&mut [0; 4])).await;
         (send, recv)
+    }
+}
+
+impl Bonded {
+    /// Breaks off so many attempts of the node to fetch the log; returns as which members it has made
+    /// them.
+    pub async fn break_off_fetches(&self, count: usize) -> Vec<MemberId> {
+        type Head = ((u8, Digest, Digest, Digest), (MemberId, MemberId, u8));
+        let (mut fetching, mut others) = (Vec::new(), Vec::new());
+        while fetching.len() < count {
+            let (mut send, mut recv) = within(10, self.connection.accept_bi()).await.unwrap();
+            let opening = received(&mut recv).await;
+            if opening[0] == CHANNEL {
+                let (_, (from, _, channel)): Head = decoded(&opening);
+                if channel == FETCH {
+                    fetching.push(from);
+                    let _ = send.reset(0u8.into());
+                    continue;
+                }
+            }
+            others.push((send, recv));
+        }
+        fetching
     }
 }
 

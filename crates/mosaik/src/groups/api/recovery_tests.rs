@@ -8,7 +8,7 @@ use crate::{
     discovery,
     groups::{
         ApplyContext, CommandError, ConsensusConfig, Consistency, Group, GroupKey,
-        LeadershipPreference, LogReplaySync, StateMachine,
+        LeadershipPreference, LogReplaySync, StateMachine, model::event::Event,
     },
     network::Network,
     primitives::{Digest, UniqueId},
@@ -291,6 +291,39 @@ async fn who_leaves_while_the_leader_crashes_is_removed() {
         within(changed).await;
         changed = groups[0].when().membership_changed();
     }
+}
+
+/// Regression: nobody ran the group any more, and it was there all the same, for its node and for the
+/// other members.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_whose_worker_panics_ends_on_its_node_and_can_be_joined_again() {
+    let (nodes, mut groups) = three_voters().await;
+    execute(&groups[0], 0).await;
+    let ended = groups.remove(0);
+    let offline = ended.when().offline();
+    ended.shared.instance.tell_soon(Event::Panic);
+    within(offline).await;
+    let refused = within(ended.execute(1)).await;
+    assert!(
+        matches!(refused, Err(CommandError::GroupTerminated)),
+        "{refused:?}"
+    );
+    // The others go on; a call whose leader is lost may not know its fate.
+    let mut command = 2;
+    within(async {
+        while groups[0].execute(command).await.is_err() {
+            command += 1;
+        }
+    })
+    .await;
+    let again = join(&nodes[0], 3, false);
+    within(again.when().online()).await;
+    let end = groups[0].committed();
+    within(again.when().committed().reaches(end)).await;
+    let content = again.query((), Consistency::Weak).await.unwrap();
+    let expected = groups[0].query((), Consistency::Weak).await.unwrap();
+    assert!(content.contains(&0) && content.contains(&command));
+    assert_eq!(*content, *expected);
 }
 
 /// Regression: the member waited for the end of a pause in which it had become another one.

@@ -228,21 +228,12 @@ impl Dials {
         let instance = self.instance.clone();
         self.wanted
             .retain(|peer, wanted| wanted.running || !instance.bonds().contains(peer));
-        let running = |wanted: &&Wanted| wanted.running && !wanted.proven;
-        let mut unproven = self.wanted.values().filter(running).count();
-        let waiting = |wanted: &Wanted| !wanted.running && wanted.due <= now;
-        let mut due: Vec<_> = self.wanted.iter_mut().collect();
-        due.retain(|(_, wanted)| waiting(wanted));
-        // Everybody has their turn.
-        due.sort_unstable_by_key(|(_, wanted)| (!wanted.proven, wanted.due));
-        for (peer, wanted) in due {
-            if self.running >= MAX_RUNNING || (!wanted.proven && unproven >= MAX_UNPROVEN) {
-                break;
+        for peer in turns(&self.wanted, self.running, now) {
+            if let Some(wanted) = self.wanted.get_mut(&peer) {
+                wanted.running = true;
             }
-            unproven += usize::from(!wanted.proven);
-            wanted.running = true;
             self.running += 1;
-            let (instance, outcomes, peer) = (instance.clone(), self.outcomes.clone(), *peer);
+            let (instance, outcomes) = (instance.clone(), self.outcomes.clone());
             instance.clone().scope().spawn(async move {
                 let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, attempt(&instance, peer));
                 let outcome = attempt.await.unwrap_or(Outcome::Failed);
@@ -251,6 +242,25 @@ impl Dials {
             });
         }
     }
+}
+
+/// The peers to be dialled now, of those that are due: as many as there is room for.
+fn turns(wanted: &HashMap<PeerId, Wanted>, running: usize, now: Instant) -> Vec<PeerId> {
+    let unproven = |wanted: &&Wanted| wanted.running && !wanted.proven;
+    let room = MAX_UNPROVEN.saturating_sub(wanted.values().filter(unproven).count());
+    let mut due: Vec<_> = wanted
+        .iter()
+        .filter(|(_, wanted)| !wanted.running && wanted.due <= now)
+        .collect();
+    // Everybody has their turn.
+    due.sort_unstable_by_key(|(_, wanted)| wanted.due);
+    let (proven, others): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, wanted)| wanted.proven);
+    proven
+        .into_iter()
+        .chain(others.into_iter().take(room))
+        .take(MAX_RUNNING.saturating_sub(running))
+        .map(|(peer, _)| *peer)
+        .collect()
 }
 
 /// One attempt.
@@ -306,5 +316,53 @@ mod tests {
         let waits = [1, 2, 3, 6, 7, 1000].map(|n| Outcome::IdentityInUse.wait(n).as_secs());
         assert_eq!(waits, [1, 2, 4, 32, 60, 60]);
         assert!(Outcome::Failed.wait(1000) < Outcome::IdentityInUse.wait(1000));
+        let unproven = [1, 2, 7, 1000].map(|n| Outcome::Unproven.wait(n).as_secs());
+        assert_eq!(
+            unproven,
+            [1, 2, 60, 60],
+            "who lists the group and lacks its key"
+        );
+    }
+
+    /// Any peer may list the group: those that only do so kept the members from being dialled.
+    #[tokio::test(start_paused = true)]
+    async fn peers_that_have_not_proven_the_key_leave_room_for_members() {
+        let peer = |n: u8| iroh::SecretKey::from_bytes(&[n; 32]).public();
+        let now = Instant::now();
+        let one = |proven: bool, due: Instant| Wanted {
+            attempts: 1,
+            due,
+            running: false,
+            proven,
+            renewed: false,
+        };
+        let strangers: Vec<_> = (0..100).map(peer).collect();
+        let members: Vec<_> = (100..110).map(peer).collect();
+        let mut wanted = HashMap::new();
+        // The strangers are due before, the first of them last.
+        for (n, stranger) in (0..).zip(&strangers) {
+            wanted.insert(*stranger, one(false, now - Duration::from_millis(1 + n)));
+        }
+        let longest: Vec<_> = strangers.iter().rev().copied().collect();
+        assert_eq!(turns(&wanted, 0, now), longest[..MAX_UNPROVEN]);
+        for member in &members {
+            wanted.insert(*member, one(true, now));
+        }
+        let first = turns(&wanted, 0, now);
+        assert_eq!(first.len(), MAX_RUNNING);
+        let (proven, others) = first.split_at(members.len());
+        assert!(members.iter().all(|member| proven.contains(member)));
+        assert_eq!(others, &longest[..MAX_RUNNING - members.len()]);
+
+        // All places of strangers are taken, for as long as their attempts take.
+        for stranger in &longest[..MAX_UNPROVEN] {
+            wanted.get_mut(stranger).unwrap().running = true;
+        }
+        let next = turns(&wanted, MAX_UNPROVEN, now);
+        assert_eq!(next.len(), MAX_RUNNING - MAX_UNPROVEN);
+        assert!(next.iter().all(|peer| members.contains(peer)));
+        let early = one(true, now + Duration::from_millis(1));
+        let alone = HashMap::from([(peer(200), early)]);
+        assert!(turns(&alone, 0, now).is_empty(), "it is not due");
     }
 }

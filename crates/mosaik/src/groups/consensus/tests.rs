@@ -740,6 +740,43 @@ async fn commands_are_written_to_the_users_storage() {
     assert_eq!(storage.get(Index(2)).unwrap().0, 8);
 }
 
+/// Regression: the part of a snapshot that it went on fetching perhaps kept a member from writing its
+/// own, for a minute.
+#[cfg(feature = "storage")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_of_a_fetched_snapshot_keeps_no_member_from_writing_its_own() {
+    let (mesh, dir) = (Mesh::default(), tempfile::tempdir().unwrap());
+    let node = crate::groups::NodeStore::open(dir.path()).unwrap();
+    let store = Some(node.group(Digest::from("group")));
+    let (machine, pending) = (Compacting::default(), pending_commands());
+    let member = Member::start_on(store, &mesh, machine, None, false, pending).await;
+    let voters = BTreeSet::from([member.id()]);
+    member.node.found(voters).await.unwrap();
+    member.online().await;
+    let core = member.node.core();
+    let writer = within(core.log.begin_snapshot(1)).await.unwrap();
+    assert!(writer.is_some(), "none is written yet");
+    *core.partial.lock() = Some(crate::groups::catch_up::snapshot_data::Partial {
+        id: SnapshotId { term: 1, index: 1 },
+        digest: [0; 32],
+        taken: 0,
+        assembly: core.applied.assembly().unwrap(),
+        writer,
+        since: Instant::now(),
+    });
+    let commands: Vec<_> = (0..60).collect();
+    for some in commands.chunks(10) {
+        let done = within(member.execute(some)).await;
+        assert!(matches!(done, CommandOutcome::Done(_)), "{done:?}");
+    }
+    within(async {
+        while core.applied.compacted().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
 /// A lone member with this many commands, and nothing but a snapshot of most of them.
 async fn compacted(mesh: &Mesh, commands: u64) -> Member<Compacting> {
     let first = Member::start(mesh, Compacting::default(), None).await;

@@ -312,6 +312,8 @@ impl Worker {
                 // Nobody waits any more: fine.
                 let _ = reply.send(abandoned);
             }
+            #[cfg(all(test, feature = "storage"))]
+            Event::Panic => panic!("a planted panic"),
             Event::Leave | Event::Stop => {}
         }
     }

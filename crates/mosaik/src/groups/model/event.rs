@@ -45,6 +45,9 @@ pub(crate) enum Event {
     Reform(oneshot::Sender<bool>),
     /// Give up the history that this member holds; answers whether it had one.
     AbandonHistory(oneshot::Sender<bool>),
+    /// Has the worker panic.
+    #[cfg(all(test, feature = "storage"))]
+    Panic,
     /// Leave the group; the worker ends.
     Leave,
     /// Hand over and stop, but stay a member; the worker ends.

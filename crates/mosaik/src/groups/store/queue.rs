@@ -298,3 +298,46 @@ fn cost(change: &Change) -> usize {
         _ => ROW_BYTES,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// Regression: consensus waited for ever for room behind a disk that hung. It is told when the disk
+    /// is given up.
+    #[test]
+    fn what_waits_for_the_disk_is_bounded_and_nobody_waits_for_ever() {
+        const MIB: usize = 1024 * 1024;
+        let queue = Queue::new();
+        let value = Bytes::from(vec![0; MIB]);
+        let submit = || queue.submit(vec![Change::Put((1, 0, 0), value.clone())], None);
+        let fill = || {
+            let mut queued = 0;
+            while let Some(submitted) = submit().now_or_never() {
+                submitted.unwrap();
+                queued += 1;
+                assert!(queued * MIB <= MAX_QUEUED_BYTES, "it has no end");
+            }
+            queued
+        };
+        // Each row costs a little more than its value.
+        assert_eq!(fill(), MAX_QUEUED_BYTES / MIB - 1);
+        let written = queue.take(false).unwrap();
+        let count = written.requests.len();
+        assert!(count > 0);
+        assert!(submit().now_or_never().is_none(), "it may not be written");
+        queue.completed(written);
+        assert_eq!(fill(), count);
+
+        let mut waiting = std::pin::pin!(submit());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let path = PathBuf::from("store");
+        queue.give_up(&StoreError::Closed { path });
+        assert!(waiting.now_or_never().is_some_and(|told| told.is_err()));
+        assert!(queue.take(false).is_none(), "nothing is kept either");
+    }
+}

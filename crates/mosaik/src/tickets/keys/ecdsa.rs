@@ -265,6 +265,13 @@ mod tests {
                 assert_eq!(zero.unwrap_err(), InvalidKey::Scalar);
                 let large = $secret::try_from_bytes([0xff; $len / 2]);
                 assert_eq!(large.unwrap_err(), InvalidKey::Scalar);
+                // Taken or not, the array is wiped.
+                let mut valid = [0; $len / 2];
+                valid[$len / 2 - 1] = 1;
+                for (mut bytes, is_key) in [(valid, true), ([0xff; $len / 2], false)] {
+                    assert_eq!($secret::take(&mut bytes).is_ok(), is_key);
+                    assert_eq!(bytes, [0; $len / 2]);
+                }
                 let debug = format!("{key:?} {public:?}");
                 let expected = format!(
                     "{}(<redacted>) {}(\"{}\")",
