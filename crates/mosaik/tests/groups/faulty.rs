@@ -22,9 +22,9 @@ use mosaik::{
 use serde::{Deserialize, Serialize};
 
 use super::machines::{Ledger, agreed, formed_of, join, nodes, reaches, until_members};
-use crate::support::within;
 #[cfg(feature = "storage")]
 use crate::support::{bonded::Bonded, builder, random_network};
+use crate::support::{eventually, within};
 
 /// State of a group when one of three members, and only that, has failed.
 async fn has_failed_alone(
@@ -203,6 +203,8 @@ struct Sum {
     total: u64,
     /// While set, commands wait.
     held: Arc<AtomicBool>,
+    /// Set once a command waits.
+    waits: Arc<AtomicBool>,
 }
 
 impl StateMachine for Sum {
@@ -222,6 +224,7 @@ impl StateMachine for Sum {
                 if !self.held.load(Ordering::Relaxed) {
                     break;
                 }
+                self.waits.store(true, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
@@ -269,14 +272,22 @@ async fn what_is_being_applied_when_a_group_is_reformed_is_applied_once() {
         .build()
         .unwrap();
     let gate = Arc::new(AtomicBool::new(false));
+    let waits = Arc::new(AtomicBool::new(false));
     let mut groups = Vec::new();
     for (n, node) in nodes.iter().enumerate() {
-        let held = if n == 0 { gate.clone() } else { Arc::default() };
+        let (held, waits) = match n {
+            0 => (gate.clone(), waits.clone()),
+            _ => Default::default(),
+        };
         groups.push(
             node.groups()
                 .with_key(key)
                 .with_consensus_config(consensus.clone())
-                .with_state_machine(Sum { held, total: 0 })
+                .with_state_machine(Sum {
+                    held,
+                    waits,
+                    total: 0,
+                })
                 .join(),
         );
     }
@@ -290,6 +301,8 @@ async fn what_is_being_applied_when_a_group_is_reformed_is_applied_once() {
     assert_eq!(fed, 1);
     let applied = groups[1].when().committed().reaches(1u64);
     within(10, applied).await;
+    // The two others are a majority: the survivor may have it later.
+    eventually(10, || waits.load(Ordering::Relaxed)).await;
     let offline = survivor.when().offline();
     for node in &nodes[1..] {
         node.local().endpoint().close().await;
