@@ -42,6 +42,7 @@ impl Name for SetName {
     const NAME: &'static str = "set";
     const SIZE: &'static str = "mosaik.collections.set.size";
 }
+    const REPLACES: bool = false;
 
 pub(crate) type SetKind<T> = KeyedKind<SetName, Trie<Entry<T, ()>>, T, ()>;
 

@@ -6,9 +6,9 @@ use super::{
         engine::{Outcome, Submitter},
     },
     entry::Container,
-    kind::{KeyedKind, Name},
+    kind::KeyedKind,
     op::{BatchOp, Ttl},
-    state,
+    state::{self, Name},
 };
 
 /// The mutations of a map, and what both roles have beside reading.
