@@ -190,13 +190,13 @@ pub mod collections {
     pub use crate::collections_layer::{
         Batch, BatchOutcome, BoundedPriorityQueue, Cause, Cell, CellChange, CellReader,
         CellSnapshot, CellWriter, CollectionConfig, Error, Event, Exchange, Expected, Ingredient,
-        Key, Map, MapChange, MapReader, MapSnapshot, MapWriter, Mismatch, Once, OnceChange,
-        OnceReader, OnceSnapshot, OnceWriter, OpenError, OrderedKey, OrderedMap, OrderedMapReader,
-        OrderedMapSnapshot, OrderedMapWriter, Outcome, PriorityQueue, PriorityQueueReader,
-        PriorityQueueSnapshot, PriorityQueueWriter, QueueChange, Set, SetBatch, SetChange,
-        SetReader, SetSnapshot, SetWriter, Status, StoreId, SyncConfig, SyncStrategy,
-        UnboundedPriorityQueue, Value, Vec, VecChange, VecReader, VecSnapshot, VecWriter, Version,
-        Watch, When,
+        Key, Map, MapChange, MapReader, MapSnapshot, MapWriter, Mismatch, MutationFuture, Once,
+        OnceChange, OnceReader, OnceSnapshot, OnceWriter, OpenError, OrderedKey, OrderedMap,
+        OrderedMapReader, OrderedMapSnapshot, OrderedMapWriter, Outcome, PriorityQueue,
+        PriorityQueueReader, PriorityQueueSnapshot, PriorityQueueWriter, QueueChange, Set,
+        SetBatch, SetChange, SetReader, SetSnapshot, SetWriter, Status, StoreId, SyncConfig,
+        SyncStrategy, UnboundedPriorityQueue, Value, Vec, VecChange, VecReader, VecSnapshot,
+        VecWriter, Version, Watch, When,
     };
     #[doc(inline)]
     pub use crate::groups::WriteKey;

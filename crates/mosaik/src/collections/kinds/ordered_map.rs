@@ -12,8 +12,8 @@ use rpds::RedBlackTreeMapSync;
 
 use super::{
     super::{
-        CollectionConfig, Error, OpenError, OrderedKey, Status, StoreId, Value, Version, Watch,
-        When,
+        CollectionConfig, Error, MutationFuture, OpenError, OrderedKey, Status, StoreId, Value,
+        Version, Watch, When,
         engine::{Everything, Handle, Live, Opening, Outcome, Select},
     },
     keyed::{
@@ -359,12 +359,9 @@ impl<K: OrderedKey, V: Value> OrderedMap<K, V, true> {
     /// # Errors
     ///
     /// See [`Error`].
-    pub fn remove_range(
-        &self,
-        range: impl RangeBounds<K>,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    pub fn remove_range(&self, range: impl RangeBounds<K>) -> MutationFuture<Version, ()> {
         let op = op::remove_range(range.start_bound(), range.end_bound());
-        self.0.submit(op, ())
+        Box::pin(self.0.submit(op, ()))
     }
 }
 

@@ -12,8 +12,8 @@ use entry::Entry;
 use kind::{QueueKind, op};
 
 use super::super::{
-    CollectionConfig, Error, Key, OpenError, OrderedKey, Status, StoreId, Value, Version, Watch,
-    When,
+    CollectionConfig, Error, Key, MutationFuture, OpenError, OrderedKey, Status, StoreId, Value,
+    Version, Watch, When,
     engine::{Everything, Handle, Live, Opening, Outcome},
 };
 use crate::groups::{GroupId, Groups};
@@ -204,20 +204,13 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
     /// # Errors
     ///
     /// See [`Error`]; with all entries.
-    pub fn extend<I>(
-        &self,
-        items: I,
-    ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<(P, K, V)>>>>
-    + Send
-    + Sync
-    + 'static
-    + use<I, P, K, V, CAP>
+    pub fn extend<I>(&self, items: I) -> MutationFuture<Version, std::vec::Vec<(P, K, V)>>
     where
         I: IntoIterator<Item = (P, K, V)>,
     {
         let items: std::vec::Vec<_> = items.into_iter().collect();
         let op = (!items.is_empty()).then(|| op::extend(&items));
-        self.0.submit_some(op, items)
+        Box::pin(self.0.submit_some(op, items))
     }
 
     /// Changes the priority of a key; without effect when it is absent.
@@ -288,11 +281,10 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
     pub fn remove_keys(
         &self,
         keys: impl IntoIterator<Item = K>,
-    ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<K>>>> + Send + Sync + 'static
-    {
+    ) -> MutationFuture<Version, std::vec::Vec<K>> {
         let keys: std::vec::Vec<_> = keys.into_iter().collect();
         let op = (!keys.is_empty()).then(|| op::remove_keys(&keys));
-        self.0.submit_some(op, keys)
+        Box::pin(self.0.submit_some(op, keys))
     }
 
     /// Removes all entries whose priority is in a range; none when it is empty or inverted.
@@ -300,12 +292,9 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
     /// # Errors
     ///
     /// See [`Error`].
-    pub fn remove_range(
-        &self,
-        range: impl RangeBounds<P>,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    pub fn remove_range(&self, range: impl RangeBounds<P>) -> MutationFuture<Version, ()> {
         let op = op::remove_range::<P>(range.start_bound(), range.end_bound());
-        self.0.submit(op, ())
+        Box::pin(self.0.submit(op, ()))
     }
 
     /// Removes everything.
