@@ -174,7 +174,8 @@ pub mod functions {
 /// - **Mutations** are submitted when they are called, and resolve with a
 ///   [`Version`](collections::Version) when they are committed and applied here: the caller reads
 ///   its own writes. Elsewhere, `when().reaches(version)` waits for them, and `sync()` for all that
-///   was acknowledged.
+///   was acknowledged. Up to 64 MiB, and 262 144 calls, may wait on a node; what comes on top is
+///   [`Offline`](collections::Error::Offline) at once.
 /// - **Changes** are told by a [`Watch`](collections::Watch): of everything, of a key, of a range; each
 ///   begins exactly after a snapshot.
 /// - **Entries expire** where they are given a time to live, and **batches** with expectations take
