@@ -146,14 +146,16 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64, const IS_WRITER: bool>
     pub fn iter_asc(
         &self,
     ) -> impl Iterator<Item = (P, K, V)> + Send + use<P, K, V, CAP, IS_WRITER> {
-        self.entries().into_iter().map(|entry| entry.parts())
+        let entries = self.0.snapshot().state.into_entries();
+        entries.map(|entry| entry.parts())
     }
 
     /// All entries of the present state, by descending priority.
     pub fn iter_desc(
         &self,
     ) -> impl Iterator<Item = (P, K, V)> + Send + use<P, K, V, CAP, IS_WRITER> {
-        self.entries().into_iter().rev().map(|entry| entry.parts())
+        let entries = self.0.snapshot().state.into_entries();
+        entries.rev().map(|entry| entry.parts())
     }
 
     /// The present state, at no cost: it does not change any more.
@@ -172,10 +174,6 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64, const IS_WRITER: bool>
         version: Version,
     ) -> Watch<PriorityQueueSnapshot<P, K, V, CAP>, QueueChange<P, K, V>> {
         self.0.watch_from(version, PriorityQueueSnapshot)
-    }
-
-    fn entries(&self) -> std::vec::Vec<Arc<Entry<P, K, V>>> {
-        self.0.snapshot().state.entries().cloned().collect()
     }
 }
 
