@@ -1,5 +1,6 @@
 //! Collections over real endpoints.
 
+mod admission;
 mod apart;
 mod batches;
 mod catch_up;
