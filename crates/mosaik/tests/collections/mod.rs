@@ -24,6 +24,7 @@ mod resumed;
 mod roles;
 mod sizes;
 mod snapshots;
+mod stalled;
 mod strategies;
 mod watches;
 mod write_keys;
