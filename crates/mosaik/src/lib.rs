@@ -174,7 +174,8 @@ pub mod functions {
 /// - **Mutations** are submitted when they are called, and resolve with a
 ///   [`Version`](collections::Version) when they are committed and applied here: the caller reads
 ///   its own writes. Elsewhere, `when().reaches(version)` waits for them, and `sync()` for all that
-///   was acknowledged.
+///   was acknowledged. Up to 64 MiB, and 262 144 calls, may wait on a node; what comes on top is
+///   [`Offline`](collections::Error::Offline) at once.
 /// - **Changes** are told by a [`Watch`](collections::Watch): of everything, of a key, of a range; each
 ///   begins exactly after a snapshot.
 /// - **Entries expire** where they are given a time to live, and **batches** with expectations take
@@ -190,13 +191,13 @@ pub mod collections {
     pub use crate::collections_layer::{
         Batch, BatchOutcome, BoundedPriorityQueue, Cause, Cell, CellChange, CellReader,
         CellSnapshot, CellWriter, CollectionConfig, Error, Event, Exchange, Expected, Ingredient,
-        Key, Map, MapChange, MapReader, MapSnapshot, MapWriter, Mismatch, Once, OnceChange,
-        OnceReader, OnceSnapshot, OnceWriter, OpenError, OrderedKey, OrderedMap, OrderedMapReader,
-        OrderedMapSnapshot, OrderedMapWriter, Outcome, PriorityQueue, PriorityQueueReader,
-        PriorityQueueSnapshot, PriorityQueueWriter, QueueChange, Set, SetBatch, SetChange,
-        SetReader, SetSnapshot, SetWriter, Status, StoreId, SyncConfig, SyncStrategy,
-        UnboundedPriorityQueue, Value, Vec, VecChange, VecReader, VecSnapshot, VecWriter, Version,
-        Watch, When,
+        Key, Map, MapChange, MapReader, MapSnapshot, MapWriter, Mismatch, MutationFuture, Once,
+        OnceChange, OnceReader, OnceSnapshot, OnceWriter, OpenError, OrderedKey, OrderedMap,
+        OrderedMapReader, OrderedMapSnapshot, OrderedMapWriter, Outcome, PriorityQueue,
+        PriorityQueueReader, PriorityQueueSnapshot, PriorityQueueWriter, QueueChange, Set,
+        SetBatch, SetChange, SetReader, SetSnapshot, SetWriter, Status, StoreId, SyncConfig,
+        SyncStrategy, UnboundedPriorityQueue, Value, Vec, VecChange, VecReader, VecSnapshot,
+        VecWriter, Version, Watch, When,
     };
     #[doc(inline)]
     pub use crate::groups::WriteKey;

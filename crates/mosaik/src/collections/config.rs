@@ -239,7 +239,7 @@ impl fmt::Debug for CollectionConfig {
 
 /// The way in which a member that lacks content gets it from the others.
 ///
-/// All but the strategy is part of the collection's identity.
+/// All but the strategy is part of the collection's identity. Two of the times have no other effect.
 #[derive(Debug, Clone)]
 pub struct SyncConfig {
     fetch_batch_size: u64,
@@ -287,16 +287,19 @@ impl SyncConfig {
         self
     }
 
-    /// Lifetime of a snapshot that nobody asks for. Default 10 s. Part of the identity only: at
-    /// present snapshots are kept as the group needs them.
+    /// Lifetime of a snapshot that nobody asks for. Default 10 s. **No effect but on the identity**:
+    /// the newest snapshot is what the log begins with, so it is kept until there is a later one; one
+    /// that a member has fetched is kept for 30 s more, with the log behind it.
     #[must_use]
     pub const fn with_snapshot_ttl(mut self, snapshot_ttl: Duration) -> Self {
         self.snapshot_ttl = snapshot_ttl;
         self
     }
 
-    /// Timeout for the first offer of a snapshot. Default 15 s. Part of the identity only: at
-    /// present the leader offers snapshots unasked.
+    /// Timeout for the first offer of a snapshot. Default 15 s. **No effect but on the identity**: the
+    /// leader offers a snapshot unasked to a member that needs one, and a member that
+    /// [prefers](SyncStrategy::Snapshot) one asks for it with the
+    /// [timeout of a batch](Self::with_fetch_timeout).
     #[must_use]
     pub const fn with_snapshot_request_timeout(
         mut self,
@@ -306,7 +309,8 @@ impl SyncConfig {
         self
     }
 
-    /// The time to wait for one batch before another member is tried. Default 5 s.
+    /// The time to wait for one batch, or for the offer of a snapshot, before another member is tried.
+    /// Default 5 s.
     #[must_use]
     pub const fn with_fetch_timeout(mut self, fetch_timeout: Duration) -> Self {
         self.fetch_timeout = fetch_timeout;

@@ -15,6 +15,10 @@ impl<T: Clone + Datum + Sync> Value for T {}
 
 /// A key of a collection: a [`Value`] with a hash and equality.
 ///
+/// The order of a `Map` and of a `Set` follows from the hashes. It is the same on all members, with one
+/// exception: keys that contain slices or lists of integers wider than a byte are in another order on
+/// a big-endian platform, and those with lists of `usize` or `isize` also where pointers have 32 bits.
+///
 /// # Examples
 ///
 /// ```

@@ -68,8 +68,9 @@ impl From<JoinError> for OpenError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error<T> {
-    /// No leader accepted the mutation in time; at once while none is known. Temporary. It was not
-    /// carried out and will not be.
+    /// No leader accepted the mutation in time. At once before this member has known a leader, and when
+    /// mutations of 64 MiB together, or 262 144 calls, are waiting on this node already: await some of
+    /// them before the next ones. Temporary. It was not carried out and will not be.
     Offline(T),
     /// The mutation may have been carried out, or may still be: its leader was lost before it
     /// answered. Look at the collection before another try; a batch that expects what it changes may

@@ -17,7 +17,7 @@ mod when;
 pub use config::{CollectionConfig, SyncConfig, SyncStrategy};
 pub use element::{Key, OrderedKey, Value};
 pub(crate) use engine::Described;
-pub use engine::{Event, Outcome, Watch};
+pub use engine::{Event, MutationFuture, Outcome, Watch};
 pub use error::{Error, OpenError};
 pub use kinds::{
     Batch, BatchOutcome, BoundedPriorityQueue, Cause, Cell, CellChange, CellReader, CellSnapshot,

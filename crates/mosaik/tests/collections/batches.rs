@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use futures::{StreamExt, stream::FuturesUnordered};
-use mosaik::collections::{CollectionConfig, Error, Expected, Map, OrderedMap, Set};
+use mosaik::collections::{CollectionConfig, Error, Event, Expected, Map, OrderedMap, Set};
 
 use super::fleet;
 use crate::support::{node, random_network, within};
@@ -75,6 +75,46 @@ async fn other_kinds_have_batches_too() {
     assert!(swap(1, 2).await.unwrap().applied);
     assert_eq!(swap(1, 3).await.unwrap().failed, Some(0));
     assert!(set.iter().eq([2]));
+}
+
+/// A write of a present key once had no effect on a map whose values take no room.
+#[tokio::test]
+async fn values_without_size_are_replaced_as_others_are() {
+    let node = node(random_network()).await;
+    let map = Map::<u8, ()>::writer(&node, "map");
+    let tree = OrderedMap::<u8, ()>::writer(&node, "tree");
+    let set = Set::<u8>::writer(&node, "set");
+    within(10, map.when().online()).await;
+    within(10, tree.when().online()).await;
+    within(10, set.when().online()).await;
+    macro_rules! replaced {
+        ($map:ident) => {
+            let first = $map.insert(1, ()).await.unwrap();
+            let mut changes = $map.watch();
+            let second = $map.insert(1, ()).await.unwrap();
+            assert_eq!($map.get_versioned(&1), Some(((), second)));
+            let Some(Event::Changed {
+                version, changes, ..
+            }) = within(10, changes.recv()).await
+            else {
+                panic!("a write is a change");
+            };
+            assert_eq!((version, changes[0].old_version()), (second, Some(first)));
+            let former = $map.batch().expect(1, Expected::Version(first)).remove(1);
+            assert_eq!(former.commit().await.unwrap().failed, Some(0));
+        };
+    }
+    replaced!(map);
+    replaced!(tree);
+    // An element that is there stays as it is.
+    set.insert(1).await.unwrap();
+    let mut changes = set.watch();
+    set.insert(1).await.unwrap();
+    set.insert(2).await.unwrap();
+    let Some(Event::Changed { changes, .. }) = within(10, changes.recv()).await else {
+        panic!("an element is new");
+    };
+    assert_eq!((changes.len(), *changes[0].key()), (1, 2));
 }
 
 #[tokio::test]

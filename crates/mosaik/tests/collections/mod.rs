@@ -1,5 +1,6 @@
 //! Collections over real endpoints.
 
+mod admission;
 mod apart;
 mod batches;
 mod catch_up;
@@ -23,6 +24,7 @@ mod resumed;
 mod roles;
 mod sizes;
 mod snapshots;
+mod stalled;
 mod strategies;
 mod watches;
 mod write_keys;

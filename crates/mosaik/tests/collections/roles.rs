@@ -185,6 +185,66 @@ async fn without_a_network_reads_go_on_and_writes_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_is_dropped_ends_writes_and_keeps_the_content() {
+    let nodes = fleet(2).await;
+    let writer = Map::<u8, u8>::writer(&nodes[0], "gone");
+    within(10, writer.when().online()).await;
+    let reader = Map::<u8, u8>::reader(&nodes[1], "gone");
+    let version = writer.insert(1, 2).await.unwrap();
+    within(10, reader.when().reaches(version)).await;
+    drop(nodes);
+    for when in [writer.when(), reader.when()] {
+        within(10, when.offline()).await;
+    }
+    // Until it has ended there is just no leader.
+    within(10, async {
+        while !matches!(writer.insert(1, 3).await, Err(Error::NetworkDown))
+            || !matches!(reader.sync().await, Err(Error::NetworkDown))
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!((writer.get(&1), writer.len()), (Some(2), 1));
+    assert_eq!((reader.get(&1), reader.version()), (Some(2), version));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_goes_offline_when_all_writers_are_gone() {
+    let mut nodes = fleet(3).await;
+    let reader = Map::<u8, u8>::reader(&nodes[0], "map");
+    let writers = [&nodes[1], &nodes[2]].map(|node| Map::<u8, u8>::writer(node, "map"));
+    for writer in &writers {
+        within(10, writer.when().online()).await;
+    }
+    let version = writers[1].insert(1, 2).await.unwrap();
+    within(10, reader.when().reaches(version)).await;
+    within(10, reader.when().online()).await;
+    // One writer of two is enough.
+    let [first, second] = writers;
+    drop(first);
+    let version = within(20, async {
+        loop {
+            match second.insert(1, 3).await {
+                Ok(version) => break version,
+                Err(Error::Offline(_) | Error::Unknown(_)) => second.when().online().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    })
+    .await;
+    within(20, reader.when().reaches(version)).await;
+    within(20, nodes.remove(2).shutdown()).await;
+    within(20, reader.when().offline()).await;
+    assert!(!reader.status().is_online);
+    assert_eq!((reader.get(&1), reader.version()), (Some(3), version));
+    assert!(matches!(
+        within(10, reader.sync()).await,
+        Err(Error::Offline(()))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn waiters_miss_nothing() {
     let nodes = fleet(2).await;
     let writer = Once::<u8>::writer(&nodes[0], "once");

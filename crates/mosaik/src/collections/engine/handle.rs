@@ -63,6 +63,13 @@ pub struct Outcome<T> {
     pub value: T,
 }
 
+/// Future of a mutation whose arguments were consumed at the call: it borrows neither the handle nor
+/// what an iterator or a range among them borrowed.
+///
+/// Boxed, as the type of any other such future names the types of all arguments, with their
+/// lifetimes.
+pub type MutationFuture<R, T> = Pin<Box<dyn Future<Output = Result<R, Error<T>>> + Send + Sync>>;
+
 /// A collection that is about to be opened.
 pub(crate) struct Opening<'a> {
     pub(crate) groups: &'a Groups,

@@ -2,8 +2,10 @@
 //!
 //! An entry's time begins with the first reading that was made after it was applied on the leader,
 //! and it ends with the first one that shows its end: so it never expires early, whatever the
-//! clocks of the members do. A new leader goes on from the last reading by its own monotonic clock;
-//! [`INTERVAL`] bounds what a member loses of it that has just started.
+//! clocks of the members do. A new leader goes on from the last reading by its own monotonic clock.
+//! A member that has just started knows only when it applied that reading, and loses what had passed
+//! by then. So there is a reading at once when a leader begins and when the membership changes: what a
+//! newcomer loses later, as a leader, is what passes until it has that one, [`INTERVAL`] at most.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -13,10 +15,10 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     collections_layer::engine::{
         command::Command,
-        kind::{Alarm, Kind, Tick},
+        kind::{Alarm, Clock, Kind, Tick},
         machine::Machine,
         mismatches::Published,
-        replica::Replica,
+        replica::{Replica, RunningClock},
     },
     groups::Proposer,
     primitives::ShortFmtExt,
@@ -63,6 +65,7 @@ impl<K: Kind> Drop for EndWatches<K> {
 async fn keep<K: Kind>(proposer: &Proposer<Machine<K>>, replica: &Replica<K>) {
     let mut clock = replica.watch_clock();
     let mut leader = proposer.watch_leader();
+    let mut membership = proposer.watch_membership();
     let mut last = Instant::now();
     let local = Some(proposer.local());
     loop {
@@ -75,28 +78,27 @@ async fn keep<K: Kind>(proposer: &Proposer<Machine<K>>, replica: &Replica<K>) {
         // One tenure: its readings go on from one beginning, and lose no time to each other.
         let mut begin = *clock.borrow_and_update();
         let mut proposed = begin.log.millis;
+        let mut is_due = true;
         while *leader.borrow_and_update() == local {
             let running = *clock.borrow_and_update();
             if running.log.millis != proposed && running.log.millis != begin.log.millis {
                 // Another member's, from before.
                 (begin, proposed) = (running, running.log.millis);
             }
-            let wait = match running.log.next {
-                None => None,
-                Some(Alarm::Begin) => Some(PAUSE.saturating_sub(last.elapsed())),
-                // More are due than one reading removes.
-                Some(Alarm::Expire(millis)) if millis <= running.log.millis => Some(Duration::ZERO),
-                Some(Alarm::Expire(millis)) => {
-                    let due = begin.until(millis).min(INTERVAL);
-                    Some(due.max(PAUSE.saturating_sub(last.elapsed())))
-                }
-            };
+            let wait = until_next(&running.log, &begin, last.elapsed(), is_due);
             tokio::select! {
                 biased;
                 changed = leader.changed() => {
                     if changed.is_err() {
                         return;
                     }
+                    continue;
+                }
+                changed = membership.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    is_due = true;
                     continue;
                 }
                 () = pause(wait) => {}
@@ -118,11 +120,30 @@ async fn keep<K: Kind>(proposer: &Proposer<Machine<K>>, replica: &Replica<K>) {
             });
             let Some(tick) = tick else { return };
             let executed = timeout(PATIENCE, proposer.execute(Command::new(None, tick))).await;
-            if !matches!(executed, Ok(Ok(_))) {
+            if matches!(executed, Ok(Ok(_))) {
+                is_due = false;
+            } else {
                 // The clock has not changed, and is read anew.
                 sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// Time until the next reading, this long after the last one; `None` while nothing expires. `begin` is
+/// where the leader's readings begin.
+fn until_next(
+    log: &Clock,
+    begin: &RunningClock,
+    since_last: Duration,
+    is_due: bool,
+) -> Option<Duration> {
+    let pause = PAUSE.saturating_sub(since_last);
+    match log.next? {
+        // More are due than one reading removes.
+        Alarm::Expire(millis) if millis <= log.millis => Some(Duration::ZERO),
+        Alarm::Expire(millis) if !is_due => Some(begin.until(millis).min(INTERVAL).max(pause)),
+        Alarm::Begin | Alarm::Expire(_) => Some(pause),
     }
 }
 
@@ -140,4 +161,27 @@ fn warn_of_own_tickets<K: Kind>(proposer: &Proposer<Machine<K>>) {
         "this writer leads a collection whose tickets it does not have: members that have them \
          never meet it, and what is written here stays here; add the ticket to this node"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_leader_and_a_newcomer_have_a_reading_at_once() {
+        const HOUR: u64 = 3_600_000;
+        let next = |next, since_last, is_due| {
+            let log = Clock { millis: 7, next };
+            until_next(&log, &RunningClock::new(log), since_last, is_due)
+        };
+        let far = Some(Alarm::Expire(HOUR));
+        assert_eq!(next(far, INTERVAL, true), Some(Duration::ZERO));
+        assert_eq!(next(far, INTERVAL, false), Some(INTERVAL));
+        // However often the membership changes.
+        assert_eq!(next(far, Duration::ZERO, true), Some(PAUSE));
+        assert_eq!(next(None, INTERVAL, true), None);
+        assert_eq!(next(Some(Alarm::Begin), Duration::ZERO, false), Some(PAUSE));
+        let over = Some(Alarm::Expire(7));
+        assert_eq!(next(over, Duration::ZERO, false), Some(Duration::ZERO));
+    }
 }

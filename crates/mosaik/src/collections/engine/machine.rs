@@ -143,10 +143,6 @@ impl<K: Kind> SnapshotStateMachine for Machine<K> {
     }
 
     fn install_snapshot(&mut self, snapshot: Frozen<K>) {
-        assert!(
-            !snapshot.broken,
-            "the transferred content does not decode here: do all members run one version?"
-        );
         self.replica.replace(snapshot.live);
     }
 }
@@ -246,6 +242,10 @@ impl<K: Kind> Snapshot for Frozen<K> {
         Some(range.filter_map(move |place| items.get(place).cloned()))
     }
 
+    fn is_readable(&self) -> bool {
+        !self.broken
+    }
+
     fn append(&mut self, items: impl IntoIterator<Item = Bytes>) {
         for item in items {
             if self.restore(&item).is_none() {
@@ -328,5 +328,20 @@ mod tests {
         );
         assert_eq!(rest.count(), 88);
         assert!(frozen.iter_range(10..102).is_none());
+    }
+
+    #[test]
+    fn content_that_does_not_decode_is_not_readable() {
+        let mut item = Writer::new(ITEM);
+        item.u64(7);
+        let mut frozen = Frozen::<Plain>::default();
+        frozen.append([item.finish()]);
+        assert!(frozen.is_readable());
+        // The item of another version of the program.
+        let mut longer = Writer::new(ITEM);
+        longer.u64(7);
+        longer.u8(0);
+        frozen.append([longer.finish()]);
+        assert!(!frozen.is_readable());
     }
 }

@@ -29,8 +29,8 @@ pub(super) use changes::Changes;
 #[cfg(test)]
 pub(super) use command::{Command, Request};
 pub(crate) use describe::Described;
-pub use handle::Outcome;
 pub(super) use handle::{Handle, Opening, Submitter};
+pub use handle::{MutationFuture, Outcome};
 pub(super) use kind::{Alarm, Applied, Clock, Kind, Limits, Place, Tick};
 pub(super) use machine::ITEM;
 pub(super) use observer::{Everything, Select};

@@ -61,7 +61,7 @@ pub(crate) struct RunningClock {
 }
 
 impl RunningClock {
-    fn new(log: Clock) -> Self {
+    pub(crate) fn new(log: Clock) -> Self {
         Self {
             log,
             set: Instant::now(),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        CollectionConfig, Error, Key, OpenError, Status, StoreId, Value, Version, Watch, When,
+        CollectionConfig, Error, Key, MutationFuture, OpenError, Status, StoreId, Value, Version,
+        Watch, When,
         engine::{Everything, Handle, Live, Opening, Outcome},
         state::{Keyed, Trie},
     },

@@ -8,6 +8,7 @@ mod cell;
 mod keyed;
 mod map;
 mod ordered_map;
+mod pieces;
 mod queue;
 mod sequence;
 mod set;

@@ -12,8 +12,8 @@ use rpds::RedBlackTreeMapSync;
 
 use super::{
     super::{
-        CollectionConfig, Error, OpenError, OrderedKey, Status, StoreId, Value, Version, Watch,
-        When,
+        CollectionConfig, Error, MutationFuture, OpenError, OrderedKey, Status, StoreId, Value,
+        Version, Watch, When,
         engine::{Everything, Handle, Live, Opening, Outcome, Select},
     },
     keyed::{
@@ -21,6 +21,7 @@ use super::{
         part, those, update,
     },
     map::{Exchange, exchange, is_there, previous},
+    pieces::{End, PIECE, Pieces},
 };
 use crate::groups::{GroupId, Groups};
 
@@ -186,7 +187,8 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
 
     /// All entries of the present state, in the order of their keys.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (K, V)> + Send + use<K, V, IS_WRITER> {
-        pairs(self.select(|tree| tree.values().cloned().collect()))
+        let tree = self.0.snapshot().state.entries.0;
+        pairs(between((Bound::Unbounded, Bound::Unbounded), tree))
     }
 
     /// All keys of the present state, in order.
@@ -209,12 +211,15 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
         Q: Ord + ?Sized,
         R: RangeBounds<Q>,
     {
-        pairs(self.select(|tree| {
-            if is_inverted(&range) {
-                return Vec::new();
-            }
-            tree.range(range).map(|(_, entry)| entry.clone()).collect()
-        }))
+        let tree = self.0.snapshot().state.entries.0;
+        let ends = (!is_inverted(&range)).then(|| {
+            let mut range = tree.range(range).map(|(_, entry)| entry.clone());
+            let first = range.next()?;
+            let last = range.next_back().unwrap_or_else(|| first.clone());
+            Some((Bound::Included(first), Bound::Included(last)))
+        });
+        let entries = ends.flatten().map(|ends| between(ends, tree));
+        pairs(entries.into_iter().flatten())
     }
 
     /// The entries whose key, a text or bytes, begins with this, in order.
@@ -226,15 +231,17 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
         K: Borrow<Q>,
         Q: Ord + AsRef<[u8]> + ?Sized,
     {
-        pairs(self.select(|tree| {
-            tree.range((Bound::Included(prefix), Bound::Unbounded))
-                .take_while(|(key, _)| {
-                    let key: &Q = (*key).borrow();
-                    key.as_ref().starts_with(prefix.as_ref())
-                })
-                .map(|(_, entry)| entry.clone())
-                .collect()
-        }))
+        let tree = self.0.snapshot().state.entries.0;
+        // All at once: where the last of them is can't be looked up.
+        let entries: Vec<_> = tree
+            .range((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(key, _)| {
+                let key: &Q = (*key).borrow();
+                key.as_ref().starts_with(prefix.as_ref())
+            })
+            .map(|(_, entry)| entry.clone())
+            .collect();
+        pairs(entries.into_iter())
     }
 
     /// Page of at most `limit` entries with keys greater than `after`, and whether there are more.
@@ -254,22 +261,31 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
     pub fn snapshot(&self) -> OrderedMapSnapshot<K, V> {
         OrderedMapSnapshot(self.0.snapshot())
     }
+}
 
-    fn select(
-        &self,
-        select: impl FnOnce(&RedBlackTreeMapSync<K, Arc<Entry<K, V>>>) -> Vec<Arc<Entry<K, V>>>,
-    ) -> Vec<Arc<Entry<K, V>>> {
-        select(&self.0.snapshot().state.entries.0)
-    }
+/// The entries between two, taken as they are asked for.
+fn between<K: OrderedKey, V: Value>(
+    ends: (Bound<Arc<Entry<K, V>>>, Bound<Arc<Entry<K, V>>>),
+    tree: RedBlackTreeMapSync<K, Arc<Entry<K, V>>>,
+) -> impl DoubleEndedIterator<Item = Arc<Entry<K, V>>> + Send + use<K, V> {
+    Pieces::new(ends, move |low, high, end| {
+        let bounds = (low.map(|low| &low.key), high.map(|high| &high.key));
+        let entries = tree.range::<K, _>(bounds).map(|(_, entry)| entry.clone());
+        match end {
+            End::First => entries.take(PIECE).collect(),
+            End::Last => entries.rev().take(PIECE).collect(),
+        }
+    })
 }
 
 /// Clones keys and values as they are asked for.
-fn pairs<K: OrderedKey, V: Value>(
-    entries: Vec<Arc<Entry<K, V>>>,
-) -> impl DoubleEndedIterator<Item = (K, V)> + Send {
-    entries
-        .into_iter()
-        .map(|entry| (entry.key.clone(), entry.value.clone()))
+fn pairs<K: OrderedKey, V: Value, I>(
+    entries: I,
+) -> impl DoubleEndedIterator<Item = (K, V)> + Send + use<K, V, I>
+where
+    I: DoubleEndedIterator<Item = Arc<Entry<K, V>>> + Send,
+{
+    entries.map(|entry| (entry.key.clone(), entry.value.clone()))
 }
 
 /// Returns whether a range has its start behind its end, on which trees panic.
@@ -359,12 +375,9 @@ impl<K: OrderedKey, V: Value> OrderedMap<K, V, true> {
     /// # Errors
     ///
     /// See [`Error`].
-    pub fn remove_range(
-        &self,
-        range: impl RangeBounds<K>,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    pub fn remove_range(&self, range: impl RangeBounds<K>) -> MutationFuture<Version, ()> {
         let op = op::remove_range(range.start_bound(), range.end_bound());
-        self.0.submit(op, ())
+        Box::pin(self.0.submit(op, ()))
     }
 }
 

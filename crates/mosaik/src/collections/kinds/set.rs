@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        CollectionConfig, Error, Key, OpenError, Status, StoreId, Version, Watch, When,
+        CollectionConfig, Error, Key, MutationFuture, OpenError, Status, StoreId, Version, Watch,
+        When,
         engine::{Everything, Handle, Live, Opening, Outcome},
         state::{Keyed, Trie},
     },
@@ -41,6 +42,7 @@ pub(crate) struct SetName;
 impl Name for SetName {
     const NAME: &'static str = "set";
     const SIZE: &'static str = "mosaik.collections.set.size";
+    const REPLACES: bool = false;
 }
 
 pub(crate) type SetKind<T> = KeyedKind<SetName, Trie<Entry<T, ()>>, T, ()>;
@@ -129,11 +131,10 @@ impl<T: Key> Set<T, true> {
     pub fn extend(
         &self,
         values: impl IntoIterator<Item = T>,
-    ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<T>>>> + Send + Sync + 'static
-    {
+    ) -> MutationFuture<Version, std::vec::Vec<T>> {
         let values: std::vec::Vec<_> = values.into_iter().collect();
         let op = (!values.is_empty()).then(|| op::extend(values.iter().map(|value| (value, &()))));
-        self.0.submit_some(op, values)
+        Box::pin(self.0.submit_some(op, values))
     }
 
     /// Removes an element; without effect when it is absent.
@@ -157,11 +158,10 @@ impl<T: Key> Set<T, true> {
     pub fn remove_many(
         &self,
         values: impl IntoIterator<Item = T>,
-    ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<T>>>> + Send + Sync + 'static
-    {
+    ) -> MutationFuture<Version, std::vec::Vec<T>> {
         let values: std::vec::Vec<_> = values.into_iter().collect();
         let op = (!values.is_empty()).then(|| op::remove_many(&values));
-        self.0.submit_some(op, values)
+        Box::pin(self.0.submit_some(op, values))
     }
 
     /// Removes everything.

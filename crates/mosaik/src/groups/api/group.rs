@@ -474,6 +474,10 @@ impl<M: StateMachine> Proposer<M> {
         self.instance.status().watch_leader()
     }
 
+    pub(crate) fn watch_membership(&self) -> watch::Receiver<Membership> {
+        self.instance.status().watch_membership()
+    }
+
     pub(crate) fn watch_terminated(&self) -> watch::Receiver<bool> {
         self.instance.status().watch_terminated()
     }

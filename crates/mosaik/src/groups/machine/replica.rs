@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 
 use super::{
     commands::{LENGTH_BYTES, Row},
-    snapshot::{Assembly, Capture},
+    snapshot::{Assembly, Capture, Installed},
     state_sync::{Snapshots, Strategy},
 };
 use crate::{
@@ -162,6 +162,11 @@ pub(crate) enum ApplyFailed {
 pub(crate) enum InstallFailed {
     #[error("the machine takes no snapshots")]
     Unsupported,
+    #[error(
+        "this program does not decode the snapshot that it was given: run the version of the \
+         program that the other members run"
+    )]
+    Unreadable,
     #[error("the state machine panicked")]
     Panicked,
 }
@@ -269,7 +274,7 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
         let reset = catch_unwind(AssertUnwindSafe(|| match &self.snapshots {
             Some(snapshots) => {
                 let hooks = &snapshots.hooks;
-                hooks.install(&mut state.machine, hooks.assembly())
+                hooks.install(&mut state.machine, hooks.assembly()) == Installed::Done
             }
             None => state.machine.reset(),
         }));
@@ -309,8 +314,10 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
             self.broken.store(true, Ordering::Release);
             InstallFailed::Panicked
         });
-        if !installed? {
-            return Err(InstallFailed::Unsupported);
+        match installed? {
+            Installed::Done => {}
+            Installed::Foreign => return Err(InstallFailed::Unsupported),
+            Installed::Unreadable => return Err(InstallFailed::Unreadable),
         }
         state.position = position;
         self.stale.store(false, Ordering::Release);
@@ -323,5 +330,97 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
 
     fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use super::*;
+    use crate::{
+        groups::{Snapshot, SnapshotStateMachine, SnapshotSync},
+        primitives::{UniqueId, encoding},
+    };
+
+    /// Empty words are those of another version of the program.
+    #[derive(Debug, Default, Clone, PartialEq)]
+    struct Words(Vec<String>);
+
+    impl Snapshot for Words {
+        type Item = String;
+
+        fn len(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn iter_range(&self, range: Range<u64>) -> Option<impl Iterator<Item = String>> {
+            let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+            Some(self.0.get(range)?.iter().cloned())
+        }
+
+        fn append(&mut self, items: impl IntoIterator<Item = String>) {
+            self.0.extend(items);
+        }
+
+        fn is_readable(&self) -> bool {
+            self.0.iter().all(|word| !word.is_empty())
+        }
+    }
+
+    /// A machine that holds words.
+    impl StateMachine for Words {
+        type Command = String;
+        type Query = ();
+        type QueryResult = ();
+        type StateSync = SnapshotSync<Self>;
+
+        fn signature(&self) -> UniqueId {
+            UniqueId::from("words")
+        }
+
+        fn apply(&mut self, word: String, _: &dyn ApplyContext) {
+            self.0.push(word);
+        }
+
+        fn query(&self, (): ()) {}
+
+        fn state_sync(&self) -> Self::StateSync {
+            SnapshotSync::default()
+        }
+    }
+
+    impl SnapshotStateMachine for Words {
+        type Snapshot = Self;
+
+        fn create_snapshot(&self) -> Self {
+            self.clone()
+        }
+
+        fn install_snapshot(&mut self, snapshot: Self) {
+            assert!(snapshot.is_readable());
+            *self = snapshot;
+        }
+    }
+
+    #[test]
+    fn a_snapshot_with_items_of_another_version_is_not_installed() {
+        let replica = MachineReplica::new(Words::default());
+        let install = |words: &[&str], index| {
+            let piece = encoding::try_serialize(&words).unwrap();
+            let mut assembly = replica.assembly().unwrap();
+            assembly.append(&piece, words.len() as u64).unwrap();
+            replica.install(assembly, Cursor::new(Term(1), Index(index)))
+        };
+        install(&["one"], 1).unwrap();
+        let refused = install(&["one", ""], 2).unwrap_err();
+        assert!(matches!(refused, InstallFailed::Unreadable));
+        let text = refused.to_string();
+        assert!(text.contains("run the version"), "{text}");
+        assert_eq!(
+            replica.with_machine(Clone::clone),
+            Words(vec!["one".into()])
+        );
+        assert_eq!(replica.query(()).unwrap().1, Index(1));
     }
 }

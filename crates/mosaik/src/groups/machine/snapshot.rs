@@ -95,7 +95,8 @@ pub trait SnapshotStateMachine: StateMachine {
     fn create_snapshot(&self) -> Self::Snapshot;
 
     /// Replaces the whole state, as if this machine had applied everything that the snapshot's had.
-    /// A panic ends the group on this node.
+    /// A panic ends the group on this node. Not called with a snapshot that is not
+    /// [readable](Snapshot::is_readable).
     fn install_snapshot(&mut self, snapshot: Self::Snapshot);
 }
 
@@ -122,6 +123,13 @@ pub trait Snapshot: Default + Clone + Send + 'static {
 
     /// Adds items at the end.
     fn append(&mut self, items: impl IntoIterator<Item = Self::Item>);
+
+    /// Returns whether every item that was [added](Self::append) means something to this program. A
+    /// snapshot with others, as another version of the program makes, is not installed: the group
+    /// ends on this node, with an error in the log that says so. Default: `true`.
+    fn is_readable(&self) -> bool {
+        true
+    }
 }
 
 /// Bounds on the items of a [`Snapshot`].
@@ -136,8 +144,18 @@ pub(crate) trait SnapshotHooks<M>: Send + Sync {
     /// An empty snapshot, to be filled.
     fn assembly(&self) -> Box<dyn Assembly>;
 
-    /// Replaces the state; returns whether the assembly was one of this machine's.
-    fn install(&self, machine: &mut M, assembly: Box<dyn Assembly>) -> bool;
+    /// Replaces the state, or leaves it as it is.
+    fn install(&self, machine: &mut M, assembly: Box<dyn Assembly>) -> Installed;
+}
+
+/// Outcome of replacing a machine's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Installed {
+    Done,
+    /// The assembly is none of this machine's.
+    Foreign,
+    /// Some items mean nothing to this program.
+    Unreadable,
 }
 
 /// A frozen state that can be encoded in pieces.
@@ -203,12 +221,15 @@ impl<M: SnapshotStateMachine> SnapshotHooks<M> for Hooks<M> {
         Box::new(Assembled(M::Snapshot::default()))
     }
 
-    fn install(&self, machine: &mut M, assembly: Box<dyn Assembly>) -> bool {
+    fn install(&self, machine: &mut M, assembly: Box<dyn Assembly>) -> Installed {
         let Ok(snapshot) = assembly.into_any().downcast::<M::Snapshot>() else {
-            return false;
+            return Installed::Foreign;
         };
+        if !snapshot.is_readable() {
+            return Installed::Unreadable;
+        }
         machine.install_snapshot(*snapshot);
-        true
+        Installed::Done
     }
 }
 

@@ -1,5 +1,7 @@
 //! Mutations without a leader, and without anything to do.
 
+use std::ops::Bound;
+
 use mosaik::{
     Network,
     collections::{
@@ -154,8 +156,57 @@ async fn online(writer: &Map<u8, u8>) -> Version {
 #[test]
 fn futures_own_what_they_need() {
     shared::<Error<(String, Option<u8>)>>();
+    type Owned = std::vec::Vec<Box<dyn Future<Output = ()> + Send + Sync>>;
+    fn owned<F: Future + Send + Sync + 'static>(
+        future: F,
+    ) -> Box<dyn Future<Output = ()> + Send + Sync> {
+        Box::new(async move { drop(future.await) })
+    }
     fn outlives(network: &Network) -> impl Future + Send + Sync + 'static + use<> {
         Map::<String, u8>::writer(network, "map").insert("x".into(), 1)
     }
-    let _ = outlives;
+    // Neither the handles nor what the arguments borrow live as long as the futures.
+    fn keyed(network: &Network) -> Owned {
+        let names = ["x".to_owned(), "y".to_owned()];
+        let names = &names;
+        let map = Map::<String, u8>::writer(network, "map");
+        let tree = OrderedMap::<String, u8>::writer(network, "tree");
+        let set = Set::<String>::writer(network, "set");
+        let entries = || names.iter().cloned().map(|name| (name, 1));
+        vec![
+            owned(map.extend(entries())),
+            owned(map.remove_many(names.iter().cloned())),
+            owned(map.update("x".into(), |value| value.copied())),
+            owned(map.batch().insert("x".into(), 1).commit()),
+            owned(map.sync()),
+            owned(map.abandon_history()),
+            owned(map.reform()),
+            owned(tree.extend(entries())),
+            owned(tree.remove_many(names.iter().cloned())),
+            owned(tree.update("x".into(), |value| value.copied())),
+            owned(tree.remove_range(names[0].clone()..names[1].clone())),
+            owned(set.extend(names.iter().cloned())),
+            owned(set.remove_many(names.iter().cloned())),
+            owned(set.batch().insert("x".into()).commit()),
+        ]
+    }
+    fn others(network: &Network) -> Owned {
+        let (from, to) = (1, 2);
+        let (names, bounds) = (
+            ["x".to_owned()],
+            (Bound::Included(&from), Bound::Excluded(&to)),
+        );
+        let names = &names;
+        let vec = Vec::<u64>::writer(network, "vec");
+        let queue = PriorityQueue::<u64, String, u8>::writer(network, "queue");
+        vec![
+            owned(vec.extend([&from, &to].into_iter().copied())),
+            owned(vec.drain(bounds)),
+            owned(vec.retain(|element| *element > 1)),
+            owned(queue.extend(names.iter().map(|name| (1, name.clone(), 1)))),
+            owned(queue.remove_keys(names.iter().cloned())),
+            owned(queue.remove_range(bounds)),
+        ]
+    }
+    let _ = (outlives, keyed, others);
 }

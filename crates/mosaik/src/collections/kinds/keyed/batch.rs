@@ -11,9 +11,9 @@ use super::{
         engine::{Outcome as EngineOutcome, Submitter},
     },
     entry::{Container, Entry},
-    kind::{KeyedKind, Name},
+    kind::KeyedKind,
     op::{BatchOp, Ttl},
-    state::Outcome,
+    state::{Name, Outcome},
 };
 use crate::primitives::encoding::EncodeError;
 

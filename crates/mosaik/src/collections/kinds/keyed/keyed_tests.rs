@@ -5,9 +5,8 @@ use core::{ops::Bound, time::Duration};
 use super::{
     super::{map::MapKind, sides::Cause},
     change::MapChange,
-    entry::{Container, Entry},
+    entry::Container,
     op,
-    state::State,
 };
 use crate::{
     collections_layer::{
@@ -22,7 +21,7 @@ use crate::{
 };
 
 type Ints = MapKind<u32, u32>;
-type Content = State<super::super::super::state::Trie<Entry<u32, u32>>, u32, u32>;
+type Content = <Ints as Kind>::State;
 
 fn version(number: u64) -> Version {
     Version(Index(number))

@@ -15,19 +15,13 @@ use super::{
     change::MapChange,
     entry::{Container, Entry},
     op::{self, Op},
-    state::{Outcome, State},
+    state::{Name, Outcome, State},
     timers::{Due, Timers},
 };
 use crate::{
     groups::Index,
     primitives::{Bytes, encoding::EncodeError},
 };
-
-/// Tells the kinds apart that have a container of the same type.
-pub(crate) trait Name: Send + Sync + 'static {
-    const NAME: &'static str;
-    const SIZE: &'static str;
-}
 
 /// A keyed kind.
 pub(crate) struct KeyedKind<N, C, K, V>(PhantomData<fn() -> (N, C, K, V)>);
@@ -43,7 +37,7 @@ where
     const SIZE: &'static str = N::SIZE;
 
     type Op = Op<K, V>;
-    type State = State<C, K, V>;
+    type State = State<N, C, K, V>;
     type Outcome = Outcome<K, V>;
     type Change = MapChange<K, V>;
 

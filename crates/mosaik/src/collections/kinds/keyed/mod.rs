@@ -14,9 +14,9 @@ pub(super) use batch::millis;
 pub use batch::{Batch, BatchOutcome, Expected, SetBatch};
 pub use change::{MapChange, SetChange};
 pub(super) use entry::{Container, Entry};
-pub(super) use kind::{KeyedKind, Name};
+pub(super) use kind::KeyedKind;
 pub(super) use select::{OneKey, part, those};
-pub(super) use state::Outcome;
+pub(super) use state::{Name, Outcome};
 pub(super) use writes::{keyed_writes, update};
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use super::{
     },
     change::MapChange,
     entry::{Container, Entry},
-    kind::{KeyedKind, Name},
-    state::State,
+    kind::KeyedKind,
+    state::{Name, State},
     timers::Timers,
 };
 
@@ -71,10 +71,8 @@ where
     V: Value,
 {
     let timers = &live.state.timers;
-    let mut state = State {
-        timers: Timers::new(timers.millis()),
-        ..State::<C, K, V>::default()
-    };
+    let mut state = State::<N, C, K, V>::default();
+    state.timers = Timers::new(timers.millis());
     for entry in entries {
         if let Some(timer) = timers.get(&entry.key) {
             state.timers.set(entry.clone(), timer.origin, timer.due);

@@ -1,6 +1,6 @@
 //! The content of a keyed collection, and the rules of its mutations.
 
-use core::time::Duration;
+use core::{marker::PhantomData, time::Duration};
 use std::{collections::HashMap, sync::Arc};
 
 use super::super::super::engine::Tick;
@@ -39,30 +39,42 @@ impl<K, V> Outcome<K, V> {
     }
 }
 
+/// Tells the kinds apart that have a container of the same type.
+pub(crate) trait Name: Send + Sync + 'static {
+    const NAME: &'static str;
+    const SIZE: &'static str;
+    /// True where a write of a present key makes a new version of its entry. Elements of a set have
+    /// nothing to replace.
+    const REPLACES: bool = true;
+}
+
 /// The content of a keyed collection.
-pub(crate) struct State<C, K: Key, V> {
+pub(crate) struct State<N, C, K: Key, V> {
     pub(crate) entries: C,
     /// Bytes of all encoded keys and values.
     pub(super) bytes: u64,
     pub(super) timers: Timers<K, V>,
+    name: PhantomData<fn() -> N>,
 }
 
-impl<C: Clone, K: Key, V> Clone for State<C, K, V> {
+impl<N, C: Clone, K: Key, V> Clone for State<N, C, K, V> {
     fn clone(&self) -> Self {
         Self {
             entries: self.entries.clone(),
             bytes: self.bytes,
             timers: self.timers.clone(),
+            name: PhantomData,
         }
     }
 }
 
-impl<C: Default, K: Key, V> Default for State<C, K, V> {
+impl<N, C: Default, K: Key, V> Default for State<N, C, K, V> {
     fn default() -> Self {
         Self {
             entries: C::default(),
             bytes: 0,
             timers: Timers::new(0),
+            name: PhantomData,
         }
     }
 }
@@ -73,8 +85,9 @@ type Found<K, V> = Option<Arc<Entry<K, V>>>;
 /// they are changed.
 const PREFETCHED: usize = 256;
 
-impl<C, K, V> State<C, K, V>
+impl<N, C, K, V> State<N, C, K, V>
 where
+    N: Name,
     C: Container<K, V>,
     K: Key,
     V: Value,
@@ -287,10 +300,9 @@ where
     /// Inserts or replaces an entry, which does not expire then.
     fn insert(&mut self, entry: Arc<Entry<K, V>>, at: &mut Place<MapChange<K, V>>) -> Found<K, V> {
         self.timers.cancel(&entry.key);
-        if size_of::<V>() == 0
+        if !N::REPLACES
             && let Some(present) = self.entries.find(&entry.key)
         {
-            // An element of a set: there is nothing to replace.
             return Some(present.clone());
         }
         let previous = self.put(entry.clone());

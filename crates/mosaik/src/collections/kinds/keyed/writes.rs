@@ -6,9 +6,9 @@ use super::{
         engine::{Outcome, Submitter},
     },
     entry::Container,
-    kind::{KeyedKind, Name},
+    kind::KeyedKind,
     op::{BatchOp, Ttl},
-    state,
+    state::{self, Name},
 };
 
 /// The mutations of a map, and what both roles have beside reading.
@@ -75,12 +75,11 @@ macro_rules! keyed_writes {
             pub fn extend(
                 &self,
                 entries: impl IntoIterator<Item = (K, V)>,
-            ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<(K, V)>>>> + Send + Sync + 'static
-            {
+            ) -> MutationFuture<Version, std::vec::Vec<(K, V)>> {
                 let entries: std::vec::Vec<_> = entries.into_iter().collect();
                 let op = (!entries.is_empty())
                     .then(|| op::extend(entries.iter().map(|(key, value)| (key, value))));
-                self.0.submit_some(op, entries)
+                Box::pin(self.0.submit_some(op, entries))
             }
 
             /// Removes a key; without effect when it is absent.
@@ -103,11 +102,10 @@ macro_rules! keyed_writes {
             pub fn remove_many(
                 &self,
                 keys: impl IntoIterator<Item = K>,
-            ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<K>>>> + Send + Sync + 'static
-            {
+            ) -> MutationFuture<Version, std::vec::Vec<K>> {
                 let keys: std::vec::Vec<_> = keys.into_iter().collect();
                 let op = (!keys.is_empty()).then(|| op::remove_many(&keys));
-                self.0.submit_some(op, keys)
+                Box::pin(self.0.submit_some(op, keys))
             }
 
             /// Removes everything.
@@ -260,11 +258,17 @@ macro_rules! keyed_writes {
             ///
             /// When the future is dropped, an attempt that is under way may still take effect, and
             /// no other is made.
-            pub fn update(
+            pub fn update<F>(
                 &self,
                 key: K,
-                change: impl FnMut(Option<&V>) -> Option<V> + Send + Sync + 'static,
-            ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<K>>> + Send + Sync + 'static
+                change: F,
+            ) -> impl Future<Output = Result<Outcome<Option<V>>, Error<K>>>
+            + Send
+            + Sync
+            + 'static
+            + use<K, V, F>
+            where
+                F: FnMut(Option<&V>) -> Option<V> + Send + Sync + 'static,
             {
                 update(self.0.submitter().clone(), key, change)
             }

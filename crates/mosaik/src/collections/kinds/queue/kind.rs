@@ -12,6 +12,7 @@ use super::{
             engine::{Applied, Element, ITEM, Kind, Place, Print, Reader, Writer, key_bytes},
             state::{Keyed, Trie},
         },
+        pieces::{End, PIECE, Pieces},
         sides::Cause,
     },
     change::QueueChange,
@@ -297,6 +298,25 @@ impl<P: OrderedKey, K: Key, V: Value> State<P, K, V> {
 
     pub(super) fn entries(&self) -> impl DoubleEndedIterator<Item = &Arc<Entry<P, K, V>>> + Send {
         self.order.iter().filter_map(of)
+    }
+
+    /// All entries in their order, taken as they are asked for.
+    pub(super) fn into_entries(
+        self,
+    ) -> impl DoubleEndedIterator<Item = Arc<Entry<P, K, V>>> + Send + use<P, K, V> {
+        let order = self.order;
+        let rank = |entry: &Arc<Entry<P, K, V>>| Rank::Entry(entry.clone());
+        Pieces::new(
+            (Bound::Unbounded, Bound::Unbounded),
+            move |low, high, end| {
+                let bounds = (low.map(rank), high.map(rank));
+                let entries = order.range(bounds).filter_map(of).cloned();
+                match end {
+                    End::First => entries.take(PIECE).collect(),
+                    End::Last => entries.rev().take(PIECE).collect(),
+                }
+            },
+        )
     }
 
     /// Inserts or replaces all, one after the other; or nothing when there is no room.

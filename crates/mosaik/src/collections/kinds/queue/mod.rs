@@ -12,8 +12,8 @@ use entry::Entry;
 use kind::{QueueKind, op};
 
 use super::super::{
-    CollectionConfig, Error, Key, OpenError, OrderedKey, Status, StoreId, Value, Version, Watch,
-    When,
+    CollectionConfig, Error, Key, MutationFuture, OpenError, OrderedKey, Status, StoreId, Value,
+    Version, Watch, When,
     engine::{Everything, Handle, Live, Opening, Outcome},
 };
 use crate::groups::{GroupId, Groups};
@@ -146,14 +146,16 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64, const IS_WRITER: bool>
     pub fn iter_asc(
         &self,
     ) -> impl Iterator<Item = (P, K, V)> + Send + use<P, K, V, CAP, IS_WRITER> {
-        self.entries().into_iter().map(|entry| entry.parts())
+        let entries = self.0.snapshot().state.into_entries();
+        entries.map(|entry| entry.parts())
     }
 
     /// All entries of the present state, by descending priority.
     pub fn iter_desc(
         &self,
     ) -> impl Iterator<Item = (P, K, V)> + Send + use<P, K, V, CAP, IS_WRITER> {
-        self.entries().into_iter().rev().map(|entry| entry.parts())
+        let entries = self.0.snapshot().state.into_entries();
+        entries.rev().map(|entry| entry.parts())
     }
 
     /// The present state, at no cost: it does not change any more.
@@ -172,10 +174,6 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64, const IS_WRITER: bool>
         version: Version,
     ) -> Watch<PriorityQueueSnapshot<P, K, V, CAP>, QueueChange<P, K, V>> {
         self.0.watch_from(version, PriorityQueueSnapshot)
-    }
-
-    fn entries(&self) -> std::vec::Vec<Arc<Entry<P, K, V>>> {
-        self.0.snapshot().state.entries().cloned().collect()
     }
 }
 
@@ -204,20 +202,13 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
     /// # Errors
     ///
     /// See [`Error`]; with all entries.
-    pub fn extend<I>(
-        &self,
-        items: I,
-    ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<(P, K, V)>>>>
-    + Send
-    + Sync
-    + 'static
-    + use<I, P, K, V, CAP>
+    pub fn extend<I>(&self, items: I) -> MutationFuture<Version, std::vec::Vec<(P, K, V)>>
     where
         I: IntoIterator<Item = (P, K, V)>,
     {
         let items: std::vec::Vec<_> = items.into_iter().collect();
         let op = (!items.is_empty()).then(|| op::extend(&items));
-        self.0.submit_some(op, items)
+        Box::pin(self.0.submit_some(op, items))
     }
 
     /// Changes the priority of a key; without effect when it is absent.
@@ -288,11 +279,10 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
     pub fn remove_keys(
         &self,
         keys: impl IntoIterator<Item = K>,
-    ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<K>>>> + Send + Sync + 'static
-    {
+    ) -> MutationFuture<Version, std::vec::Vec<K>> {
         let keys: std::vec::Vec<_> = keys.into_iter().collect();
         let op = (!keys.is_empty()).then(|| op::remove_keys(&keys));
-        self.0.submit_some(op, keys)
+        Box::pin(self.0.submit_some(op, keys))
     }
 
     /// Removes all entries whose priority is in a range; none when it is empty or inverted.
@@ -300,12 +290,9 @@ impl<P: OrderedKey, K: Key, V: Value, const CAP: u64> PriorityQueue<P, K, V, CAP
     /// # Errors
     ///
     /// See [`Error`].
-    pub fn remove_range(
-        &self,
-        range: impl RangeBounds<P>,
-    ) -> impl Future<Output = Result<Version, Error<()>>> + Send + Sync + 'static {
+    pub fn remove_range(&self, range: impl RangeBounds<P>) -> MutationFuture<Version, ()> {
         let op = op::remove_range::<P>(range.start_bound(), range.end_bound());
-        self.0.submit(op, ())
+        Box::pin(self.0.submit(op, ()))
     }
 
     /// Removes everything.

@@ -11,7 +11,8 @@ pub use change::VecChange;
 use kind::{VecKind, op};
 
 use super::super::{
-    CollectionConfig, Error, OpenError, Status, StoreId, Value, Version, Watch, When,
+    CollectionConfig, Error, MutationFuture, OpenError, Status, StoreId, Value, Version, Watch,
+    When,
     engine::{Everything, Handle, Live, Opening, Outcome},
 };
 use crate::groups::{GroupId, Groups};
@@ -170,11 +171,10 @@ impl<T: Value> Vec<T, true> {
     pub fn extend(
         &self,
         entries: impl IntoIterator<Item = T>,
-    ) -> impl Future<Output = Result<Version, Error<std::vec::Vec<T>>>> + Send + Sync + 'static
-    {
+    ) -> MutationFuture<Version, std::vec::Vec<T>> {
         let entries: std::vec::Vec<_> = entries.into_iter().collect();
         let op = (!entries.is_empty()).then(|| op::extend(&entries));
-        self.0.submit_some(op, entries)
+        Box::pin(self.0.submit_some(op, entries))
     }
 
     /// Removes the last element; without effect when there is none.
@@ -298,10 +298,12 @@ impl<T: Value> Vec<T, true> {
     pub fn drain(
         &self,
         range: impl RangeBounds<u64>,
-    ) -> impl Future<Output = Result<Outcome<std::vec::Vec<T>>, Error<()>>> + Send + Sync + 'static
-    {
-        self.0
-            .submit_returning(Ok(op::drain(&range)), (), |outcome| outcome.values())
+    ) -> MutationFuture<Outcome<std::vec::Vec<T>>, ()> {
+        let op = op::drain(&range);
+        Box::pin(
+            self.0
+                .submit_returning(Ok(op), (), |outcome| outcome.values()),
+        )
     }
 
     /// Keeps the elements for which the function returns `true`, as one mutation, and tells how
@@ -318,10 +320,13 @@ impl<T: Value> Vec<T, true> {
     ///
     /// When the future is dropped, an attempt that is under way may still take effect, and no other
     /// is made.
-    pub fn retain(
+    pub fn retain<F>(
         &self,
-        mut keep: impl FnMut(&T) -> bool + Send + Sync + 'static,
-    ) -> impl Future<Output = Result<Outcome<u64>, Error<()>>> + Send + Sync + 'static {
+        mut keep: F,
+    ) -> impl Future<Output = Result<Outcome<u64>, Error<()>>> + Send + Sync + 'static + use<T, F>
+    where
+        F: FnMut(&T) -> bool + Send + Sync + 'static,
+    {
         let submitter = self.0.submitter().clone();
         async move {
             loop {
