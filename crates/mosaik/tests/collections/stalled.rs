@@ -78,6 +78,7 @@ async fn a_leader_that_is_stalled_lets_nothing_expire_early_and_holds_nothing_up
     }
     for leases in &others {
         within(20, leases.when().online()).await;
+        // No event tells of the membership.
         within(20, async {
             while leases.status().membership.voters.len() < 3 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
