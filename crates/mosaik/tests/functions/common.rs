@@ -17,6 +17,7 @@ use mosaik::{
 };
 use tokio::sync::watch;
 
+pub(crate) use crate::support::eventually;
 use crate::support::{
     intruder::{Intruder, PING_ALPN, frame},
     node, random_network, within,
@@ -58,19 +59,6 @@ pub(crate) fn until_candidates<Req: Datum, Res: Datum, E: Datum>(
     within(5, async move {
         enough.await;
         not_more.await;
-    })
-}
-
-/// Waits until a condition holds that nothing announces.
-#[track_caller]
-pub(crate) fn eventually(
-    seconds: u64,
-    mut condition: impl FnMut() -> bool,
-) -> impl Future<Output = ()> {
-    within(seconds, async move {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
     })
 }
 

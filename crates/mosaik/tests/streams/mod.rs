@@ -9,11 +9,9 @@ mod lag;
 mod lifetime;
 mod metrics;
 
-use std::time::Duration;
-
 use mosaik::{Datum, Network, NetworkId, StreamId, streams::Consumer, streams::Producer};
 
-use crate::support::{node, node_at, random_network, within};
+use crate::support::{eventually, node, node_at, random_network, within};
 
 /// Two nodes that know each other.
 async fn pair() -> (Network, Network) {
@@ -52,14 +50,4 @@ async fn deserted<D: Datum>(consumer: &Consumer<D>) {
     while let Some(channel) = consumer.producers().next() {
         within(5, channel.disconnected()).await;
     }
-}
-
-/// Waits for what nothing tells of.
-#[track_caller]
-fn eventually(seconds: u64, mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
-    within(seconds, async move {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
 }

@@ -74,6 +74,16 @@ pub fn within<F: Future>(seconds: u64, future: F) -> impl Future<Output = F::Out
     }
 }
 
+/// Waits until a condition holds that nothing announces.
+#[track_caller]
+pub fn eventually(seconds: u64, mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    within(seconds, async move {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+}
+
 /// Waits until the catalog of a node satisfies a condition.
 #[track_caller]
 pub fn until_catalog(
