@@ -87,11 +87,11 @@ mod tests {
     use super::*;
 
     /// Numbers below a limit, and how many of them were taken.
-    fn numbers<'t>(
+    fn numbers(
         limit: u32,
         bounds: (Bound<u32>, Bound<u32>),
-        taken: &'t Cell<usize>,
-    ) -> Pieces<u32, impl Fn(Bound<&u32>, Bound<&u32>, End) -> Vec<u32> + 't> {
+        taken: &Cell<usize>,
+    ) -> Pieces<u32, impl Fn(Bound<&u32>, Bound<&u32>, End) -> Vec<u32>> {
         let tree: BTreeSet<u32> = (0..limit).collect();
         Pieces::new(bounds, move |low, high, end| {
             let range = tree.range::<u32, _>((low, high)).copied();
