@@ -19,7 +19,10 @@ const OBSERVERS: usize = 9;
 const BONDS: usize = 4;
 
 fn consensus() -> ConsensusConfig {
-    let builder = ConsensusConfig::builder().with_min_members(MEMBERS);
+    // A command that a busy machine takes long to carry out is none whose fate is unknown.
+    let builder = ConsensusConfig::builder()
+        .with_min_members(MEMBERS)
+        .with_forward_timeout(bound(10));
     builder.build().unwrap()
 }
 
