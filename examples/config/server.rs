@@ -53,8 +53,8 @@ pub(crate) enum Refusal {
 pub(crate) async fn run(options: &NodeOptions, storage: &Path) -> anyhow::Result<()> {
     let network = options.start(Some(storage)).await?;
     println!("ready as {}", Address::of(&network));
-    // Two of three must have met before there are settings: one that starts alone waits, instead of
-    // beginning a history of its own.
+    // Two of three must have met before there are settings, and be there for each change: one that
+    // starts alone waits, instead of beginning a history of its own.
     let config = CollectionConfig::default().durable().with_min_writers(2);
     let settings = OrderedMapWriter::writer_with_config(&network, SETTINGS, config);
     let settings = Arc::new(settings);

@@ -57,7 +57,7 @@ impl<K: Kind> Place<K> {
         let small = if number < COMPLETE { 2 } else { 0 };
         let buffer = random.random_range(small..BUFFERS.len());
         let config = CollectionConfig::default()
-            .with_min_writers(writers)
+            .with_min_writers(writers / 2 + 1)
             .with_watch_buffer(BUFFERS[buffer]);
         let config = if durable { config.durable() } else { config };
         Ok(Self {

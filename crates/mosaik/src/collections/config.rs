@@ -111,12 +111,22 @@ impl CollectionConfig {
         self
     }
 
-    /// Number of writers that must have met before the collection comes into being. Default 1: a
-    /// lone writer works alone. Set it to the number of the intended writers where nothing
-    /// acknowledged may be lost when writers start apart and meet later: a majority excludes that
-    /// for up to three only. Zero counts as one.
+    /// Number of writers below which nothing is acknowledged: as many must have met before the
+    /// collection comes into being, and as many voting ones, the leader included, must be there for a
+    /// mutation to be accepted. Default 1: a lone writer works alone. Zero counts as one. At most five
+    /// writers vote, so that of a larger number five must be there.
     ///
-    /// Of several handles on a node, readers included, the largest number holds.
+    /// While there are fewer, reading goes on, and mutations wait for up to two seconds: then they are
+    /// [`Error::Offline`](super::Error::Offline), or [`Error::Unknown`](super::Error::Unknown) where
+    /// this node had sent them to the leader: a node that doesn't lead stays online meanwhile, and can't
+    /// know that the leader takes nothing. The leader warns in its log.
+    ///
+    /// Set it to a majority of the intended writers where nothing acknowledged may be lost when writers
+    /// start apart or are cut off from each other: then no two parts of them acknowledge at a time, but
+    /// for the half a second within which a leader notices that one is missing. A larger number stops
+    /// all mutations when fewer writers fail; the number of all of them does so when one fails. Each member goes by its own number, and
+    /// the leader's counts, so give all writers the same. Of several handles on a node, readers
+    /// included, the largest holds.
     #[must_use]
     pub const fn with_min_writers(mut self, min_writers: usize) -> Self {
         self.min_writers = if min_writers == 0 { 1 } else { min_writers };

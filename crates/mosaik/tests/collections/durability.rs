@@ -91,12 +91,20 @@ async fn a_survivor_of_a_lost_majority_reforms() {
         }
         nodes.push(node);
     }
-    let config = || CollectionConfig::default().durable().with_min_writers(3);
-    let open = |node| Map::<u32, u32>::writer_with_config(node, "survives", config());
-    let maps: Vec<_> = nodes.iter().map(open).collect();
-    for map in &maps {
+    let config = || CollectionConfig::default().durable();
+    let mut maps = Vec::new();
+    for node in &nodes {
+        let map = Map::<u32, u32>::writer_with_config(node, "survives", config());
         within(20, map.when().online()).await;
+        maps.push(map);
     }
+    let voters = |map: &Map<u32, u32>| map.status().membership.voters.len();
+    within(20, async {
+        while voters(&maps[0]) < nodes.len() {
+            maps[1].insert(0, 0).await.unwrap();
+        }
+    })
+    .await;
     let version = maps[1].insert(1, 1).await.unwrap();
     within(10, maps[0].when().reaches(version)).await;
     assert!(!within(10, maps[0].reform()).await, "there is a leader");
@@ -110,7 +118,7 @@ async fn a_survivor_of_a_lost_majority_reforms() {
     within(20, survivor.when().online()).await;
     survivor.insert(2, 2).await.unwrap();
     assert_eq!((survivor.get(&1), survivor.get(&2)), (Some(1), Some(2)));
-    assert_eq!(survivor.status().membership.voters.len(), 1);
+    assert_eq!(voters(survivor), 1);
     assert!(!survivor.status().log_position.is_zero());
 }
 

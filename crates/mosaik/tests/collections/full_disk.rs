@@ -31,7 +31,7 @@ async fn start(directory: &Path, bootstrap: Option<EndpointAddr>) -> Network {
 }
 
 fn open(node: &Network) -> Map<u32, String> {
-    let config = CollectionConfig::default().durable().with_min_writers(3);
+    let config = CollectionConfig::default().durable().with_min_writers(2);
     Map::writer_with_config(node, "map", config)
 }
 

@@ -10,6 +10,7 @@ mod declared;
 mod durability;
 mod elements;
 mod expiry;
+mod floors;
 #[cfg(feature = "storage")]
 mod full_disk;
 mod handles;

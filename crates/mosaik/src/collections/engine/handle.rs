@@ -329,7 +329,8 @@ impl<'a> Opening<'a> {
             .groups
             .with_key(identity::group_key(self.store_id))
             .with_consensus_config(consensus)
-            .founding_unadmitted();
+            .founding_unadmitted()
+            .needing_min_members();
         for validator in &config.validators {
             builder = builder.require_ticket(validator.clone());
         }

@@ -65,6 +65,7 @@ pub struct GroupBuilder<'g, S = (), M = ()> {
     durable: bool,
     write_key: Option<WriteKey>,
     founds_unadmitted: bool,
+    needs_min_members: bool,
     label: Option<String>,
 }
 
@@ -90,6 +91,7 @@ impl<'g> GroupBuilder<'g, (), ()> {
             durable: false,
             write_key: None,
             founds_unadmitted: false,
+            needs_min_members: false,
             label: None,
         }
     }
@@ -191,6 +193,12 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
         self
     }
 
+    /// Takes no commands, as the leader, while fewer voters than `min_members` are present.
+    pub(crate) const fn needing_min_members(mut self) -> Self {
+        self.needs_min_members = true;
+        self
+    }
+
     fn split(self) -> (GroupBuilder<'g, (), ()>, M) {
         let parts = GroupBuilder {
             registry: self.registry,
@@ -202,6 +210,7 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             durable: self.durable,
             write_key: self.write_key,
             founds_unadmitted: self.founds_unadmitted,
+            needs_min_members: self.needs_min_members,
             label: self.label,
         };
         (parts, self.machine)
@@ -218,6 +227,7 @@ impl<'g, S, M> GroupBuilder<'g, S, M> {
             durable: self.durable,
             write_key: self.write_key,
             founds_unadmitted: self.founds_unadmitted,
+            needs_min_members: self.needs_min_members,
             label: self.label,
         }
     }
@@ -270,6 +280,7 @@ impl<S: Storage<M::Command>, M: StateMachine> GroupBuilder<'_, S, M> {
             self.machine.state_sync().signature(),
         );
         config.founds_unadmitted = self.founds_unadmitted && !self.durable;
+        config.needs_min_members = self.needs_min_members;
         // The default storage needs no adapter: the log itself keeps commands in memory.
         let is_default = (&self.storage as &dyn Any).is::<InMemoryLogStore<M::Command>>();
         let commands: Option<Arc<dyn CommandStore>> = if is_default {

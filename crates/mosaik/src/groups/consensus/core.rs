@@ -138,7 +138,9 @@ impl NodeCore {
     pub(super) fn reconsider(&self) {
         let view = self.view.borrow().clone();
         self.health.leads(view.leading);
-        self.leader.update(&view, self.holds_lease(&view));
+        let holds_lease = self.holds_lease(&view);
+        let has_voters = self.has_voters(&view, holds_lease);
+        self.leader.update(&view, holds_lease, has_voters);
         self.assess();
     }
 
@@ -230,6 +232,18 @@ impl NodeCore {
     /// Returns whether a majority was heard of lately, so that commands may be accepted.
     pub(super) fn holds_lease(&self, view: &View) -> bool {
         self.health.holds_lease(self.quorum_silence(view))
+    }
+
+    /// Returns whether as many voters are present as this member needs to take commands. During a
+    /// change of the membership as many in both: what is taken then may be committed in the later one.
+    fn has_voters(&self, view: &View, holds_lease: bool) -> bool {
+        let needed = self.peers.needed_voters();
+        view.configs.iter().all(|voters| {
+            // A majority is behind the lease, also one that has acknowledged entries instead of
+            // heartbeats.
+            holds_lease && needed <= voters.len() / 2 + 1
+                || self.acks.present(&self.member, voters) >= needed
+        })
     }
 
     /// Time since a majority was heard of.

@@ -30,6 +30,9 @@ use crate::groups::{
     model::lineage::MemberId,
 };
 
+/// Time for which voters are missed before that is worth a warning.
+const LACK: Duration = Duration::from_secs(2);
+
 /// Reasons for which commands were not proposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -69,12 +72,20 @@ pub(super) struct Leader {
     count: AtomicU64,
     /// Time until which this leader takes no commands.
     rests_until: Mutex<Option<Instant>>,
+    /// Present while nothing but the number of voters keeps a tenure from beginning.
+    lack: Mutex<Option<Lack>>,
     /// Held while commands are taken from the queue and proposed, before `tenure`: they must not
     /// overtake each other.
     proposing: Mutex<()>,
     /// Proposals whose fate is not known yet.
     undecided: AtomicUsize,
     this: Weak<Self>,
+}
+
+/// Want of voters.
+struct Lack {
+    since: Instant,
+    is_told: bool,
 }
 
 /// Tenure: the time in which this member may put commands into the log. It leads, and has applied all
@@ -105,6 +116,7 @@ impl Leader {
             number: watch::Sender::new(0),
             count: AtomicU64::new(0),
             rests_until: Mutex::new(None),
+            lack: Mutex::new(None),
             proposing: Mutex::new(()),
             undecided: AtomicUsize::new(0),
         })
@@ -127,7 +139,8 @@ impl Leader {
 
     /// Takes no commands for a while.
     pub(super) fn rest(&self, time: Duration) {
-        *self.rests_until.lock() = Some(Instant::now() + time);
+        let mut rests_until = self.rests_until.lock();
+        *rests_until = rests_until.max(Some(Instant::now() + time));
     }
 
     fn rests(&self) -> bool {
@@ -136,10 +149,18 @@ impl Leader {
             .is_some_and(|until| Instant::now() < until)
     }
 
+    /// Returns whether this member could take commands, if enough voters were present.
+    pub(super) fn lacks_voters(&self) -> bool {
+        self.lack.lock().is_some()
+    }
+
     /// Begins or ends this member's tenure. `holds_lease` tells whether a majority was heard of
-    /// lately.
-    pub(super) fn update(&self, view: &View, holds_lease: bool) {
-        let may_lead = view.leading && holds_lease && !self.rests();
+    /// lately, `has_voters` whether as many voters were as are needed.
+    pub(super) fn update(&self, view: &View, holds_lease: bool, has_voters: bool) {
+        let leads = view.leading && holds_lease && !self.rests();
+        let may_lead = leads && has_voters;
+        let has_applied = self.applied.blank_term() == view.term;
+        self.note_lack(leads && !has_voters && has_applied);
         let mut tenure = self.tenure.lock();
         if let Some(current) = &*tenure {
             if !may_lead || view.term != current.term {
@@ -147,9 +168,7 @@ impl Leader {
             }
             return;
         }
-        let ready = may_lead
-            && self.applied.blank_term() == view.term
-            && self.undecided.load(Ordering::Acquire) == 0;
+        let ready = may_lead && has_applied && self.undecided.load(Ordering::Acquire) == 0;
         if !ready {
             return;
         }
@@ -168,6 +187,24 @@ impl Leader {
         self.pending_commands.set_route(CommandRoute::Local);
         drop(tenure);
         self.propose_pending();
+    }
+
+    /// Notes whether nothing but the number of voters is wanting, and warns once if that lasts: a
+    /// member that leaves, or begins, is missed for a moment only.
+    fn note_lack(&self, lacks_voters: bool) {
+        let mut lack = self.lack.lock();
+        if !lacks_voters {
+            *lack = None;
+            return;
+        }
+        let lack = lack.get_or_insert_with(|| Lack {
+            since: Instant::now(),
+            is_told: false,
+        });
+        if !lack.is_told && lack.since.elapsed() >= LACK {
+            lack.is_told = true;
+            tracing::warn!("fewer voters answer than the leader needs: commands are not taken");
+        }
     }
 
     /// Ends this member's tenure, if it has one.

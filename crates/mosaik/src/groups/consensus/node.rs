@@ -285,9 +285,10 @@ impl Node {
         self.0.assess();
     }
 
-    /// Returns whether this member leads, and has applied all that its predecessors committed.
+    /// Returns whether this member leads, and has applied all that its predecessors committed; also
+    /// while it takes no commands for want of voters, which it may have to add.
     pub(crate) fn is_in_office(&self) -> bool {
-        self.0.leader.accepts_commands()
+        self.0.leader.accepts_commands() || self.0.leader.lacks_voters()
     }
 
     /// Founds the group with these voters. To be called once, on one of them.
@@ -314,6 +315,12 @@ impl Node {
         promoted: BTreeSet<MemberId>,
         removed: BTreeSet<MemberId>,
     ) -> Result<(), Stopped> {
+        let mut voters: BTreeSet<_> = self.0.view().voters.difference(&removed).copied().collect();
+        voters.extend(&promoted);
+        if voters.len() < self.0.peers.needed_voters() {
+            // Entries behind the change are committed by those that are left alone.
+            self.rest(self.0.timing.election);
+        }
         let changes = ChangeMembers::Batch(vec![
             ChangeMembers::AddVoterIds(promoted),
             ChangeMembers::RemoveVoters(removed),

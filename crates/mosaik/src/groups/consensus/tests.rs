@@ -25,7 +25,7 @@ use super::{
     follow::PART_BYTES,
     leader::Proposed,
     pending_commands::{CommandOutcome, CommandRoute, PendingCommands, WaitFor},
-    wire::{Fed, Follow, Layout},
+    wire::{self, Fed, Follow, Layout, Request},
 };
 use crate::{
     Digest, UniqueId,
@@ -168,6 +168,10 @@ struct MeshState {
     cut: Mutex<HashSet<MemberId>>,
     /// Members that get no entries and no snapshot.
     starved: Mutex<HashSet<MemberId>>,
+    /// Members that answer no heartbeats.
+    mute: Mutex<HashSet<MemberId>>,
+    /// Number of voters without which a leader takes no commands.
+    needed: AtomicUsize,
     /// Members whose requests for pieces nobody answers.
     stalled: Mutex<HashSet<MemberId>>,
     /// Pairs of which the first has no bond with the second.
@@ -200,8 +204,12 @@ impl Peers for End {
     fn ask(&self, member: MemberId, request: Bytes) -> BoxFuture<'static, Result<Bytes, Gone>> {
         let (target, from) = (self.find(&member), self.local);
         let latency = *self.mesh.0.latency.lock();
+        let mute = self.mesh.0.mute.lock().contains(&member);
         async move {
             let target = target?;
+            if mute && matches!(wire::decode(&request)?, Request::Heartbeat { .. }) {
+                return Err(Gone);
+            }
             tokio::time::sleep(latency).await;
             let answer = target.answer(from, &request).await;
             tokio::time::sleep(latency).await;
@@ -221,6 +229,10 @@ impl Peers for End {
             })
             .copied()
             .collect()
+    }
+
+    fn needed_voters(&self) -> usize {
+        self.mesh.0.needed.load(Ordering::Relaxed)
     }
 
     fn reach(&self, _: MemberId) {
@@ -567,6 +579,41 @@ async fn the_loss_of_the_leader_costs_one_election_and_no_command() {
     members[leading].online().await;
     members[leading].reaches(3).await;
     assert_eq!(members[leading].state(), [1, 2, 3]);
+}
+
+/// A follower whose heartbeats are late while it acknowledges entries counted as absent.
+#[tokio::test(start_paused = true)]
+async fn voters_that_acknowledge_entries_are_there_for_a_leader_that_needs_a_majority() {
+    let (mesh, members) = three().await;
+    let leading = &members[leader(&members)];
+    let others = members.iter().map(Member::id);
+    let others = others.filter(|member| *member != leading.id());
+    mesh.0.mute.lock().extend(others);
+    mesh.0.needed.store(2, Ordering::Relaxed);
+    let step = Duration::from_millis(50);
+    let steps = 4 * ConsensusConfig::default().election_timeout.as_millis() / step.as_millis();
+    for number in 0..steps {
+        let command = u64::try_from(number).unwrap();
+        let outcome = within(leading.execute(&[command])).await;
+        assert!(matches!(outcome, CommandOutcome::Done(_)), "{outcome:?}");
+        tokio::time::sleep(step).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_lacks_voters_takes_commands_when_they_are_back() {
+    let (mesh, members) = three().await;
+    let place = leader(&members);
+    let leading = &members[place];
+    mesh.0.needed.store(3, Ordering::Relaxed);
+    mesh.cut(members[(place + 1) % 3].id());
+    let mut online = leading.status.watch_online();
+    within(online.wait_for(|online| !online.on)).await.unwrap();
+    assert!(leading.node.is_in_office(), "it changes the membership");
+    assert_eq!(within(leading.execute(&[1])).await, CommandOutcome::Offline);
+    mesh.heal();
+    leading.online().await;
+    assert_eq!(within(leading.execute(&[2])).await, done(1..=1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -213,6 +213,16 @@ impl Instance {
         self.min_members.load(Ordering::Relaxed)
     }
 
+    /// Number of voters, this member included, without which a leader takes no commands.
+    pub(crate) fn needed_voters(&self) -> usize {
+        if self.config.needs_min_members {
+            // No more ever vote.
+            self.min_members().min(self.config.consensus().max_voters)
+        } else {
+            1
+        }
+    }
+
     /// Another handle of this node has come. The one that was first must not take its guarantees
     /// away: an observer takes part fully from now on, and a founding waits for as many members as
     /// the most careful handle asks for.

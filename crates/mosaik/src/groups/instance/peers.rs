@@ -76,6 +76,11 @@ impl Peers for BondedPeers {
         bond.map_or(true, |(instance, bond)| instance.may_write_under(&bond))
     }
 
+    fn needed_voters(&self) -> usize {
+        let instance = self.instance.upgrade();
+        instance.map_or(1, |instance| instance.needed_voters())
+    }
+
     fn open(
         &self,
         member: MemberId,

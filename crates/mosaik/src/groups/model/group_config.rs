@@ -18,6 +18,8 @@ pub struct GroupConfig {
     validators: Vec<Arc<dyn TicketValidator>>,
     /// True if this member founds the group although it lacks a ticket itself.
     pub(crate) founds_unadmitted: bool,
+    /// True if a leader takes no commands while fewer than `min_members` voters are present.
+    pub(crate) needs_min_members: bool,
 }
 
 impl GroupConfig {
@@ -38,6 +40,7 @@ impl GroupConfig {
             auth: validators.iter().map(boxed).collect(),
             validators,
             founds_unadmitted: false,
+            needs_min_members: false,
         }
     }
 

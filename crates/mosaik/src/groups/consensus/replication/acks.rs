@@ -85,6 +85,16 @@ impl Acks {
         oldest.filter(|oldest| *oldest != Duration::MAX)
     }
 
+    /// Number of these voters that were heard of within the election timeout, this member included.
+    pub(crate) fn present(&self, own: &MemberId, voters: &BTreeSet<MemberId>) -> usize {
+        let all = self.answered.lock();
+        let is_present = |voter: &&MemberId| {
+            let answered = all.get(voter);
+            *voter == own || answered.is_some_and(|at| at.elapsed() < self.timing.election)
+        };
+        voters.iter().filter(is_present).count()
+    }
+
     /// Election timeout that answers of this age call for, if the one in use is too short: a healthy
     /// leader may be taken for lost. A question follows the answer to the one before: the leader
     /// hears of a member once in a round trip, and a lost packet delays it by more than another one.
@@ -157,5 +167,20 @@ mod tests {
             acks.silence(&own, &[BTreeSet::from([own])]),
             Some(Duration::ZERO)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_not_answered_within_the_election_timeout_is_not_present() {
+        let timing = ConsensusConfig::default().timing();
+        let acks = Acks::new(timing);
+        let peer = iroh::SecretKey::from_bytes(&[7; 32]).public();
+        let [own, other, silent] = [(); 3].map(|()| MemberId::fresh(peer));
+        let voters = BTreeSet::from([own, other, silent]);
+        assert_eq!(acks.present(&own, &voters), 1);
+        acks.note(other, Instant::now());
+        assert_eq!(acks.present(&own, &voters), 2);
+        assert_eq!(acks.present(&own, &BTreeSet::from([own, silent])), 1);
+        tokio::time::advance(timing.election).await;
+        assert_eq!(acks.present(&own, &voters), 1);
     }
 }

@@ -34,6 +34,11 @@ pub(crate) trait Peers: Send + Sync + 'static {
         true
     }
 
+    /// Number of voters, this member included, without which it takes no commands as the leader.
+    fn needed_voters(&self) -> usize {
+        1
+    }
+
     /// Opens a stream to a member.
     fn open(
         &self,
