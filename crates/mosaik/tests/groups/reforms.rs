@@ -77,6 +77,38 @@ async fn commands_under_way_are_applied_once_after_a_reform() {
     }
 }
 
+/// A command that came while the new history was being set up lay there until its time was over.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_command_after_a_reform_is_taken() {
+    let nodes = nodes(2).await;
+    let consensus = ConsensusConfig::builder().with_min_members(2);
+    let consensus = consensus.build().unwrap();
+    let join_on = |node, key| join_with(node, key, Ledger::default(), consensus.clone());
+    let keys: Vec<_> = (0..16).map(|_| GroupKey::random()).collect();
+    let groups: Vec<_> = keys
+        .iter()
+        .map(|key| [0, 1].map(|n| join_on(&nodes[n], *key)))
+        .collect();
+    for members in &groups {
+        for group in members {
+            within(20, group.when().online()).await;
+        }
+        agreed(members).await;
+    }
+    crash(&nodes[1]).await;
+    let reformed = groups.iter().map(|[survivor, _]| async {
+        within(20, survivor.when().offline()).await;
+        let first = async {
+            survivor.when().online().await;
+            survivor.execute(1).await
+        };
+        let (is_reformed, first) = within(20, join(survivor.reform(), first)).await;
+        assert!(is_reformed);
+        first.unwrap();
+    });
+    join_all(reformed).await;
+}
+
 /// A survivor follows the one that reforms, and keeps its state: these machines can't be reset.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_others_follow_who_reforms() {

@@ -101,6 +101,9 @@ impl Instance {
                     member = %node.member(), "taking part in a history"
                 );
                 *self.node.write() = Some(node.clone());
+                // It may lead by now: who has handed over a command meanwhile found no node that would
+                // have taken it.
+                node.propose_pending();
                 self.tell_soon(Event::HistoryChanged);
                 Some(node)
             }
