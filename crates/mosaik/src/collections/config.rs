@@ -124,9 +124,9 @@ impl CollectionConfig {
     /// Set it to a majority of the intended writers where nothing acknowledged may be lost when writers
     /// start apart or are cut off from each other: then no two parts of them acknowledge at a time, but
     /// for the half a second within which a leader notices that one is missing. A larger number stops
-    /// all mutations when fewer writers fail; the number of all of them does so when one fails. Each member goes by its own number, and
-    /// the leader's counts, so give all writers the same. Of several handles on a node, readers
-    /// included, the largest holds.
+    /// all mutations when fewer writers fail; the number of all of them does so when one fails. Each
+    /// member goes by its own number, and the leader's counts, so give all writers the same. Of several
+    /// handles on a node, readers included, the largest holds.
     #[must_use]
     pub const fn with_min_writers(mut self, min_writers: usize) -> Self {
         self.min_writers = if min_writers == 0 { 1 } else { min_writers };
