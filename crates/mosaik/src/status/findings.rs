@@ -408,7 +408,8 @@ pub const RULES: &[Rule] = &[
     Rule {
         number: "M142",
         severity: Severity::Warning,
-        condition: "A group has fewer voters than its `min_members`, or waits for as many before it begins.",
+        condition: "A group has fewer voters than its `min_members`, or waits for as many before it \
+                    begins. A collection with fewer than its `with_min_writers` takes no mutations.",
         way_on: "Start the missing members.",
         find: |observed| in_groups(observed, |group, found| found.extend(too_few(group))),
     },
