@@ -185,7 +185,8 @@ impl<K: OrderedKey, V: Value, const IS_WRITER: bool> OrderedMap<K, V, IS_WRITER>
         Some((entry.key.clone(), entry.value.clone()))
     }
 
-    /// All entries of the present state, in the order of their keys.
+    /// All entries of the present state, in the order of their keys. The state is kept as long as the
+    /// iterator.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (K, V)> + Send + use<K, V, IS_WRITER> {
         let tree = self.0.snapshot().state.entries.0;
         pairs(between((Bound::Unbounded, Bound::Unbounded), tree))

@@ -335,38 +335,11 @@ impl<M: StateMachine> Replica for MachineReplica<M> {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
-
-    use super::*;
+    use super::{super::snapshot::tests::Words, *};
     use crate::{
         groups::{Snapshot, SnapshotStateMachine, SnapshotSync},
         primitives::{UniqueId, encoding},
     };
-
-    /// Empty words are those of another version of the program.
-    #[derive(Debug, Default, Clone, PartialEq)]
-    struct Words(Vec<String>);
-
-    impl Snapshot for Words {
-        type Item = String;
-
-        fn len(&self) -> u64 {
-            self.0.len() as u64
-        }
-
-        fn iter_range(&self, range: Range<u64>) -> Option<impl Iterator<Item = String>> {
-            let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
-            Some(self.0.get(range)?.iter().cloned())
-        }
-
-        fn append(&mut self, items: impl IntoIterator<Item = String>) {
-            self.0.extend(items);
-        }
-
-        fn is_readable(&self) -> bool {
-            self.0.iter().all(|word| !word.is_empty())
-        }
-    }
 
     /// A machine that holds words.
     impl StateMachine for Words {

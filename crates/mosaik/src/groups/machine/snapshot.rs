@@ -319,11 +319,12 @@ impl<S: Snapshot> Assembly for Assembled<S> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
+    /// Empty words are those of another version of the program.
     #[derive(Debug, Default, Clone, PartialEq)]
-    struct Words(Vec<String>);
+    pub(in super::super) struct Words(pub(in super::super) Vec<String>);
 
     impl Snapshot for Words {
         type Item = String;
@@ -339,6 +340,10 @@ mod tests {
 
         fn append(&mut self, items: impl IntoIterator<Item = String>) {
             self.0.extend(items);
+        }
+
+        fn is_readable(&self) -> bool {
+            self.0.iter().all(|word| !word.is_empty())
         }
     }
 
